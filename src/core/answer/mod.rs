@@ -1,0 +1,5 @@
+//! A question, and the answer to it.
+
+pub mod message;
+
+pub use message::{Answer, ClientSubnet, ExtendedError, Query, Rcode};

@@ -1,0 +1,1 @@
+//! Portolan: the adapters around the core, and the composition root.
