@@ -93,3 +93,14 @@ impl ExtendedError {
     /// "No Reachable Authority".
     pub const NO_REACHABLE_AUTHORITY: u16 = 22;
 }
+
+impl std::fmt::Display for Rcode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::NoError => "NOERROR",
+            Self::ServFail => "SERVFAIL",
+            Self::NxDomain => "NXDOMAIN",
+            Self::Refused => "REFUSED",
+        })
+    }
+}

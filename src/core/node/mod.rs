@@ -1,1 +1,3 @@
-//! See ARCHITECTURE.md.
+//! The local machine: events in, effects out.
+
+pub mod report;
