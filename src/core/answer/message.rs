@@ -19,7 +19,7 @@ pub struct Query {
     pub source: IpAddr,
     /// For whom the resolver asks (RFC 7871), if it says so.
     pub client_subnet: Option<ClientSubnet>,
-    /// A fresh random number for services with `spread: random`. Nothing else may depend on it.
+    /// A fresh random number: choices of services with `spread: random` and the order of equal records depend on it, nothing else.
     pub entropy: u64,
 }
 
