@@ -114,10 +114,7 @@ impl<'a> Checker<'a> {
         for (at, record) in self.records() {
             let (owner, record_type) = (&record.owner, record.data.record_type());
             if !owner.is_at_or_below(apex) {
-                self.error(
-                    Some(at),
-                    format!("`{owner}` lies outside the zone `{apex}`; write names of other zones with a trailing dot only as targets"),
-                );
+                self.error(Some(at), format!("`{owner}` lies outside the zone `{apex}`; it belongs into the file of its own zone"));
                 continue;
             }
             if record_type == RecordType::NS && owner.is_wildcard() {
