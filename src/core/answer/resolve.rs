@@ -8,6 +8,7 @@ use std::net::IpAddr;
 
 use super::message::{Answer, ExtendedError, Query, Rcode};
 use crate::{
+    geo::Origin,
     model::{
         ids::ServiceIdx,
         name::Name,
@@ -21,7 +22,7 @@ use crate::{
         choose::names,
         rendezvous::{CLIENT_PREFIX_V4, CLIENT_PREFIX_V6, ClientKey},
     },
-    table::{Table, Tier},
+    table::{Table, Tier, World},
     zone::{Found, IndexedZone},
 };
 
@@ -74,7 +75,9 @@ pub(super) fn answer_with<T: Trace>(table: &Table, query: &Query, trace: &mut T)
                 name = target.clone();
             }
             Found::NoData { zone } => {
-                trace.note(|| Reason::new(Mark::Info, format!("{name} exists in zone {}, but has no {} record", zone.apex(), query.record_type)));
+                trace.note(|| {
+                    Reason::new(Mark::Info, format!("{name} exists in zone {}, but has no {} record", zone.apex(), query.record_type))
+                });
                 answer.authority.push(zone.negative_soa());
                 break;
             }
@@ -135,11 +138,12 @@ impl Steered<'_> {
         };
         trace.note(|| {
             let from = if self.query.client_subnet.is_some_and(|subnet| subnet.source_prefix > 0) { "client subnet" } else { "resolver" };
-            let text = format!("client: {from} {place}/{own_prefix}, {}", world.geo.place(place).describe(&world.topology));
+            let text = format!("client: {from} {place}/{own_prefix}, {}", whereabouts(world, place));
             Reason::new(Mark::Info, text)
         });
         trace.note(|| {
-            let text = format!("service {}: {}, regions {}", service.name, service.steering.preset, names(&world.topology, service.regions()));
+            let text =
+                format!("service {}: {}, regions {}", service.name, service.steering.preset, names(&world.topology, service.regions()));
             Reason::new(Mark::Info, text)
         });
         let client = Client { geo, key, entropy: self.query.entropy };
@@ -173,7 +177,12 @@ impl Steered<'_> {
                     _ => view.ttl_min(),
                 };
                 let ttl = Ttl::from_duration(longest).clamp(range.min, range.max);
-                trace.note(|| Reason::new(Mark::Info, format!("ttl: {ttl}, the time to the next possible change inside {} to {}", range.min, range.max)));
+                trace.note(|| {
+                    Reason::new(
+                        Mark::Info,
+                        format!("ttl: {ttl}, the time to the next possible change inside {} to {}", range.min, range.max),
+                    )
+                });
                 for member in members {
                     let target = &topology.endpoints[member.endpoint.get()].target;
                     if let Some(record) = self.record(target, ttl) {
@@ -230,6 +239,29 @@ impl Steered<'_> {
         }
         answer.authority.push(soa);
     }
+}
+
+/// Where a client is, and how far the regions are: `EU IE (geo database); eu-west-1 0 km, us-east-1 5451 km`.
+fn whereabouts(world: &World, address: IpAddr) -> String {
+    let client = world.geo.client(address);
+    let place = &client.place;
+    let codes = [place.continent, place.country].into_iter().flatten().map(|code| code.to_string()).collect::<Vec<_>>().join(" ");
+    let by = match place.origin {
+        Origin::PlanNetwork(region) => format!("a network of {} in the plan", world.topology.regions[region.get()].name),
+        Origin::Database => "geo database".to_owned(),
+        Origin::BuiltIn => "built-in table".to_owned(),
+        Origin::Unknown => return "place unknown".to_owned(),
+    };
+    let mut near: Vec<(u32, String)> =
+        client.kilometres.iter().zip(&world.topology.regions).filter_map(|(km, region)| Some(((*km)?, region.name.to_string()))).collect();
+    near.sort();
+    let distances: Vec<String> = near.iter().take(5).map(|(km, name)| format!("{name} {km} km")).collect();
+    format!(
+        "{} ({by}){}{}",
+        if codes.is_empty() { "located" } else { &codes },
+        if distances.is_empty() { "" } else { "; " },
+        distances.join(", ")
+    )
 }
 
 fn no_endpoint(rule: AllDown) -> ExtendedError {

@@ -158,15 +158,7 @@ pub struct Steering {
     pub limit: u8,
     /// `true`: endpoints of all remaining regions are answered; `false`: one region is chosen first.
     pub multivalue: bool,
-    impl Stage {
-    /// Whether it depends on the client's place.
-    #[must_use]
-    pub const fn is_geographic(self) -> bool {
-        matches!(self, Self::Geo | Self::Latency)
-    }
-}
-
-/// What a weighted choice depends on.
+    /// What a weighted choice depends on.
     pub spread: Spread,
     /// Whether the region is chosen before the type.
     pub families: Families,
@@ -185,6 +177,14 @@ pub enum Stage {
     Priority,
     /// Keep one by weight.
     Weight,
+}
+
+impl Stage {
+    /// Whether it depends on the client's place.
+    #[must_use]
+    pub const fn is_geographic(self) -> bool {
+        matches!(self, Self::Geo | Self::Latency)
+    }
 }
 
 /// What a weighted choice depends on.

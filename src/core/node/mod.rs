@@ -185,9 +185,9 @@ impl Node {
     pub fn handle(&mut self, now: Now, event: Event, effects: &mut Vec<Effect>) -> Result<(), Rejected> {
         match event {
             Event::ProbeFinished { attempt, observation } => {
-                let failed = matches!(observation.outcome, Outcome::Failed(_));
-                let check = self.book.handle(now, book::Event::ProbeFinished { attempt, observation }, &mut self.changes)?;
-                if failed {
+                let failed = self.book.check_of(attempt).filter(|_| matches!(observation.outcome, Outcome::Failed(_)));
+                self.book.handle(now, book::Event::ProbeFinished { attempt, observation }, &mut self.changes)?;
+                if let Some(check) = failed {
                     self.tally.failed(self.regions_by_check[check.get()], now.tick);
                 }
             }
@@ -227,7 +227,8 @@ impl Node {
     #[must_use]
     pub fn next_deadline(&self, now: Now, may_start: bool) -> Option<Tick> {
         let wall = self.ramps.values().copied().chain(self.next_expiry).min().map(|at| now.tick + at.since(now.wall));
-        let first = self.table.is_none().then(|| self.started.tick + FIRST_TABLE_MAX);
+        let waiting = self.table.is_none() || self.stale_since.is_some();
+        let first = waiting.then(|| self.started.tick + FIRST_TABLE_MAX);
         [self.book.next_deadline(may_start), wall, first].into_iter().flatten().min()
     }
 
@@ -409,7 +410,8 @@ impl Node {
             let region = &self.world.topology.regions[region.get()].name;
             // The first table is no news of every region.
             if before.is_some() {
-                texts.push(format!("region {region} {}", if is_up { "has a usable endpoint again" } else { "has no usable endpoint left" }));
+                texts
+                    .push(format!("region {region} {}", if is_up { "has a usable endpoint again" } else { "has no usable endpoint left" }));
             }
         }
         if after.up.is_empty() && !known_dark && !after.pools.is_empty() {

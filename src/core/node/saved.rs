@@ -4,7 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{Node, good_flags, good_names};
 use crate::{
-    health::{book::SavedCheck, overlay::{Override, SavedFrozen}},
+    health::{
+        book::SavedCheck,
+        overlay::{Override, SavedFrozen},
+    },
     model::time::{Now, Timestamp},
 };
 

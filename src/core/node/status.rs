@@ -154,7 +154,8 @@ impl Node {
             .iter()
             .flat_map(|pool| pool.endpoints())
             .map(|endpoint| {
-                let member = view.and_then(|view| view.pools.iter().flat_map(|pool| &pool.members).find(|member| member.endpoint == endpoint));
+                let member =
+                    view.and_then(|view| view.pools.iter().flat_map(|pool| &pool.members).find(|member| member.endpoint == endpoint));
                 self.endpoint_status(now, endpoint, member, view.is_some_and(|view| !view.up.is_empty()))
             })
             .collect();
@@ -189,7 +190,8 @@ impl Node {
         let it = &topology.endpoints[endpoint.get()];
         let columns = self.columns(now, endpoint);
         let state = self.book.state(it.check);
-        let mut recent: Vec<char> = state.map_or_else(Vec::new, |state| state.recent().map(|passed| if passed { 'o' } else { 'x' }).collect());
+        let mut recent: Vec<char> =
+            state.map_or_else(Vec::new, |state| state.recent().map(|passed| if passed { 'o' } else { 'x' }).collect());
         recent.reverse();
         let total = state.map(|state| state.timings().total).filter(|total| !total.is_zero());
         let intended = [&columns.intended.forced, &columns.intended.maintenance, &columns.intended.drain];
@@ -203,7 +205,9 @@ impl Node {
             served: member.is_some_and(|member| if any_up { member.tier == Tier::Up } else { member.tier < Tier::Out || member.last_good }),
             note: member.and_then(|member| member.note.as_deref().map(str::to_owned)),
             ticks: recent.into_iter().collect(),
-            failure: state.and_then(|state| state.last_failure()).map(|(failure, at)| format!("{failure} ({} ago)", Human(whole_seconds(now.wall.since(at))))),
+            failure: state
+                .and_then(|state| state.last_failure())
+                .map(|(failure, at)| format!("{failure} ({} ago)", Human(whole_seconds(now.wall.since(at))))),
             latency: total,
         }
     }

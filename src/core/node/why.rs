@@ -32,7 +32,8 @@ impl Node {
     pub fn why(&self, now: Now, object: &str) -> Result<Why, ReportError> {
         let topology = &self.world.topology;
         let object = object.trim().trim_end_matches('.');
-        let bare = ["regions/", "services/", "endpoints/", "checks/"].iter().find_map(|prefix| object.strip_prefix(prefix)).unwrap_or(object);
+        let bare =
+            ["regions/", "services/", "endpoints/", "checks/"].iter().find_map(|prefix| object.strip_prefix(prefix)).unwrap_or(object);
         let (title, reason) = if let Some(region) = topology.region(bare) {
             (format!("region {bare}"), self.why_region(now, region))
         } else if let Some(service) = topology.service(bare) {
@@ -65,11 +66,19 @@ impl Node {
 
     fn why_region(&self, now: Now, region: RegionIdx) -> Reason {
         let topology = &self.world.topology;
-        let endpoints: Vec<EndpointIdx> =
-            (0..topology.endpoints.len()).map(EndpointIdx::at).filter(|endpoint| topology.endpoints[endpoint.get()].region == region).collect();
+        let endpoints: Vec<EndpointIdx> = (0..topology.endpoints.len())
+            .map(EndpointIdx::at)
+            .filter(|endpoint| topology.endpoints[endpoint.get()].region == region)
+            .collect();
         let up = endpoints.iter().filter(|&&endpoint| self.observed(endpoint) == Health::Up).count();
         let name = &topology.regions[region.get()].name;
-        let mark = if up > 0 { Mark::Yes } else if endpoints.is_empty() { Mark::Open } else { Mark::No };
+        let mark = if up > 0 {
+            Mark::Yes
+        } else if endpoints.is_empty() {
+            Mark::Open
+        } else {
+            Mark::No
+        };
         let since = self.tally.since(region).map_or_else(String::new, |since| format!(", since {since}"));
         let mut reason = Reason::new(mark, format!("region {name}: {up} of {} endpoints are up{since}", endpoints.len()));
         for by in self.overlay.in_force(now.wall).filter(|it| it.scope.names_region(name.as_str())) {
@@ -94,7 +103,13 @@ impl Node {
             Some(_) if up > 0 => Mark::Yes,
             Some(_) => Mark::No,
         };
-        let text = format!("service {} ({}): {up} of {} regions usable, steering {}", it.name, hostnames.join(", "), it.pools.len(), it.steering.preset);
+        let text = format!(
+            "service {} ({}): {up} of {} regions usable, steering {}",
+            it.name,
+            hostnames.join(", "),
+            it.pools.len(),
+            it.steering.preset
+        );
         let mut reason = Reason::new(mark, text);
         if up == 0 && view.is_some() {
             reason = reason.with(Reason::new(Mark::No, format!("no endpoint is up: all_down {} decides", all_down_word(it.all_down))));
@@ -106,7 +121,10 @@ impl Node {
         for pool in &it.pools {
             reason = reason.with(self.why_pool(now, pool, view.is_some_and(|view| view.up.contains(pool.region))));
         }
-        reason.with(Reason::new(Mark::Info, format!("who gets what: portolan dns query {} --client ADDRESS", hostnames.first().map_or("NAME", |name| name))))
+        reason.with(Reason::new(
+            Mark::Info,
+            format!("who gets what: portolan dns query {} --client ADDRESS", hostnames.first().map_or("NAME", |name| name)),
+        ))
     }
 
     fn why_pool(&self, now: Now, pool: &Pool, usable: bool) -> Reason {
@@ -141,7 +159,9 @@ impl Node {
             Some(Tier::Drained | Tier::Out) => Mark::No,
         };
         let told = self.told(it.check);
-        let note = member.and_then(|member| member.note.as_deref()).filter(|_| columns.effective.health_by.is_some() || columns.effective.is_drained());
+        let note = member
+            .and_then(|member| member.note.as_deref())
+            .filter(|_| columns.effective.health_by.is_some() || columns.effective.is_drained());
         let text = note.map_or_else(|| told.clone(), |note| format!("{note} (observed: {told})"));
         Reason::new(mark, format!("{}: {text}", topology.endpoint_name(endpoint)))
     }
@@ -174,11 +194,14 @@ impl Node {
             Health::Down => Mark::No,
             Health::Unknown => Mark::Open,
         };
-        let mut reason = Reason::new(mark, format!("{}: {} probe{address}: {}", check_name(&self.world, check), it.probe.kind.word(), self.told(check)));
+        let mut reason =
+            Reason::new(mark, format!("{}: {} probe{address}: {}", check_name(&self.world, check), it.probe.kind.word(), self.told(check)));
         let (interval, fast, down) = (Human(cadence.interval), Human(cadence.fast_interval), Human(cadence.down_interval));
         let text = format!(
             "every {interval} (fast {fast}, down {down}), timeout {}, fall {}, rise {}",
-            Human(cadence.timeout), cadence.fall, cadence.rise
+            Human(cadence.timeout),
+            cadence.fall,
+            cadence.rise
         );
         reason = reason.with(Reason::new(Mark::Info, text));
         let Some(state) = self.book.state(check) else { return reason };
@@ -187,7 +210,10 @@ impl Node {
         if !recent.is_empty() {
             let (passed, failed) = state.counts();
             let ticks: String = recent.into_iter().collect();
-            reason = reason.with(Reason::new(Mark::Info, format!("last probes {ticks} (newest right), {passed} passed and {failed} failed since the start")));
+            reason = reason.with(Reason::new(
+                Mark::Info,
+                format!("last probes {ticks} (newest right), {passed} passed and {failed} failed since the start"),
+            ));
         }
         let timings = state.timings();
         if !timings.total.is_zero() {

@@ -8,10 +8,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 
-use crate::{
-    geo::builtin,
-    model::units::Code,
-};
+use crate::{geo::builtin, model::units::Code};
 
 /// The most entries of an operator's list: more say nothing more about shares.
 pub const ENTRIES_MAX: usize = 100_000;
@@ -78,9 +75,9 @@ impl Population {
             if content.is_empty() {
                 continue;
             }
-            let parsed = content.split_once(',').and_then(|(net, weight)| {
-                Some((net.trim().parse::<IpNet>().ok()?, weight.trim().parse::<u32>().ok()?))
-            });
+            let parsed = content
+                .split_once(',')
+                .and_then(|(net, weight)| Some((net.trim().parse::<IpNet>().ok()?, weight.trim().parse::<u32>().ok()?)));
             let Some((net, weight)) = parsed else {
                 return Err(PopulationError::Line { line: i + 1, text: line.chars().take(80).collect() });
             };

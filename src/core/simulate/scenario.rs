@@ -137,7 +137,8 @@ impl Tally {
     fn take(before: &Table, after: &Table, population: &Population) -> Self {
         let topology = &before.world.topology;
         let n_regions = topology.regions.len();
-        let mut tally = Self { total: 0, before: vec![0; n_regions], after: vec![0; n_regions], moved: 0, unserved: 0, dark: BTreeSet::new() };
+        let mut tally =
+            Self { total: 0, before: vec![0; n_regions], after: vec![0; n_regions], moved: 0, unserved: 0, dark: BTreeSet::new() };
         let clients = population.thinned((QUESTIONS_MAX / topology.services.len().max(1)).max(CLIENTS_MIN));
         for (i, service) in topology.services.iter().enumerate() {
             let Some(name) = service.hostnames.first() else { continue };
@@ -169,7 +170,13 @@ impl Tally {
     }
 
     /// Adds a client to the regions that its answer points to: in full to one, in equal parts to several.
-    fn count(&mut self, answer: &Option<crate::answer::Answer>, weight: u64, column: impl Fn(&mut Self) -> &mut Vec<u64>, topology: &Topology) {
+    fn count(
+        &mut self,
+        answer: &Option<crate::answer::Answer>,
+        weight: u64,
+        column: impl Fn(&mut Self) -> &mut Vec<u64>,
+        topology: &Topology,
+    ) {
         let Some((service, region)) = answer.as_ref().and_then(|answer| answer.steered) else { return };
         match region {
             Some(region) => column(self)[region.get()] += weight,
@@ -208,7 +215,9 @@ fn ttl_tail(before: &Table, fail: RegionSet) -> Duration {
     let tails = topology.services.iter().enumerate().flat_map(|(i, service)| {
         let view = before.view(ServiceIdx::at(i));
         let lost = service.regions().and(fail);
-        lost.iter().map(move |region| Ttl::from_duration(view.ttl(region)).clamp(service.ttl.min, service.ttl.max).duration()).collect::<Vec<_>>()
+        lost.iter()
+            .map(move |region| Ttl::from_duration(view.ttl(region)).clamp(service.ttl.min, service.ttl.max).duration())
+            .collect::<Vec<_>>()
     });
     tails.max().unwrap_or_default()
 }
@@ -228,7 +237,10 @@ fn refusals(after: &Table, tally: &Tally, regions: &[RegionOutcome]) -> Vec<Stri
     for (i, service) in topology.services.iter().enumerate().filter(|(_, service)| !service.pools.is_empty()) {
         let healthy = after.view(ServiceIdx::at(i)).up.len();
         if healthy < service.min_healthy_regions {
-            lines.push(format!("service {}: {healthy} healthy regions, min_healthy_regions is {}", service.name, service.min_healthy_regions));
+            lines.push(format!(
+                "service {}: {healthy} healthy regions, min_healthy_regions is {}",
+                service.name, service.min_healthy_regions
+            ));
         }
         if tally.dark.contains(&ServiceIdx::at(i)) {
             lines.push(format!("service {}: some clients have no usable endpoint left; all_down decides what they get", service.name));

@@ -155,7 +155,11 @@ impl<'v, T: Trace> Stages<'_, 'v, T> {
         let inside = all.and(fence);
         let hard = self.service.steering.residency.as_ref().is_some_and(|residency| residency.mode == ResidencyMode::Strict);
         self.note_removed("residency", all, inside, |_| {
-            if hard { "outside the strict fence of this client".to_owned() } else { "outside the preferred fence of this client".to_owned() }
+            if hard {
+                "outside the strict fence of this client".to_owned()
+            } else {
+                "outside the preferred fence of this client".to_owned()
+            }
         });
         inside
     }

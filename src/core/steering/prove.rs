@@ -36,7 +36,9 @@ pub struct Proof {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Breach {
     /// More regions than can be tried.
-    #[error("a service with a strict fence may have at most {STRICT_REGIONS_MAX} regions, so that every combination of failures can be tried; it has {0}")]
+    #[error(
+        "a service with a strict fence may have at most {STRICT_REGIONS_MAX} regions, so that every combination of failures can be tried; it has {0}"
+    )]
     TooManyRegions(usize),
     /// Some clients may be sent nowhere.
     #[error("clients {} may be sent to none of the service's regions: they would never get an answer", who(.0))]
@@ -98,7 +100,14 @@ pub fn prove_residency(topology: &Topology, service: ServiceIdx) -> Result<Proof
 }
 
 /// Tries one combination: digit i (to the base 3) says how region i stands. `Some(regions up)`: an answer points outside `fence`.
-fn crossed_by(topology: &Topology, service: ServiceIdx, it: &Service, geo: &GeoView, fence: RegionSet, combination: usize) -> Option<usize> {
+fn crossed_by(
+    topology: &Topology,
+    service: ServiceIdx,
+    it: &Service,
+    geo: &GeoView,
+    fence: RegionSet,
+    combination: usize,
+) -> Option<usize> {
     let digit = |pool: usize| combination / 3_usize.pow(u32::try_from(pool).expect("invariant: few regions")) % 3;
     let state_of = |endpoint: EndpointIdx| {
         let region = topology.endpoints[endpoint.get()].region;

@@ -32,10 +32,10 @@ pub struct World {
 }
 
 impl World {
-    /// Joins plan and geo map. `geo` must have been built for [`geo_profiles`] of this topology.
+    /// Joins plan and geo map. `geo` must have been built for the [`Profiles`] of this topology.
     #[must_use]
     pub fn new(topology: Arc<Topology>, geo: Arc<GeoMap>) -> Self {
-        let (_, profiles) = geo_profiles(&topology);
+        let profiles = Profiles::of(&topology);
         let hostnames = topology.services.iter().enumerate();
         let hostnames = hostnames.flat_map(|(i, service)| service.hostnames.iter().map(move |name| (name.clone(), ServiceIdx::at(i))));
         let zones = ZoneIndex::build(&topology.zones, hostnames);
@@ -51,7 +51,7 @@ impl World {
     /// The profile of a service in the geo map.
     #[must_use]
     pub fn profile(&self, service: ServiceIdx) -> ProfileIdx {
-        self.profiles[service.get()]
+        self.profiles.of_service(service)
     }
 }
 
@@ -80,7 +80,11 @@ impl Table {
     /// The same table with these services compiled anew; all others are shared. Cost: linear in services (a pointer each) and in the
     /// endpoints of those that changed.
     #[must_use]
-    pub fn with_changes(&self, services: impl IntoIterator<Item = ServiceIdx>, mut state_of: impl FnMut(EndpointIdx) -> EndpointState) -> Self {
+    pub fn with_changes(
+        &self,
+        services: impl IntoIterator<Item = ServiceIdx>,
+        mut state_of: impl FnMut(EndpointIdx) -> EndpointState,
+    ) -> Self {
         let mut next = self.clone();
         next.generation += 1;
         for service in services {

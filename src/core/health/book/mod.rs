@@ -230,6 +230,12 @@ impl Book {
         self.deadlines.lateness(now)
     }
 
+    /// Whose probe this is; `None` when it is not in flight.
+    #[must_use]
+    pub fn check_of(&self, attempt: Attempt) -> Option<CheckIdx> {
+        self.in_flight.get(&attempt).copied()
+    }
+
     /// How many probes are in flight.
     #[must_use]
     pub fn n_in_flight(&self) -> usize {

@@ -107,6 +107,17 @@ impl Override {
     }
 }
 
+impl Scope {
+    /// Whether it is for a whole region, of all services or of one.
+    #[must_use]
+    pub fn names_region(&self, name: &str) -> bool {
+        match self {
+            Self::Region(region) | Self::Pool { region, .. } => region.as_str() == name,
+            Self::Service(_) | Self::Endpoint(_) => false,
+        }
+    }
+}
+
 impl fmt::Display for OverrideKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
