@@ -6,6 +6,8 @@
 pub mod message;
 pub mod preview;
 pub mod resolve;
+#[cfg(test)]
+mod tests;
 
 pub use message::{Answer, ClientSubnet, ExtendedError, Query, Rcode};
 pub use preview::explain;

@@ -129,9 +129,9 @@ impl Steered<'_> {
         let matched = world.geo.lookup_network(place, own_prefix);
         let geo = world.geo.view(matched.class, world.profile(self.service));
         // Without a geographic dependency the client subnet plays no part, so that a resolver may share the answer among all its clients.
-        let depends_on_place = geo.fence.is_some() || service.steering.stages.iter().any(|stage| stage.is_geographic());
-        let (key_address, key_prefix) = if depends_on_place { (place, own_prefix) } else { (self.query.source, u8::MAX) };
-        let key_prefix = key_prefix.min(if key_address.is_ipv4() { CLIENT_PREFIX_V4 } else { CLIENT_PREFIX_V6 });
+        let depends_on_place = service.steering.residency.is_some() || service.steering.stages.iter().any(|stage| stage.is_geographic());
+        let key_address = if depends_on_place { place } else { self.query.source };
+        let key_prefix = if key_address.is_ipv4() { CLIENT_PREFIX_V4 } else { CLIENT_PREFIX_V6 };
         let key = match service.steering.spread {
             Spread::Sticky => ClientKey::network(key_address, key_prefix),
             Spread::Random => ClientKey::random(self.query.entropy),
@@ -148,9 +148,10 @@ impl Steered<'_> {
         });
         let client = Client { geo, key, entropy: self.query.entropy };
         let choice = choose(&world.topology, service, view, &client, self.query.record_type, trace);
-        if let Some(subnet) = self.query.client_subnet.filter(|subnet| subnet.source_prefix > 0 && depends_on_place) {
+        if depends_on_place && self.query.client_subnet.is_some_and(|subnet| subnet.source_prefix > 0) {
             let by_place = if choice.by_place { matched.prefix } else { 0 };
-            answer.scope = if choice.by_client { by_place.max(key_prefix.min(subnet.source_prefix)) } else { by_place };
+            // A scope beyond the source prefix tells the resolver that a longer prefix may get another answer (RFC 7871 section 7.2.1).
+            answer.scope = if choice.by_client { by_place.max(key_prefix) } else { by_place };
         }
         self.fill(answer, &choice, trace);
     }
@@ -193,7 +194,7 @@ impl Steered<'_> {
                 if let Some(rule) = all_down {
                     answer.extended_error = Some(no_endpoint(*rule));
                 }
-                if members.is_empty() {
+                if answer.answers.is_empty() {
                     trace.note(|| Reason::new(Mark::Info, format!("no {} record there", self.query.record_type)));
                     self.negative(answer, ttl);
                 }

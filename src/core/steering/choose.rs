@@ -118,7 +118,13 @@ impl<'v, T: Trace> Stages<'_, 'v, T> {
             Families::Together => None,
             Families::Independent => family,
         };
-        let all = self.view.regions_with(|member| is_of(member, typed));
+        let mut all = self.view.regions_with(|member| is_of(member, typed));
+        let mut typed = typed;
+        if all.is_empty() {
+            // The service has no endpoint of the type, up or down: "no data", whatever the others do.
+            typed = None;
+            all = self.view.regions_with(|_| true);
+        }
         let inside = self.residency(all);
         let Some((pick, regions, all_down)) = self.tier(all, inside, typed) else {
             return self.nothing_left();
@@ -150,8 +156,9 @@ impl<'v, T: Trace> Stages<'_, 'v, T> {
     //--- Residency, health, all_down
 
     fn residency(&mut self, all: RegionSet) -> RegionSet {
+        // Also without a fence for this client: another one may have one.
+        self.by_place |= self.service.steering.residency.is_some();
         let Some(fence) = self.client.geo.fence else { return all };
-        self.by_place = true;
         let inside = all.and(fence);
         let hard = self.service.steering.residency.as_ref().is_some_and(|residency| residency.mode == ResidencyMode::Strict);
         self.note_removed("residency", all, inside, |_| {
