@@ -5,7 +5,10 @@
 //!
 //! Absent on purpose: retransmission. A lost datagram is a failed probe, and thresholds are the core's.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::{
+    fmt::{Display, Write as _},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+};
 
 use hickory_proto::{
     op::{Edns, Message, MessageType, OpCode, Query, ResponseCode},
@@ -43,7 +46,7 @@ pub(super) async fn probe(
     env: &ProbeEnv,
     watch: &Watch,
 ) -> Result<(), Failure> {
-    let unmade = |error: &dyn std::fmt::Display| Failure::new(FailureCategory::Protocol, &format!("the query cannot be made: {error}"));
+    let unmade = |error: &dyn Display| Failure::new(FailureCategory::Protocol, &format!("the query cannot be made: {error}"));
     let query = question(name, record_type).map_err(|e| unmade(&e))?;
     let message = query.to_vec().map_err(|e| unmade(&e))?;
     let mut answer = over_udp(address, &query, &message, env, watch).await?;
@@ -63,6 +66,14 @@ fn question(name: &Name, record_type: RecordType) -> Result<Message, hickory_pro
     edns.set_max_payload(UDP_PAYLOAD);
     message.set_edns(edns);
     Ok(message)
+}
+
+/// All that an answer's octets go through.
+pub(super) fn digest(octets: &[u8], expect: &str) {
+    if let Ok(answer) = Message::from_vec(octets) {
+        let _ = answers(&answer, &Message::query());
+        let _ = judge(&answer, RecordType::ANY, Some(expect));
+    }
 }
 
 async fn over_udp(address: &Address, query: &Message, message: &[u8], env: &ProbeEnv, watch: &Watch) -> Result<Message, Failure> {
@@ -165,7 +176,14 @@ fn text(data: &RData) -> String {
     match data {
         // hickory prints texts without quotes.
         RData::TXT(txt) => RecordData::Txt(txt.txt_data.iter().map(|string| string.to_vec()).collect()).to_string(),
-        other => other.to_string(),
+        other => {
+            let mut text = String::new();
+            // hickory has no text form for some types, and says so by an error, at which `to_string` would panic.
+            match write!(text, "{other}") {
+                Ok(()) => text,
+                Err(_) => format!("{} data", other.record_type()),
+            }
+        }
     }
 }
 

@@ -79,7 +79,7 @@ fn judge_status(status: StatusCode, expect: &HttpExpect) -> Result<(), Failure> 
     Err(Failure::new(FailureCategory::Status, &format!("status {status}, expected {}", wanted.join(", "))))
 }
 
-fn judge_json(body: &[u8], pointer: &str, equals: &str) -> Result<(), Failure> {
+pub(super) fn judge_json(body: &[u8], pointer: &str, equals: &str) -> Result<(), Failure> {
     let failed = |detail: String| Err(Failure::new(FailureCategory::Body, &detail));
     let document: Value = match serde_json::from_slice(body) {
         Ok(document) => document,

@@ -49,6 +49,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
         self.note(result)?;
         match &buf.filled()[before..] {
             [] if buf.remaining() > 0 => self.watch.ended(End::Eof),
+            // Nothing was asked for.
+            [] => {}
             read => self.watch.read(read),
         }
         Poll::Ready(Ok(()))

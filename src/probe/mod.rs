@@ -27,7 +27,10 @@ mod watch;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use portolan_core::model::check::{Address, Check, Failure, Host, Observation, Outcome, ProbeKind};
+use portolan_core::model::{
+    check::{Address, Check, Failure, Host, Observation, Outcome, ProbeKind},
+    time::Timestamp,
+};
 
 use self::watch::Watch;
 use crate::net::{clock::WallClock, resolve::Resolver, tls::TlsClients};
@@ -105,6 +108,15 @@ async fn look(check: &Check, env: &ProbeEnv, watch: &Watch) -> Result<(), Failur
         }
         _ => unreachable!("invariant: `run` asks `is_probed` first"),
     }
+}
+
+/// Feeds octets to everything here that reads an endpoint's answer and is not a library's stream: DNS messages, certificates, JSON bodies,
+/// Prometheus results. For fuzzing: it must return, whatever the octets are.
+pub fn fuzz_answers(octets: &[u8]) {
+    dns::digest(octets, "192.0.2.1");
+    let _ = tls::judge(octets, Duration::ZERO, Timestamp(0));
+    let _ = http::judge_json(octets, "/data/result", "[]");
+    let _ = prometheus::number(octets);
 }
 
 /// The name in a certificate for `address`, and what an HTTP request calls it without its port.

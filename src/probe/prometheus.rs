@@ -31,14 +31,14 @@ pub(super) async fn probe(url: &str, query: &str, bound: Bound, timeout: Duratio
     let ask = Ask { address: &base.address, tls: tls.as_ref(), host: None, method: HttpMethod::Get, path: &path, headers: &[] };
     let mut exchange = Exchange::begin(&ask, env, watch).await?;
     let status = exchange.status();
-    // An error's body says what is wrong with the query, if it is Prometheus that answers.
-    let body = exchange.whole_body().await;
     if status != StatusCode::OK {
-        let why = body.ok().and_then(|body| serde_json::from_slice::<Value>(&body).ok());
-        let why = why.as_ref().and_then(|answer| answer["error"].as_str()).unwrap_or("no reason given");
-        return Err(Failure::new(FailureCategory::Status, &format!("status {status}: {why}")));
+        let refused = |why: &str| Err(Failure::new(FailureCategory::Status, &format!("status {status}: {why}")));
+        watch.judged(&refused("no reason given"));
+        // The body says what is wrong with the query, if it is Prometheus that answers.
+        let reason: Option<Value> = exchange.whole_body().await.ok().and_then(|body| serde_json::from_slice(&body).ok());
+        return refused(reason.as_ref().and_then(|answer| answer["error"].as_str()).unwrap_or("no reason given"));
     }
-    judge(number(&body?)?, bound)
+    judge(number(&exchange.whole_body().await?)?, bound)
 }
 
 fn judge(number: f64, bound: Bound) -> Result<(), Failure> {
@@ -50,7 +50,7 @@ fn judge(number: f64, bound: Bound) -> Result<(), Failure> {
 }
 
 /// The one number of an answer.
-fn number(body: &[u8]) -> Result<f64, Failure> {
+pub(super) fn number(body: &[u8]) -> Result<f64, Failure> {
     let not_an_answer =
         |why: &str| Failure::new(FailureCategory::Protocol, &format!("not an answer of Prometheus: {why}; it is {}", quote(body)));
     let no_data = |why: &str| Failure::new(FailureCategory::Bound, &format!("no data: {why}"));

@@ -67,7 +67,7 @@ pub struct Prober {
 }
 
 impl Prober {
-    /// Starts to make probes on the current tokio runtime.
+    /// Starts to make probes on the current tokio runtime, at most [`IN_FLIGHT_MAX`] at once.
     ///
     /// `capacity` bounds the queue of orders and the queue of results, each.
     ///
@@ -75,10 +75,19 @@ impl Prober {
     /// When `capacity` is zero, or outside of a tokio runtime.
     #[must_use]
     pub fn start(env: ProbeEnv, capacity: usize) -> (Self, Sender<ProbeOrder>, Receiver<ProbeResult>) {
+        Self::start_limited(env, capacity, IN_FLIGHT_MAX)
+    }
+
+    /// As [`Prober::start`] with another bound on the probes at once, for a process that may open few descriptors.
+    ///
+    /// # Panics
+    /// When `capacity` is zero, or outside of a tokio runtime. An `in_flight_max` of zero makes no probe at all.
+    #[must_use]
+    pub fn start_limited(env: ProbeEnv, capacity: usize, in_flight_max: usize) -> (Self, Sender<ProbeOrder>, Receiver<ProbeResult>) {
         let (order_sender, orders) = mpsc::channel(capacity);
         let (results, result_receiver) = mpsc::channel(capacity);
         let stop = CancellationToken::new();
-        let dispatcher = AbortOnDropHandle::new(tokio::spawn(dispatch(env, orders, results, stop.clone())));
+        let dispatcher = AbortOnDropHandle::new(tokio::spawn(dispatch(env, orders, results, in_flight_max, stop.clone())));
         (Self { stop, dispatcher }, order_sender, result_receiver)
     }
 
@@ -95,13 +104,19 @@ impl Prober {
     }
 }
 
-/// Aborted, it drops `probes`, which aborts each of them.
-async fn dispatch(env: ProbeEnv, mut orders: Receiver<ProbeOrder>, results: Sender<ProbeResult>, stop: CancellationToken) {
+/// Dropping it drops `probes`, which ends each of them.
+async fn dispatch(
+    env: ProbeEnv,
+    mut orders: Receiver<ProbeOrder>,
+    results: Sender<ProbeResult>,
+    in_flight_max: usize,
+    stop: CancellationToken,
+) {
     let mut probes = JoinSet::new();
     loop {
         tokio::select! {
             // Without `biased`, a flood of orders could not keep finished probes from being cleared away, nor the reverse.
-            order = orders.recv(), if probes.len() < IN_FLIGHT_MAX => match order {
+            order = orders.recv(), if probes.len() < in_flight_max => match order {
                 Some(order) => {
                     probes.spawn(fulfil(order, env.clone(), results.clone()));
                 }

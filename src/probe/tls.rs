@@ -38,7 +38,7 @@ pub(super) async fn probe(address: &Address, tls: &TlsCheck, valid_for: Duration
     verdict
 }
 
-fn judge(certificate: &[u8], valid_for: Duration, now: Timestamp) -> Result<(), Failure> {
+pub(super) fn judge(certificate: &[u8], valid_for: Duration, now: Timestamp) -> Result<(), Failure> {
     let (_, parsed) = parse_x509_certificate(certificate)
         .map_err(|e| Failure::new(FailureCategory::Tls, &format!("the certificate cannot be read: {}", chain(&e))))?;
     let (begins, ends) = (timestamp(parsed.validity().not_before), timestamp(parsed.validity().not_after));

@@ -92,3 +92,47 @@ fn failed(observation: &Observation, category: FailureCategory) -> Failure {
         other => panic!("expected {category}, got {other:?}"),
     }
 }
+
+mod answers {
+    use proptest::prelude::*;
+
+    use super::probe::fuzz_answers;
+
+    proptest! {
+        #[test]
+        fn no_octets_are_too_strange(octets in proptest::collection::vec(any::<u8>(), 0..600)) {
+            fuzz_answers(&octets);
+        }
+
+        /// Records behind a well-formed header, so that their data is reached.
+        #[test]
+        fn no_record_is_too_strange(
+            kind in any::<u16>(),
+            count in 0_u16..3,
+            section in 0_usize..3,
+            data in proptest::collection::vec(any::<u8>(), 0..80),
+        ) {
+            let mut message = vec![0; 12];
+            message[2] = 0x80;
+            message[7 + 2 * section] = u8::try_from(count).unwrap();
+            for _ in 0..count {
+                message.push(0);
+                message.extend(kind.to_be_bytes());
+                message.extend([0, 1, 0, 0, 0, 60]);
+                message.extend(u16::try_from(data.len()).unwrap().to_be_bytes());
+                message.extend(&data);
+            }
+            fuzz_answers(&message);
+        }
+    }
+
+    #[test]
+    fn every_record_type_has_a_text_or_none() {
+        for kind in 0..=300_u16 {
+            let mut message = vec![0, 0, 0x80, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0];
+            message.extend(kind.to_be_bytes());
+            message.extend([0, 1, 0, 0, 0, 60, 0, 0]);
+            fuzz_answers(&message);
+        }
+    }
+}

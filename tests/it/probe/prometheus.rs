@@ -73,6 +73,10 @@ async fn anything_else_is_unhealthy_and_says_why() {
     let seen = observe(&check(None, kind(slow.address), TIMEOUT)).await;
     failed(&seen, FailureCategory::Slow);
     assert!(seen.timings.total < PATIENCE);
+    // The status decides, even if the reason never comes.
+    let busy = serve(&[Request, Send(b"HTTP/1.1 503 Busy\r\n\r\n"), Drip(b" ")]).await;
+    let failure = failed(&observe(&check(None, kind(busy.address), TIMEOUT)).await, FailureCategory::Status);
+    assert_eq!(failure.detail, "status 503 Service Unavailable: no reason given");
 }
 
 #[tokio::test]

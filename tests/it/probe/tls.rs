@@ -25,14 +25,14 @@ use super::{
 };
 
 /// A server with a self-signed certificate that is valid from one day (year, month, day) to another.
-struct Server {
-    address: SocketAddr,
+pub(super) struct Server {
+    pub(super) address: SocketAddr,
     /// The certificate as PEM, to trust it.
     ca: NamedTempFile,
     tasks: JoinSet<()>,
 }
 
-async fn start(names: &[&str], from: (i32, u8, u8), until: (i32, u8, u8)) -> Server {
+pub(super) async fn start(names: &[&str], from: (i32, u8, u8), until: (i32, u8, u8)) -> Server {
     let mut params = CertificateParams::new(names.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap();
     params.not_before = date_time_ymd(from.0, from.1, from.2);
     params.not_after = date_time_ymd(until.0, until.1, until.2);
@@ -83,7 +83,7 @@ impl Server {
     }
 }
 
-const BLIND: TlsCheck = TlsCheck { server_name: None, verify: false, ca_file: None };
+pub(super) const BLIND: TlsCheck = TlsCheck { server_name: None, verify: false, ca_file: None };
 const DAY: Duration = Duration::from_secs(86_400);
 
 fn https(tls: TlsCheck, host: Option<&str>, body: &str) -> ProbeKind {
