@@ -1,1 +1,4 @@
 //! Portolan: the adapters around the core, and the composition root.
+
+pub mod net;
+pub mod probe;
