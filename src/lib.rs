@@ -1,1 +1,6 @@
 //! Portolan: the adapters around the core, and the composition root.
+
+pub mod api;
+pub mod cli;
+pub mod client;
+pub mod telemetry;
