@@ -1,4 +1,8 @@
 //! Portolan: the adapters around the core, and the composition root.
 
+pub mod api;
+pub mod cli;
+pub mod client;
 pub mod net;
 pub mod probe;
+pub mod telemetry;
