@@ -19,3 +19,6 @@ pub mod endpoint;
 pub mod overlay;
 pub mod slow_start;
 pub mod window;
+
+#[cfg(test)]
+mod drill;

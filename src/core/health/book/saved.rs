@@ -54,7 +54,13 @@ impl Book {
         for SavedCheck { key, state } in saved {
             let Some(check) = waiting.get_mut(&key).and_then(VecDeque::pop_front) else { continue };
             let slot = &mut self.slots[check.get()];
-            if slot.health() == Health::Unknown && slot.state.counts() == (0, 0) && slot.check.probe.kind != ProbeKind::None {
+            let is_untouched = match slot.check.probe.kind {
+                ProbeKind::None => false,
+                // Evaluated already, but only from what its inputs were before they are restored.
+                ProbeKind::Calculated { .. } => true,
+                _ => slot.state.health() == Health::Unknown && slot.state.counts() == (0, 0),
+            };
+            if is_untouched {
                 slot.state = CheckState::restore(&state, now);
                 n_restored += 1;
             }

@@ -312,7 +312,13 @@ impl CheckState {
     /// One line for people: the judgement, what counts towards the next one, and what flap damping asks for.
     #[must_use]
     pub const fn tell<'a>(&'a self, cadence: &'a Cadence) -> Telling<'a> {
-        Telling { state: self, cadence }
+        Telling { state: self, cadence: Some(cadence) }
+    }
+
+    /// Like [`Self::tell`], of a check that is derived from others and counts nothing itself.
+    #[must_use]
+    pub const fn tell_derived(&self) -> Telling<'_> {
+        Telling { state: self, cadence: None }
     }
 
     //----------- When it is probed ---

@@ -10,26 +10,19 @@ use super::{CheckState, Transition};
 #[derive(Clone, Copy, Debug)]
 pub struct Telling<'a> {
     pub(super) state: &'a CheckState,
-    pub(super) cadence: &'a Cadence,
+    /// `None`: derived from other checks.
+    pub(super) cadence: Option<&'a Cadence>,
 }
 
 impl fmt::Display for Telling<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { state, cadence } = self;
-        let (passed, failed) = state.in_a_row();
         write!(f, "{}", state.health())?;
         if let Some(since) = state.since() {
             write!(f, " since {since}")?;
         }
-        match state.health() {
-            Health::Unknown if state.counts() == (0, 0) => write!(f, ", not probed yet")?,
-            Health::Unknown | Health::Up if failed > 0 => write!(f, ", {failed} of {} failures in a row that make it down", cadence.fall)?,
-            Health::Down => {
-                let needed = state.needed(cadence);
-                write!(f, ", {passed} of {needed} successes in a row that bring it back")?;
-                damping(f, needed, cadence, state.drops_before())?;
-            }
-            Health::Unknown | Health::Up => {}
+        if let Some(cadence) = cadence {
+            progress(f, state, cadence)?;
         }
         if state.health() != Health::Unknown && !state.is_judged() {
             write!(f, ", as saved before this start")?;
@@ -41,12 +34,23 @@ impl fmt::Display for Telling<'_> {
     }
 }
 
-fn damping(f: &mut fmt::Formatter<'_>, needed: u16, cadence: &Cadence, drops_before: u8) -> fmt::Result {
-    if needed == cadence.rise {
-        return Ok(());
+/// What counts towards the next judgement.
+fn progress(f: &mut fmt::Formatter<'_>, state: &CheckState, cadence: &Cadence) -> fmt::Result {
+    let (passed, failed) = state.in_a_row();
+    match state.health() {
+        Health::Unknown if state.counts() == (0, 0) => write!(f, ", not probed yet"),
+        Health::Unknown | Health::Up if failed > 0 => write!(f, ", {failed} of {} failures in a row that make it down", cadence.fall),
+        Health::Unknown | Health::Up => Ok(()),
+        Health::Down => {
+            let (needed, drops) = (state.needed(cadence), state.drops_before());
+            write!(f, ", {passed} of {needed} successes in a row that bring it back")?;
+            if needed == cadence.rise {
+                return Ok(());
+            }
+            let plural = if drops == 1 { "" } else { "s" };
+            write!(f, " ({} doubled for {drops} drop{plural} in the {} before)", cadence.rise, Human(cadence.flap.window))
+        }
     }
-    let plural = if drops_before == 1 { "" } else { "s" };
-    write!(f, " ({} doubled for {drops_before} drop{plural} in the {} before)", cadence.rise, Human(cadence.flap.window))
 }
 
 impl fmt::Display for Transition {
