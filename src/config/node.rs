@@ -1,0 +1,1 @@
+//! The node config: who this process is, where it listens, and where its files are.

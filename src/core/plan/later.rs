@@ -1,0 +1,83 @@
+//! What a plan may already say and what comes into force later: each is a warning that names what it waits for.
+
+use super::{
+    check::Findings,
+    overlay,
+    sections::{CheckType, HealthChecks, Plan},
+};
+use crate::document::Path;
+
+/// Warns of everything that this version reads, checks, and does not act on yet.
+pub(super) fn check(plan: &Plan, out: &mut Findings) {
+    let mut later = |key: &str, is_written: bool, with: &str, until: &str| {
+        if is_written {
+            out.warning(Path::root().key(key), format!("takes effect with {with}; until then {until}"), "");
+        }
+    };
+    later("vantage", plan.vantage.is_some(), "several nodes", "this node judges alone");
+    later("data_groups", !plan.data_groups.is_empty(), "data groups", "they are checked, not acted on");
+    later("disaster_recovery", plan.disaster_recovery.is_some(), "recovery", "it is checked, not measured");
+    later("backups", !plan.backups.is_empty(), "recovery", "backups are not looked at");
+    later("validation", !plan.validation.is_empty(), "recovery", "no step is run");
+    later("signals", !plan.signals.queries.is_empty(), "recovery", "rollback triggers are not evaluated");
+    let freezes = !plan.guardrails.freeze.is_empty();
+    let publish = &plan.publish;
+    let publishes = !publish.route53.is_empty() || !publish.cloudflare.is_empty() || !publish.rfc2136.is_empty();
+    later("publish", publishes, "publishers", "nothing is written to other people's DNS");
+    let told = &plan.notifications;
+    let tells = told.slack.is_some() || told.pagerduty.is_some() || told.webhook.is_some() || told.email.is_some();
+    later("notifications", tells, "notification", "nobody is told");
+    if freezes {
+        let path = Path::root().key("guardrails").key("freeze");
+        out.warning(path, "takes effect with commands; until then there is nothing that it could refuse", "");
+    }
+    for (apex, zone) in plan.zones.iter() {
+        if zone.dnssec.is_some() {
+            let path = Path::root().key("zones").key(apex).key("dnssec");
+            out.warning(path, "takes effect with signed zones; until then the zone is served unsigned", "");
+        }
+    }
+    for (name, service) in plan.services.iter() {
+        if service.follows.is_some() {
+            let path = Path::root().key("services").key(name).key("follows");
+            out.warning(path, "takes effect with data groups; until then its names are answered SERVFAIL", "");
+        }
+    }
+    databases(plan, out);
+}
+
+/// Databases are asked in their own protocol later.
+fn databases(plan: &Plan, out: &mut Findings) {
+    let mut judge = |checks: &HealthChecks, path: &dyn Fn() -> Path| {
+        if checks.kind.is_some() && matches!(overlay::kind(checks), CheckType::Postgres | CheckType::Redis | CheckType::Mysql) {
+            out.warning(path().key("type"), "takes effect with database probes; until then a TCP handshake judges", "");
+        }
+    };
+    judge(&plan.health_check_defaults, &|| Path::root().key("health_check_defaults"));
+    for (name, checks) in plan.checks.iter() {
+        judge(checks, &|| Path::root().key("checks").key(name));
+    }
+    for (region, routing) in plan.traffic_routing.iter() {
+        if let Some(checks) = &routing.health_checks {
+            judge(checks, &|| Path::root().key("traffic_routing").key(region).key("health_checks"));
+        }
+    }
+    for (name, service) in plan.services.iter() {
+        let at = || Path::root().key("services").key(name);
+        if let Some(checks) = &service.health_checks {
+            judge(checks, &|| at().key("health_checks"));
+        }
+        for (region, routing) in service.traffic_routing.iter() {
+            if let Some(checks) = &routing.health_checks {
+                judge(checks, &|| at().key("traffic_routing").key(region).key("health_checks"));
+            }
+        }
+        for (region, endpoints) in service.endpoints.iter() {
+            for (i, endpoint) in endpoints.iter().enumerate() {
+                if let Some(checks) = &endpoint.health_checks {
+                    judge(checks, &|| at().key("endpoints").key(region).item(i).key("health_checks"));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! Data groups: databases that have one primary.
+
+use std::{net::IpAddr, time::Duration};
+
+use crate::{
+    document::{HostPort, Secret, Table, Text, days, hours, minutes, seconds},
+    model::ids::Label,
+    section, words,
+};
+
+words! {
+    /// Database engines and the managers that run them.
+    pub enum Engine("an engine") {
+        /// PostgreSQL, streaming replication.
+        Postgresql = "postgresql",
+        /// Redis or Valkey.
+        Redis = "redis",
+        /// MariaDB.
+        Mariadb = "mariadb",
+        /// MySQL.
+        Mysql = "mysql",
+        /// PostgreSQL run by Patroni.
+        Patroni = "patroni",
+        /// PostgreSQL run by CloudNativePG.
+        CloudNativePg = "cloudnative_pg",
+        /// Verbs over HTTP.
+        Http = "http",
+        /// Verbs as programs.
+        Exec = "exec",
+    }
+}
+
+words! {
+    /// When a write counts as done.
+    pub enum Durability("a durability") {
+        /// When the primary has it.
+        Async = "async",
+        /// When another region has it too.
+        RemoteQuorum = "remote_quorum",
+    }
+}
+
+words! {
+    /// What the holder of the lease does when it cannot reach a quorum.
+    pub enum OnControlLoss("a rule for control loss") {
+        /// Stops writing at the lease's end.
+        Fence = "fence",
+        /// Goes on while every member's agent and every voter region acknowledges it directly.
+        HoldIfAllAck = "hold_if_all_ack",
+        /// Goes on; no automatic failover for this group.
+        Keep = "keep",
+    }
+}
+
+words! {
+    /// What a name that follows a primary answers while none is proven.
+    pub enum WithoutPrimary("an answer without primary") {
+        /// SERVFAIL: a resolver then asks a server on the other side.
+        Servfail = "servfail",
+        /// "No data".
+        Nodata = "nodata",
+        /// The last one.
+        Last = "last",
+    }
+}
+
+section! {
+    /// A database with one primary.
+    pub struct DataGroup {
+        /// Who runs it.
+        engine: Engine,
+        /// A class of the backup strategy.
+        data_class: Option<Label> = None,
+        /// Where people expect the primary; adoption looks at the members.
+        primary: Label,
+        /// When a write counts as done.
+        durability: Durability = Durability::Async,
+        /// Narrows the plan's automatic failover, never widens it.
+        automatic_failover: Option<bool> = None,
+        /// Narrows the plan's mode, never widens it.
+        mode: Option<super::Mode> = None,
+        /// Order when one cause hits many groups; the lower first.
+        priority: u16 = 100,
+        /// How the primary is probed.
+        probe: GroupProbe = GroupProbe { interval: seconds(15), timeout: seconds(5) },
+        /// How long the decision is held before it is carried out.
+        confirm_hold: Duration where (seconds(0)..=hours(1)) = seconds(60),
+        /// How long nothing is done after an operation.
+        cool_down: Duration where (seconds(0)..=days(7)) = hours(1),
+        /// How long the result of an operation is watched.
+        observe: Duration where (seconds(0)..=days(1)) = minutes(15),
+        /// The right to write.
+        lease: Lease = Lease { ttl: seconds(90), margin: seconds(10) },
+        /// What the holder does when it cannot reach a quorum.
+        on_control_loss: OnControlLoss = OnControlLoss::HoldIfAllAck,
+        /// Jurisdictions whose regions may hold the primary; left out: every region.
+        residency: Option<Vec<Label>> = None,
+        /// Its members, one per region.
+        members: Table<Label, Member>,
+        /// How the old primary is stopped: tried in order until one confirms.
+        fence: Vec<FenceRung> = Vec::new(),
+        /// Programs that are asked.
+        hooks: GroupHooks = GroupHooks { before: None, after: None },
+    }
+}
+
+section! {
+    /// How a primary is probed. One interval is one round of the failure window.
+    pub struct GroupProbe {
+        /// One round.
+        interval: Duration where (seconds(1)..=hours(1)) = seconds(15),
+        /// The probe may last this long.
+        timeout: Duration where (seconds(1)..=hours(1)) = seconds(5),
+    }
+}
+
+section! {
+    /// The right to write, for a time.
+    pub struct Lease {
+        /// How long it is valid.
+        ttl: Duration where (seconds(10)..=hours(1)) = seconds(90),
+        /// How long before its end the holder stops writing.
+        margin: Duration where (seconds(1)..=hours(1)) = seconds(10),
+    }
+}
+
+section! {
+    /// One copy of the data.
+    pub struct Member {
+        /// Where it listens.
+        address: HostPort,
+        /// The connection string's name in secrets_dir.
+        dsn: Secret,
+        /// The name of the agent beside it.
+        agent: Option<Label> = None,
+        /// The address that clients get while it holds the role.
+        publish: Option<IpAddr> = None,
+        /// The lower is promoted first.
+        priority: u16 = 100,
+        /// false: never promoted.
+        candidate: bool = true,
+    }
+}
+
+section! {
+    /// One way to stop the old primary: `agent`, `hook` or `lease`.
+    pub struct FenceRung {
+        /// The agent stops the database.
+        agent: Option<AgentVerb> = None,
+        /// A program in hooks_dir.
+        hook: Option<Secret> = None,
+        /// hook: its arguments; {region} is replaced.
+        arguments: Vec<Text> = Vec::new(),
+        /// hook: whether its success proves that the old primary cannot write.
+        confirms: bool = false,
+        /// hook: how long it may take.
+        timeout: Option<Duration> where (seconds(1)..=hours(1)) = None,
+        /// The end of the lease is waited for.
+        lease: Option<LeaseVerb> = None,
+    }
+}
+
+words! {
+    /// What an agent can be asked for as a fence.
+    pub enum AgentVerb("a verb of the agent") {
+        /// Stop the database.
+        Stop = "stop",
+    }
+}
+
+words! {
+    /// What a lease can be asked for as a fence.
+    pub enum LeaseVerb("a verb of the lease") {
+        /// Wait until it has ended.
+        Expire = "expire",
+    }
+}
+
+section! {
+    /// Programs that are asked about an operation.
+    pub struct GroupHooks {
+        /// Before it begins; may refuse.
+        before: Option<Secret> = None,
+        /// When it has ended.
+        after: Option<Secret> = None,
+    }
+}
