@@ -1,0 +1,8 @@
+//! All integration tests in one binary: it links once.
+
+#![allow(clippy::unwrap_used, reason = "a test that unwraps nothing has failed; helpers of tests are no exception")]
+
+mod api;
+mod canned;
+mod cli;
+mod telemetry;
