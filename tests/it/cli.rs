@@ -258,8 +258,8 @@ fn colour_is_for_terminals_that_want_it() {
     assert_eq!(codes.iter().fold(painted, |text, code| text.replace(code, "")), plain);
 }
 
-#[test]
-fn watch_appends_a_line_per_change_and_ends_when_the_daemon_stays_away() {
+/// Watches until the daemon has stopped after one change; returns what was printed.
+fn watched(interactive: bool) -> Ran {
     let mut daemon = Daemon::start(Ok(canned::degraded()));
     let server = daemon.server.take().unwrap();
     let source = Arc::clone(&daemon.source);
@@ -270,11 +270,24 @@ fn watch_appends_a_line_per_change_and_ends_when_the_daemon_stays_away() {
         asked.wait_for(|asked| *asked == 2).await.unwrap();
         server.shutdown().await;
     });
-    let ran = daemon.run(&["status", "--watch"]);
+    portolan(&["status", "--watch", "--address", &daemon.address.to_string()], &[], interactive)
+}
+
+#[test]
+fn watch_appends_a_line_per_change_and_ends_when_the_daemon_stays_away() {
+    let ran = watched(false);
     assert_eq!(ran.exit, Exit::Unreachable);
     let generations: Vec<_> = ran.out.lines().map(|line| line.split_whitespace().nth(2).unwrap()).collect();
     assert_eq!(generations, ["8812", "8813"], "{}", ran.out);
     let drained = "ap-southeast-1 UP 2/2 (drained by ana until 2026-11-22T04:00:00Z: kernel upgrade)";
     assert!(ran.out.contains("DEGRADED  us-east-1 DOWN 0/2  eu-west-1 UP 2/2  ") && ran.out.contains(drained), "{}", ran.out);
     assert!(ran.err.contains("trying again") && ran.err.contains("tried:"), "{}", ran.err);
+}
+
+#[test]
+fn watch_redraws_a_terminal() {
+    let ran = watched(true);
+    let pictures: Vec<_> = ran.out.split("\u{1b}[H\u{1b}[2J").collect();
+    assert_eq!(pictures.len(), 3, "nothing before the first, then two: {}", ran.out);
+    assert!(pictures[0].is_empty() && pictures[1].contains("table gen 8812") && pictures[2].contains("table gen 8813"));
 }
