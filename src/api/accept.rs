@@ -17,6 +17,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    time::{Sleep, sleep},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
@@ -26,6 +27,10 @@ use tonic::transport::server::Connected;
 pub(super) const CONNECTIONS_MAX: usize = 256;
 /// A handshake takes two round trips; who needs longer holds a connection for nothing.
 const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(5);
+/// A client speaks first, with the preface; who needs longer for it holds a connection for nothing. Later silence is for keepalive to end.
+const PREFACE_TIME_MAX: Duration = Duration::from_secs(5);
+/// Octets of the connection preface (RFC 9113 section 3.4).
+const PREFACE_OCTETS: usize = 24;
 /// Connections that are ready before tonic takes them; it takes them at once.
 const READY_MAX: usize = 16;
 /// After a failed accept, as a rule for want of descriptors: lets others close theirs.
@@ -44,6 +49,8 @@ pub struct Peer {
 pub(super) struct Connection {
     stream: Stream,
     peer: Peer,
+    /// Until when the preface must be there, and how much of it is; `None`: it is.
+    preface: Option<(Pin<Box<Sleep>>, usize)>,
     _place: OwnedSemaphorePermit,
 }
 
@@ -66,7 +73,7 @@ pub(super) fn accept(
                 Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::warn!(%error, "control connection not accepted");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    sleep(ACCEPT_PAUSE).await;
                     continue;
                 }
             };
@@ -80,7 +87,8 @@ pub(super) fn accept(
                 match establish(stream, address, config).await {
                     Ok((stream, peer)) => {
                         // Fails only when the server is gone, and then the connection shall close.
-                        let _ = ready.send(Ok(Connection { stream, peer, _place: place })).await;
+                        let preface = Some((Box::pin(sleep(PREFACE_TIME_MAX)), 0));
+                        let _ = ready.send(Ok(Connection { stream, peer, preface, _place: place })).await;
                     }
                     Err(error) => tracing::info!(%address, %error, "control connection refused"),
                 }
@@ -111,10 +119,20 @@ impl Connected for Connection {
 
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match &mut self.stream {
+        let before = buffer.filled().len();
+        let read = match &mut self.stream {
             Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
             Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
+        };
+        if let Some((deadline, octets)) = &mut self.preface {
+            *octets += buffer.filled().len() - before;
+            if *octets >= PREFACE_OCTETS {
+                self.preface = None;
+            } else if read.is_pending() && deadline.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "no HTTP/2 preface in time")));
+            }
         }
+        read
     }
 }
 

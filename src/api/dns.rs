@@ -39,7 +39,6 @@ impl DnsService for DnsApi {
     }
 }
 
-#[expect(clippy::result_large_err, reason = "the error is what the framework returns; one per refused call")]
 fn read(request: &PreviewAnswerRequest) -> Result<PreviewRequest, Status> {
     let name: Name = request.name.parse().map_err(|error| bad_field("name", error))?;
     let record_type =

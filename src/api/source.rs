@@ -54,7 +54,7 @@ impl PreviewRequest {
     /// Who is taken to ask: the resolver, else the client itself, else an address of no known place (0.0.0.0).
     #[must_use]
     pub fn source(&self) -> IpAddr {
-        self.resolver.or(self.client.map(|client| client.address)).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
+        self.resolver.or_else(|| self.client.map(|client| client.address)).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
     }
 }
 

@@ -9,9 +9,10 @@ use super::actions::{Demo, Simulation};
 use crate::client::ClientNetwork;
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 ok, 1 error, 3 degraded or failing (status), 4 refused, 5 waiting for approval, 6 unreachable or no quorum, \
-7 timed out but running on, 64 wrong usage or config.
-Environment: PORTOLAN_ADDRESS and PORTOLAN_CONFIG stand in for --address and --config; NO_COLOR turns colour off.";
+Exit codes: 0 ok, 1 error, 3 degraded or failing (status), 4 refused, 5 waiting for approval,
+  6 unreachable or no quorum, 7 timed out but running on, 64 wrong usage or config
+Environment: PORTOLAN_ADDRESS and PORTOLAN_CONFIG stand in for --address and --config;
+  NO_COLOR turns colour off";
 
 /// Steers traffic between regions: health, geo-aware DNS, and the reasons for every answer.
 #[derive(Debug, Parser)]
@@ -46,7 +47,8 @@ pub enum Format {
     Table,
     /// For people with wide screens: every column, every service, every endpoint.
     Wide,
-    /// For programs: one object with `"version": 1`; new keys may come, old ones keep their meaning.
+    /// For programs: an object with `"version": 1`; new keys may come, old ones keep their meaning.
+    /// Times are milliseconds since 1970, shares hundredths of a percent.
     Json,
 }
 

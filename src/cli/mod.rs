@@ -32,11 +32,11 @@ pub const JSON_VERSION: u32 = 1;
 /// Runs with what the process was given.
 #[must_use]
 pub fn main(actions: &dyn Actions) -> ExitCode {
-    let (stdout, stderr) = (std::io::stdout(), std::io::stderr());
-    let interactive = stdout.is_terminal();
+    // Not locked for good: log lines and panics of other threads go to the same streams.
+    let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
+    let interactive = out.is_terminal();
     // Names and values that are not UTF-8 are none of ours.
     let env = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect();
-    let (mut out, mut err) = (std::io::LineWriter::new(stdout.lock()), stderr.lock());
     let mut terminal = Terminal { out: &mut out, err: &mut err, interactive, colour: interactive };
     run(std::env::args_os(), &env, &mut terminal, actions).into()
 }

@@ -39,14 +39,7 @@ impl Failure {
 
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
-        let mut message = error.to_string();
-        if let ClientError::Refused(refusal) = &error
-            && !refusal.remedy.is_empty()
-            && !refusal.message.contains(&refusal.remedy)
-        {
-            message.push_str(&format!("\nNEXT  {}", refusal.remedy));
-        }
-        Self { exit: Exit::from(&error), message }
+        Self::new(Exit::from(&error), &error)
     }
 }
 

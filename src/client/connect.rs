@@ -10,7 +10,7 @@ use std::{
 use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::{TcpStream, lookup_host},
     time::timeout,
 };
@@ -124,6 +124,7 @@ async fn try_one(place: &Place, address: SocketAddr, tls: Option<Arc<ClientConfi
         .map_err(|error| Cause::Closed(error.to_string()))?
         .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT);
+    let plaintext = tls.is_none();
     let connector = tower::service_fn(move |_: Uri| {
         let (tls, name) = (tls.clone(), name.clone());
         async move { open(address, tls, name).await.map(TokioIo::new) }
@@ -134,7 +135,10 @@ async fn try_one(place: &Place, address: SocketAddr, tls: Option<Arc<ClientConfi
     let check = health.check(HealthCheckRequest { service: SERVICE_NAME.to_owned() });
     match timeout(CONNECT_TIME_MAX, check).await {
         Ok(Ok(_)) => Ok(channel),
-        Ok(Err(status)) => Err(Cause::of_status(&status)),
+        Ok(Err(status)) => Err(match Cause::of_status(&status) {
+            Cause::Closed(problem) if plaintext => what_is_it(address).await.unwrap_or(Cause::Closed(problem)),
+            cause => cause,
+        }),
         Err(_) => Err(Cause::NotPortolan(format!("it accepts connections, but says nothing within {CONNECT_TIME_MAX:?}"))),
     }
 }
@@ -152,6 +156,27 @@ async fn open(address: SocketAddr, tls: Option<Arc<ClientConfig>>, name: ServerN
     let stream = timeout(CONNECT_TIME_MAX, TlsConnector::from(config).connect(name, stream)).await;
     let stream = stream.map_err(|_| Cause::Tls(format!("no handshake within {CONNECT_TIME_MAX:?}")))?;
     Ok(Box::new(stream.map_err(|error| Cause::of_io(&error, true))?))
+}
+
+/// Asks once more, by hand, what closed the connection before its first answer: the framework does not keep what it could not read.
+async fn what_is_it(address: SocketAddr) -> Option<Cause> {
+    /// Connection preface and an empty SETTINGS frame (RFC 9113 section 3.4).
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    let first = async {
+        let mut stream = TcpStream::connect(address).await.ok()?;
+        stream.write_all(PREFACE).await.ok()?;
+        let mut octets = [0; 6];
+        stream.read_exact(&mut octets).await.ok()?;
+        Some(octets)
+    };
+    match timeout(CONNECT_TIME_MAX, first).await.ok()?? {
+        [b'H', b'T', b'T', b'P', b'/', b'1'] => {
+            Some(Cause::NotPortolan("it speaks HTTP/1; the control address is another port".to_owned()))
+        }
+        // A TLS alert record (RFC 8446 section 5.1).
+        [21, 3, ..] => Some(Cause::Tls("it wants TLS: give --config with `tls`".to_owned())),
+        _ => None,
+    }
 }
 
 /// Our own cause inside the framework's error.

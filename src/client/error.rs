@@ -99,33 +99,30 @@ impl Cause {
 
     /// What a status means that the daemon did not word itself.
     pub(super) fn of_status(status: &tonic::Status) -> Self {
-        let chain = chain(status);
+        let problem = innermost(status);
         match status.code() {
-            Code::DeadlineExceeded | Code::Cancelled => Self::Timeout(super::CALL_TIME_MAX),
+            Code::DeadlineExceeded => Self::Timeout(super::CALL_TIME_MAX),
+            // Made by the framework on this side when the deadline that we set has passed.
+            Code::Cancelled if status.message() == "Timeout expired" => Self::Timeout(super::CALL_TIME_MAX),
             // A client certificate is judged after the handshake of TLS 1.3 seems done: the alert comes with the first answer.
-            _ if chain.contains("received fatal alert") => {
-                Self::Tls(format!("{chain}; it wants a client certificate signed by the authority in its `tls.ca_file`"))
+            _ if problem.contains("received fatal alert") => {
+                Self::Tls(format!("{problem}; it wants a client certificate signed by the authority in its `tls.ca_file`"))
             }
             Code::Unimplemented | Code::NotFound => Self::NotPortolan("it speaks gRPC, but does not know `portolan.v1`".to_owned()),
-            _ if chain.contains("frame with invalid size") || chain.contains("http2 error") || chain.contains("not a valid") => {
-                Self::NotPortolan(format!("{chain}; if it wants TLS, give --config with `tls`"))
-            }
-            _ => Self::Closed(chain),
+            _ => Self::Closed(problem),
         }
     }
 }
 
-/// The innermost cause that a status carries, which says the most; else its message.
-fn chain(status: &tonic::Status) -> String {
-    let mut texts = vec![status.message().to_owned()];
+/// The innermost cause that a status carries: the outer ones only say that something was inside.
+fn innermost(status: &tonic::Status) -> String {
+    let mut text = status.message().to_owned();
     let mut source = status.source();
     while let Some(error) = source {
-        texts.push(error.to_string());
+        text = error.to_string();
         source = error.source();
     }
-    texts.retain(|text| !text.is_empty());
-    texts.dedup();
-    texts.join(": ")
+    text
 }
 
 fn tried(attempts: &[Attempt]) -> String {

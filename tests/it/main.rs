@@ -1,3 +1,9 @@
-//! Portolan against real sockets on loopback: one binary, one module per area.
+//! Portolan against real sockets on loopback: one binary, one module per area; it links once.
 
+#![allow(clippy::unwrap_used, reason = "a test that unwraps nothing has failed; helpers of tests are no exception")]
+
+mod api;
+mod canned;
+mod cli;
 mod probe;
+mod telemetry;

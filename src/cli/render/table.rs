@@ -1,6 +1,6 @@
 //! Columns that line up.
 
-use super::text::cut;
+use super::text::{cut, cut_middle};
 
 /// The colour of a cell, where colour is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,8 @@ impl From<String> for Cell {
     }
 }
 
-/// A heading per column with its greatest width; what is longer is cut. The last column takes what remains of the line.
+/// A heading per column with its greatest width; what is longer is cut, names in the first column in their middle. The last column takes
+/// what remains of the line.
 pub(in crate::cli) struct Table<const N: usize> {
     pub(in crate::cli) headings: [(&'static str, usize); N],
     pub(in crate::cli) rows: Vec<[Cell; N]>,
@@ -60,8 +61,8 @@ impl<const N: usize> Table<N> {
         let mut text = String::new();
         for row in std::iter::once(&headings).chain(&self.rows) {
             let mut spaces = 0;
-            for (Cell(cell, tone), column) in row.iter().zip(widths) {
-                let cell = cut(cell, column);
+            for (i, (Cell(cell, tone), column)) in row.iter().zip(widths).enumerate() {
+                let cell = if i == 0 { cut_middle(cell, column) } else { cut(cell, column) };
                 if !cell.is_empty() {
                     text.extend(std::iter::repeat_n(' ', spaces));
                     spaces = 0;
@@ -83,7 +84,7 @@ mod tests {
     fn columns_line_up_and_the_last_takes_the_rest() {
         let row = |a: &str, b: &str| [Cell::from(a.to_owned()), Cell("UP".to_owned(), Tone::Good), Cell::from(b.to_owned())];
         let table = Table { headings: [("A", 4), ("HEALTH", 9), ("REST", 99)], rows: vec![row("abcdef", "0123456789"), row("b", "")] };
-        assert_eq!(table.render(Some(20), false), "A     HEALTH  REST\nab..  UP      0123..\nb     UP\n");
+        assert_eq!(table.render(Some(20), false), "A     HEALTH  REST\na..f  UP      0123..\nb     UP\n");
         assert_eq!(table.render(None, false), "A       HEALTH  REST\nabcdef  UP      0123456789\nb       UP\n");
         assert!(table.render(None, true).contains("\x1b[32mUP\x1b[0m      0123456789"));
     }

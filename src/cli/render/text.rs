@@ -59,6 +59,16 @@ pub(in crate::cli) fn cut(text: &str, width: usize) -> String {
     if text.len() <= width { text.to_owned() } else { format!("{}..", text[..width.saturating_sub(2)].trim_end()) }
 }
 
+/// The same for names, which often differ at their ends: the middle is replaced.
+pub(in crate::cli) fn cut_middle(name: &str, width: usize) -> String {
+    if name.len() <= width {
+        return name.to_owned();
+    }
+    let kept = width.saturating_sub(2);
+    let tail = kept / 2;
+    format!("{}..{}", &name[..kept - tail], &name[name.len() - tail..])
+}
+
 /// Broken between words at `width`; further lines begin with `indent`. A word longer than a line is cut.
 pub(in crate::cli) fn wrap(text: &str, width: usize, indent: &str) -> String {
     let mut wrapped = String::new();
@@ -102,6 +112,12 @@ mod tests {
     fn traces_are_not_nothing() {
         let shown = |points| percent(Share::basis_points(points));
         assert_eq!([shown(0), shown(1), shown(49), shown(50), shown(7449), shown(10_000)], ["0%", "<1%", "<1%", "1%", "74%", "100%"]);
+    }
+
+    #[test]
+    fn names_keep_both_ends() {
+        assert_eq!([cut_middle("abcdefghij-01", 9), cut_middle("abc", 3)], ["abcd..-01", "abc"]);
+        assert_eq!(cut("abcdefghij", 5), "abc..");
     }
 
     #[test]

@@ -18,6 +18,8 @@ mod status;
 mod tally;
 mod why;
 
+pub use status::Served;
+
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
@@ -33,7 +35,7 @@ use crate::{
     },
     model::{
         check::{Observation, Outcome},
-        ids::{CheckIdx, EndpointIdx, Label, RegionSet, ServiceIdx},
+        ids::{CheckIdx, EndpointIdx, Label, RegionIdx, RegionSet, ServiceIdx},
         time::{Now, Tick, Timestamp},
     },
     table::{ServiceView, Table, World},
@@ -248,6 +250,11 @@ impl Node {
     #[must_use]
     pub fn book(&self) -> &Book {
         &self.book
+    }
+
+    /// Endpoints that may be answered, per region, in the plan's order.
+    pub fn endpoints_up(&self) -> impl Iterator<Item = (&Label, u32)> {
+        self.world.topology.regions.iter().enumerate().map(|(position, region)| (&region.name, self.tally.up(RegionIdx::at(position))))
     }
 
     /// Whether queries may be sent here. Never depends on peers or quorum.

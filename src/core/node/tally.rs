@@ -88,6 +88,10 @@ impl Tally {
         turned
     }
 
+    pub(super) fn up(&self, region: RegionIdx) -> u32 {
+        u32::try_from(self.regions[region.get()].up).unwrap_or_default()
+    }
+
     pub(super) fn since(&self, region: RegionIdx) -> Option<Timestamp> {
         self.regions[region.get()].since
     }

@@ -1,0 +1,142 @@
+//! From files to a world: plan, zone files, geo database and latency table, read and checked together.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use portolan_core::{
+    geo::{GeoMap, GeoMapError, Profiles},
+    model::{name::Name, record::Record},
+    node::Event,
+    table::World,
+    zone::file,
+};
+
+use super::{Setup, store::PlanSource};
+use crate::{
+    config::{Problems, plan},
+    geo::{self, GeoError},
+};
+
+/// A larger plan or zone file is refused unread; the document's own bounds are tighter.
+const FILE_OCTETS_MAX: u64 = 64 * 1024 * 1024;
+
+/// A world with where it came from.
+#[derive(Clone, Debug)]
+pub struct LoadedWorld {
+    /// Ready to be answered from.
+    pub world: Arc<World>,
+    /// The plan's digest in hexadecimal.
+    pub digest: String,
+    /// What somebody should look at.
+    pub warnings: Problems,
+    /// The documents that it was made from.
+    pub source: PlanSource,
+}
+
+/// Why no world could be made. What was in force stays in force.
+#[derive(Debug, thiserror::Error)]
+pub enum WorldError {
+    /// A file cannot be read.
+    #[error("read `{}`: {problem}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        problem: String,
+    },
+    /// The plan is wrong.
+    #[error("{0}")]
+    Plan(Box<Problems>),
+    /// A zone file is wrong.
+    #[error("{0}")]
+    Zone(String),
+    /// The geo database or the latency table is wrong.
+    #[error(transparent)]
+    Geo(#[from] GeoError),
+    /// They do not fit together.
+    #[error(transparent)]
+    Map(#[from] GeoMapError),
+}
+
+impl WorldError {
+    /// Which file is to blame: the word under which notices and metrics know it.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::File { .. } | Self::Plan(_) | Self::Zone(_) => "plan",
+            Self::Geo(_) | Self::Map(_) => "geo",
+        }
+    }
+}
+
+/// Reads everything that `setup` names. Blocks: seconds with a large geo database.
+///
+/// # Errors
+/// What is wrong with which file.
+pub fn load_world(setup: &Setup) -> Result<LoadedWorld, WorldError> {
+    let text = read(&setup.plan)?;
+    let mut zone_files = BTreeMap::new();
+    for (_, file) in plan::zone_files(&text, &setup.plan.display().to_string()).map_err(|problems| WorldError::Plan(Box::new(problems)))? {
+        // Beside the plan, as people write it.
+        let path = setup.plan.parent().unwrap_or_else(|| Path::new("")).join(&file);
+        zone_files.insert(file, read(&path)?);
+    }
+    load_source(setup, PlanSource { text, zone_files })
+}
+
+/// Makes a world of documents that were read before. Blocks as [`load_world`] does.
+pub(super) fn load_source(setup: &Setup, source: PlanSource) -> Result<LoadedWorld, WorldError> {
+    let file = setup.plan.display().to_string();
+    let wanted = plan::zone_files(&source.text, &file).map_err(|problems| WorldError::Plan(Box::new(problems)))?;
+    let mut zone_records: BTreeMap<Name, Vec<Record>> = BTreeMap::new();
+    for (apex, file) in wanted {
+        let text = source.zone_files.get(&file).map(String::as_str).unwrap_or_default();
+        let contents = file::read(text.as_bytes(), &apex, &|_| false).map_err(|problems| {
+            let lines: Vec<String> = problems.iter().map(|problem| format!("{file}:{problem}")).collect();
+            WorldError::Zone(lines.join("\n"))
+        })?;
+        zone_records.insert(apex, contents.records);
+    }
+    let options = plan::Options { allowed_targets: setup.allowed_targets.clone(), zone_records, serial: None };
+    let loaded = plan::load(&source.text, &file, &options).map_err(|problems| WorldError::Plan(Box::new(problems)))?;
+    let database = setup.geo_database.as_deref().map(geo::load_database).transpose()?;
+    let latency = setup.latency_table.as_deref().map(geo::load_latency).transpose()?;
+    let topology = Arc::new(loaded.topology);
+    let map = GeoMap::build(&topology.regions, &Profiles::of(&topology).distinct, database, latency.as_ref())?;
+    let world = Arc::new(World::new(topology, Arc::new(map)));
+    Ok(LoadedWorld { world, digest: loaded.digest, warnings: loaded.warnings, source })
+}
+
+fn read(path: &Path) -> Result<String, WorldError> {
+    let failed = |problem: String| WorldError::File { path: path.to_owned(), problem };
+    let size = fs::metadata(path).map_err(|error| failed(error.to_string()))?.len();
+    if size > FILE_OCTETS_MAX {
+        return Err(failed(format!("it has {size} octets; at most {FILE_OCTETS_MAX} are read")));
+    }
+    fs::read_to_string(path).map_err(|error| failed(error.to_string()))
+}
+
+/// The world to start with.
+pub(super) struct Start {
+    pub(super) loaded: LoadedWorld,
+    /// What is to be told first: the file was refused, and the plan of the former run is used.
+    pub(super) notice: Option<Event>,
+}
+
+/// Loads the files, or, when they are wrong, goes on with the plan of the former run: a broken file must not keep a restarted node dark.
+pub(super) async fn load_or_fall_back(setup: &Setup, left: Option<&PlanSource>) -> anyhow::Result<Start> {
+    let (setup, left) = (setup.clone(), left.cloned());
+    let outcome = tokio::task::spawn_blocking(move || match load_world(&setup) {
+        Ok(loaded) => Ok(Start { loaded, notice: None }),
+        Err(error) => {
+            let Some(loaded) = left.and_then(|source| load_source(&setup, source).ok()) else { return Err(error) };
+            let text = format!("{error} (using the plan of the former run, revision {})", loaded.world.topology.revision);
+            Ok(Start { loaded, notice: Some(Event::FileRejected { kind: error.kind(), text }) })
+        }
+    });
+    Ok(outcome.await??)
+}
