@@ -85,3 +85,33 @@ impl AsyncWrite for Connection {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_is_not_read_without_end() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut connection = connect(listener.local_addr().unwrap(), 1000).await.unwrap();
+        let (mut other, _) = listener.accept().await.unwrap();
+        let flood = tokio::spawn(async move { while other.write_all(&[0; 100]).await.is_ok() {} });
+        let mut piece = [0; 100];
+        let mut read = 0;
+        let error = loop {
+            match connection.read(&mut piece).await {
+                Ok(length) => read += length,
+                Err(error) => break error,
+            }
+        };
+        assert!((1000..1100).contains(&read), "{read} octets read");
+        assert_eq!(error.to_string(), "more octets than may be read from one connection");
+        drop(connection);
+        flood.await.unwrap();
+    }
+}

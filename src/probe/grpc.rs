@@ -141,7 +141,8 @@ where
     }
 }
 
-/// Ends the tasks when the probe ends, in whatever way.
+/// Ends the tasks when the probe ends, in whatever way. hyper ends them by itself once nobody waits for an answer, provided that the server takes
+/// its goodbye; this does not depend on the server.
 struct AbortAll(Tasks);
 
 impl Drop for AbortAll {
