@@ -1,1 +1,3 @@
 //! Portolan: the adapters around the core, and the composition root.
+
+pub mod dns;
