@@ -5,9 +5,10 @@
 //!
 //! ```text
 //! query NAME TYPE [class=CH] [tcp] [edns[=PAYLOAD]] [version=N] [do] [nsid] [ecs=NETWORK] [ecs-hex=DATA] [option=CODE:HEX]
-//!                 [opt-twice] [opt-owner] [opt-answer] [opcode=N] [qr] [rd] [cd] [questions=N] [additional] [short=N]
+//!                 [rdata=HEX] [opt-twice] [opt-owner] [opt-answer] [opcode=N] [qr] [rd] [cd] [questions=N] [additional] [short=N]
 //! packet HEX
 //! ```
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on stops, and the line says where")]
 
 use std::{
     fmt::Write as _,

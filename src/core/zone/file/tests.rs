@@ -205,7 +205,7 @@ fn mutated_files_never_break_the_reader() {
             let (at, octet) = (below(text.len()), u8::try_from(below(256)).unwrap());
             match below(5) {
                 0 if !text.is_empty() => text[at] = octet,
-                1 => text.insert(at, b"()\";\\$@\n \t."[below(12)]),
+                1 => text.insert(at, b"()\";\\$@\n \t."[below(11)]),
                 2 if !text.is_empty() => drop(text.remove(at)),
                 3 if below(4) == 0 => text.truncate(at),
                 _ => {
