@@ -5,5 +5,6 @@
 mod api;
 mod canned;
 mod cli;
+mod dns;
 mod probe;
 mod telemetry;
