@@ -5,7 +5,7 @@
 //!                         all of it inside cadence.timeout; Watch notes how far it came
 //! ```
 //!
-//! How a probe failed is told by *where* it was when it failed, which [`watch::Watch`] keeps: a timeout before the connection stood is
+//! How a probe failed is told by *where* it was when it failed, which `watch::Watch` keeps: a timeout before the connection stood is
 //! `connect_timeout`, with not one octet of an answer `timeout`, after the first `slow`.
 //!
 //! Invariants: a probe lasts at most `cadence.timeout`; it reads at most [`ANSWER_OCTETS_MAX`] octets of an answer; when it ends, its sockets
