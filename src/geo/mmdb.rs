@@ -30,8 +30,8 @@ const VISITS_PER_NODE: u64 = 4;
 /// The most distinct records: the bound of [`portolan_core::geo::map`] on places.
 const RECORDS_MAX: usize = portolan_core::geo::map::PLACES_MAX;
 
-/// The most values in all distinct records: twice what the largest databases hold, and some ten seconds of decoding.
-const VALUES_MAX: u64 = 1 << 29;
+/// The most values in all distinct records: more than the largest databases hold, and some ten seconds of decoding.
+const VALUES_MAX: u64 = 1 << 28;
 
 /// Bytes between the search tree and the data section.
 const SEPARATOR: u32 = 16;

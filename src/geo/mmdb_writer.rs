@@ -1,7 +1,10 @@
 //! Writes small databases in MaxMind's format, for tests: City, Country, flat and ASN shapes, all three node sizes, IPv4 alone or inside
 //! IPv6 with the usual aliases.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv6Addr},
+};
 
 use ipnet::IpNet;
 use portolan_core::geo::{Place, embed::Embedding};
@@ -44,9 +47,13 @@ pub(super) fn write(layout: Layout, rows: &[(IpNet, Place)]) -> Vec<u8> {
     map(&mut data, 1);
     text(&mut data, "en");
     text(&mut data, "a place");
+    let mut written = BTreeMap::new();
     for &(network, place) in rows {
-        let at = offset(&data);
-        record(&mut data, layout.shape, place, names);
+        let at = *written.entry(place).or_insert_with(|| {
+            let at = offset(&data);
+            record(&mut data, layout.shape, place, names);
+            at
+        });
         let (bits, prefix) = match network {
             IpNet::V4(net) => (u128::from(net.addr().to_bits()), usize::from(net.prefix_len()) + width - 32),
             IpNet::V6(net) => (net.addr().to_bits(), usize::from(net.prefix_len())),

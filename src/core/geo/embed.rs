@@ -89,7 +89,7 @@ mod tests {
         assert_eq!(normal("::ffff:192.0.2.33"), "192.0.2.33");
         assert_eq!(normal("64:ff9b::192.0.2.33"), "192.0.2.33");
         assert_eq!(normal("2002:c000:221:7::1"), "192.0.2.33");
-        // The example of RFC 4380 section 4 in spirit: server 65.54.227.120, client 192.0.2.45 behind a cone NAT.
+        // Server 65.54.227.120, client 192.0.2.45 with port 40 000 behind a cone NAT.
         assert_eq!(normal("2001:0:4136:e378:8000:63bf:3fff:fdd2"), "192.0.2.45");
     }
 

@@ -52,8 +52,8 @@ pub enum GeoMapError {
         /// What is wrong with it.
         reason: String,
     },
-    /// [`trie::NODES_MAX`].
-    #[error("build geo map: networks need more than {} nodes; use a smaller database (country instead of city)", trie::NODES_MAX)]
+    /// [`trie::NODES_MAX`] or [`trie::LINES_MAX`].
+    #[error("build geo map: the networks need more nodes than are allowed; use a smaller database (country instead of city)")]
     TooManyNodes,
     /// [`PLACES_MAX`].
     #[error("build geo map: more than {PLACES_MAX} distinct places; use a smaller database (country instead of city)")]
@@ -349,6 +349,8 @@ struct Classes<'a> {
     regions: &'a Regions,
     profiles: &'a [GeoProfile],
     places: &'a [Place],
+    /// Classes of places without a latency row, by number of the place; [`Self::UNMET`] until met. Nearly all questions end here.
+    plain: Vec<u32>,
     met: BTreeMap<(Whereabouts, Option<u32>), u32>,
     numbers: BTreeMap<Vec<u32>, u32>,
     views: BTreeMap<GeoView, u32>,
@@ -360,13 +362,27 @@ impl<'a> Classes<'a> {
     fn new(regions: &'a Regions, profiles: &'a [GeoProfile], places: &'a [Place]) -> Self {
         let limit = CELLS_MAX.checked_div(profiles.len()).map_or(CLASSES_MAX, |most| most.min(CLASSES_MAX));
         let (met, numbers, views) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { regions, profiles, places, met, numbers, views, cells: Vec::new(), limit }
+        Self { regions, profiles, places, plain: vec![Self::UNMET; places.len()], met, numbers, views, cells: Vec::new(), limit }
     }
 
+    const UNMET: u32 = u32::MAX;
+
     fn class(&mut self, whereabouts: Whereabouts, row: Option<u32>) -> Result<u32, GeoMapError> {
+        if let (Whereabouts::At(number), None) = (whereabouts, row) {
+            if self.plain[number as usize] == Self::UNMET {
+                self.plain[number as usize] = self.work_out(whereabouts, row)?;
+            }
+            return Ok(self.plain[number as usize]);
+        }
         if let Some(&class) = self.met.get(&(whereabouts, row)) {
             return Ok(class);
         }
+        let class = self.work_out(whereabouts, row)?;
+        self.met.insert((whereabouts, row), class);
+        Ok(class)
+    }
+
+    fn work_out(&mut self, whereabouts: Whereabouts, row: Option<u32>) -> Result<u32, GeoMapError> {
         let place = match whereabouts {
             Whereabouts::Home(region) => self.regions.home(region as usize),
             Whereabouts::At(number) => self.places[number as usize],
@@ -385,7 +401,6 @@ impl<'a> Classes<'a> {
                 class
             }
         };
-        self.met.insert((whereabouts, row), class);
         Ok(class)
     }
 

@@ -4,21 +4,35 @@
 //! them side by side and writes a [`Trie`]: no values inside, only at the leaves, and never two sibling leaves with the same value.
 //! Hence the leaf at which a walk ends stands for the widest network in which every address has that value.
 //!
-//! Why not a table of the crates.io kind: the property above is what the ECS scope needs, and a frozen trie of two words per node is both
-//! smaller and faster than a general map. Memory: 8 bytes per node of a trie, 12 per node of a table.
+//! Why not a table of the crates.io kind: the property above is what the ECS scope needs, and a frozen trie is faster than a general map.
+//! Memory: 64 bytes per node of a trie, which covers four bits; 12 per node of a table, which covers one.
 
-/// The most nodes that one table or trie may have: room for the largest city databases sold (about 13 million nodes over both families),
-/// at most 384 MiB while a map is being built.
+/// The most nodes that one table may have: room for the largest city databases sold (about 13 million nodes over both families),
+/// at most 384 MiB per table while a map is being built.
 pub const NODES_MAX: usize = 1 << 25;
+
+/// The most nodes that one trie may have, 256 MiB: five times what a city database and eight regions take.
+pub const LINES_MAX: usize = 1 << 22;
 
 /// Says "no child" and "no value" in a table.
 const NONE: u32 = u32::MAX;
 
-/// Marks a reference in a trie as a leaf's value.
+/// Marks a reference in a trie as a leaf. Below it are the value and, in the lowest bits, the depth.
 const LEAF: u32 = 1 << 31;
 
-/// The largest value of a leaf.
-pub const VALUE_MAX: u32 = LEAF - 1;
+/// Depths are 0 to 128.
+const DEPTH_BITS: u32 = 8;
+
+const DEPTH_MASK: u32 = (1 << DEPTH_BITS) - 1;
+
+/// The largest value of a leaf: what is left of a word.
+pub const VALUE_MAX: u32 = (LEAF - 1) >> DEPTH_BITS;
+
+/// How many bits one step down a trie takes. Four make a node as large as a cache line, and divide 32 and 128.
+const STRIDE: u8 = 4;
+
+/// The ways that these bits can go.
+const WAYS: usize = 1 << STRIDE;
 
 /// An address as bits, the most significant first.
 pub trait Bits: Copy {
@@ -27,6 +41,9 @@ pub trait Bits: Copy {
 
     /// The bit at `depth`, counted from the left; `depth` is below [`Self::WIDTH`].
     fn bit(self, depth: u8) -> usize;
+
+    /// The four bits from `depth`, a multiple of four below [`Self::WIDTH`].
+    fn four_bits(self, depth: u8) -> usize;
 }
 
 impl Bits for u32 {
@@ -34,6 +51,10 @@ impl Bits for u32 {
 
     fn bit(self, depth: u8) -> usize {
         (self >> (31 - depth) & 1) as usize
+    }
+
+    fn four_bits(self, depth: u8) -> usize {
+        (self >> (28 - depth) & 15) as usize
     }
 }
 
@@ -43,9 +64,16 @@ impl Bits for u128 {
     fn bit(self, depth: u8) -> usize {
         usize::from(self >> (127 - depth) & 1 == 1)
     }
+
+    fn four_bits(self, depth: u8) -> usize {
+        // One half of the address at a time: shifting 128 bits costs more than all the rest of a step.
+        #[expect(clippy::cast_possible_truncation, reason = "the low half is wanted")]
+        let half = if depth < 64 { (self >> 64) as u64 } else { self as u64 };
+        (half >> (60 - (depth & 63)) & 15) as usize
+    }
 }
 
-/// A table or trie would need more than [`NODES_MAX`] nodes.
+/// A table would need more than [`NODES_MAX`] nodes, or a trie more than [`LINES_MAX`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooManyNodes;
 
@@ -129,10 +157,12 @@ impl PrefixTable {
 }
 
 /// A value for every address of a family.
+///
+/// Each node is one cache line: the sixteen ways that the next four bits can go. A reference is the index of a node, or a leaf: its value and
+/// the depth, in bits, at which it would stand in a binary trie. A leaf whose depth is not a multiple of four fills several ways.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trie {
-    /// Children: the index of a node, or a leaf's value with the bit [`LEAF`] set.
-    nodes: Vec<[u32; 2]>,
+    nodes: Vec<[u32; WAYS]>,
     root: u32,
 }
 
@@ -146,7 +176,7 @@ impl Trie {
     /// The same value everywhere.
     #[must_use]
     pub const fn uniform(value: u32) -> Self {
-        Self { nodes: Vec::new(), root: value | LEAF }
+        Self { nodes: Vec::new(), root: leaf(value, 0) }
     }
 
     /// The value of `address`, and the length of the widest prefix around it that has this value throughout.
@@ -154,51 +184,61 @@ impl Trie {
     pub fn walk<A: Bits>(&self, address: A) -> (u32, u8) {
         let (mut at, mut depth) = (self.root, 0);
         while at & LEAF == 0 {
-            at = self.nodes[at as usize][address.bit(depth)];
-            depth += 1;
+            at = self.nodes[at as usize][address.four_bits(depth)];
+            depth += STRIDE;
         }
-        (at & !LEAF, depth)
+        (at >> DEPTH_BITS & VALUE_MAX, (at & DEPTH_MASK).to_le_bytes()[0])
     }
 
     /// The value, if all addresses have the same.
     #[must_use]
-    pub fn uniform_value(&self) -> Option<u32> {
-        (self.root & LEAF != 0).then_some(self.root & !LEAF)
+    pub const fn uniform_value(&self) -> Option<u32> {
+        if self.root & LEAF == 0 { None } else { Some(self.root >> DEPTH_BITS & VALUE_MAX) }
     }
 
-    /// How many inner nodes there are.
+    /// How many nodes there are, 64 bytes each.
     #[must_use]
-    pub fn n_nodes(&self) -> usize {
+    pub const fn n_nodes(&self) -> usize {
         self.nodes.len()
     }
 }
 
-/// Writes the trie whose value at every address is `leaf(values)`, where `values[i]` is that of the longest network around it in `layers[i]`.
+/// A leaf as a reference.
+const fn leaf(value: u32, depth: u32) -> u32 {
+    LEAF | value << DEPTH_BITS | depth
+}
+
+/// Writes the trie whose value at every address is `value(values)`, where `values[i]` is that of the longest network around it in
+/// `layers[i]`.
 ///
-/// `leaf` is called once per smallest network that the layers can tell apart, in ascending order of addresses, and answers a value up to
+/// `value` is called once per smallest network that the layers can tell apart, in ascending order of addresses, and answers up to
 /// [`VALUE_MAX`].
 ///
 /// # Errors
-/// What `leaf` refuses, or [`TooManyNodes`].
+/// What `value` refuses, or [`TooManyNodes`].
 pub fn overlay<E: From<TooManyNodes>, const N: usize>(
     layers: [&PrefixTable; N],
-    leaf: &mut impl FnMut([Option<u32>; N]) -> Result<u32, E>,
+    value: &mut impl FnMut([Option<u32>; N]) -> Result<u32, E>,
 ) -> Result<Trie, E> {
-    let mut writer = Overlay { layers, leaf, nodes: Vec::new() };
-    let root = writer.write([0; N], [NONE; N])?;
-    Ok(Trie { nodes: writer.nodes, root })
+    let mut writer = Overlay { layers, value, trie: Trie { nodes: Vec::new(), root: 0 } };
+    let mut root = [0];
+    writer.write(&mut root, 0, [0; N], [NONE; N])?;
+    writer.trie.root = root[0];
+    Ok(writer.trie)
 }
 
 struct Overlay<'a, F, const N: usize> {
     layers: [&'a PrefixTable; N],
-    leaf: &'a mut F,
-    nodes: Vec<[u32; 2]>,
+    value: &'a mut F,
+    trie: Trie,
 }
 
 impl<F, const N: usize> Overlay<'_, F, N> {
-    /// Writes what lies below the position `at` of every layer ([`NONE`]: the layer has nothing that deep) and answers a reference to it.
-    /// Recurses once per bit of an address, so at most 128 deep.
-    fn write<E: From<TooManyNodes>>(&mut self, at: [u32; N], inherited: [u32; N]) -> Result<u32, E>
+    /// Writes what lies below the position `at` of every layer ([`NONE`]: the layer has nothing that deep), `depth` bits down, into `ways`:
+    /// the part of a node that this position stands for, one way when the node is complete. Recurses once per bit, so at most 128 deep.
+    ///
+    /// Answers the value, if everything below has the same; the leaf then already stands in all the ways.
+    fn write<E: From<TooManyNodes>>(&mut self, ways: &mut [u32], depth: u8, at: [u32; N], inherited: [u32; N]) -> Result<Option<u32>, E>
     where
         F: FnMut([Option<u32>; N]) -> Result<u32, E>,
     {
@@ -218,19 +258,43 @@ impl<F, const N: usize> Overlay<'_, F, N> {
                 deeper |= child != NONE;
             }
         }
-        if !deeper {
-            return Ok((self.leaf)(values.map(|value| (value != NONE).then_some(value)))? | LEAF);
+        let uniform = if !deeper {
+            Some((self.value)(values.map(|value| (value != NONE).then_some(value)))?)
+        } else if let [way] = ways {
+            // A node begins here: a line of its own, kept only if its ways differ.
+            let mut line = [0; WAYS];
+            let uniform = self.halves(&mut line, depth, children, values)?;
+            if uniform.is_none() {
+                if self.trie.nodes.len() >= LINES_MAX {
+                    return Err(TooManyNodes.into());
+                }
+                *way = u32::try_from(self.trie.nodes.len()).expect("invariant: LINES_MAX is below 2^31");
+                self.trie.nodes.push(line);
+            }
+            uniform
+        } else {
+            self.halves(ways, depth, children, values)?
+        };
+        if let Some(value) = uniform {
+            ways.fill(leaf(value, u32::from(depth)));
         }
-        let left = self.write(children[0], values)?;
-        let right = self.write(children[1], values)?;
-        if left == right && left & LEAF != 0 {
-            return Ok(left);
-        }
-        if self.nodes.len() >= NODES_MAX {
-            return Err(TooManyNodes.into());
-        }
-        self.nodes.push([left, right]);
-        Ok(u32::try_from(self.nodes.len() - 1).expect("invariant: NODES_MAX is below 2^31"))
+        Ok(uniform)
+    }
+
+    fn halves<E: From<TooManyNodes>>(
+        &mut self,
+        ways: &mut [u32],
+        depth: u8,
+        children: [[u32; N]; 2],
+        values: [u32; N],
+    ) -> Result<Option<u32>, E>
+    where
+        F: FnMut([Option<u32>; N]) -> Result<u32, E>,
+    {
+        let (left, right) = ways.split_at_mut(ways.len() / 2);
+        let left = self.write(left, depth + 1, children[0], values)?;
+        let right = self.write(right, depth + 1, children[1], values)?;
+        Ok(left.filter(|_| left == right))
     }
 }
 
