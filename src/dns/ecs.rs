@@ -3,8 +3,8 @@
 //! Why strict: an option that lies about its length or carries bits past its prefix would be echoed to a resolver's cache, where it may
 //! stand for clients that it was not meant for. Section 6 wants such queries refused with FORMERR.
 //!
-//! Family 0 with prefix 0, as `dig +subnet=0` sends it, is taken as the opt-out of section 7.1.2: a resolver that gives no address need not
-//! say of which family it is.
+//! Family 0 with prefix 0 is taken as the opt-out of section 7.1.2, too: a resolver that gives no address need not say of which family it
+//! is.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
