@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use portolan_core::{
     model::{check::Outcome, time::Now},
-    node::{Effect, Event, Node, StartProbe},
+    node::{Attempt, Effect, Event, Node, StartProbe},
 };
 use tokio::sync::{
     mpsc::{Receiver, Sender},
@@ -13,7 +13,12 @@ use tokio::sync::{
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{Clock, answers::Answers, picture::Painter, store::{PlanSource, Store}};
+use super::{
+    Clock,
+    answers::Answers,
+    picture::Painter,
+    store::{PlanSource, Store},
+};
 use crate::{
     probe::scheduler::{ProbeOrder, ProbeResult},
     telemetry::{Metrics, RegionReading},
@@ -123,6 +128,7 @@ impl Control {
 
     fn take_result(&mut self, result: ProbeResult, effects: &mut Vec<Effect>) {
         let ProbeResult { attempt, observation, .. } = result;
+        let attempt = Attempt::from_number(attempt);
         if let Some(check) = self.node.book().check_of(attempt).and_then(|check| self.node.book().check(check)) {
             let failure = match &observation.outcome {
                 Outcome::Passed => None,
@@ -175,7 +181,9 @@ impl Control {
         }
         self.carry_out(effects, took);
         for StartProbe { check, attempt } in starts {
-            let Some(order) = self.node.book().check(check).and_then(|it| ProbeOrder::new(check, attempt, it.clone())) else { continue };
+            let Some(order) = self.node.book().check(check).and_then(|it| ProbeOrder::new(check, attempt.number(), it.clone())) else {
+                continue;
+            };
             // There is room: capacity was asked for, and this task is the only sender.
             if orders.try_send(order).is_err() {
                 warn!("the prober does not take orders; checks will count as failed when their time is up");

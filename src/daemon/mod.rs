@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     api::ApiServer,
     dns::{DnsOptions, DnsServer},
-    probe::{ProbeEnv, Prober},
+    probe::{ProbeEnv, scheduler::Prober},
     telemetry::{HttpServer, Metrics, Probes},
 };
 use answers::Answers;
@@ -45,7 +45,7 @@ use source::DaemonSource;
 pub use clock::Clock;
 pub use picture::Pictures;
 pub use serve::serve;
-pub use setup::{ListenError, Listen, Setup};
+pub use setup::{Listen, ListenError, Setup};
 pub use world::{LoadedWorld, WorldError, load_world};
 
 /// Orders to probes and results from them that may wait: a second's worth at the largest plan that is measured.

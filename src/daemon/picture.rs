@@ -17,7 +17,11 @@ use portolan_core::{
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{Clock, answers::Answers, control::{Command, TURN_MAX}};
+use super::{
+    Clock,
+    answers::Answers,
+    control::{Command, TURN_MAX},
+};
 use crate::telemetry::{Readiness, RegionReading, ReloadReading, TableReading};
 
 /// The control task is taken for stuck when it has not turned for so many of its longest turns.

@@ -101,7 +101,14 @@ mod tests {
     use super::*;
 
     fn node() -> SavedNode {
-        SavedNode { form: FORM, at: Timestamp(7), checks: Vec::new(), last_good: vec!["a".to_owned()], overrides: Vec::new(), frozen: Vec::new() }
+        SavedNode {
+            form: FORM,
+            at: Timestamp(7),
+            checks: Vec::new(),
+            last_good: vec!["a".to_owned()],
+            overrides: Vec::new(),
+            frozen: Vec::new(),
+        }
     }
 
     #[test]

@@ -21,7 +21,8 @@ pub struct Counters {
 pub struct Shard {
     udp: AtomicU64,
     stream: AtomicU64,
-    rcodes: [AtomicU64; RCODES],
+    /// Over UDP, then over streams.
+    rcodes: [[AtomicU64; RCODES]; 2],
     truncated: AtomicU64,
     silent: AtomicU64,
     client_subnet: AtomicU64,
@@ -40,7 +41,8 @@ pub struct Snapshot {
     /// Messages that came over TCP and other streams.
     pub stream: u64,
     /// Responses by code: the sixteen of the header, then BADVERS.
-    pub rcodes: [u64; RCODES],
+    /// Over UDP, then over streams.
+    pub rcodes: [[u64; RCODES]; 2],
     /// Responses that had TC set.
     pub truncated: u64,
     /// Packets that were not answered: no queries, or from port 0.
@@ -63,7 +65,20 @@ impl Snapshot {
     /// Malformed queries.
     #[must_use]
     pub const fn formerr(&self) -> u64 {
-        self.rcodes[1]
+        self.rcodes[0][1] + self.rcodes[1][1]
+    }
+
+    /// Responses by transport and code, as metrics name them; those that never occurred are left out.
+    #[must_use]
+    pub fn by_transport_and_rcode(&self) -> Vec<(&'static str, &'static str, u64)> {
+        const WORDS: [&str; RCODES] = [
+            "NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED", "OTHER", "OTHER", "OTHER", "OTHER", "OTHER", "OTHER",
+            "OTHER", "OTHER", "OTHER", "OTHER", "BADVERS",
+        ];
+        let transports = ["udp", "tcp"].into_iter().zip(&self.rcodes);
+        let all =
+            transports.flat_map(|(transport, codes)| WORDS.into_iter().zip(codes).map(move |(word, count)| (transport, word, *count)));
+        all.filter(|(.., count)| *count > 0).collect()
     }
 
     /// All queries that came.
@@ -103,7 +118,7 @@ impl Counters {
                 (&mut sums.tcp_timed_out, &shard.tcp_timed_out),
                 (&mut sums.io_errors, &shard.io_errors),
             ];
-            for (sum, counter) in pairs.into_iter().chain(sums.rcodes.iter_mut().zip(&shard.rcodes)) {
+            for (sum, counter) in pairs.into_iter().chain(sums.rcodes.iter_mut().flatten().zip(shard.rcodes.iter().flatten())) {
                 *sum += counter.load(Relaxed);
             }
         }
@@ -120,8 +135,12 @@ impl Shard {
         .fetch_add(1, Relaxed);
     }
 
-    pub(super) fn response(&self, rcode: u16, truncated: bool) {
-        self.rcodes[usize::from(rcode).min(RCODES - 1)].fetch_add(1, Relaxed);
+    pub(super) fn response(&self, transport: Transport, rcode: u16, truncated: bool) {
+        let codes = match transport {
+            Transport::Udp => &self.rcodes[0],
+            Transport::Stream => &self.rcodes[1],
+        };
+        codes[usize::from(rcode).min(RCODES - 1)].fetch_add(1, Relaxed);
         if truncated {
             self.truncated.fetch_add(1, Relaxed);
         }

@@ -73,7 +73,7 @@ pub fn respond(
         extended_error(&mut reply, ExtendedError::OTHER, "the answer does not fit into a message");
         (code, encoded) = (reply.rcode, reply.encode(limit));
     }
-    counters.response(code, encoded.truncated);
+    counters.response(transport, code, encoded.truncated);
     Some(encoded.bytes)
 }
 

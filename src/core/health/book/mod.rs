@@ -53,6 +53,20 @@ pub const TRANSITIONS_MAX: usize = 4096;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Attempt(u64);
 
+impl Attempt {
+    /// The attempt with this number, as it comes back from a prober.
+    #[must_use]
+    pub const fn from_number(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// Its number, to be handed through a prober.
+    #[must_use]
+    pub const fn number(self) -> u64 {
+        self.0
+    }
+}
+
 /// A probe to start now. Its target and timeout are in the check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StartProbe {
