@@ -6,5 +6,8 @@ mod api;
 mod canned;
 mod cli;
 mod dns;
+mod fuzz;
+mod mutate;
 mod probe;
 mod telemetry;
+mod tidy;
