@@ -9,6 +9,7 @@
 //!
 //! One task owns the node; nothing else changes it, so there is no lock. Queries read the last published table and wait for nothing.
 
+mod actions;
 mod answers;
 mod clock;
 mod control;
@@ -42,6 +43,7 @@ use portolan_core::{
 use readings::DaemonReadings;
 use source::DaemonSource;
 
+pub use actions::Program;
 pub use clock::Clock;
 pub use picture::Pictures;
 pub use serve::serve;

@@ -7,6 +7,7 @@ use std::{
     sync::Arc,
 };
 
+use ipnet::IpNet;
 use portolan_core::{
     geo::{GeoMap, GeoMapError, Profiles},
     model::{name::Name, record::Record},
@@ -78,20 +79,24 @@ impl WorldError {
 /// # Errors
 /// What is wrong with which file.
 pub fn load_world(setup: &Setup) -> Result<LoadedWorld, WorldError> {
-    let text = read(&setup.plan)?;
-    let mut zone_files = BTreeMap::new();
-    for (_, file) in plan::zone_files(&text, &setup.plan.display().to_string()).map_err(|problems| WorldError::Plan(Box::new(problems)))? {
-        // Beside the plan, as people write it.
-        let path = setup.plan.parent().unwrap_or_else(|| Path::new("")).join(&file);
-        zone_files.insert(file, read(&path)?);
-    }
-    load_source(setup, PlanSource { text, zone_files })
+    load_source(setup, read_source(&setup.plan)?)
 }
 
-/// Makes a world of documents that were read before. Blocks as [`load_world`] does.
-pub(super) fn load_source(setup: &Setup, source: PlanSource) -> Result<LoadedWorld, WorldError> {
-    let file = setup.plan.display().to_string();
-    let wanted = plan::zone_files(&source.text, &file).map_err(|problems| WorldError::Plan(Box::new(problems)))?;
+/// Reads a plan and the zone files that it names, without judging them.
+pub(super) fn read_source(plan: &Path) -> Result<PlanSource, WorldError> {
+    let text = read(plan)?;
+    let mut zone_files = BTreeMap::new();
+    for (_, file) in plan::zone_files(&text, &plan.display().to_string()).map_err(|problems| WorldError::Plan(Box::new(problems)))? {
+        // Beside the plan, as people write it.
+        let path = plan.parent().unwrap_or_else(|| Path::new("")).join(&file);
+        zone_files.insert(file, read(&path)?);
+    }
+    Ok(PlanSource { text, zone_files })
+}
+
+/// Checks a plan and its zone files together.
+pub(super) fn load_plan(file: &str, source: &PlanSource, allowed_targets: &[IpNet]) -> Result<plan::LoadedPlan, WorldError> {
+    let wanted = plan::zone_files(&source.text, file).map_err(|problems| WorldError::Plan(Box::new(problems)))?;
     let mut zone_records: BTreeMap<Name, Vec<Record>> = BTreeMap::new();
     for (apex, file) in wanted {
         let text = source.zone_files.get(&file).map(String::as_str).unwrap_or_default();
@@ -101,8 +106,13 @@ pub(super) fn load_source(setup: &Setup, source: PlanSource) -> Result<LoadedWor
         })?;
         zone_records.insert(apex, contents.records);
     }
-    let options = plan::Options { allowed_targets: setup.allowed_targets.clone(), zone_records, serial: None };
-    let loaded = plan::load(&source.text, &file, &options).map_err(|problems| WorldError::Plan(Box::new(problems)))?;
+    let options = plan::Options { allowed_targets: allowed_targets.to_vec(), zone_records, serial: None };
+    plan::load(&source.text, file, &options).map_err(|problems| WorldError::Plan(Box::new(problems)))
+}
+
+/// Makes a world of documents that were read before. Blocks as [`load_world`] does.
+pub(super) fn load_source(setup: &Setup, source: PlanSource) -> Result<LoadedWorld, WorldError> {
+    let loaded = load_plan(&setup.plan.display().to_string(), &source, &setup.allowed_targets)?;
     let database = setup.geo_database.as_deref().map(geo::load_database).transpose()?;
     let latency = setup.latency_table.as_deref().map(geo::load_latency).transpose()?;
     let topology = Arc::new(loaded.topology);
