@@ -17,6 +17,8 @@ use super::{
 
 /// The longest text of one value, in octets: a query or a pattern, not a file.
 const TEXT_MAX: usize = 16 * 1024;
+/// The most items of one list: rules compare items with one another. A larger zone stands in a zone file.
+const LIST_MAX: usize = 16_384;
 /// The most octets of a value that a message quotes.
 const QUOTE_MAX: usize = 80;
 
@@ -49,6 +51,11 @@ pub trait Word: Sized {
 
     /// As it is written.
     fn show(&self) -> String;
+
+    /// Whether what was written instead of this may be a secret, which no message repeats.
+    fn is_sensitive(_text: &str) -> bool {
+        false
+    }
 
     /// Words near to `text`, where the set is closed.
     fn suggest(_text: &str) -> Option<String> {
@@ -94,6 +101,12 @@ impl<'d, 's> Reader<'d, 's> {
         self.report.at(Severity::Error, self.document, node, message, fix);
     }
 
+    /// Refuses the document because of this node, whose text is shown nowhere.
+    pub fn error_hidden(&mut self, node: NodeId, message: impl Into<String>, fix: impl Into<String>) {
+        self.report.hide(self.document.start(node)..self.document.end(node));
+        self.report.at(Severity::Error, self.document, node, message, fix);
+    }
+
     /// The text of a scalar that is to be `what`.
     pub fn scalar(&mut self, node: NodeId, what: &str) -> Option<&'d str> {
         match self.document.kind(node) {
@@ -136,9 +149,9 @@ impl<'d, 's> Reader<'d, 's> {
         }
     }
 
-    /// The text of a key; `None` when the key was refused while reading.
+    /// The text of a key; `None` when the key is no text, which was refused while reading.
     pub fn key(&self, key: NodeId) -> Option<&'d str> {
-        (self.document.kind(key) != Kind::Void).then(|| self.document.text(key))
+        matches!(self.document.kind(key), Kind::Plain | Kind::Quoted).then(|| self.document.text(key))
     }
 
     /// Reports a key that a section does not have.
@@ -169,7 +182,8 @@ impl<'d, 's> Reader<'d, 's> {
         let text = self.document.text(node);
         match self.document.kind(node) {
             Kind::Plain if Class::of(text) == Class::Null => "empty".to_owned(),
-            Kind::Plain | Kind::Quoted => format!("the text {}", quote(text)),
+            Kind::Plain => quote(text),
+            Kind::Quoted => format!("the text {}", quote(text)),
             kind => collection(kind).to_owned(),
         }
     }
@@ -180,7 +194,8 @@ impl<'d, 's> Reader<'d, 's> {
         let Some(measure) = value.measure().filter(|measure| !range.contains(measure)) else { return Some(value) };
         let (low, high) = (range.start().show_measure(), range.end().show_measure());
         let side = if measure < range.start() { format!("less than {low}") } else { format!("more than {high}") };
-        self.error(node, format!("{} is {side}", measure.show_measure()), format!("write a value from {low} to {high}"));
+        let fix = if low == high { format!("write {low}") } else { format!("write a value from {low} to {high}") };
+        self.error(node, format!("{} is {side}", measure.show_measure()), fix);
         None
     }
 }
@@ -247,12 +262,20 @@ impl<T: Word> Decode for T {
             return None;
         }
         match T::read(text) {
+            Ok(_) if class != Class::Text && T::is_sensitive(text) => {
+                reader.error_hidden(node, format!("the value is {} without quotes, not {}", class.what(), T::WHAT), example::<T>());
+                None
+            }
             Ok(_) if class != Class::Text => {
                 let message = format!("{} is {} without quotes, not {}", quote(text), class.what(), T::WHAT);
                 reader.error(node, message, format!("put it in quotes: \"{text}\""));
                 None
             }
             Ok(value) => Some(value),
+            Err(problem) if T::is_sensitive(text) => {
+                reader.error_hidden(node, format!("the value {problem}"), example::<T>());
+                None
+            }
             Err(problem) => {
                 reader.error(node, format!("{} {problem}", quote(text)), T::suggest(text).unwrap_or_else(example::<T>));
                 None
@@ -444,6 +467,11 @@ impl<T: Decode> Decode for Arc<T> {
 impl<T: Decode> Decode for Vec<T> {
     fn decode(reader: &mut Reader<'_, '_>, node: NodeId) -> Option<Self> {
         let items = reader.list(node)?;
+        let count = reader.document().count(node);
+        if count > LIST_MAX {
+            reader.error(node, format!("{count} items are too many; at most {LIST_MAX} are allowed"), "split the list");
+            return None;
+        }
         let mut values = Self::with_capacity(reader.document().count(node));
         let mut whole = true;
         for item in items {
