@@ -5,6 +5,7 @@
 mod api;
 mod canned;
 mod cli;
+mod daemon;
 mod dns;
 mod probe;
 mod telemetry;
