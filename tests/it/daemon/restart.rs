@@ -138,7 +138,7 @@ async fn broken_state_is_passed_over() {
     }
     bed.ready().await;
     assert_eq!(bed.api([127, 1, 0, 1]).await, plan.v4(US));
-    bed.stop().await;
+    let _files = bed.stop().await;
     assert!(std::fs::read_to_string(state).unwrap().starts_with(r#"{"node":{"#), "written anew");
 }
 

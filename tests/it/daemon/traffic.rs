@@ -67,11 +67,10 @@ impl Noise {
         let mut packet: Vec<u8> = std::iter::repeat_with(|| self.next().to_be_bytes()[0]).take(length).collect();
         // Half of them look like questions at first sight: else most would end at the header.
         if self.next() % 2 == 0 {
-            let question = Question::a(API).subnet("198.18.2.0/24").packet(0);
-            let kept = question.len().min(packet.len());
-            packet[2..kept.max(2)].copy_from_slice(&question[2..kept.max(2)]);
-            let at = usize::try_from(self.next()).unwrap_or_default() % kept.max(1);
+            packet = Question::a(API).subnet("198.18.2.0/24").packet(0);
+            let at = usize::try_from(self.next() % 1000).unwrap() % packet.len();
             packet[at] = self.next().to_be_bytes()[0];
+            packet.truncate(packet.len() - usize::try_from(self.next() % 4).unwrap());
         }
         packet
     }
