@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use portolan_core::model::{name::Name, record::RecordType};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpStream, UdpSocket},
+    net::{TcpSocket, UdpSocket},
     time::timeout,
 };
 
@@ -132,7 +132,9 @@ impl Question {
     /// Asks over TCP once.
     pub(super) async fn ask_over_tcp(&self, server: SocketAddr) -> Reply {
         let work = async {
-            let mut stream = TcpStream::connect(server).await.unwrap();
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.bind((self.from, 0).into()).unwrap();
+            let mut stream = socket.connect(server).await.unwrap();
             let packet = self.packet(7);
             stream.write_all(&[&u16::try_from(packet.len()).unwrap().to_be_bytes(), packet.as_slice()].concat()).await.unwrap();
             let mut answer = vec![0; usize::from(stream.read_u16().await.unwrap())];

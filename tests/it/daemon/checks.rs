@@ -137,7 +137,7 @@ async fn each_kind_of_check_steers() {
          \x20 left: {{ type: http, address: \"{}\" }}\n\
          \x20 right: {{ type: http, address: \"{}\" }}\n\
          \x20 both: {{ type: calculated, of: [left, right], require: all }}\n\
-         \x20 nightly: {{ type: heartbeat, interval: 1h }}\n\
+         \x20 nightly: {{ type: heartbeat, interval: 1h, fall: 1 }}\n\
          services:\n",
         servers.left.address, servers.right.address
     );

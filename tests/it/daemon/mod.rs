@@ -156,6 +156,12 @@ impl Bed {
         self.client().await.status(true).await.unwrap()
     }
 
+    /// The texts of notices about refused files.
+    async fn refusals(&self) -> Vec<String> {
+        let notices = self.status().await.notices;
+        notices.into_iter().filter(|notice| notice.kind.ends_with("_rejected")).map(|notice| notice.text).collect()
+    }
+
     /// The reasons for an object's state as text.
     async fn why(&self, object: &str) -> String {
         self.client().await.why(object).await.unwrap().reason.render()

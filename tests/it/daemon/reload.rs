@@ -97,7 +97,7 @@ async fn a_bad_plan_keeps_the_old_one_and_says_what_is_wrong() {
 
     bed.files.replace("plan.yaml", plan.text(6).replace("weight: 1,", "wieght: 1,"));
     let text = notice(&bed, "plan_rejected", "wieght").await;
-    assert!(text.contains("plan.yaml:8:") && text.contains("did you mean `weight`?"), "{text}");
+    assert!(text.contains("plan.yaml:9:16: error: ") && text.contains("did you mean `weight`?"), "{text}");
     let (_, metrics) = bed.get("/metrics").await;
     assert!(metrics.contains("portolan_config_last_reload_successful 0"), "{metrics}");
 
@@ -126,18 +126,18 @@ async fn a_bad_plan_keeps_the_old_one_and_says_what_is_wrong() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_zone_file_beside_the_plan_is_loaded_and_reloaded_with_it() {
-    let mut plan = Plan::three_regions();
-    plan.more = "".to_owned();
+    let plan = Plan::three_regions();
     let text = |revision| plan.text(revision).replace("    negative_ttl: 1s\n", "    negative_ttl: 1s\n    file: more.zone\n");
     let files = Files::new(&text(1));
-    files.replace("more.zone", "www 60 IN CNAME api\n");
+    let zone = |more: &str| format!("@ 60 IN SOA ns hostmaster 1 1h 1h 1h 30\n@ 60 IN NS ns\n{more}");
+    files.replace("more.zone", zone("www 60 IN CNAME api\n"));
     let bed = files.start().await;
     bed.ready().await;
     let www = || bed.ask(Question::a("www.gslb.example.net").from([127, 2, 0, 1]));
     assert_eq!(www().await.data, ["api.gslb.example.net.".to_owned(), plan.v4(EU).to_owned()]);
-    bed.files.replace("more.zone", "www 60 IN CNAME api\nwww 60 IN A 192.0.2.1\n");
+    bed.files.replace("more.zone", zone("www 60 IN CNAME api\nwww 60 IN A 192.0.2.1\n"));
     notice(&bed, "plan_rejected", "more.zone:").await;
-    bed.files.replace("more.zone", "www 60 IN A 192.0.2.1\n");
+    bed.files.replace("more.zone", zone("www 60 IN A 192.0.2.1\n"));
     bed.files.replace("plan.yaml", text(2));
     eventually("the other record is answered", www, |reply| reply.data == ["192.0.2.1"]).await;
     no_notice(&bed, "plan_rejected").await;

@@ -109,14 +109,39 @@ async fn a_restart_with_a_broken_plan_goes_on_with_the_former_one_and_says_so() 
     files.replace("plan.yaml", "regions: [\n");
     let bed = files.start().await;
     assert_eq!((bed.api([127, 1, 0, 1]).await.as_str(), bed.revision().await.as_str()), (plan.v4(US), "3"));
-    let notices =
-        eventually("the notice", || async { bed.status().await.notices }, |all| all.iter().any(|it| it.kind == "plan_rejected")).await;
-    let text = &notices.iter().find(|notice| notice.kind == "plan_rejected").unwrap().text;
-    assert!(text.contains("plan.yaml:") && text.ends_with("(using the plan of the former run, revision 3)"), "{text}");
+    let refusals = eventually("the notice", || bed.refusals(), |refusals| !refusals.is_empty()).await;
+    assert!(refusals[0].contains("plan.yaml:1:10: error: not YAML") && !refusals[0].contains('\n'), "{refusals:?}");
+    assert!(refusals[0].ends_with("(using the plan of the former run, revision 3)"), "{refusals:?}");
     bed.files.replace("plan.yaml", plan.text(4));
     eventually("the repaired plan is in force", || bed.revision(), |revision| revision == "4").await;
-    let gone = |all: &Vec<portolan_core::node::report::Notice>| !all.iter().any(|it| it.kind == "plan_rejected");
-    eventually("the notice is gone", || async { bed.status().await.notices }, gone).await;
+    eventually("the notice is gone", || bed.refusals(), Vec::is_empty).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_with_broken_files_of_every_sort_still_answers() {
+    let (plan, _sites, mut files) = stopped().await;
+    files.setup.geo_database = Some(files.path("city.mmdb"));
+    files.replace("city.mmdb", "no database");
+    // The database alone is broken: the plan on disk is used, though it is newer than the former run's.
+    files.replace("plan.yaml", plan.text(4));
+    let bed = files.start().await;
+    assert_eq!((bed.api([127, 2, 0, 1]).await.as_str(), bed.revision().await.as_str()), (plan.v4(EU), "4"));
+    let notices = eventually("the notice", || bed.refusals(), |notices| !notices.is_empty()).await;
+    let instead = "(using the networks of the plan and the built-in table)";
+    assert!(notices.len() == 1 && notices[0].contains("city.mmdb") && notices[0].ends_with(instead), "{notices:?}");
+    assert!(bed.get("/metrics").await.1.contains("portolan_config_last_reload_successful 0"));
+    // Both are.
+    let files = bed.stop().await;
+    files.replace("plan.yaml", "regions: [\n");
+    let bed = files.start().await;
+    assert_eq!((bed.api([127, 2, 0, 1]).await.as_str(), bed.revision().await.as_str()), (plan.v4(EU), "4"));
+    let notices = eventually("the notices", || bed.refusals(), |notices| notices.len() == 2).await;
+    assert!(notices.iter().any(|text| text.ends_with("(using the plan of the former run, revision 4)")), "{notices:?}");
+    bed.files.replace("city.mmdb", std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/geo/city.mmdb")).unwrap());
+    bed.files.replace("plan.yaml", plan.text(5));
+    eventually("the repaired files are in force", || bed.revision(), |revision| revision == "5").await;
+    eventually("the notices are gone", || bed.refusals(), Vec::is_empty).await;
+    assert_eq!(bed.ask(Question::a(API).subnet("100.64.7.0/24")).await.one(), plan.v4(EU), "by the database");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
