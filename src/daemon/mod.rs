@@ -105,7 +105,7 @@ impl Daemon {
 
         let inputs = Inputs { commands: command_queue, results, orders, stop: stop.clone() };
         let control = Control::new(node, clock, answers, painter, store, metrics.clone(), start.loaded.source.clone());
-        let task = tokio::spawn(control.run(inputs, start.notice));
+        let task = tokio::spawn(control.run(inputs, start.notices));
         reload::watch(&setup, commands.clone(), start.loaded, stop.clone())?;
 
         let source = Arc::new(DaemonSource::new(pictures.clone(), commands));

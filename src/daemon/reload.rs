@@ -118,10 +118,10 @@ impl Reloader {
     }
 }
 
-/// The whole refusal: every problem on a line of its own.
-fn shown(error: &WorldError) -> String {
-    match error {
-        WorldError::Plan(problems) => problems.lines().collect::<Vec<_>>().join("; "),
-        other => other.to_string(),
-    }
+/// The whole refusal: every problem with its fix, in one line.
+pub(super) fn shown(error: &WorldError) -> String {
+    let WorldError::Plan(problems) = error else { return error.to_string() };
+    let fixes = problems.list.iter().map(|problem| problem.fix.as_str());
+    let lines = problems.lines().zip(fixes).map(|(line, fix)| if fix.is_empty() { line } else { format!("{line} ({fix})") });
+    lines.collect::<Vec<_>>().join("; ")
 }

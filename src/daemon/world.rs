@@ -16,7 +16,7 @@ use portolan_core::{
     zone::file,
 };
 
-use super::{Setup, store::PlanSource};
+use super::{Setup, reload::shown, store::PlanSource};
 use crate::{
     config::{Problems, plan},
     geo::{self, GeoError},
@@ -133,20 +133,39 @@ fn read(path: &Path) -> Result<String, WorldError> {
 /// The world to start with.
 pub(super) struct Start {
     pub(super) loaded: LoadedWorld,
-    /// What is to be told first: the file was refused, and the plan of the former run is used.
-    pub(super) notice: Option<Event>,
+    /// What is to be told first: which file was refused, and what is used in its place.
+    pub(super) notices: Vec<Event>,
 }
 
-/// Loads the files, or, when they are wrong, goes on with the plan of the former run: a broken file must not keep a restarted node dark.
+/// Loads the files. When one is wrong after a former run, goes on with the plan of that run, or without the geo files: a broken file must
+/// not keep a restarted node dark. Without a former run nothing depends on this node yet, and the mistake is better told at once.
 pub(super) async fn load_or_fall_back(setup: &Setup, left: Option<&PlanSource>) -> anyhow::Result<Start> {
     let (setup, left) = (setup.clone(), left.cloned());
     let outcome = tokio::task::spawn_blocking(move || match load_world(&setup) {
-        Ok(loaded) => Ok(Start { loaded, notice: None }),
-        Err(error) => {
-            let Some(loaded) = left.and_then(|source| load_source(&setup, source).ok()) else { return Err(error) };
-            let text = format!("{error} (using the plan of the former run, revision {})", loaded.world.topology.revision);
-            Ok(Start { loaded, notice: Some(Event::FileRejected { kind: error.kind(), text }) })
-        }
+        Ok(loaded) => Ok(Start { loaded, notices: Vec::new() }),
+        Err(error) => left.and_then(|source| fall_back(&setup, source, &error)).ok_or(error),
     });
     Ok(outcome.await??)
+}
+
+/// The best that can be made of the files when they are refused with `error`, and of the plan of the former run.
+fn fall_back(setup: &Setup, source: PlanSource, error: &WorldError) -> Option<Start> {
+    let refused =
+        |error: &WorldError, instead: String| Event::FileRejected { kind: error.kind(), text: format!("{} ({instead})", shown(error)) };
+    let without_geo = |error: &WorldError| refused(error, "using the networks of the plan and the built-in table".to_owned());
+    let bare = Setup { geo_database: None, latency_table: None, ..setup.clone() };
+    if error.kind() == "geo" {
+        let loaded = load_world(&bare).ok()?;
+        return Some(Start { loaded, notices: vec![without_geo(error)] });
+    }
+    let former =
+        |loaded: &LoadedWorld| refused(error, format!("using the plan of the former run, revision {}", loaded.world.topology.revision));
+    match load_source(setup, source.clone()) {
+        Ok(loaded) => Some(Start { notices: vec![former(&loaded)], loaded }),
+        Err(second) if second.kind() == "geo" => {
+            let loaded = load_source(&bare, source).ok()?;
+            Some(Start { notices: vec![former(&loaded), without_geo(&second)], loaded })
+        }
+        Err(_) => None,
+    }
 }
