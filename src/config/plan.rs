@@ -58,7 +58,7 @@ pub fn load(text: &str, file: &str, options: &Options) -> Result<LoadedPlan, Pro
     }
     let digest = digest_of(&document);
     drop(document);
-    let topology = resolve(&plan, options.serial.unwrap_or(Serial::of_revision(plan.revision)), &options.zone_records);
+    let topology = resolve(&plan, options.serial.unwrap_or_else(|| Serial::of_revision(plan.revision)), &options.zone_records);
     Ok(LoadedPlan { plan, topology, digest, warnings: loading.problems(report) })
 }
 
