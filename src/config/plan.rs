@@ -57,7 +57,7 @@ pub fn load(text: &str, file: &str, options: &Options) -> Result<LoadedPlan, Pro
         return Err(loading.problems(report));
     }
     let digest = digest_of(&document);
-    let topology = resolve(&plan, options.serial.unwrap_or(Serial::of_revision(plan.revision)), &options.zone_records);
+    let topology = resolve(&plan, options.serial.unwrap_or_else(|| Serial::of_revision(plan.revision)), &options.zone_records);
     Loading::place(&document, &mut report, &prove(&topology));
     drop(document);
     if report.errors() > 0 {

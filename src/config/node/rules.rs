@@ -146,7 +146,7 @@ fn warnings(config: &NodeConfig, document: &Document<'_>, report: &mut Report) {
     if !config.peers.is_empty() {
         warning(Path::root().key("peers"), "takes effect with several nodes; until then this node runs alone", "");
     }
-    if config.peers.len() % 2 == 0 && !config.peers.is_empty() {
+    if config.peers.len().is_multiple_of(2) && !config.peers.is_empty() {
         warning(Path::root().key("peers"), "an even number of voters has no tie-breaker", "add a witness in a third place");
     }
     let secret_like = [(&config.secrets_dir, "secrets_dir"), (&config.hooks_dir, "hooks_dir"), (&config.data_dir, "data_dir")];

@@ -238,3 +238,60 @@ p.yaml:2:8: error: regions.a.latitud: unknown key `latitud`
     assert_eq!(problems.to_string(), expected);
     assert_eq!(problems.to_json()["list"][0]["line"], 2);
 }
+
+/// What the comments at the end of the example say may be written.
+#[test]
+fn further_keys_are_taken_without_a_warning() {
+    let text = r#"
+regions:
+  us-east-1: { latitude: 38.9, longitude: -77.4, jurisdiction: us }
+  eu-west-1: { latitude: 53.3, longitude: -6.3, jurisdiction: eu }
+signals: { sources: { metrics: { prometheus: "http://prometheus:9090" } } }
+checks:
+  gate: { type: tcp, address: gate.example.net:22, interval: 500ms, timeout: 250ms, fall: 2, flap: { window: 0s } }
+  batch: { type: heartbeat, name: batch.example }
+  load: { type: prometheus, source: metrics, query: 'sum(rate(errors_total[1m]))', below: 5 }
+  both: { type: calculated, of: [gate, batch], require: all }
+  web: { type: https, address: 192.0.2.7:443, method: HEAD, host: a.example, headers: { X-Probe: "1" }, expect: { status: "200-299, 404" }, verify: false, ca: own-ca }
+  body: { type: http, address: 192.0.2.7:80, expect: { status: 200, body: { json: /db, equals: up } } }
+  chain: { type: tls, address: 192.0.2.7:443, server_name: a.example, valid_for: 14d }
+  rpc: { type: grpc, address: 192.0.2.7:50051, service: shop.v1.Cart, tls: true }
+  resolver: { type: dns, address: 192.0.2.7:53, name: a.example, record_type: AAAA, expect: "2001:db8::1" }
+zones:
+  example.com:
+    nameservers: [ns1.example.net, ns2.example.net]
+    contact: hostmaster.example.net
+    ttl: 10m
+    refresh: 2h
+    records:
+      - { name: www, type: CNAME, values: [api] }
+      - { name: sub, type: NS, values: [ns.sub] }
+      - { name: ns.sub, type: A, values: [192.0.2.53] }
+services:
+  api:
+    hostnames: [api.example.com]
+    stages: [latency, priority, weight]
+    limit: 4
+    spread: random
+    families: independent
+    all_down: backup
+    backup: [192.0.2.99]
+    slow_start: { share: 20%, for: 5m, ramp: true }
+    residency: { mode: prefer, jurisdictions: { EU: [eu], CH: [eu] }, otherwise: [eu, us] }
+    traffic_routing: { us-east-1: { weight: 5, priority: 2, health_checks: { port: 8080 } } }
+    endpoints:
+      us-east-1: [{ target: lb.example.net, port: 443, weight: 1, health_checks: { type: none } }]
+      eu-west-1: [{ address: 192.0.2.1, health_checks: { use: both } }]
+"#;
+    let LoadedPlan { topology, warnings, .. } = loaded(text);
+    assert_eq!(warnings.to_string(), "");
+    let service = &topology.services[0];
+    assert_eq!(
+        (service.steering.preset, service.steering.stages.as_slice()),
+        ("stages", [Stage::Latency, Stage::Priority, Stage::Weight].as_slice())
+    );
+    assert!(service.slow_start.ramp && service.steering.residency.as_ref().is_some_and(|fence| fence.otherwise.is_some()));
+    assert_eq!(topology.checks[topology.endpoints[0].check.get()].probe.kind, ProbeKind::None);
+    assert_eq!(topology.zones[0].records.len(), 6);
+    assert_eq!(topology.check_names.len(), 9);
+}

@@ -192,11 +192,21 @@ impl<'d, 's> Reader<'d, 's> {
     pub fn check_range<T: Ranged<M>, M: Measure>(&mut self, node: NodeId, value: Option<T>, range: &RangeInclusive<M>) -> Option<T> {
         let value = value?;
         let Some(measure) = value.measure().filter(|measure| !range.contains(measure)) else { return Some(value) };
-        let (low, high) = (range.start().show_measure(), range.end().show_measure());
-        let side = if measure < range.start() { format!("less than {low}") } else { format!("more than {high}") };
-        let fix = if low == high { format!("write {low}") } else { format!("write a value from {low} to {high}") };
-        self.error(node, format!("{} is {side}", measure.show_measure()), fix);
+        self.out_of_range(
+            node,
+            &measure.show_measure(),
+            measure < range.start(),
+            &range.start().show_measure(),
+            &range.end().show_measure(),
+        );
         None
+    }
+
+    #[cold]
+    fn out_of_range(&mut self, node: NodeId, value: &str, is_low: bool, low: &str, high: &str) {
+        let side = if is_low { format!("less than {low}") } else { format!("more than {high}") };
+        let fix = if low == high { format!("write {low}") } else { format!("write a value from {low} to {high}") };
+        self.error(node, format!("{value} is {side}"), fix);
     }
 }
 
@@ -255,39 +265,22 @@ pub fn bounds<T: Ranged<M>, M: Measure>(range: &RangeInclusive<M>) -> [(String, 
 
 impl<T: Word> Decode for T {
     fn decode(reader: &mut Reader<'_, '_>, node: NodeId) -> Option<Self> {
-        let text = reader.scalar(node, T::WHAT)?;
-        let class = if reader.document().kind(node) == Kind::Plain { Class::of(text) } else { Class::Text };
-        if class == Class::Null {
-            reader.error(node, format!("has no value; {} is expected", T::WHAT), example::<T>());
-            return None;
-        }
+        let (text, class) = word(reader, node, T::WHAT, T::EXAMPLES)?;
         match T::read(text) {
-            Ok(_) if class != Class::Text && T::is_sensitive(text) => {
-                reader.error_hidden(node, format!("the value is {} without quotes, not {}", class.what(), T::WHAT), example::<T>());
-                None
-            }
-            Ok(_) if class != Class::Text => {
-                let message = format!("{} is {} without quotes, not {}", quote(text), class.what(), T::WHAT);
-                reader.error(node, message, format!("put it in quotes: \"{text}\""));
-                None
-            }
-            Ok(value) => Some(value),
-            Err(problem) if T::is_sensitive(text) => {
-                reader.error_hidden(node, format!("the value {problem}"), example::<T>());
+            Ok(value) if class == Class::Text => Some(value),
+            Ok(_) => {
+                refuse_plain(reader, node, class, T::WHAT, T::EXAMPLES, T::is_sensitive(text));
                 None
             }
             Err(problem) => {
-                reader.error(node, format!("{} {problem}", quote(text)), T::suggest(text).unwrap_or_else(example::<T>));
+                refuse_word(reader, node, &problem, T::suggest(text), T::WHAT, T::EXAMPLES, T::is_sensitive(text));
                 None
             }
         }
     }
 
     fn schema(_: &mut Schemas) -> Value {
-        if !T::WORDS.is_empty() {
-            return json!({ "type": "string", "enum": T::WORDS });
-        }
-        if T::PATTERN.is_empty() { json!({ "type": "string" }) } else { json!({ "type": "string", "pattern": T::PATTERN }) }
+        word_schema(T::WORDS, T::PATTERN)
     }
 
     fn to_json(&self) -> Value {
@@ -295,8 +288,59 @@ impl<T: Word> Decode for T {
     }
 }
 
-fn example<T: Word>() -> String {
-    if T::EXAMPLES.is_empty() { format!("write {}", T::WHAT) } else { format!("write {}, {}", T::WHAT, T::EXAMPLES) }
+// What follows is the same for every type: written once, it is compiled once.
+
+/// The text of a word, and what YAML takes it for; what is empty is refused.
+fn word<'d>(reader: &mut Reader<'d, '_>, node: NodeId, what: &str, examples: &str) -> Option<(&'d str, Class)> {
+    let text = reader.scalar(node, what)?;
+    let class = if reader.document().kind(node) == Kind::Plain { Class::of(text) } else { Class::Text };
+    if class == Class::Null {
+        reader.error(node, format!("has no value; {what} is expected"), example(what, examples));
+        return None;
+    }
+    Some((text, class))
+}
+
+/// A word that YAML takes for something else.
+#[cold]
+fn refuse_plain(reader: &mut Reader<'_, '_>, node: NodeId, class: Class, what: &str, examples: &str, is_sensitive: bool) {
+    let text = reader.document().text(node);
+    let class = class.what();
+    if is_sensitive {
+        reader.error_hidden(node, format!("the value is {class} without quotes, not {what}"), example(what, examples));
+    } else {
+        reader.error(node, format!("{} is {class} without quotes, not {what}", quote(text)), format!("put it in quotes: \"{text}\""));
+    }
+}
+
+/// A text that is not the word it should be.
+#[cold]
+fn refuse_word(
+    reader: &mut Reader<'_, '_>,
+    node: NodeId,
+    problem: &str,
+    suggestion: Option<String>,
+    what: &str,
+    examples: &str,
+    is_sensitive: bool,
+) {
+    if is_sensitive {
+        reader.error_hidden(node, format!("the value {problem}"), example(what, examples));
+    } else {
+        let text = reader.document().text(node);
+        reader.error(node, format!("{} {problem}", quote(text)), suggestion.unwrap_or_else(|| example(what, examples)));
+    }
+}
+
+fn example(what: &str, examples: &str) -> String {
+    if examples.is_empty() { format!("write {what}") } else { format!("write {what}, {examples}") }
+}
+
+fn word_schema(words: &[&str], pattern: &str) -> Value {
+    if !words.is_empty() {
+        return json!({ "type": "string", "enum": words });
+    }
+    if pattern.is_empty() { json!({ "type": "string" }) } else { json!({ "type": "string", "pattern": pattern }) }
 }
 
 /// Free text of one value, at most [`TEXT_MAX`] octets, without control characters other than line ends and tabs.
@@ -366,8 +410,7 @@ macro_rules! whole_numbers {
                 let number = number(reader, node, whole_number, "a whole number")?;
                 let value = Self::try_from(number).ok();
                 if value.is_none() {
-                    let (low, high) = (Self::MIN, Self::MAX);
-                    reader.error(node, format!("{number} is outside {low} to {high}"), format!("write a whole number from {low} to {high}"));
+                    refuse_number(reader, node, number, i128::from(Self::MIN), i128::from(Self::MAX));
                 }
                 value
             }
@@ -419,8 +462,14 @@ impl Measure for f64 {
     }
 }
 
+/// A number that does not fit into its type.
+#[cold]
+fn refuse_number(reader: &mut Reader<'_, '_>, node: NodeId, number: i128, low: i128, high: i128) {
+    reader.error(node, format!("{number} is outside {low} to {high}"), format!("write a whole number from {low} to {high}"));
+}
+
 /// Reads a number that stands without quotes, in decimal digits.
-fn number<N>(reader: &mut Reader<'_, '_>, node: NodeId, read: impl Fn(&str) -> Option<N>, what: &str) -> Option<N> {
+fn number<N>(reader: &mut Reader<'_, '_>, node: NodeId, read: fn(&str) -> Option<N>, what: &str) -> Option<N> {
     let text = reader.scalar(node, what)?;
     let is_plain = reader.document().kind(node) == Kind::Plain;
     if is_plain && let Some(number) = read(text) {
