@@ -26,7 +26,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use tokio::{sync::mpsc, task::JoinHandle};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
     api::ApiServer,
@@ -59,14 +59,14 @@ const COMMAND_QUEUE: usize = 256;
 /// How long a stop waits for what is under way.
 const STOP_MAX: Duration = Duration::from_secs(5);
 
-/// A running daemon. Dropping it stops it without ceremony; [`Daemon::stop`] does it in order.
+/// A running daemon. Dropping it stops it without ceremony, and without waiting; [`Daemon::stop`] does it in order.
 pub struct Daemon {
     dns: Arc<DnsServer>,
     control: Option<ApiServer>,
     http: Option<HttpServer>,
     pictures: Pictures,
     prober: Prober,
-    stop: CancellationToken,
+    stop: DropGuard,
     task: JoinHandle<()>,
 }
 
@@ -125,7 +125,7 @@ impl Daemon {
             }
             None => None,
         };
-        Ok(Self { dns, control, http, pictures, prober, stop, task })
+        Ok(Self { dns, control, http, pictures, prober, stop: stop.drop_guard(), task })
     }
 
     /// Where DNS is answered, over UDP and TCP.
@@ -154,7 +154,7 @@ impl Daemon {
 
     /// Stops in order: no new work, then the state to disk, then the sockets.
     pub async fn stop(self) {
-        self.stop.cancel();
+        drop(self.stop);
         if let Some(control) = self.control {
             control.set_serving(false).await;
             control.shutdown().await;

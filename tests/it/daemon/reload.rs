@@ -138,6 +138,10 @@ async fn a_zone_file_beside_the_plan_is_loaded_and_reloaded_with_it() {
     bed.files.replace("more.zone", zone("www 60 IN CNAME api\nwww 60 IN A 192.0.2.1\n"));
     notice(&bed, "plan_rejected", "more.zone:").await;
     bed.files.replace("more.zone", zone("www 60 IN A 192.0.2.1\n"));
+    // The serial is the plan's revision, so a zone does not change without it.
+    let told = notice(&bed, "plan_rejected", "more.zone: another content than with revision 1 in force").await;
+    assert!(told.contains("raise `revision` above 1"), "{told}");
+    assert_eq!(www().await.data.len(), 2);
     bed.files.replace("plan.yaml", text(2));
     eventually("the other record is answered", www, |reply| reply.data == ["192.0.2.1"]).await;
     no_notice(&bed, "plan_rejected").await;

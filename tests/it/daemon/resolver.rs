@@ -42,9 +42,9 @@ impl Resolver {
         );
         let file = directory.join("unbound.conf");
         std::fs::write(&file, config).unwrap();
-        let path = format!("{}:/usr/sbin", option_env!("PATH").unwrap_or("/usr/bin:/bin"));
-        let process = Command::new("unbound")
-            .env("PATH", path)
+        // Debian keeps daemons where the path of an ordinary user does not lead.
+        let program = if Path::new("/usr/sbin/unbound").exists() { "/usr/sbin/unbound" } else { "unbound" };
+        let process = Command::new(program)
             .args(["-d", "-p", "-c"])
             .arg(&file)
             .stderr(std::fs::File::create(directory.join("unbound.log")).unwrap())

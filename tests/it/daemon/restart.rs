@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use portolan::daemon::Daemon;
+use portolan::daemon::{Daemon, Listen};
+use tokio::net::{TcpListener, UdpSocket};
 
 use super::{
-    Files, Question, eventually,
+    Bed, Files, Question, eventually,
     plan::{API, EU, Plan, US},
-    site::{Mood, Site},
+    site::{Mood, Site, own_address},
     three_sites,
 };
 
@@ -165,6 +166,31 @@ async fn broken_state_is_passed_over() {
     assert_eq!(bed.api([127, 1, 0, 1]).await, plan.v4(US));
     let _files = bed.stop().await;
     assert!(std::fs::read_to_string(state).unwrap().starts_with(r#"{"node":{"#), "written anew");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stopped_daemon_frees_its_ports_and_so_does_a_dropped_one() {
+    let mut files = Files::new(&Plan::three_regions().text(1));
+    // On an address of its own: nobody else takes the ports meanwhile.
+    let own = (own_address(), 0).into();
+    files.setup.listen = Listen { dns: vec![own], control: Some(own), http: Some(own) };
+    let bed = files.start().await;
+    bed.ready().await;
+    let (dns, control, http) = (bed.dns(), bed.daemon.control().unwrap(), bed.daemon.http().unwrap());
+    let mut files = bed.stop().await;
+    files.setup.listen = Listen { dns: vec![dns], control: Some(control), http: Some(http) };
+    // As soon as it has stopped, not some time later.
+    let bed = files.start().await;
+    bed.ready().await;
+    assert_eq!(bed.status().await.state.word(), "OK");
+    let Bed { daemon, files: _files } = bed;
+    drop(daemon);
+    let free = || async move {
+        let udp = UdpSocket::bind(dns).await.is_ok();
+        let tcp = TcpListener::bind(dns).await.is_ok();
+        (udp, tcp, TcpListener::bind(control).await.is_ok(), TcpListener::bind(http).await.is_ok())
+    };
+    eventually("all ports are free", free, |seen| *seen == (true, true, true, true)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

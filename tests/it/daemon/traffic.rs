@@ -66,7 +66,7 @@ impl Noise {
         let length = usize::try_from(self.next() % 600).unwrap();
         let mut packet: Vec<u8> = std::iter::repeat_with(|| self.next().to_be_bytes()[0]).take(length).collect();
         // Half of them look like questions at first sight: else most would end at the header.
-        if self.next() % 2 == 0 {
+        if self.next().is_multiple_of(2) {
             packet = Question::a(API).subnet("198.18.2.0/24").packet(0);
             let at = usize::try_from(self.next() % 1000).unwrap() % packet.len();
             packet[at] = self.next().to_be_bytes()[0];
