@@ -2,11 +2,10 @@
 
 use std::process::ExitCode;
 
-/// Nothing beside the client verbs.
-struct ClientOnly;
-
-impl portolan::cli::Actions for ClientOnly {}
+use portolan::{cli, daemon::Program};
 
 fn main() -> ExitCode {
-    portolan::cli::main(&ClientOnly)
+    // Some libraries take the process's default; there is one provider of cryptography and this is it. It fails only when set already.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    cli::main(&Program)
 }

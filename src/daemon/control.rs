@@ -89,11 +89,9 @@ impl Control {
     }
 
     /// Runs until it is told to stop, then writes the state.
-    pub(super) async fn run(mut self, mut inputs: Inputs, notice: Option<Event>) {
-        if let Some(event) = notice {
-            let mut effects = Vec::new();
-            let _ = self.node.handle(self.clock.now(), event, &mut effects);
-            self.carry_out(effects, Duration::ZERO);
+    pub(super) async fn run(mut self, mut inputs: Inputs, notices: Vec<Event>) {
+        for event in notices {
+            self.obey(Command::Refused(event));
         }
         loop {
             let now = self.clock.now();

@@ -9,6 +9,7 @@
 //!
 //! One task owns the node; nothing else changes it, so there is no lock. Queries read the last published table and wait for nothing.
 
+mod actions;
 mod answers;
 mod clock;
 mod control;
@@ -25,7 +26,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use tokio::{sync::mpsc, task::JoinHandle};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
     api::ApiServer,
@@ -42,6 +43,7 @@ use portolan_core::{
 use readings::DaemonReadings;
 use source::DaemonSource;
 
+pub use actions::Program;
 pub use clock::Clock;
 pub use picture::Pictures;
 pub use serve::serve;
@@ -57,14 +59,14 @@ const COMMAND_QUEUE: usize = 256;
 /// How long a stop waits for what is under way.
 const STOP_MAX: Duration = Duration::from_secs(5);
 
-/// A running daemon. Dropping it stops it without ceremony; [`Daemon::stop`] does it in order.
+/// A running daemon. Dropping it stops it without ceremony, and without waiting; [`Daemon::stop`] does it in order.
 pub struct Daemon {
     dns: Arc<DnsServer>,
     control: Option<ApiServer>,
     http: Option<HttpServer>,
     pictures: Pictures,
     prober: Prober,
-    stop: CancellationToken,
+    stop: DropGuard,
     task: JoinHandle<()>,
 }
 
@@ -103,7 +105,7 @@ impl Daemon {
 
         let inputs = Inputs { commands: command_queue, results, orders, stop: stop.clone() };
         let control = Control::new(node, clock, answers, painter, store, metrics.clone(), start.loaded.source.clone());
-        let task = tokio::spawn(control.run(inputs, start.notice));
+        let task = tokio::spawn(control.run(inputs, start.notices));
         reload::watch(&setup, commands.clone(), start.loaded, stop.clone())?;
 
         let source = Arc::new(DaemonSource::new(pictures.clone(), commands));
@@ -123,7 +125,7 @@ impl Daemon {
             }
             None => None,
         };
-        Ok(Self { dns, control, http, pictures, prober, stop, task })
+        Ok(Self { dns, control, http, pictures, prober, stop: stop.drop_guard(), task })
     }
 
     /// Where DNS is answered, over UDP and TCP.
@@ -152,7 +154,7 @@ impl Daemon {
 
     /// Stops in order: no new work, then the state to disk, then the sockets.
     pub async fn stop(self) {
-        self.stop.cancel();
+        drop(self.stop);
         if let Some(control) = self.control {
             control.set_serving(false).await;
             control.shutdown().await;

@@ -1,6 +1,11 @@
 //! Notices changed files and loads them. A file that is wrong changes nothing, and says so.
 
-use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use notify::{RecursiveMode, Watcher as _};
 use portolan_core::node::Event;
@@ -11,7 +16,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{LoadedWorld, Setup, WorldError, control::Command, world::load_world};
+use super::{LoadedWorld, Setup, WorldError, control::Command, store, world::load_world};
 
 /// Files are often written in several steps; they are read when nothing has happened for so long.
 const SETTLE: Duration = Duration::from_millis(200);
@@ -25,8 +30,7 @@ pub(super) fn watch(setup: &Setup, commands: mpsc::Sender<Command>, running: Loa
     // One place is enough: a change that finds it taken will be seen by the load that it announces.
     let (changed, changes) = mpsc::channel(1);
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        // Our own reading of the files is no change.
-        if event.is_ok_and(|event| !event.kind.is_access()) {
+        if event.is_ok_and(|event| is_change(&event)) {
             let _ = changed.try_send(());
         }
     })?;
@@ -36,12 +40,24 @@ pub(super) fn watch(setup: &Setup, commands: mpsc::Sender<Command>, running: Loa
         }
     }
     let hangup = signal(SignalKind::hangup())?;
-    let reloader = Reloader { setup: setup.clone(), commands, digest: running.digest.clone(), revision: running.world.topology.revision };
+    let reloader = Reloader {
+        setup: setup.clone(),
+        commands,
+        digest: running.digest,
+        revision: running.world.topology.revision,
+        zone_files: running.source.zone_files,
+    };
     tokio::spawn(async move {
         reloader.run(changes, hangup, stop).await;
         drop(watcher);
     });
     Ok(())
+}
+
+/// Our own reading of the files is no change, and neither is our own state. An event without a path says that events were lost.
+fn is_change(event: &notify::Event) -> bool {
+    let is_foreign = event.paths.is_empty() || event.paths.iter().any(|path| !store::is_own(path));
+    is_foreign && !event.kind.is_access()
 }
 
 fn directories(setup: &Setup, running: &LoadedWorld) -> BTreeSet<PathBuf> {
@@ -57,6 +73,8 @@ struct Reloader {
     commands: mpsc::Sender<Command>,
     digest: String,
     revision: u64,
+    /// Of the plan in force; the digest does not cover them.
+    zone_files: BTreeMap<String, String>,
 }
 
 impl Reloader {
@@ -91,6 +109,7 @@ impl Reloader {
                     info!(revision = loaded.world.topology.revision, "files loaded");
                     self.digest.clone_from(&loaded.digest);
                     self.revision = loaded.world.topology.revision;
+                    self.zone_files.clone_from(&loaded.source.zone_files);
                     let source = loaded.source;
                     Command::Loaded(Event::WorldLoaded { world: Arc::clone(&loaded.world), digest: loaded.digest }, source)
                 }
@@ -100,28 +119,53 @@ impl Reloader {
         let _ = self.commands.send(command).await;
     }
 
-    /// Whether the plan may follow the one in force; `Ok(false)`: it is the same.
+    /// Whether the plan, with its zone files, may follow the one in force; `Ok(false)`: it is the same.
     fn admits(&self, loaded: &LoadedWorld) -> Result<bool, String> {
         let revision = loaded.world.topology.revision;
-        if loaded.digest == self.digest {
-            return Ok(false);
-        }
         if revision > self.revision {
             return Ok(true);
         }
-        Err(format!(
-            "{}: revision {revision} has another content than revision {} in force; raise `revision` above {}",
-            self.setup.plan.display(),
-            self.revision,
-            self.revision
-        ))
+        let (plan, in_force) = (self.setup.plan.display(), self.revision);
+        if loaded.digest != self.digest {
+            return Err(format!(
+                "{plan}: revision {revision} has another content than revision {in_force} in force; raise `revision` above {in_force}"
+            ));
+        }
+        // The serial of a zone is the plan's revision: without a greater one nobody would notice the change.
+        match loaded.source.zone_files.iter().find(|(name, text)| self.zone_files.get(*name) != Some(*text)) {
+            Some((name, _)) => {
+                Err(format!("{name}: another content than with revision {in_force} in force; raise `revision` above {in_force} in {plan}"))
+            }
+            None => Ok(false),
+        }
     }
 }
 
-/// The whole refusal: every problem on a line of its own.
-fn shown(error: &WorldError) -> String {
-    match error {
-        WorldError::Plan(problems) => problems.lines().collect::<Vec<_>>().join("; "),
-        other => other.to_string(),
+/// The whole refusal: every problem with its fix, in one line.
+pub(super) fn shown(error: &WorldError) -> String {
+    let WorldError::Plan(problems) = error else { return error.to_string() };
+    let fixes = problems.list.iter().map(|problem| problem.fix.as_str());
+    let lines = problems.lines().zip(fixes).map(|(line, fix)| if fix.is_empty() { line } else { format!("{line} ({fix})") });
+    lines.collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use notify::{Event, EventKind, event::AccessKind};
+
+    use super::*;
+
+    #[test]
+    fn reading_and_own_state_are_no_change() {
+        let event = |kind, path: &str| Event::new(kind).add_path(path.into());
+        let modified = EventKind::Modify(notify::event::ModifyKind::Any);
+        assert!(is_change(&event(modified, "/etc/portolan/plan.yaml")));
+        assert!(is_change(&event(modified, "/etc/portolan/..data")), "Kubernetes swaps a link beside the file");
+        assert!(is_change(&Event::new(EventKind::Other)), "events were lost");
+        assert!(!is_change(&event(EventKind::Access(AccessKind::Any), "/etc/portolan/plan.yaml")));
+        for own in ["node.json", "node.json.new"] {
+            assert!(!is_change(&event(modified, &format!("/var/lib/portolan/{own}"))));
+        }
+        assert!(is_change(&event(modified, "/etc/portolan/node.json").add_path("/etc/portolan/plan.yaml".into())));
     }
 }

@@ -19,6 +19,9 @@ use tracing::warn;
 /// The file's name inside the data directory.
 const FILE: &str = "node.json";
 
+/// Where it is written before it takes the place of the old one.
+const FRESH_FILE: &str = "node.json.new";
+
 /// A larger file is not read: 60,000 checks make some 20 MiB.
 const FILE_OCTETS_MAX: u64 = 256 * 1024 * 1024;
 
@@ -71,7 +74,7 @@ impl Store {
     pub(super) fn write(&self, node: &SavedNode, plan: &PlanSource) -> anyhow::Result<()> {
         let Some(directory) = &self.directory else { return Ok(()) };
         let directory = directory.lock().unwrap_or_else(PoisonError::into_inner);
-        let (path, fresh) = (directory.join(FILE), directory.join("node.json.new"));
+        let (path, fresh) = (directory.join(FILE), directory.join(FRESH_FILE));
         let what = || format!("write `{}`", path.display());
         let octets = serde_json::to_vec(&Written { node, plan }).with_context(what)?;
         let mut file = File::create(&fresh).with_context(what)?;
@@ -81,6 +84,11 @@ impl Store {
         // The rename itself must reach the disk too.
         File::open(&*directory).and_then(|directory| directory.sync_all()).with_context(what)
     }
+}
+
+/// Whether this file is one of the store's own: their changes are none of the configuration's, even in the same directory.
+pub(super) fn is_own(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name == FILE || name == FRESH_FILE)
 }
 
 fn read(path: &Path) -> anyhow::Result<Left> {

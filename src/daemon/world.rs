@@ -7,6 +7,7 @@ use std::{
     sync::Arc,
 };
 
+use ipnet::IpNet;
 use portolan_core::{
     geo::{GeoMap, GeoMapError, Profiles},
     model::{name::Name, record::Record},
@@ -15,7 +16,7 @@ use portolan_core::{
     zone::file,
 };
 
-use super::{Setup, store::PlanSource};
+use super::{Setup, reload::shown, store::PlanSource};
 use crate::{
     config::{Problems, plan},
     geo::{self, GeoError},
@@ -78,20 +79,24 @@ impl WorldError {
 /// # Errors
 /// What is wrong with which file.
 pub fn load_world(setup: &Setup) -> Result<LoadedWorld, WorldError> {
-    let text = read(&setup.plan)?;
-    let mut zone_files = BTreeMap::new();
-    for (_, file) in plan::zone_files(&text, &setup.plan.display().to_string()).map_err(|problems| WorldError::Plan(Box::new(problems)))? {
-        // Beside the plan, as people write it.
-        let path = setup.plan.parent().unwrap_or_else(|| Path::new("")).join(&file);
-        zone_files.insert(file, read(&path)?);
-    }
-    load_source(setup, PlanSource { text, zone_files })
+    load_source(setup, read_source(&setup.plan)?)
 }
 
-/// Makes a world of documents that were read before. Blocks as [`load_world`] does.
-pub(super) fn load_source(setup: &Setup, source: PlanSource) -> Result<LoadedWorld, WorldError> {
-    let file = setup.plan.display().to_string();
-    let wanted = plan::zone_files(&source.text, &file).map_err(|problems| WorldError::Plan(Box::new(problems)))?;
+/// Reads a plan and the zone files that it names, without judging them.
+pub(super) fn read_source(plan: &Path) -> Result<PlanSource, WorldError> {
+    let text = read(plan)?;
+    let mut zone_files = BTreeMap::new();
+    for (_, file) in plan::zone_files(&text, &plan.display().to_string()).map_err(|problems| WorldError::Plan(Box::new(problems)))? {
+        // Beside the plan, as people write it.
+        let path = plan.parent().unwrap_or_else(|| Path::new("")).join(&file);
+        zone_files.insert(file, read(&path)?);
+    }
+    Ok(PlanSource { text, zone_files })
+}
+
+/// Checks a plan and its zone files together.
+pub(super) fn load_plan(file: &str, source: &PlanSource, allowed_targets: &[IpNet]) -> Result<plan::LoadedPlan, WorldError> {
+    let wanted = plan::zone_files(&source.text, file).map_err(|problems| WorldError::Plan(Box::new(problems)))?;
     let mut zone_records: BTreeMap<Name, Vec<Record>> = BTreeMap::new();
     for (apex, file) in wanted {
         let text = source.zone_files.get(&file).map(String::as_str).unwrap_or_default();
@@ -101,8 +106,13 @@ pub(super) fn load_source(setup: &Setup, source: PlanSource) -> Result<LoadedWor
         })?;
         zone_records.insert(apex, contents.records);
     }
-    let options = plan::Options { allowed_targets: setup.allowed_targets.clone(), zone_records, serial: None };
-    let loaded = plan::load(&source.text, &file, &options).map_err(|problems| WorldError::Plan(Box::new(problems)))?;
+    let options = plan::Options { allowed_targets: allowed_targets.to_vec(), zone_records, serial: None };
+    plan::load(&source.text, file, &options).map_err(|problems| WorldError::Plan(Box::new(problems)))
+}
+
+/// Makes a world of documents that were read before. Blocks as [`load_world`] does.
+pub(super) fn load_source(setup: &Setup, source: PlanSource) -> Result<LoadedWorld, WorldError> {
+    let loaded = load_plan(&setup.plan.display().to_string(), &source, &setup.allowed_targets)?;
     let database = setup.geo_database.as_deref().map(geo::load_database).transpose()?;
     let latency = setup.latency_table.as_deref().map(geo::load_latency).transpose()?;
     let topology = Arc::new(loaded.topology);
@@ -123,20 +133,39 @@ fn read(path: &Path) -> Result<String, WorldError> {
 /// The world to start with.
 pub(super) struct Start {
     pub(super) loaded: LoadedWorld,
-    /// What is to be told first: the file was refused, and the plan of the former run is used.
-    pub(super) notice: Option<Event>,
+    /// What is to be told first: which file was refused, and what is used in its place.
+    pub(super) notices: Vec<Event>,
 }
 
-/// Loads the files, or, when they are wrong, goes on with the plan of the former run: a broken file must not keep a restarted node dark.
+/// Loads the files. When one is wrong after a former run, goes on with the plan of that run, or without the geo files: a broken file must
+/// not keep a restarted node dark. Without a former run nothing depends on this node yet, and the mistake is better told at once.
 pub(super) async fn load_or_fall_back(setup: &Setup, left: Option<&PlanSource>) -> anyhow::Result<Start> {
     let (setup, left) = (setup.clone(), left.cloned());
     let outcome = tokio::task::spawn_blocking(move || match load_world(&setup) {
-        Ok(loaded) => Ok(Start { loaded, notice: None }),
-        Err(error) => {
-            let Some(loaded) = left.and_then(|source| load_source(&setup, source).ok()) else { return Err(error) };
-            let text = format!("{error} (using the plan of the former run, revision {})", loaded.world.topology.revision);
-            Ok(Start { loaded, notice: Some(Event::FileRejected { kind: error.kind(), text }) })
-        }
+        Ok(loaded) => Ok(Start { loaded, notices: Vec::new() }),
+        Err(error) => left.and_then(|source| fall_back(&setup, source, &error)).ok_or(error),
     });
     Ok(outcome.await??)
+}
+
+/// The best that can be made of the files when they are refused with `error`, and of the plan of the former run.
+fn fall_back(setup: &Setup, source: PlanSource, error: &WorldError) -> Option<Start> {
+    let refused =
+        |error: &WorldError, instead: String| Event::FileRejected { kind: error.kind(), text: format!("{} ({instead})", shown(error)) };
+    let without_geo = |error: &WorldError| refused(error, "using the networks of the plan and the built-in table".to_owned());
+    let bare = Setup { geo_database: None, latency_table: None, ..setup.clone() };
+    if error.kind() == "geo" {
+        let loaded = load_world(&bare).ok()?;
+        return Some(Start { loaded, notices: vec![without_geo(error)] });
+    }
+    let former =
+        |loaded: &LoadedWorld| refused(error, format!("using the plan of the former run, revision {}", loaded.world.topology.revision));
+    match load_source(setup, source.clone()) {
+        Ok(loaded) => Some(Start { notices: vec![former(&loaded)], loaded }),
+        Err(second) if second.kind() == "geo" => {
+            let loaded = load_source(&bare, source).ok()?;
+            Some(Start { notices: vec![former(&loaded), without_geo(&second)], loaded })
+        }
+        Err(_) => None,
+    }
 }

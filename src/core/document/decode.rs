@@ -17,6 +17,8 @@ use super::{
 
 /// The longest text of one value, in octets: a query or a pattern, not a file.
 const TEXT_MAX: usize = 16 * 1024;
+/// The most items of one list: rules compare items with one another. A larger zone stands in a zone file.
+const LIST_MAX: usize = 16_384;
 /// The most octets of a value that a message quotes.
 const QUOTE_MAX: usize = 80;
 
@@ -49,6 +51,11 @@ pub trait Word: Sized {
 
     /// As it is written.
     fn show(&self) -> String;
+
+    /// Whether what was written instead of this may be a secret, which no message repeats.
+    fn is_sensitive(_text: &str) -> bool {
+        false
+    }
 
     /// Words near to `text`, where the set is closed.
     fn suggest(_text: &str) -> Option<String> {
@@ -94,6 +101,12 @@ impl<'d, 's> Reader<'d, 's> {
         self.report.at(Severity::Error, self.document, node, message, fix);
     }
 
+    /// Refuses the document because of this node, whose text is shown nowhere.
+    pub fn error_hidden(&mut self, node: NodeId, message: impl Into<String>, fix: impl Into<String>) {
+        self.report.hide(self.document.start(node)..self.document.end(node));
+        self.report.at(Severity::Error, self.document, node, message, fix);
+    }
+
     /// The text of a scalar that is to be `what`.
     pub fn scalar(&mut self, node: NodeId, what: &str) -> Option<&'d str> {
         match self.document.kind(node) {
@@ -136,9 +149,9 @@ impl<'d, 's> Reader<'d, 's> {
         }
     }
 
-    /// The text of a key; `None` when the key was refused while reading.
+    /// The text of a key; `None` when the key is no text, which was refused while reading.
     pub fn key(&self, key: NodeId) -> Option<&'d str> {
-        (self.document.kind(key) != Kind::Void).then(|| self.document.text(key))
+        matches!(self.document.kind(key), Kind::Plain | Kind::Quoted).then(|| self.document.text(key))
     }
 
     /// Reports a key that a section does not have.
@@ -169,7 +182,8 @@ impl<'d, 's> Reader<'d, 's> {
         let text = self.document.text(node);
         match self.document.kind(node) {
             Kind::Plain if Class::of(text) == Class::Null => "empty".to_owned(),
-            Kind::Plain | Kind::Quoted => format!("the text {}", quote(text)),
+            Kind::Plain => quote(text),
+            Kind::Quoted => format!("the text {}", quote(text)),
             kind => collection(kind).to_owned(),
         }
     }
@@ -178,10 +192,21 @@ impl<'d, 's> Reader<'d, 's> {
     pub fn check_range<T: Ranged<M>, M: Measure>(&mut self, node: NodeId, value: Option<T>, range: &RangeInclusive<M>) -> Option<T> {
         let value = value?;
         let Some(measure) = value.measure().filter(|measure| !range.contains(measure)) else { return Some(value) };
-        let (low, high) = (range.start().show_measure(), range.end().show_measure());
-        let side = if measure < range.start() { format!("less than {low}") } else { format!("more than {high}") };
-        self.error(node, format!("{} is {side}", measure.show_measure()), format!("write a value from {low} to {high}"));
+        self.out_of_range(
+            node,
+            &measure.show_measure(),
+            measure < range.start(),
+            &range.start().show_measure(),
+            &range.end().show_measure(),
+        );
         None
+    }
+
+    #[cold]
+    fn out_of_range(&mut self, node: NodeId, value: &str, is_low: bool, low: &str, high: &str) {
+        let side = if is_low { format!("less than {low}") } else { format!("more than {high}") };
+        let fix = if low == high { format!("write {low}") } else { format!("write a value from {low} to {high}") };
+        self.error(node, format!("{value} is {side}"), fix);
     }
 }
 
@@ -240,31 +265,22 @@ pub fn bounds<T: Ranged<M>, M: Measure>(range: &RangeInclusive<M>) -> [(String, 
 
 impl<T: Word> Decode for T {
     fn decode(reader: &mut Reader<'_, '_>, node: NodeId) -> Option<Self> {
-        let text = reader.scalar(node, T::WHAT)?;
-        let class = if reader.document().kind(node) == Kind::Plain { Class::of(text) } else { Class::Text };
-        if class == Class::Null {
-            reader.error(node, format!("has no value; {} is expected", T::WHAT), example::<T>());
-            return None;
-        }
+        let (text, class) = word(reader, node, T::WHAT, T::EXAMPLES)?;
         match T::read(text) {
-            Ok(_) if class != Class::Text => {
-                let message = format!("{} is {} without quotes, not {}", quote(text), class.what(), T::WHAT);
-                reader.error(node, message, format!("put it in quotes: \"{text}\""));
+            Ok(value) if class == Class::Text => Some(value),
+            Ok(_) => {
+                refuse_plain(reader, node, class, T::WHAT, T::EXAMPLES, T::is_sensitive(text));
                 None
             }
-            Ok(value) => Some(value),
             Err(problem) => {
-                reader.error(node, format!("{} {problem}", quote(text)), T::suggest(text).unwrap_or_else(example::<T>));
+                refuse_word(reader, node, &problem, T::suggest(text), T::WHAT, T::EXAMPLES, T::is_sensitive(text));
                 None
             }
         }
     }
 
     fn schema(_: &mut Schemas) -> Value {
-        if !T::WORDS.is_empty() {
-            return json!({ "type": "string", "enum": T::WORDS });
-        }
-        if T::PATTERN.is_empty() { json!({ "type": "string" }) } else { json!({ "type": "string", "pattern": T::PATTERN }) }
+        word_schema(T::WORDS, T::PATTERN)
     }
 
     fn to_json(&self) -> Value {
@@ -272,8 +288,59 @@ impl<T: Word> Decode for T {
     }
 }
 
-fn example<T: Word>() -> String {
-    if T::EXAMPLES.is_empty() { format!("write {}", T::WHAT) } else { format!("write {}, {}", T::WHAT, T::EXAMPLES) }
+// What follows is the same for every type: written once, it is compiled once.
+
+/// The text of a word, and what YAML takes it for; what is empty is refused.
+fn word<'d>(reader: &mut Reader<'d, '_>, node: NodeId, what: &str, examples: &str) -> Option<(&'d str, Class)> {
+    let text = reader.scalar(node, what)?;
+    let class = if reader.document().kind(node) == Kind::Plain { Class::of(text) } else { Class::Text };
+    if class == Class::Null {
+        reader.error(node, format!("has no value; {what} is expected"), example(what, examples));
+        return None;
+    }
+    Some((text, class))
+}
+
+/// A word that YAML takes for something else.
+#[cold]
+fn refuse_plain(reader: &mut Reader<'_, '_>, node: NodeId, class: Class, what: &str, examples: &str, is_sensitive: bool) {
+    let text = reader.document().text(node);
+    let class = class.what();
+    if is_sensitive {
+        reader.error_hidden(node, format!("the value is {class} without quotes, not {what}"), example(what, examples));
+    } else {
+        reader.error(node, format!("{} is {class} without quotes, not {what}", quote(text)), format!("put it in quotes: \"{text}\""));
+    }
+}
+
+/// A text that is not the word it should be.
+#[cold]
+fn refuse_word(
+    reader: &mut Reader<'_, '_>,
+    node: NodeId,
+    problem: &str,
+    suggestion: Option<String>,
+    what: &str,
+    examples: &str,
+    is_sensitive: bool,
+) {
+    if is_sensitive {
+        reader.error_hidden(node, format!("the value {problem}"), example(what, examples));
+    } else {
+        let text = reader.document().text(node);
+        reader.error(node, format!("{} {problem}", quote(text)), suggestion.unwrap_or_else(|| example(what, examples)));
+    }
+}
+
+fn example(what: &str, examples: &str) -> String {
+    if examples.is_empty() { format!("write {what}") } else { format!("write {what}, {examples}") }
+}
+
+fn word_schema(words: &[&str], pattern: &str) -> Value {
+    if !words.is_empty() {
+        return json!({ "type": "string", "enum": words });
+    }
+    if pattern.is_empty() { json!({ "type": "string" }) } else { json!({ "type": "string", "pattern": pattern }) }
 }
 
 /// Free text of one value, at most [`TEXT_MAX`] octets, without control characters other than line ends and tabs.
@@ -343,8 +410,7 @@ macro_rules! whole_numbers {
                 let number = number(reader, node, whole_number, "a whole number")?;
                 let value = Self::try_from(number).ok();
                 if value.is_none() {
-                    let (low, high) = (Self::MIN, Self::MAX);
-                    reader.error(node, format!("{number} is outside {low} to {high}"), format!("write a whole number from {low} to {high}"));
+                    refuse_number(reader, node, number, i128::from(Self::MIN), i128::from(Self::MAX));
                 }
                 value
             }
@@ -396,8 +462,14 @@ impl Measure for f64 {
     }
 }
 
+/// A number that does not fit into its type.
+#[cold]
+fn refuse_number(reader: &mut Reader<'_, '_>, node: NodeId, number: i128, low: i128, high: i128) {
+    reader.error(node, format!("{number} is outside {low} to {high}"), format!("write a whole number from {low} to {high}"));
+}
+
 /// Reads a number that stands without quotes, in decimal digits.
-fn number<N>(reader: &mut Reader<'_, '_>, node: NodeId, read: impl Fn(&str) -> Option<N>, what: &str) -> Option<N> {
+fn number<N>(reader: &mut Reader<'_, '_>, node: NodeId, read: fn(&str) -> Option<N>, what: &str) -> Option<N> {
     let text = reader.scalar(node, what)?;
     let is_plain = reader.document().kind(node) == Kind::Plain;
     if is_plain && let Some(number) = read(text) {
@@ -444,6 +516,11 @@ impl<T: Decode> Decode for Arc<T> {
 impl<T: Decode> Decode for Vec<T> {
     fn decode(reader: &mut Reader<'_, '_>, node: NodeId) -> Option<Self> {
         let items = reader.list(node)?;
+        let count = reader.document().count(node);
+        if count > LIST_MAX {
+            reader.error(node, format!("{count} items are too many; at most {LIST_MAX} are allowed"), "split the list");
+            return None;
+        }
         let mut values = Self::with_capacity(reader.document().count(node));
         let mut whole = true;
         for item in items {

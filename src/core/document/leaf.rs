@@ -192,13 +192,17 @@ impl Word for Secret {
 
     fn read(text: &str) -> Result<Self, String> {
         if text.contains('/') {
-            return Err("is a path; the plan names secrets and hooks, their places stand in the node config".to_owned());
+            return Err("is a path or a URL; the plan names secrets and hooks, their places stand in the node config".to_owned());
         }
         if text.contains("..") {
             return Err("cannot be a name here".to_owned());
         }
-        // What was written may be the secret itself, so it is checked without being repeated by the check.
         Label::read(text).map(Self)
+    }
+
+    /// What stands where a name belongs may be the secret itself.
+    fn is_sensitive(_text: &str) -> bool {
+        true
     }
 
     fn show(&self) -> String {
@@ -408,6 +412,11 @@ impl Word for Url {
             return Err("has no port from 1 to 65535 behind the colon".to_owned());
         }
         Ok(Self { text: text.to_owned(), scheme_end, host_end })
+    }
+
+    /// A user and a password stand before an at sign.
+    fn is_sensitive(text: &str) -> bool {
+        text.contains('@')
     }
 
     fn show(&self) -> String {

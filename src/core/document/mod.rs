@@ -32,7 +32,7 @@ pub use path::Path;
 pub use problem::{PROBLEMS_MAX, Problem, Report, Severity};
 pub(crate) use scalar::decimal;
 pub use scalar::{Scalar, to_json};
-pub use schema::{Field, Schemas, document_schema};
+pub use schema::{Field, Schemas, document_schema, put};
 pub use suggest::{did_you_mean, nearest};
 pub use table::Table;
 pub use tree::{BuildError, Builder, DEPTH_MAX, Document, Kind, NODES_MAX, NodeId, OCTETS_MAX};

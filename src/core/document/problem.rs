@@ -64,6 +64,8 @@ pub struct Report {
     found: Vec<Found>,
     errors: usize,
     warnings: usize,
+    /// Octets of the source that no excerpt shows.
+    hidden: Vec<std::ops::Range<usize>>,
 }
 
 #[derive(Debug)]
@@ -74,6 +76,8 @@ struct Found {
     end: usize,
     message: String,
     fix: String,
+    /// The text around it has nothing to do with it.
+    is_outside: bool,
 }
 
 impl Report {
@@ -111,6 +115,24 @@ impl Report {
         }
     }
 
+    /// Notes a problem of something beside the text: a variable of the environment, another file. It is shown at the first line, without it.
+    pub fn outside(&mut self, severity: Severity, path: &str, message: impl Into<String>, fix: impl Into<String>) {
+        if self.is_kept(severity) {
+            self.keep(severity, path.to_owned(), 0..0, message.into(), fix.into());
+            if let Some(found) = self.found.last_mut() {
+                found.is_outside = true;
+            }
+        }
+    }
+
+    /// Keeps these octets of the source out of every excerpt: they may be a secret.
+    pub fn hide(&mut self, octets: std::ops::Range<usize>) {
+        // A document with more of them is not shown in any case: its problems are cut before.
+        if self.hidden.len() < 10 * PROBLEMS_MAX {
+            self.hidden.push(octets);
+        }
+    }
+
     /// Raises the count to what a source of problems counted, where it did not keep all of them.
     pub const fn count_omitted(&mut self, severity: Severity, omitted: usize) {
         match severity {
@@ -143,7 +165,7 @@ impl Report {
 
     fn keep(&mut self, severity: Severity, path: String, octets: std::ops::Range<usize>, message: String, fix: String) {
         let (message, fix) = (cut(message), cut(fix));
-        self.found.push(Found { severity, path, start: octets.start, end: octets.end, message, fix });
+        self.found.push(Found { severity, path, start: octets.start, end: octets.end, message, fix, is_outside: false });
     }
 
     /// The problems with their lines, in the order of the source. One pass over the source.
@@ -165,7 +187,8 @@ impl Report {
             let column = source[line_start..start].chars().count() + 1;
             let end = floor(source, found.end).clamp(start, line_start + text.len());
             let width = source[start..end].chars().count().max(1);
-            let (excerpt, excerpt_column) = excerpt(text, column);
+            let (excerpt, excerpt_column) =
+                if found.is_outside { (String::new(), 1) } else { excerpt(&masked(text, line_start, &self.hidden), column) };
             problems.push(Problem {
                 severity: found.severity,
                 path: found.path,
@@ -187,6 +210,12 @@ fn excerpt(line: &str, column: usize) -> (String, usize) {
     let skipped = if column > EXCERPT_MAX / 2 && line.len() > EXCERPT_MAX { column - EXCERPT_MAX / 2 } else { 0 };
     let text = line.chars().skip(skipped).take(EXCERPT_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect();
     (text, column - skipped)
+}
+
+/// A line with its hidden parts as asterisks, one per character.
+fn masked(line: &str, line_start: usize, hidden: &[std::ops::Range<usize>]) -> String {
+    let is_hidden = |at: usize| hidden.iter().any(|octets| octets.contains(&(line_start + at)));
+    line.char_indices().map(|(at, c)| if is_hidden(at) { '*' } else { c }).collect()
 }
 
 /// The nearest character boundary at or before `at`.

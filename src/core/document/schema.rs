@@ -18,7 +18,7 @@ pub struct Field {
     /// As it is written.
     pub key: &'static str,
     /// For people.
-    pub docs: String,
+    pub docs: &'static str,
     /// Its value's schema.
     pub schema: Value,
     /// `None`: the key is required. Null: it may be left out, and then nothing stands for it.
@@ -29,7 +29,7 @@ pub struct Field {
 
 impl Schemas {
     /// Describes a section once, and refers to it from then on.
-    pub fn section(&mut self, name: &'static str, docs: &str, fields: impl FnOnce(&mut Self) -> Vec<Field>) -> Value {
+    pub fn section(&mut self, name: &'static str, docs: &str, fields: fn(&mut Self) -> Vec<Field>) -> Value {
         if !self.definitions.contains_key(name) {
             // Reserved first, so that a section that holds itself ends.
             self.definitions.insert(name, Value::Null);
@@ -38,7 +38,7 @@ impl Schemas {
             let properties: Map<String, Value> = fields.iter().map(|field| (field.key.to_owned(), property(field))).collect();
             let mut section = json!({
                 "title": name,
-                "description": docs,
+                "description": docs.trim(),
                 "type": "object",
                 "properties": properties,
                 "additionalProperties": false,
@@ -54,7 +54,7 @@ impl Schemas {
 
 fn property(field: &Field) -> Value {
     let mut schema = field.schema.clone();
-    let mut docs = field.docs.clone();
+    let mut docs = field.docs.trim().to_owned();
     if let Some([(low, least), (high, greatest)]) = &field.range {
         match (least, greatest) {
             (Some(least), Some(greatest)) if schema["type"] != "string" => {
@@ -69,6 +69,13 @@ fn property(field: &Field) -> Value {
     }
     schema["description"] = Value::from(docs);
     schema
+}
+
+/// Adds a key to a section that is shown, unless nothing stands there.
+pub fn put(section: &mut Map<String, Value>, key: &str, value: Value) {
+    if !value.is_null() {
+        section.insert(key.to_owned(), value);
+    }
 }
 
 /// The schema of a whole document.

@@ -80,10 +80,10 @@ macro_rules! section {
 
             fn schema(schemas: &mut $crate::document::Schemas) -> serde_json::Value {
                 #[allow(unused_variables, reason = "a section may have no keys")]
-                schemas.section(stringify!($name), concat!($($doc),*).trim(), |schemas| vec![$(
+                schemas.section(stringify!($name), concat!($($doc),*), |schemas| vec![$(
                     $crate::document::Field {
                         key: $crate::section!(@key $field $($key)?),
-                        docs: concat!($($field_doc),*).trim().to_owned(),
+                        docs: concat!($($field_doc),*),
                         schema: <$ty as $crate::document::Decode>::schema(schemas),
                         default: $crate::section!(@absent $(<$ty as $crate::document::Decode>::to_json(&$default))?),
                         range: $crate::section!(@bounds $ty $(, $range)?),
@@ -95,10 +95,7 @@ macro_rules! section {
                 #[allow(unused_mut, reason = "a section may have no keys")]
                 let mut section = serde_json::Map::new();
                 $(
-                    let value = $crate::document::Decode::to_json(&self.$field);
-                    if !value.is_null() {
-                        section.insert($crate::section!(@key $field $($key)?).to_owned(), value);
-                    }
+                    $crate::document::put(&mut section, $crate::section!(@key $field $($key)?), $crate::document::Decode::to_json(&self.$field));
                 )*
                 serde_json::Value::Object(section)
             }

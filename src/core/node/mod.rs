@@ -277,6 +277,10 @@ impl Node {
         let frozen = self.overlay.save_frozen(&before.topology);
         self.absorb_changes_of(&before, now, effects);
         self.digest = digest;
+        // A world is made of all files together, so each of them was good.
+        for kind in ["plan", "geo"] {
+            self.notices.remove(kind);
+        }
         // Turns of calculated checks that follow from the new list are told; tables are all made anew below.
         let changes = self.book.reload(&self.world.topology.checks, now);
         self.index();

@@ -15,6 +15,7 @@
 pub mod check;
 mod later;
 mod overlay;
+mod prove;
 mod rdata;
 mod resolve;
 pub mod sections;
@@ -24,6 +25,7 @@ mod tests;
 
 pub use check::{Context, Finding, Findings, check};
 pub use rdata::{RdataError, parse as parse_rdata};
+pub use prove::prove;
 pub use resolve::{Serial, resolve, zone_files};
 pub use sections::Plan;
 

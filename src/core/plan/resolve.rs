@@ -126,15 +126,16 @@ struct Build<'p> {
 impl Build<'_> {
     /// The named checks, those first that others are calculated from. A circle, which the check refuses, is left out.
     fn named_checks(&mut self) {
-        let mut waiting: Vec<(&Label, &HealthChecks)> = self.plan.checks.iter().collect();
+        let base = named_base(self.plan);
+        let mut waiting: Vec<(&Label, HealthChecks)> =
+            self.plan.checks.iter().map(|(name, checks)| (name, overlay::overlay(&base, checks))).collect();
         loop {
             let before = waiting.len();
-            waiting.retain(|(name, checks)| {
-                let merged = overlay::overlay(&named_base(self.plan), checks);
+            waiting.retain(|(name, merged)| {
                 let of = merged.of.iter().flatten();
-                let is_ready = overlay::kind(&merged) != CheckType::Calculated || of.clone().all(|other| self.names.contains_key(other));
+                let is_ready = overlay::kind(merged) != CheckType::Calculated || of.clone().all(|other| self.names.contains_key(other));
                 if is_ready {
-                    let way = self.way(&merged, Some(name));
+                    let way = self.way(merged, Some(name));
                     let check = self.check(&way, None);
                     self.names.insert((*name).clone(), check);
                 }

@@ -17,7 +17,7 @@ pub(super) fn check(plan: &Plan, context: Context<'_>, out: &mut Findings) {
         if let Some(class) = &group.data_class
             && !classes.clone().any(|known| known == class)
         {
-            unknown(out, path.clone().key("data_class"), "class in the backup strategy", class, classes.collect::<Vec<_>>().into_iter());
+            unknown(out, path.clone().key("data_class"), "backup class", class, classes.collect::<Vec<_>>().into_iter());
         }
         let general = plan.disaster_recovery.as_ref().is_some_and(|recovery| recovery.failover_automation.automatic_failover);
         if group.automatic_failover == Some(true) && !general {

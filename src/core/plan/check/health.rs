@@ -180,7 +180,7 @@ fn calculated(plan: &Plan, merged: &HealthChecks, path: &dyn Fn() -> Path, out: 
 fn source(plan: &Plan, context: Context<'_>, over: &HealthChecks, path: &dyn Fn() -> Path, out: &mut Findings) {
     match &over.source {
         Some(Source::Named(name)) if !plan.signals.sources.contains(name) => {
-            unknown(out, path().key("source"), "source in `signals`", name, plan.signals.sources.keys());
+            unknown(out, path().key("source"), "signal source", name, plan.signals.sources.keys());
         }
         Some(Source::Url(url)) => {
             if !matches!(url.scheme(), "http" | "https") {

@@ -17,7 +17,11 @@ use ipnet::IpNet;
 use super::{later, sections::Plan};
 use crate::{
     document::{PROBLEMS_MAX, Path, Severity, did_you_mean},
-    model::{ids::Label, name::Name, record::Record},
+    model::{
+        ids::{Label, REGIONS_MAX},
+        name::Name,
+        record::Record,
+    },
 };
 
 /// What a plan is judged with, besides itself.
@@ -91,6 +95,9 @@ impl Findings {
 pub fn check(plan: &Plan, context: Context<'_>) -> Findings {
     let mut findings = Findings::default();
     let out = &mut findings;
+    if !sizes(plan, out) {
+        return findings;
+    }
     regions::check(plan, out);
     health::check(plan, context, out);
     zones::check(plan, context, out);
@@ -99,6 +106,22 @@ pub fn check(plan: &Plan, context: Context<'_>) -> Findings {
     recovery::check(plan, context, out);
     later::check(plan, out);
     findings
+}
+
+/// The most entries of the large sections. Names are looked up by search in the small ones, and all that a plan has is held in memory.
+const SIZES: [(&str, usize); 5] =
+    [("regions", REGIONS_MAX), ("services", 50_000), ("checks", 4096), ("zones", 4096), ("data_groups", 1024)];
+
+/// Whether the plan is small enough to be judged further.
+fn sizes(plan: &Plan, out: &mut Findings) -> bool {
+    let counts = [plan.regions.len(), plan.services.len(), plan.checks.len(), plan.zones.len(), plan.data_groups.len()];
+    for ((section, most), count) in SIZES.into_iter().zip(counts) {
+        if count > most {
+            let message = format!("{count} entries are too many; at most {most} are allowed");
+            out.error(Path::root().key(section), message, "split the plan");
+        }
+    }
+    out.errors() == 0
 }
 
 /// The path of a section's entry.

@@ -163,7 +163,7 @@ fn backups(plan: &Plan, out: &mut Findings) {
     let classes: Vec<&Label> = plan.disaster_recovery.iter().flat_map(|recovery| recovery.backup_strategy.keys()).collect();
     for (class, places) in plan.backups.iter() {
         if !classes.contains(&class) {
-            unknown(out, at("backups", class), "class in the backup strategy", class, classes.iter().copied());
+            unknown(out, at("backups", class), "backup class", class, classes.iter().copied());
         }
         if places.is_empty() {
             out.error(at("backups", class), "no place is listed", "add one, or remove the class");
@@ -243,7 +243,7 @@ fn signals(plan: &Plan, context: Context<'_>, out: &mut Findings) {
     for (name, query) in plan.signals.queries.iter() {
         let path = at("signals", "queries").key(name);
         if !plan.signals.sources.contains(&query.source) {
-            unknown(out, path.clone().key("source"), "source", &query.source, plan.signals.sources.keys());
+            unknown(out, path.clone().key("source"), "signal source", &query.source, plan.signals.sources.keys());
         }
         if query.query.0.trim().is_empty() {
             out.error(path.key("query"), "is empty", "write a query");

@@ -5,19 +5,11 @@ use std::collections::BTreeMap;
 use ipnet::IpNet;
 
 use super::{Findings, at, unknown};
-use crate::{
-    document::Path,
-    model::ids::{Label, REGIONS_MAX},
-    plan::sections::Plan,
-};
+use crate::{document::Path, model::ids::Label, plan::sections::Plan};
 
 pub(super) fn check(plan: &Plan, out: &mut Findings) {
     if plan.regions.is_empty() {
         out.error(Path::root().key("regions"), "a plan needs at least one region", "add the places where the product runs");
-    }
-    if plan.regions.len() > REGIONS_MAX {
-        let message = format!("{} regions are too many; at most {REGIONS_MAX} are allowed", plan.regions.len());
-        out.error(Path::root().key("regions"), message, "split the plan, or let one region stand for neighbours");
     }
     for (name, region) in plan.regions.iter() {
         match (region.latitude, region.longitude) {

@@ -26,6 +26,7 @@ const ENDPOINTS_MAX: usize = 1024;
 
 pub(super) fn check(plan: &Plan, context: Context<'_>, out: &mut Findings) {
     let mut names = Names::new(plan, context);
+    circles(plan, out);
     let layers = Layers::new(plan);
     for (name, service) in plan.services.iter() {
         let path = at("services", name);
@@ -35,6 +36,47 @@ pub(super) fn check(plan: &Plan, context: Context<'_>, out: &mut Findings) {
             follows(plan, service, &path, out);
         } else {
             steered(plan, context, &layers, service, &path, out);
+        }
+    }
+}
+
+/// Names that lead to one another by CNAME never end at an address.
+fn circles(plan: &Plan, out: &mut Findings) {
+    let targets = |service: &Service| -> Vec<Name> {
+        service.endpoints.iter().flat_map(|(_, list)| list).filter_map(|endpoint| endpoint.target.clone()).collect()
+    };
+    // Only services with a CNAME can be part of a circle, and they are few.
+    let with_targets: Vec<(&Label, &Service, Vec<Name>)> = plan
+        .services
+        .iter()
+        .map(|(name, service)| (name, service, targets(service)))
+        .filter(|(_, _, targets)| !targets.is_empty())
+        .collect();
+    let owner: BTreeMap<&Name, usize> =
+        with_targets.iter().enumerate().flat_map(|(i, (_, service, _))| service.hostnames.iter().map(move |name| (name, i))).collect();
+    let leads_to: Vec<Vec<usize>> =
+        with_targets.iter().map(|(_, _, targets)| targets.iter().filter_map(|target| owner.get(target).copied()).collect()).collect();
+    // Services whose every way ends are taken away, those that lead to them after them; what remains leads into a circle.
+    let mut led_from: Vec<Vec<usize>> = vec![Vec::new(); leads_to.len()];
+    for (i, others) in leads_to.iter().enumerate() {
+        others.iter().for_each(|&other| led_from[other].push(i));
+    }
+    let mut open: Vec<usize> = leads_to.iter().map(Vec::len).collect();
+    let mut ending: Vec<usize> = (0..open.len()).filter(|&i| open[i] == 0).collect();
+    while let Some(ended) = ending.pop() {
+        for &i in &led_from[ended] {
+            open[i] -= 1;
+            if open[i] == 0 {
+                ending.push(i);
+            }
+        }
+    }
+    for (i, (name, service, targets)) in with_targets.iter().enumerate() {
+        // A name of the service itself is reported at its endpoint.
+        if open[i] > 0 && !targets.iter().any(|target| service.hostnames.contains(target)) {
+            let others: Vec<&str> = leads_to[i].iter().map(|&other| with_targets[other].0.as_str()).collect();
+            let message = format!("its names lead to {}, which lead back: an answer never ends at an address", others.join(", "));
+            out.error(at("services", name).key("endpoints"), message, "point one of them at an address");
         }
     }
 }
