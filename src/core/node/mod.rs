@@ -140,6 +140,8 @@ pub struct Node {
     last_good: Vec<bool>,
     services_by_check: Vec<Vec<ServiceIdx>>,
     regions_by_check: Vec<RegionSet>,
+    /// Per check, the first endpoint that it judges: how people name it.
+    endpoint_by_check: Vec<Option<EndpointIdx>>,
     /// Services in slow start: when their shares change next.
     ramps: BTreeMap<ServiceIdx, Timestamp>,
     next_expiry: Option<Timestamp>,
@@ -168,6 +170,7 @@ impl Node {
             dirty: BTreeSet::new(),
             services_by_check: Vec::new(),
             regions_by_check: Vec::new(),
+            endpoint_by_check: Vec::new(),
             ramps: BTreeMap::new(),
             next_expiry: None,
             notices: BTreeMap::new(),
@@ -332,8 +335,10 @@ impl Node {
         let topology = &self.world.topology;
         self.services_by_check = topology.services_by_check();
         self.regions_by_check = vec![RegionSet::EMPTY; topology.checks.len()];
-        for endpoint in &topology.endpoints {
+        self.endpoint_by_check = vec![None; topology.checks.len()];
+        for (position, endpoint) in topology.endpoints.iter().enumerate() {
             self.regions_by_check[endpoint.check.get()].insert(endpoint.region);
+            self.endpoint_by_check[endpoint.check.get()].get_or_insert(EndpointIdx::at(position));
         }
     }
 
@@ -355,7 +360,7 @@ impl Node {
             self.dirty.extend(self.services_by_check[check.get()].iter().copied());
         }
         for turn in turns {
-            let name = check_name(world, turn.check);
+            let name = check_name(world, turn.check, self.endpoint_by_check[turn.check.get()]);
             self.tell(now, format!("{name} {}", turn.transition), effects);
         }
     }
@@ -451,14 +456,14 @@ impl Node {
     }
 }
 
-/// What people call a check: its name in the plan, else the first endpoint that it judges.
-fn check_name(world: &World, check: CheckIdx) -> String {
+/// What people call a check: its name in the plan, else `endpoint`, the first that it judges. Cost: linear in the named checks; with many
+/// thousand endpoints a search among those would take seconds when a region is lost.
+fn check_name(world: &World, check: CheckIdx, endpoint: Option<EndpointIdx>) -> String {
     if let Some((name, _)) = world.topology.check_names.iter().find(|(_, known)| **known == check) {
         return format!("check {name}");
     }
-    let endpoint = world.topology.endpoints.iter().position(|endpoint| endpoint.check == check);
     match endpoint {
-        Some(position) => format!("endpoint {}", world.topology.endpoint_name(EndpointIdx::at(position))),
+        Some(endpoint) => format!("endpoint {}", world.topology.endpoint_name(endpoint)),
         None => "a check that no endpoint uses".to_owned(),
     }
 }

@@ -194,8 +194,15 @@ impl Node {
             Health::Down => Mark::No,
             Health::Unknown => Mark::Open,
         };
-        let mut reason =
-            Reason::new(mark, format!("{}: {} probe{address}: {}", check_name(&self.world, check), it.probe.kind.word(), self.told(check)));
+        let mut reason = Reason::new(
+            mark,
+            format!(
+                "{}: {} probe{address}: {}",
+                check_name(&self.world, check, self.endpoint_by_check[check.get()]),
+                it.probe.kind.word(),
+                self.told(check)
+            ),
+        );
         let (interval, fast, down) = (Human(cadence.interval), Human(cadence.fast_interval), Human(cadence.down_interval));
         let text = format!(
             "every {interval} (fast {fast}, down {down}), timeout {}, fall {}, rise {}",
