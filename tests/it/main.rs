@@ -5,6 +5,7 @@
 mod api;
 mod canned;
 mod cli;
+mod demo;
 mod dns;
 mod probe;
 mod telemetry;
