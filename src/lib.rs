@@ -1,3 +1,13 @@
 //! Portolan: the adapters around the core, and the composition root.
 
+pub mod api;
+pub mod cli;
+pub mod client;
 pub mod config;
+pub mod daemon;
+pub mod demo;
+pub mod dns;
+pub mod geo;
+pub mod net;
+pub mod probe;
+pub mod telemetry;

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use portolan_core::{
     document::Reader,
     model::{name::Name, record::Record, topology::Topology},
-    plan::{Context, Plan, Serial, check, resolve},
+    plan::{Context, Plan, Serial, check, prove, resolve},
 };
 
 use super::{
@@ -57,8 +57,12 @@ pub fn load(text: &str, file: &str, options: &Options) -> Result<LoadedPlan, Pro
         return Err(loading.problems(report));
     }
     let digest = digest_of(&document);
-    drop(document);
     let topology = resolve(&plan, options.serial.unwrap_or_else(|| Serial::of_revision(plan.revision)), &options.zone_records);
+    Loading::place(&document, &mut report, &prove(&topology));
+    drop(document);
+    if report.errors() > 0 {
+        return Err(loading.problems(report));
+    }
     Ok(LoadedPlan { plan, topology, digest, warnings: loading.problems(report) })
 }
 

@@ -19,4 +19,6 @@ pub mod plan;
 pub mod simulate;
 pub mod steering;
 pub mod table;
+#[cfg(test)]
+mod testing;
 pub mod zone;

@@ -19,7 +19,7 @@ pub struct Query {
     pub source: IpAddr,
     /// For whom the resolver asks (RFC 7871), if it says so.
     pub client_subnet: Option<ClientSubnet>,
-    /// A fresh random number for services with `spread: random`. Nothing else may depend on it.
+    /// A fresh random number: choices of services with `spread: random` and the order of equal records depend on it, nothing else.
     pub entropy: u64,
 }
 
@@ -92,4 +92,15 @@ impl ExtendedError {
     pub const NOT_SUPPORTED: u16 = 21;
     /// "No Reachable Authority".
     pub const NO_REACHABLE_AUTHORITY: u16 = 22;
+}
+
+impl std::fmt::Display for Rcode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::NoError => "NOERROR",
+            Self::ServFail => "SERVFAIL",
+            Self::NxDomain => "NXDOMAIN",
+            Self::Refused => "REFUSED",
+        })
+    }
 }

@@ -5,6 +5,7 @@
 pub mod check;
 pub mod ids;
 pub mod name;
+pub mod reason;
 pub mod record;
 pub mod time;
 pub mod topology;

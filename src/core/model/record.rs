@@ -195,7 +195,9 @@ pub struct Record {
 
 impl fmt::Display for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}. {} IN {} {}", self.owner, self.ttl.secs(), self.data.record_type(), self.data)
+        // The root prints as its dot alone.
+        let dot = if self.owner.is_root() { "" } else { "." };
+        write!(f, "{}{dot} {} IN {} {}", self.owner, self.ttl.secs(), self.data.record_type(), self.data)
     }
 }
 

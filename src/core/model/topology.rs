@@ -79,6 +79,14 @@ pub struct Service {
     pub backup: Vec<Target>,
 }
 
+impl Service {
+    /// The regions that it has endpoints in.
+    #[must_use]
+    pub fn regions(&self) -> RegionSet {
+        self.pools.iter().map(|pool| pool.region).collect()
+    }
+}
+
 /// The endpoints of one service in one region.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pool {
@@ -169,6 +177,14 @@ pub enum Stage {
     Priority,
     /// Keep one by weight.
     Weight,
+}
+
+impl Stage {
+    /// Whether it depends on the client's place.
+    #[must_use]
+    pub const fn is_geographic(self) -> bool {
+        matches!(self, Self::Geo | Self::Latency)
+    }
 }
 
 /// What a weighted choice depends on.

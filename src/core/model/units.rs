@@ -83,7 +83,8 @@ impl Share {
     /// This part of `whole`, rounded down.
     #[must_use]
     pub const fn of(self, whole: u64) -> u64 {
-        (whole as u128 * self.0 as u128 / 10_000) as u64
+        // The whole in ten-thousands and the rest apart, so that nothing overflows.
+        whole / 10_000 * self.0 as u64 + whole % 10_000 * self.0 as u64 / 10_000
     }
 
     /// Whether it is the whole.

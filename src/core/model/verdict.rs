@@ -36,7 +36,8 @@ pub struct Verdict {
     pub health: Health,
     /// Since when; `None` while unknown.
     pub since: Option<Timestamp>,
-    /// The failure that made it down, or the latest failure while it is failing but still up.
+    /// The latest failure while it is down, or while it is failing but still up. The latest, not the first: one that answered wrongly and now
+    /// does not answer at all must leave.
     pub failure: Option<Failure>,
     /// The shortest time after which the judgement could be another one: the checks still needed times their intervals.
     pub next_change: Duration,

@@ -1,1 +1,479 @@
-//! See ARCHITECTURE.md.
+//! The local machine: facts in, effects out.
+//!
+//! ```text
+//! Event --handle--> book, overlay, world --dirty services--> advance --> Effect::Publish(table), Effect::Tell(what happened)
+//!                                                               |
+//!                                             probes to start <-'--> next_deadline
+//! ```
+//!
+//! The daemon hands in every event that is waiting, then calls [`Node::advance`] once: however many verdicts changed, one table comes out,
+//! and it shares everything that did not change with the one before.
+//!
+//! Absent on purpose: clocks, sockets, files. Several nodes fit into one test.
+
+pub mod report;
+pub mod saved;
+mod states;
+mod status;
+mod tally;
+mod why;
+
+pub use status::Served;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+pub use crate::health::book::{Attempt, Rejected, StartProbe};
+use crate::{
+    health::{
+        book::{self, Book, Changes},
+        endpoint::Touch,
+        overlay::{Overlay, Override},
+    },
+    model::{
+        check::{Observation, Outcome},
+        ids::{CheckIdx, EndpointIdx, Label, RegionIdx, RegionSet, ServiceIdx},
+        time::{Now, Tick, Timestamp},
+    },
+    table::{ServiceView, Table, World},
+};
+use report::{Happening, Notice, Severity};
+use saved::SavedNode;
+use tally::Tally;
+
+/// Without a table on disk, the first one is made when every check was judged, or after this: one check that never ends must not keep all
+/// names dark. Covers the spread of the first round, a hanging probe and its confirmations with default settings.
+pub const FIRST_TABLE_MAX: Duration = Duration::from_secs(15);
+
+/// The most happenings that are kept for `why`.
+pub const HAPPENINGS_MAX: usize = 2048;
+
+/// What does not change while the node runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The node's name.
+    pub node: Label,
+    /// The region that it stands in.
+    pub region: Label,
+    /// A table from disk that is older than this is served, but the node is not ready with it.
+    pub stale_limit: Duration,
+    /// Moves spread and jitter of probes, so that nodes do not probe in step.
+    pub seed: u64,
+}
+
+/// A fact.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A probe ended.
+    ProbeFinished {
+        /// As in [`StartProbe`].
+        attempt: Attempt,
+        /// What it found.
+        observation: Observation,
+    },
+    /// Somebody pushed a heartbeat.
+    BeatReceived {
+        /// As in the plan.
+        name: String,
+        /// `false`: the sender says that it is not well.
+        ok: bool,
+    },
+    /// Another plan, or another geo database, is in force.
+    WorldLoaded {
+        /// Plan and geo map together.
+        world: Arc<World>,
+        /// The plan's digest in hexadecimal.
+        digest: String,
+    },
+    /// A file was refused; what was in force stays.
+    FileRejected {
+        /// `plan` or `geo`: a later acceptance of the same sort takes the notice away.
+        kind: &'static str,
+        /// What was wrong, in one sentence.
+        text: String,
+    },
+    /// A file was accepted.
+    FileAccepted {
+        /// As in [`Event::FileRejected`].
+        kind: &'static str,
+    },
+    /// The overrides are these now.
+    OverridesChanged(Vec<Override>),
+}
+
+/// A request to the world.
+#[derive(Clone, Debug)]
+pub enum Effect {
+    /// Answer from this table from now on.
+    Publish(Arc<Table>),
+    /// Something changed that people want to know: one line for the log.
+    Tell(Happening),
+}
+
+/// Whether the node may be sent queries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// It answers from a table that is fresh enough.
+    Ready,
+    /// It does not; the reason is for people.
+    NotReady(String),
+}
+
+/// The local machine.
+#[derive(Clone, Debug)]
+pub struct Node {
+    settings: Settings,
+    world: Arc<World>,
+    digest: String,
+    book: Book,
+    overlay: Overlay,
+    table: Option<Arc<Table>>,
+    started: Now,
+    /// `Some`: the verdicts come from a former process, and not all of them have been judged anew.
+    stale_since: Option<Timestamp>,
+    changes: Changes,
+    dirty: BTreeSet<ServiceIdx>,
+    /// Per endpoint: usable when its service had a usable endpoint last.
+    last_good: Vec<bool>,
+    services_by_check: Vec<Vec<ServiceIdx>>,
+    regions_by_check: Vec<RegionSet>,
+    /// Services in slow start: when their shares change next.
+    ramps: BTreeMap<ServiceIdx, Timestamp>,
+    next_expiry: Option<Timestamp>,
+    tally: Tally,
+    notices: BTreeMap<&'static str, Notice>,
+    happenings: VecDeque<Happening>,
+}
+
+impl Node {
+    /// A node that knows nothing but its world, and goes on from `saved` where it can.
+    #[must_use]
+    pub fn new(settings: Settings, world: Arc<World>, digest: String, saved: Option<SavedNode>, now: Now) -> Self {
+        let book = Book::new(&world.topology.checks, settings.seed, now);
+        let mut node = Self {
+            tally: Tally::new(world.topology.regions.len()),
+            last_good: vec![false; world.topology.endpoints.len()],
+            settings,
+            world,
+            digest,
+            book,
+            overlay: Overlay::default(),
+            table: None,
+            started: now,
+            stale_since: None,
+            changes: Changes::default(),
+            dirty: BTreeSet::new(),
+            services_by_check: Vec::new(),
+            regions_by_check: Vec::new(),
+            ramps: BTreeMap::new(),
+            next_expiry: None,
+            notices: BTreeMap::new(),
+            happenings: VecDeque::new(),
+        };
+        node.index();
+        if let Some(saved) = saved {
+            node.restore(saved, now);
+        }
+        node
+    }
+
+    /// Takes one event in. Nothing is published before [`Self::advance`].
+    ///
+    /// # Errors
+    /// [`Rejected`], harmless: nothing was changed.
+    pub fn handle(&mut self, now: Now, event: Event, effects: &mut Vec<Effect>) -> Result<(), Rejected> {
+        match event {
+            Event::ProbeFinished { attempt, observation } => {
+                let failed = self.book.check_of(attempt).filter(|_| matches!(observation.outcome, Outcome::Failed(_)));
+                self.book.handle(now, book::Event::ProbeFinished { attempt, observation }, &mut self.changes)?;
+                if let Some(check) = failed {
+                    self.tally.failed(self.regions_by_check[check.get()], now.tick);
+                }
+            }
+            Event::BeatReceived { name, ok } => {
+                self.book.handle(now, book::Event::Beat { name, ok }, &mut self.changes)?;
+            }
+            Event::WorldLoaded { world, digest } => self.load(now, world, digest, effects),
+            Event::FileRejected { kind, text } => {
+                self.tell(now, format!("{kind} file refused, the one before stays in force: {text}"), effects);
+                let notice = Notice { severity: Severity::Warning, kind: format!("{kind}_rejected"), text };
+                self.notices.insert(kind, notice);
+            }
+            Event::FileAccepted { kind } => {
+                self.notices.remove(kind);
+            }
+            Event::OverridesChanged(overrides) => self.set_overrides(now, overrides, effects),
+        }
+        Ok(())
+    }
+
+    /// Does all that is due at `now`: gives up lost probes, starts at most `room` new ones, lets time-bound things change, and publishes
+    /// one table if anything that answers depend on has changed.
+    pub fn advance(&mut self, now: Now, room: usize, effects: &mut Vec<Effect>) -> Vec<StartProbe> {
+        let starts = self.book.due(now, room, &mut self.changes);
+        self.absorb_changes(now, effects);
+        if self.next_expiry.is_some_and(|at| at <= now.wall) {
+            self.settle_overlay(now);
+            self.dirty.extend((0..self.world.topology.services.len()).map(ServiceIdx::at));
+        }
+        let due: Vec<ServiceIdx> = self.ramps.iter().filter(|(_, at)| **at <= now.wall).map(|(service, _)| *service).collect();
+        self.dirty.extend(due);
+        self.publish(now, effects);
+        starts
+    }
+
+    /// When [`Self::advance`] has something to do next. `may_start: false` leaves out probes that wait for room.
+    #[must_use]
+    pub fn next_deadline(&self, now: Now, may_start: bool) -> Option<Tick> {
+        let wall = self.ramps.values().copied().chain(self.next_expiry).min().map(|at| now.tick + at.since(now.wall));
+        let waiting = self.table.is_none() || self.stale_since.is_some();
+        let first = waiting.then(|| self.started.tick + FIRST_TABLE_MAX);
+        [self.book.next_deadline(may_start), wall, first].into_iter().flatten().min()
+    }
+
+    /// The table in force; `None` before the first one.
+    #[must_use]
+    pub fn table(&self) -> Option<&Arc<Table>> {
+        self.table.as_ref()
+    }
+
+    /// The world in force.
+    #[must_use]
+    pub fn world(&self) -> &Arc<World> {
+        &self.world
+    }
+
+    /// What the checks say.
+    #[must_use]
+    pub fn book(&self) -> &Book {
+        &self.book
+    }
+
+    /// Endpoints that may be answered, per region, in the plan's order.
+    pub fn endpoints_up(&self) -> impl Iterator<Item = (&Label, u32)> {
+        self.world.topology.regions.iter().enumerate().map(|(position, region)| (&region.name, self.tally.up(RegionIdx::at(position))))
+    }
+
+    /// Whether queries may be sent here. Never depends on peers or quorum.
+    #[must_use]
+    pub fn readiness(&self, now: Now) -> Readiness {
+        match (&self.table, self.stale_since) {
+            (None, _) => Readiness::NotReady(format!("no table yet: {} checks are not judged in the first round", self.book.n_unjudged())),
+            (Some(_), Some(since)) if now.wall.since(since) > self.settings.stale_limit => {
+                Readiness::NotReady(format!("the table is of {since}, older than stale_limit, and the first round is not over"))
+            }
+            (Some(_), _) => Readiness::Ready,
+        }
+    }
+
+    //--- Changes
+
+    fn load(&mut self, now: Now, world: Arc<World>, digest: String, effects: &mut Vec<Effect>) {
+        let before = std::mem::replace(&mut self.world, world);
+        let was_good: BTreeSet<String> = good_names(&before, &self.last_good);
+        let frozen = self.overlay.save_frozen(&before.topology);
+        self.absorb_changes_of(&before, now, effects);
+        self.digest = digest;
+        // A world is made of all files together, so each of them was good.
+        for kind in ["plan", "geo"] {
+            self.notices.remove(kind);
+        }
+        // Turns of calculated checks that follow from the new list are told; tables are all made anew below.
+        let changes = self.book.reload(&self.world.topology.checks, now);
+        self.index();
+        self.changes.turns.extend(changes.turns);
+        self.last_good = good_flags(&self.world, &was_good);
+        let overrides = self.overlay.in_force(now.wall).map(|it| (**it).clone()).collect();
+        self.replace_overlay(overrides, &frozen);
+        self.settle_overlay(now);
+        self.ramps.clear();
+        self.tally.resize(self.world.topology.regions.len());
+        let text = format!("plan revision {} in force, digest {}", self.world.topology.revision, short(&self.digest));
+        self.tell(now, text, effects);
+        if self.table.is_some() {
+            self.publish_whole(now, effects);
+        }
+    }
+
+    fn set_overrides(&mut self, now: Now, overrides: Vec<Override>, effects: &mut Vec<Effect>) {
+        let frozen = self.overlay.save_frozen(&self.world.topology);
+        self.replace_overlay(overrides, &frozen);
+        self.settle_overlay(now);
+        let texts: Vec<String> = self.overlay.in_force(now.wall).map(|it| format!("override in force: {it}")).collect();
+        for text in texts {
+            self.tell(now, text, effects);
+        }
+        self.dirty.extend((0..self.world.topology.services.len()).map(ServiceIdx::at));
+    }
+
+    fn replace_overlay(&mut self, overrides: Vec<Override>, frozen: &[crate::health::overlay::SavedFrozen]) {
+        match Overlay::new(&self.world.topology, overrides, frozen) {
+            Ok(overlay) => {
+                self.overlay = overlay;
+                self.notices.remove("overrides");
+            }
+            Err(error) => {
+                let notice = Notice { severity: Severity::Warning, kind: "overrides_rejected".to_owned(), text: error.to_string() };
+                self.notices.insert("overrides", notice);
+            }
+        }
+    }
+
+    fn settle_overlay(&mut self, now: Now) {
+        let (world, book) = (&self.world, &self.book);
+        self.overlay.settle(&world.topology, now.wall, |endpoint| book.verdict(world.topology.endpoints[endpoint.get()].check));
+        self.next_expiry = self.overlay.next_expiry(now.wall);
+    }
+
+    fn index(&mut self) {
+        let topology = &self.world.topology;
+        self.services_by_check = topology.services_by_check();
+        self.regions_by_check = vec![RegionSet::EMPTY; topology.checks.len()];
+        for endpoint in &topology.endpoints {
+            self.regions_by_check[endpoint.check.get()].insert(endpoint.region);
+        }
+    }
+
+    fn absorb_changes(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        if self.changes.is_empty() {
+            return;
+        }
+        let world = self.world.clone();
+        self.absorb_changes_of(&world, now, effects);
+        self.settle_overlay(now);
+    }
+
+    /// Turns what the book collected for `world` into dirty services and happenings.
+    fn absorb_changes_of(&mut self, world: &World, now: Now, effects: &mut Vec<Effect>) {
+        let Changes { touched, turns } = std::mem::take(&mut self.changes);
+        for (&check, touch) in &touched {
+            // A time to live alone is no news, but answers carry it.
+            debug_assert!(matches!(touch, Touch::NextChange | Touch::Verdict));
+            self.dirty.extend(self.services_by_check[check.get()].iter().copied());
+        }
+        for turn in turns {
+            let name = check_name(world, turn.check);
+            self.tell(now, format!("{name} {}", turn.transition), effects);
+        }
+    }
+
+    //--- Publishing
+
+    fn publish(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        let judged = self.book.n_unjudged() == 0 || now.tick.since(self.started.tick) >= FIRST_TABLE_MAX;
+        let Some(table) = self.table.clone() else {
+            if judged {
+                self.publish_whole(now, effects);
+            }
+            return;
+        };
+        let freshened = self.stale_since.is_some() && judged;
+        if freshened {
+            self.stale_since = None;
+        }
+        if self.dirty.is_empty() && !freshened {
+            return;
+        }
+        let dirty = std::mem::take(&mut self.dirty);
+        let states: BTreeMap<ServiceIdx, Vec<_>> = dirty.iter().map(|&service| (service, self.states(now, service))).collect();
+        let mut next = table.with_changes(dirty.iter().copied(), |endpoint| states::of(&self.world.topology, &states, endpoint));
+        next.stale_since = self.stale_since;
+        for &service in &dirty {
+            self.compiled(now, service, Some(table.view(service)), next.view(service), effects);
+        }
+        self.swap(next, effects);
+    }
+
+    fn publish_whole(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        let world = self.world.clone();
+        let services: Vec<ServiceIdx> = (0..world.topology.services.len()).map(ServiceIdx::at).collect();
+        let states: BTreeMap<ServiceIdx, Vec<_>> = services.iter().map(|&service| (service, self.states(now, service))).collect();
+        let generation = self.table.as_ref().map_or(1, |table| table.generation + 1);
+        let mut next = Table::compile(generation, world.clone(), |endpoint| states::of(&world.topology, &states, endpoint));
+        let judged = self.book.n_unjudged() == 0 || now.tick.since(self.started.tick) >= FIRST_TABLE_MAX;
+        if judged {
+            self.stale_since = None;
+        }
+        next.stale_since = self.stale_since;
+        self.dirty.clear();
+        self.tally.clear_up();
+        for service in services {
+            self.compiled(now, service, None, next.view(service), effects);
+        }
+        self.swap(next, effects);
+    }
+
+    /// Remembers what a fresh view means for what comes after it.
+    fn compiled(&mut self, now: Now, service: ServiceIdx, before: Option<&ServiceView>, after: &ServiceView, effects: &mut Vec<Effect>) {
+        if !after.up.is_empty() {
+            for member in after.pools.iter().flat_map(|pool| &pool.members) {
+                self.last_good[member.endpoint.get()] = member.tier == crate::table::Tier::Up;
+            }
+        }
+        let turned = self.tally.recount(before, after, now.wall);
+        let known_dark = before.is_some_and(|view| view.up.is_empty());
+        let name = &self.world.topology.services[service.get()].name;
+        let mut texts = Vec::new();
+        for (region, is_up) in turned {
+            let region = &self.world.topology.regions[region.get()].name;
+            // The first table is no news of every region.
+            if before.is_some() {
+                texts
+                    .push(format!("region {region} {}", if is_up { "has a usable endpoint again" } else { "has no usable endpoint left" }));
+            }
+        }
+        if after.up.is_empty() && !known_dark && !after.pools.is_empty() {
+            texts.push(format!("service {name} has no endpoint that is up: all_down decides"));
+        } else if known_dark && !after.up.is_empty() {
+            texts.push(format!("service {name} has an endpoint that is up again"));
+        }
+        for text in texts {
+            self.tell(now, text, effects);
+        }
+    }
+
+    fn swap(&mut self, next: Table, effects: &mut Vec<Effect>) {
+        let next = Arc::new(next);
+        self.table = Some(next.clone());
+        effects.push(Effect::Publish(next));
+    }
+
+    fn tell(&mut self, now: Now, text: String, effects: &mut Vec<Effect>) {
+        let happening = Happening { at: now.wall, text };
+        if self.happenings.len() == HAPPENINGS_MAX {
+            self.happenings.pop_front();
+        }
+        self.happenings.push_back(happening.clone());
+        effects.push(Effect::Tell(happening));
+    }
+}
+
+/// What people call a check: its name in the plan, else the first endpoint that it judges.
+fn check_name(world: &World, check: CheckIdx) -> String {
+    if let Some((name, _)) = world.topology.check_names.iter().find(|(_, known)| **known == check) {
+        return format!("check {name}");
+    }
+    let endpoint = world.topology.endpoints.iter().position(|endpoint| endpoint.check == check);
+    match endpoint {
+        Some(position) => format!("endpoint {}", world.topology.endpoint_name(EndpointIdx::at(position))),
+        None => "a check that no endpoint uses".to_owned(),
+    }
+}
+
+fn good_names(world: &World, flags: &[bool]) -> BTreeSet<String> {
+    let good = flags.iter().enumerate().filter(|(_, good)| **good);
+    good.map(|(position, _)| world.topology.endpoint_name(EndpointIdx::at(position))).collect()
+}
+
+fn good_flags(world: &World, names: &BTreeSet<String>) -> Vec<bool> {
+    let topology = &world.topology;
+    (0..topology.endpoints.len()).map(|position| names.contains(&topology.endpoint_name(EndpointIdx::at(position)))).collect()
+}
+
+/// The first twelve digits of a digest: enough to compare by eye.
+fn short(digest: &str) -> &str {
+    digest.get(..12).unwrap_or(digest)
+}

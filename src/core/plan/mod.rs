@@ -15,6 +15,7 @@
 pub mod check;
 mod later;
 mod overlay;
+mod prove;
 mod rdata;
 mod resolve;
 pub mod sections;
@@ -23,6 +24,7 @@ pub mod sections;
 mod tests;
 
 pub use check::{Context, Finding, Findings, check};
+pub use prove::prove;
 pub use rdata::{RdataError, parse as parse_rdata};
 pub use resolve::{Serial, resolve, zone_files};
 pub use sections::Plan;

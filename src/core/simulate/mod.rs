@@ -1,1 +1,9 @@
-//! See ARCHITECTURE.md.
+//! What would happen: a region fails, and the very code that serves says who moves where.
+//!
+//! Pure and offline: the plan, a population of clients, and a set of failed regions go in; shares, overload, times and refusals come out.
+
+pub mod population;
+pub mod scenario;
+
+pub use population::{Population, PopulationError};
+pub use scenario::{Outcome, RegionOutcome, Scenario, run};

@@ -1,0 +1,160 @@
+//! Accepts connections of the control listener: bounded in number, with TLS already done when tonic sees them.
+//!
+//! TLS is ours, not tonic's, so that the certificate can change between two connections and each request knows who calls.
+
+use std::{
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use arc_swap::ArcSwapOption;
+use rustls::{ServerConfig, pki_types::CertificateDer};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    time::{Sleep, sleep},
+};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_util::sync::CancellationToken;
+use tonic::transport::server::Connected;
+
+/// Operators, runbooks and dashboards of one node; each costs up to about 100 KiB.
+pub(super) const CONNECTIONS_MAX: usize = 256;
+/// A handshake takes two round trips; who needs longer holds a connection for nothing.
+const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(5);
+/// A client speaks first, with the preface; who needs longer for it holds a connection for nothing. Later silence is for keepalive to end.
+const PREFACE_TIME_MAX: Duration = Duration::from_secs(5);
+/// Octets of the connection preface (RFC 9113 section 3.4).
+const PREFACE_OCTETS: usize = 24;
+/// Connections that are ready before tonic takes them; it takes them at once.
+const READY_MAX: usize = 16;
+/// After a failed accept, as a rule for want of descriptors: lets others close theirs.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Who is at the other end; an extension of each request.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// Where the connection comes from.
+    pub address: SocketAddr,
+    /// The verified client certificate; `None` without TLS.
+    pub certificate: Option<Arc<CertificateDer<'static>>>,
+}
+
+/// One connection with its place in the count.
+pub(super) struct Connection {
+    stream: Stream,
+    peer: Peer,
+    /// Until when the preface must be there, and how much of it is; `None`: it is.
+    preface: Option<(Pin<Box<Sleep>>, usize)>,
+    _place: OwnedSemaphorePermit,
+}
+
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// Accepts until `stop`; `tls` is read for each connection anew.
+pub(super) fn accept(
+    listener: TcpListener,
+    tls: Arc<ArcSwapOption<ServerConfig>>,
+    stop: CancellationToken,
+) -> mpsc::Receiver<io::Result<Connection>> {
+    let (ready, connections) = mpsc::channel(READY_MAX);
+    tokio::spawn(async move {
+        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
+            let (stream, address) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!(%error, "control connection not accepted");
+                    sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            // Closed at once when full: the caller learns of it now instead of waiting in the backlog.
+            let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+                tracing::warn!(%address, max = CONNECTIONS_MAX, "control connection closed: too many are open");
+                continue;
+            };
+            let (config, ready, stop) = (tls.load_full(), ready.clone(), stop.clone());
+            tokio::spawn(stop.run_until_cancelled_owned(async move {
+                match establish(stream, address, config).await {
+                    Ok((stream, peer)) => {
+                        // Fails only when the server is gone, and then the connection shall close.
+                        let preface = Some((Box::pin(sleep(PREFACE_TIME_MAX)), 0));
+                        let _ = ready.send(Ok(Connection { stream, peer, preface, _place: place })).await;
+                    }
+                    Err(error) => tracing::info!(%address, %error, "control connection refused"),
+                }
+            }));
+        }
+    });
+    connections
+}
+
+async fn establish(stream: TcpStream, address: SocketAddr, config: Option<Arc<ServerConfig>>) -> io::Result<(Stream, Peer)> {
+    stream.set_nodelay(true)?;
+    let Some(config) = config else {
+        return Ok((Stream::Plain(stream), Peer { address, certificate: None }));
+    };
+    let handshake = tokio::time::timeout(HANDSHAKE_TIME_MAX, TlsAcceptor::from(config).accept(stream)).await;
+    let stream = handshake.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no TLS handshake in time"))??;
+    let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first).map(|first| Arc::new(first.clone().into_owned()));
+    Ok((Stream::Tls(Box::new(stream)), Peer { address, certificate }))
+}
+
+impl Connected for Connection {
+    type ConnectInfo = Peer;
+
+    fn connect_info(&self) -> Peer {
+        self.peer.clone()
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = match &mut self.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
+        };
+        if let Some((deadline, octets)) = &mut self.preface {
+            *octets += buffer.filled().len() - before;
+            if *octets >= PREFACE_OCTETS {
+                self.preface = None;
+            } else if read.is_pending() && deadline.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "no HTTP/2 preface in time")));
+            }
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
+        match &mut self.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_write(cx, octets),
+            Stream::Tls(stream) => Pin::new(stream).poll_write(cx, octets),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Stream::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}

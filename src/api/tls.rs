@@ -1,0 +1,116 @@
+//! Mutual TLS of the control path: three PEM files become a server's or a client's configuration.
+//!
+//! Both sides trust `ca_file` only, never the system's roots: a public authority must not be able to name an operator.
+//! Contents of keys never appear in errors.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use rustls::{
+    ClientConfig, RootCertStore, ServerConfig,
+    crypto::CryptoProvider,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    server::WebPkiClientVerifier,
+};
+
+/// HTTP/2 as ALPN names it (RFC 9113 section 3.1).
+const ALPN_H2: &[u8] = b"h2";
+
+/// Where the three files are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// Certificates of the authorities that sign both sides' certificates.
+    pub ca_file: PathBuf,
+    /// This side's certificate, then intermediate ones.
+    pub cert_file: PathBuf,
+    /// The private key of the first certificate.
+    pub key_file: PathBuf,
+}
+
+/// Why TLS cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file cannot be read, or is not PEM of the expected kind.
+    #[error("read {what} from `{}`: {problem}", .path.display())]
+    File {
+        /// What was looked for.
+        what: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The files can be read, but do not fit together.
+    #[error("use certificate `{}` with key `{}`: {problem}", .files.cert_file.display(), .files.key_file.display())]
+    Unusable {
+        /// The files.
+        files: TlsFiles,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+impl TlsFiles {
+    /// Reads the files for a server that demands a client certificate signed by `ca_file`.
+    ///
+    /// # Errors
+    /// [`TlsError`] names the file and the problem.
+    pub fn server(&self) -> Result<Arc<ServerConfig>, TlsError> {
+        let (chain, key) = self.identity()?;
+        let provider = provider();
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(self.roots()?), Arc::clone(&provider)).build();
+        let verifier = verifier.map_err(|error| self.unusable(&error))?;
+        let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let config = config.map_err(|error| self.unusable(&error))?.with_client_cert_verifier(verifier);
+        let mut config = config.with_single_cert(chain, key).map_err(|error| self.unusable(&error))?;
+        config.alpn_protocols = vec![ALPN_H2.to_vec()];
+        Ok(Arc::new(config))
+    }
+
+    /// Reads the files for a client that shows its certificate and trusts servers signed by `ca_file`.
+    ///
+    /// # Errors
+    /// [`TlsError`] names the file and the problem.
+    pub fn client(&self) -> Result<Arc<ClientConfig>, TlsError> {
+        let (chain, key) = self.identity()?;
+        let config = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
+        let config = config.map_err(|error| self.unusable(&error))?.with_root_certificates(self.roots()?);
+        let mut config = config.with_client_auth_cert(chain, key).map_err(|error| self.unusable(&error))?;
+        config.alpn_protocols = vec![ALPN_H2.to_vec()];
+        Ok(Arc::new(config))
+    }
+
+    fn identity(&self) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
+        let key = PrivateKeyDer::from_pem_file(&self.key_file).map_err(|error| unreadable("a private key", &self.key_file, &error))?;
+        Ok((certificates("a certificate", &self.cert_file)?, key))
+    }
+
+    fn roots(&self) -> Result<RootCertStore, TlsError> {
+        let what = "certificate authorities";
+        let mut roots = RootCertStore::empty();
+        for certificate in certificates(what, &self.ca_file)? {
+            roots.add(certificate).map_err(|error| unreadable(what, &self.ca_file, &error))?;
+        }
+        Ok(roots)
+    }
+
+    fn unusable(&self, problem: &dyn std::fmt::Display) -> TlsError {
+        TlsError::Unusable { files: self.clone(), problem: problem.to_string() }
+    }
+}
+
+fn certificates(what: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let certificates = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let certificates = certificates.map_err(|error| unreadable(what, path, &error))?;
+    if certificates.is_empty() { Err(unreadable(what, path, &"the file holds no CERTIFICATE block")) } else { Ok(certificates) }
+}
+
+fn unreadable(what: &'static str, path: &Path, problem: &dyn std::fmt::Display) -> TlsError {
+    TlsError::File { what, path: path.to_owned(), problem: problem.to_string() }
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}

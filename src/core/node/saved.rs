@@ -1,0 +1,62 @@
+//! What outlives the process: enough to answer at once after a restart, as the former process would have.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Node, good_flags, good_names};
+use crate::{
+    health::{
+        book::SavedCheck,
+        overlay::{Override, SavedFrozen},
+    },
+    model::time::{Now, Timestamp},
+};
+
+/// The version of the form below; another one is not read.
+pub const FORM: u32 = 1;
+
+/// What a node leaves behind. The plan is kept beside it by the daemon.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedNode {
+    /// [`FORM`].
+    pub form: u32,
+    /// When it was true.
+    pub at: Timestamp,
+    /// Judgements.
+    pub checks: Vec<SavedCheck>,
+    /// Names of the endpoints that were usable when their service had a usable endpoint last.
+    pub last_good: Vec<String>,
+    /// Overrides in force.
+    pub overrides: Vec<Override>,
+    /// Judgements frozen by maintenance.
+    pub frozen: Vec<SavedFrozen>,
+}
+
+impl Node {
+    /// What is worth keeping; `None` before the first table.
+    #[must_use]
+    pub fn save(&self, now: Now) -> Option<SavedNode> {
+        self.table.as_ref()?;
+        Some(SavedNode {
+            form: FORM,
+            // Judgements that were never confirmed are as old as they were when they were loaded.
+            at: self.stale_since.unwrap_or(now.wall),
+            checks: self.book.save(now),
+            last_good: good_names(&self.world, &self.last_good).into_iter().collect(),
+            overrides: self.overlay.in_force(now.wall).map(|it| (**it).clone()).collect(),
+            frozen: self.overlay.save_frozen(&self.world.topology),
+        })
+    }
+
+    /// Goes on from what a former process left: the table of [`Node::advance`] is then there at once, and is stale until the first round.
+    pub(super) fn restore(&mut self, saved: SavedNode, now: Now) {
+        if saved.form != FORM || self.book.restore(saved.checks, now) == 0 {
+            return;
+        }
+        self.last_good = good_flags(&self.world, &saved.last_good.into_iter().collect());
+        self.replace_overlay(saved.overrides, &saved.frozen);
+        self.settle_overlay(now);
+        self.stale_since = Some(saved.at);
+        // Nobody sees these effects: the daemon takes the table with `table()`.
+        self.publish_whole(now, &mut Vec::new());
+    }
+}

@@ -1,0 +1,318 @@
+//! Words the whole picture.
+
+use std::collections::BTreeMap;
+
+use super::{
+    Node,
+    report::{EndpointStatus, Notice, RegionStatus, ServiceStatus, Severity, State, Status},
+    short,
+};
+use crate::{
+    answer::{ClientSubnet, Query, answer},
+    model::{
+        ids::{EndpointIdx, RegionIdx, ServiceIdx},
+        record::RecordType,
+        time::{Human, Now, Timestamp},
+        topology::AllDown,
+        units::{Share, Ttl},
+        verdict::Health,
+    },
+    simulate::Population,
+    table::{Member, Table, Tier},
+};
+
+/// Clients per service that wanted shares are worked out from.
+const CLIENTS: usize = 200;
+
+/// Services that wanted shares are averaged over: the first ones of the plan.
+const SERVICES_MAX: usize = 50;
+
+/// What queries left behind, which only the servers of queries know.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Served {
+    /// Answers of the last minute per region, in the plan's order; empty: not counted.
+    pub answers: Vec<u64>,
+    /// Until when a well-behaved resolver may hold an answer of (service, region).
+    pub outstanding: BTreeMap<(ServiceIdx, RegionIdx), Timestamp>,
+}
+
+impl Node {
+    /// How things stand. Cost: linear in endpoints, plus a model population over the first services.
+    #[must_use]
+    pub fn status(&self, now: Now, served: &Served) -> Status {
+        let topology = &self.world.topology;
+        let services: Vec<ServiceStatus> =
+            (0..topology.services.len()).map(|position| self.service_status(now, ServiceIdx::at(position), served)).collect();
+        let regions: Vec<RegionStatus> = self.region_statuses(now, served);
+        let notices = self.notices(now);
+        let state = self.overall(&services, &notices);
+        Status {
+            plan: topology.name.as_ref().map_or_else(|| "unnamed".to_owned(), ToString::to_string),
+            revision: topology.revision,
+            digest: short(&self.digest).to_owned(),
+            node: self.settings.node.to_string(),
+            region: self.settings.region.to_string(),
+            vantage: "single".to_owned(),
+            at: now.wall,
+            generation: self.table.as_ref().map_or(0, |table| table.generation),
+            state,
+            headline: headline(now, state, &regions, &services),
+            regions,
+            services,
+            notices,
+        }
+    }
+
+    fn overall(&self, services: &[ServiceStatus], notices: &[Notice]) -> State {
+        let worst = services.iter().map(|service| service.state).max().unwrap_or(State::Ok);
+        if self.table.is_none() {
+            return State::Starting;
+        }
+        let disturbed = notices.iter().any(|notice| notice.severity > Severity::Info);
+        if worst == State::Ok && disturbed { State::Degraded } else { worst }
+    }
+
+    fn notices(&self, now: Now) -> Vec<Notice> {
+        let mut notices: Vec<Notice> = self.notices.values().cloned().collect();
+        for it in self.overlay.in_force(now.wall) {
+            notices.push(Notice { severity: Severity::Warning, kind: "override".to_owned(), text: it.to_string() });
+        }
+        for it in self.overlay.unmatched().filter(|it| it.is_in_force(now.wall)) {
+            let text = format!("{it}: nothing in this plan has that name, so it changes nothing");
+            notices.push(Notice { severity: Severity::Warning, kind: "override_unmatched".to_owned(), text });
+        }
+        if let Some(since) = self.stale_since {
+            let text = format!("answers rest on judgements of {since}; {} checks are not judged anew yet", self.book.n_unjudged());
+            notices.push(Notice { severity: Severity::Warning, kind: "table_stale".to_owned(), text });
+        }
+        notices.push(Notice {
+            severity: Severity::Info,
+            kind: "vantage_single".to_owned(),
+            text: "one node judges alone: nobody confirms that it sees right".to_owned(),
+        });
+        notices
+    }
+
+    //--- Regions
+
+    fn region_statuses(&self, now: Now, served: &Served) -> Vec<RegionStatus> {
+        let topology = &self.world.topology;
+        let wanted = self.table.as_ref().map_or_else(|| vec![Share::NONE; topology.regions.len()], |table| wanted_shares(table));
+        let answers: u64 = served.answers.iter().sum();
+        let mut counts = vec![Counts::default(); topology.regions.len()];
+        for (position, endpoint) in topology.endpoints.iter().enumerate() {
+            let columns = self.columns(now, EndpointIdx::at(position));
+            let count = &mut counts[endpoint.region.get()];
+            count.total += 1;
+            match columns.observed.health {
+                Health::Up => count.up += 1,
+                Health::Down => {
+                    count.down += 1;
+                    if let Some(failure) = &columns.observed.failure {
+                        *count.causes.entry(failure.category).or_default() += 1;
+                    }
+                }
+                Health::Unknown => {}
+            }
+        }
+        let regions = topology.regions.iter().enumerate().zip(counts);
+        regions
+            .map(|((position, region), count)| {
+                let index = RegionIdx::at(position);
+                let pools = || topology.services.iter().flat_map(|service| &service.pools).filter(|pool| pool.region == index);
+                RegionStatus {
+                    name: region.name.to_string(),
+                    observed: count.health(),
+                    since: self.tally.since(index),
+                    intended: self.overrides_of(now, region.name.as_str()),
+                    endpoints_up: count.up,
+                    endpoints_total: count.total,
+                    failures: self.tally.failures(index, now.tick),
+                    weight: common(pools().map(|pool| pool.weight)),
+                    priority: common(pools().map(|pool| pool.priority)),
+                    share_wanted: wanted[position],
+                    share_served: served.answers.get(position).filter(|_| answers > 0).map(|&own| share(own, answers)),
+                    cause: count.cause(),
+                }
+            })
+            .collect()
+    }
+
+    fn overrides_of(&self, now: Now, region: &str) -> Vec<String> {
+        let ours = self.overlay.in_force(now.wall).filter(|it| it.scope.names_region(region));
+        ours.map(ToString::to_string).collect()
+    }
+
+    //--- Services
+
+    fn service_status(&self, now: Now, service: ServiceIdx, served: &Served) -> ServiceStatus {
+        let topology = &self.world.topology;
+        let it = &topology.services[service.get()];
+        let view = self.table.as_ref().map(|table| table.view(service));
+        let endpoints: Vec<EndpointStatus> = it
+            .pools
+            .iter()
+            .flat_map(|pool| pool.endpoints())
+            .map(|endpoint| {
+                let member =
+                    view.and_then(|view| view.pools.iter().flat_map(|pool| &pool.members).find(|member| member.endpoint == endpoint));
+                self.endpoint_status(now, endpoint, member, view.is_some_and(|view| !view.up.is_empty()))
+            })
+            .collect();
+        let state = match view {
+            None => State::Starting,
+            Some(view) if view.up.is_empty() => State::Failing,
+            Some(_) if endpoints.iter().any(|endpoint| endpoint.observed == Health::Down || endpoint.intended.is_some()) => State::Degraded,
+            Some(_) if endpoints.iter().any(|endpoint| endpoint.observed == Health::Unknown) => State::Starting,
+            Some(_) => State::Ok,
+        };
+        let down = |region: &RegionIdx| view.is_some_and(|view| !view.up.contains(*region));
+        ServiceStatus {
+            name: it.name.to_string(),
+            hostnames: it.hostnames.iter().map(ToString::to_string).collect(),
+            steering: it.steering.preset.to_owned(),
+            state,
+            all_down: (state == State::Failing).then(|| all_down_word(it.all_down).to_owned()),
+            ttl: view.map_or(Ttl::ZERO, |view| view.ttl_ceiling(topology, service)),
+            drained_by: it
+                .regions()
+                .iter()
+                .filter(down)
+                .filter_map(|region| served.outstanding.get(&(service, region)).copied())
+                .filter(|until| *until > now.wall)
+                .max(),
+            endpoints,
+        }
+    }
+
+    pub(super) fn endpoint_status(&self, now: Now, endpoint: EndpointIdx, member: Option<&Member>, any_up: bool) -> EndpointStatus {
+        let topology = &self.world.topology;
+        let it = &topology.endpoints[endpoint.get()];
+        let columns = self.columns(now, endpoint);
+        let state = self.book.state(it.check);
+        let mut recent: Vec<char> =
+            state.map_or_else(Vec::new, |state| state.recent().map(|passed| if passed { 'o' } else { 'x' }).collect());
+        recent.reverse();
+        let total = state.map(|state| state.timings().total).filter(|total| !total.is_zero());
+        let intended = [&columns.intended.forced, &columns.intended.maintenance, &columns.intended.drain];
+        let intended: Vec<String> = intended.into_iter().flatten().map(|by| by.to_string()).collect();
+        EndpointStatus {
+            name: topology.endpoint_name(endpoint),
+            region: topology.regions[it.region.get()].name.to_string(),
+            observed: columns.observed.health,
+            since: columns.observed.since,
+            intended: (!intended.is_empty()).then(|| intended.join("; ")),
+            served: member.is_some_and(|member| if any_up { member.tier == Tier::Up } else { member.tier < Tier::Out || member.last_good }),
+            note: member.and_then(|member| member.note.as_deref().map(str::to_owned)),
+            ticks: recent.into_iter().collect(),
+            failure: state
+                .and_then(|state| state.last_failure())
+                .map(|(failure, at)| format!("{failure} ({} ago)", Human(whole_seconds(now.wall.since(at))))),
+            latency: total,
+        }
+    }
+}
+
+pub(super) const fn all_down_word(rule: AllDown) -> &'static str {
+    match rule {
+        AllDown::LastGood => "last_good",
+        AllDown::All => "all",
+        AllDown::Backup => "backup",
+        AllDown::Nodata => "nodata",
+        AllDown::Servfail => "servfail",
+    }
+}
+
+pub(super) const fn whole_seconds(duration: std::time::Duration) -> std::time::Duration {
+    std::time::Duration::from_secs(duration.as_secs())
+}
+
+/// Endpoints of one region by what probes say of them.
+#[derive(Clone, Debug, Default)]
+struct Counts {
+    up: u32,
+    down: u32,
+    total: u32,
+    causes: BTreeMap<crate::model::check::FailureCategory, u32>,
+}
+
+impl Counts {
+    fn health(&self) -> Health {
+        match (self.up, self.down) {
+            (0, 0) => Health::Unknown,
+            (0, _) => Health::Down,
+            _ => Health::Up,
+        }
+    }
+
+    fn cause(&self) -> Option<String> {
+        let (category, count) = self.causes.iter().max_by_key(|(_, count)| **count)?;
+        Some(format!("{category} on {count}/{}", self.total))
+    }
+}
+
+/// The value that all agree on.
+fn common<T: PartialEq>(mut values: impl Iterator<Item = T>) -> Option<T> {
+    let first = values.next()?;
+    values.all(|value| value == first).then_some(first)
+}
+
+fn share(part: u64, whole: u64) -> Share {
+    let points = u128::from(part) * 10_000 / u128::from(whole.max(1));
+    Share::basis_points(u16::try_from(points).unwrap_or(10_000))
+}
+
+/// Where the table sends a model population, averaged over the first services.
+fn wanted_shares(table: &Table) -> Vec<Share> {
+    let topology = &table.world.topology;
+    let population = Population::world(CLIENTS);
+    let mut counts = vec![0_u64; topology.regions.len()];
+    for service in topology.services.iter().filter(|service| !service.pools.is_empty()).take(SERVICES_MAX) {
+        let Some(name) = service.hostnames.first() else { continue };
+        for &(address, weight) in population.clients() {
+            let client_subnet = Some(ClientSubnet { address, source_prefix: if address.is_ipv4() { 24 } else { 48 } });
+            let query = Query { name: name.clone(), record_type: RecordType::A, source: address, client_subnet, entropy: weight };
+            match answer(table, &query).steered {
+                Some((_, Some(region))) => counts[region.get()] += weight,
+                Some((service, None)) => {
+                    let up = table.view(service).up;
+                    for region in up.iter() {
+                        counts[region.get()] += weight / up.len() as u64;
+                    }
+                }
+                None => {}
+            }
+        }
+    }
+    let total = counts.iter().sum();
+    counts.into_iter().map(|count| share(count, total)).collect()
+}
+
+/// What is wrong, in sentences, worst first.
+fn headline(now: Now, state: State, regions: &[RegionStatus], services: &[ServiceStatus]) -> Vec<String> {
+    let mut lines = Vec::new();
+    if state == State::Starting {
+        lines.push("The first round of probes is running.".to_owned());
+    }
+    for service in services.iter().filter(|service| service.state == State::Failing) {
+        let rule = service.all_down.as_deref().unwrap_or("nothing");
+        lines.push(format!("Service {} has no usable endpoint; all_down: {rule} answers.", service.name));
+    }
+    for region in regions.iter().filter(|region| region.observed == Health::Down) {
+        let since = region.since.map_or_else(String::new, |since| format!(" for {}", Human(whole_seconds(now.wall.since(since)))));
+        let cause = region.cause.as_ref().map_or_else(String::new, |cause| format!(": {cause} endpoints"));
+        lines.push(format!("{} is DOWN{since}{cause}.", region.name));
+    }
+    let tail = services.iter().filter_map(|service| service.drained_by).max();
+    if let Some(tail) = tail {
+        lines.push(format!("By {tail} no well-behaved resolver still holds an answer that points there."));
+    }
+    let partial = regions.iter().filter(|region| region.observed == Health::Up && region.endpoints_up < region.endpoints_total);
+    for region in partial {
+        let cause = region.cause.as_ref().map_or_else(String::new, |cause| format!(" ({cause})"));
+        lines.push(format!("{}: {} of {} endpoints are up{cause}.", region.name, region.endpoints_up, region.endpoints_total));
+    }
+    const LINES_MAX: usize = 8;
+    lines.truncate(LINES_MAX);
+    lines
+}

@@ -1,0 +1,195 @@
+//! One service as it stands: which endpoints may be answered, in which part, and why the others may not.
+//!
+//! Rebuilt when something that it depends on changes, and only then; read by every query. Immutable.
+
+use std::time::Duration;
+
+use crate::{
+    model::{
+        ids::{EndpointIdx, RegionIdx, RegionSet, ServiceIdx},
+        topology::{Target, Topology},
+        units::{Share, Ttl},
+        verdict::Health,
+    },
+    steering::rendezvous,
+};
+
+/// An endpoint as health and people see it together: what the view is made from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointState {
+    /// Health with overrides applied.
+    pub health: Health,
+    /// A drain is in force: no new answers while anything else is usable.
+    pub drained: bool,
+    /// Down, but kept in answers, because too large a part of the service would leave ([`Guardrails::max_ejection`]).
+    ///
+    /// [`Guardrails::max_ejection`]: crate::model::topology::Guardrails::max_ejection
+    pub kept: bool,
+    /// The share of its normal clients that it takes; less than full while it comes back.
+    pub admitted: Share,
+    /// The shortest time after which its health could be another one.
+    pub next_change: Duration,
+    /// It was usable when the service had a usable endpoint last.
+    pub last_good: bool,
+    /// Why it is not simply up, for people; `None` when it is.
+    pub note: Option<Box<str>>,
+}
+
+/// How good an endpoint is as an answer. The first tier that has a member inside the residency fence is used, and no other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Tier {
+    /// Up, and not drained.
+    Up,
+    /// Not judged yet, and not drained. Unknown is not down: it is better than nothing.
+    Unjudged,
+    /// Usable, but drained: a drain gives way before a name goes dark.
+    Drained,
+    /// Down.
+    Out,
+}
+
+/// Address families, as far as answers differ by them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Family {
+    /// Answers type A.
+    V4,
+    /// Answers type AAAA.
+    V6,
+    /// A CNAME: answers every type.
+    Any,
+}
+
+/// One endpoint of the service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Which.
+    pub endpoint: EndpointIdx,
+    /// Its number in draws; depends on its target only, so that the order of the plan does not matter.
+    pub salt: u64,
+    /// Its share inside the region; zero is standby.
+    pub weight: u16,
+    /// How good it is.
+    pub tier: Tier,
+    /// Usable when the service had a usable endpoint last.
+    pub last_good: bool,
+    /// The share of its normal clients that it takes.
+    pub admitted: Share,
+    /// Which types it answers.
+    pub family: Family,
+    /// The shortest time after which its health could be another one.
+    pub next_change: Duration,
+    /// Why it is not simply up, for people.
+    pub note: Option<Box<str>>,
+}
+
+/// The endpoints of the service in one region.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolView {
+    /// Where.
+    pub region: RegionIdx,
+    /// The region's number in draws; the same in every service, so that a client meets the same region in all of them.
+    pub salt: u64,
+    /// Share among regions; zero is standby.
+    pub weight: u16,
+    /// The lower is preferred.
+    pub priority: u16,
+    /// The share of its normal clients that the region takes: the best of its members that are up.
+    pub admitted: Share,
+    /// In the plan's order.
+    pub members: Vec<Member>,
+}
+
+/// One service as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceView {
+    /// In ascending order of region.
+    pub pools: Vec<PoolView>,
+    /// The regions that have a member of [`Tier::Up`].
+    pub up: RegionSet,
+    /// The soonest return of something that is out: an answer must not outlive it.
+    pub soonest_return: Duration,
+}
+
+impl ServiceView {
+    /// Makes the view of `service` from the state of its endpoints. Cost: linear in its endpoints.
+    pub fn compile(topology: &Topology, service: ServiceIdx, mut state_of: impl FnMut(EndpointIdx) -> EndpointState) -> Self {
+        let mut view = Self { pools: Vec::new(), up: RegionSet::EMPTY, soonest_return: Duration::MAX };
+        for pool in &topology.services[service.get()].pools {
+            let members: Vec<Member> = pool.endpoints().map(|endpoint| member(topology, endpoint, state_of(endpoint))).collect();
+            let up = || members.iter().filter(|member| member.tier == Tier::Up);
+            if up().next().is_some() {
+                view.up.insert(pool.region);
+            }
+            for out in members.iter().filter(|member| member.tier > Tier::Up) {
+                view.soonest_return = view.soonest_return.min(out.next_change);
+            }
+            view.pools.push(PoolView {
+                region: pool.region,
+                salt: rendezvous::salt(topology.regions[pool.region.get()].name.as_str()),
+                weight: pool.weight.0,
+                priority: pool.priority,
+                admitted: up().map(|member| member.admitted).max().unwrap_or(Share::FULL),
+                members,
+            });
+        }
+        view
+    }
+
+    /// The pool of `region`; `None` when the service has no endpoint there.
+    #[must_use]
+    pub fn pool(&self, region: RegionIdx) -> Option<&PoolView> {
+        self.pools.iter().find(|pool| pool.region == region)
+    }
+
+    /// The regions with at least one member that `wanted` accepts.
+    pub fn regions_with(&self, mut wanted: impl FnMut(&Member) -> bool) -> RegionSet {
+        self.pools.iter().filter(|pool| pool.members.iter().any(&mut wanted)).map(|pool| pool.region).collect()
+    }
+
+    /// The longest time to live that an answer out of `region` may carry: until the soonest change of a member there, or the soonest
+    /// return of something that is out. Source: gdnsd, whose answers live as long as the checks that are still needed take.
+    #[must_use]
+    pub fn ttl(&self, region: RegionIdx) -> Duration {
+        let here = self.pool(region).into_iter().flat_map(|pool| &pool.members).map(|member| member.next_change).min();
+        here.unwrap_or(Duration::MAX).min(self.soonest_return)
+    }
+
+    /// The shortest of all members' times.
+    #[must_use]
+    pub fn ttl_min(&self) -> Duration {
+        self.pools.iter().flat_map(|pool| &pool.members).map(|member| member.next_change).min().unwrap_or(Duration::ZERO)
+    }
+
+    /// The longest time to live that an answer can carry now, inside the service's range.
+    #[must_use]
+    pub fn ttl_ceiling(&self, topology: &Topology, service: ServiceIdx) -> Ttl {
+        let range = topology.services[service.get()].ttl;
+        let longest = self.up.iter().map(|region| self.ttl(region)).max().unwrap_or_else(|| self.ttl_min());
+        Ttl::from_duration(longest).clamp(range.min, range.max)
+    }
+}
+
+fn member(topology: &Topology, endpoint: EndpointIdx, state: EndpointState) -> Member {
+    let it = &topology.endpoints[endpoint.get()];
+    let tier = match (state.health, state.drained) {
+        (Health::Down, _) if !state.kept => Tier::Out,
+        (_, true) => Tier::Drained,
+        (Health::Unknown, false) => Tier::Unjudged,
+        (Health::Up | Health::Down, false) => Tier::Up,
+    };
+    Member {
+        endpoint,
+        salt: rendezvous::salt(&format!("{}:{}", it.target, it.port)),
+        weight: it.weight.0,
+        tier,
+        last_good: state.last_good,
+        admitted: state.admitted,
+        family: match it.target {
+            Target::Address(address) if address.is_ipv4() => Family::V4,
+            Target::Address(_) => Family::V6,
+            Target::Name(_) => Family::Any,
+        },
+        next_change: state.next_change,
+        note: state.note,
+    }
+}

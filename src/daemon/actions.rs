@@ -1,0 +1,193 @@
+//! The verbs that are no clients of the API: each starts from files.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use portolan_core::{
+    document::Decode as _,
+    geo::{GeoMap, Profiles},
+    model::ids::RegionSet,
+    simulate::{self, Population, Scenario},
+    table::World,
+};
+
+use super::{
+    Listen, Setup, serve,
+    world::{WorldError, load_plan, read_source},
+};
+use crate::{
+    api::TlsFiles,
+    cli::{Actions, Demo, Env, Exit, Failure, Format, JSON_VERSION, Outcome, Simulation, Terminal},
+    client::Target,
+    config::{
+        Problems,
+        node::{self, LoadedNode, sections::LogFormat as ConfiguredFormat},
+        plan::LoadedPlan,
+    },
+    demo, telemetry,
+};
+
+/// Clients that a simulation asks for, where the operator gives none.
+const CLIENTS: usize = 4000;
+
+/// The whole program.
+pub struct Program;
+
+impl Actions for Program {
+    fn control_target(&self, config: &Path, env: &Env) -> Result<Target, Failure> {
+        let node = load_node(config, env)?;
+        let Some(listen) = node.config.listen.control else {
+            return Err(Failure::new(
+                Exit::Usage,
+                format!("{}: `listen.control` is not set, so there is nothing to connect to", config.display()),
+            ));
+        };
+        Ok(Target::of_listener(listen, tls(&node)))
+    }
+
+    fn serve(&self, config: &Path, env: &Env, terminal: &mut Terminal<'_>) -> Outcome {
+        let node = load_node(config, env)?;
+        for line in node.warnings.lines() {
+            writeln!(terminal.err, "{line}")?;
+        }
+        let format = match node.config.telemetry.log {
+            ConfiguredFormat::Text => telemetry::LogFormat::Text,
+            ConfiguredFormat::Json => telemetry::LogFormat::Json,
+        };
+        let filter = env.get("PORTOLAN_LOG").map_or("info", String::as_str);
+        telemetry::log::init(format, filter).map_err(|error| Failure::new(Exit::Usage, error))?;
+        let setup = setup(&node)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| Failure::new(Exit::Error, format!("start the runtime: {error}")))?;
+        runtime.block_on(serve(setup)).map(|()| Exit::Ok).map_err(|error| {
+            let exit = if error.is::<WorldError>() || error.is::<super::ListenError>() { Exit::Usage } else { Exit::Error };
+            Failure::new(exit, format!("{error:#}"))
+        })
+    }
+
+    fn plan_validate(&self, file: &Path, format: Format, terminal: &mut Terminal<'_>) -> Outcome {
+        let outcome = read_source(file).and_then(|source| load_plan(&file.display().to_string(), &source, &[]));
+        if format == Format::Json {
+            let (exit, problems) = match &outcome {
+                Ok(loaded) => (Exit::Ok, loaded.warnings.to_json()),
+                Err(WorldError::Plan(problems)) => (Exit::Usage, problems.to_json()),
+                Err(error) => (Exit::Usage, Problems::of_file(&file.display().to_string(), &error.to_string(), "").to_json()),
+            };
+            let value = serde_json::json!({ "version": JSON_VERSION, "valid": exit == Exit::Ok, "report": problems });
+            writeln!(terminal.out, "{value:#}")?;
+            return Ok(exit);
+        }
+        let loaded = outcome.map_err(|error| Failure::new(Exit::Usage, error))?;
+        let warnings = loaded.warnings.warnings();
+        if warnings > 0 {
+            write!(terminal.err, "{}", loaded.warnings)?;
+        }
+        let topology = &loaded.topology;
+        let (regions, services, endpoints, zones) =
+            (topology.regions.len(), topology.services.len(), topology.endpoints.len(), topology.zones.len());
+        writeln!(
+            terminal.out,
+            "{}: valid, revision {}, {regions} regions, {services} services, {endpoints} endpoints, {zones} zones, {warnings} warnings",
+            file.display(),
+            topology.revision
+        )?;
+        Ok(Exit::Ok)
+    }
+
+    fn plan_schema(&self, terminal: &mut Terminal<'_>) -> Outcome {
+        writeln!(terminal.out, "{:#}", portolan_core::plan::schema())?;
+        Ok(Exit::Ok)
+    }
+
+    fn plan_show(&self, file: &Path, format: Format, terminal: &mut Terminal<'_>) -> Outcome {
+        let shown = load(file, &[])?.plan.to_json();
+        if format == Format::Json {
+            writeln!(terminal.out, "{shown:#}")?;
+        } else {
+            let text =
+                serde_yaml::to_string(&shown).map_err(|error| Failure::new(Exit::Error, format!("write the plan as YAML: {error}")))?;
+            writeln!(terminal.out, "{}", text.trim_end())?;
+        }
+        Ok(Exit::Ok)
+    }
+
+    fn simulate(&self, simulation: &Simulation, format: Format, terminal: &mut Terminal<'_>) -> Outcome {
+        let loaded = load(&simulation.plan, &[])?;
+        let topology = Arc::new(loaded.topology);
+        let mut fail = RegionSet::EMPTY;
+        for name in &simulation.fail {
+            let Some(region) = topology.region(name) else {
+                let known: Vec<String> = topology.regions.iter().map(|region| region.name.to_string()).collect();
+                let message = format!("{}: there is no region `{name}`; it has {}", simulation.plan.display(), known.join(", "));
+                return Err(Failure::new(Exit::Usage, message));
+            };
+            fail.insert(region);
+        }
+        let population = match &simulation.clients {
+            None => Population::world(CLIENTS),
+            Some(file) => {
+                let named =
+                    |error: &dyn std::fmt::Display| Failure::new(Exit::Usage, format!("read clients from `{}`: {error}", file.display()));
+                let text = fs::read_to_string(file).map_err(|error| named(&error))?;
+                Population::parse(&text).map_err(|error| named(&error))?
+            }
+        };
+        let map = GeoMap::build(&topology.regions, &Profiles::of(&topology).distinct, None, None)
+            .map_err(|error| Failure::new(Exit::Error, error))?;
+        let world = Arc::new(World::new(topology, Arc::new(map)));
+        let outcome = simulate::run(&world, &Scenario { fail, rps: simulation.rps }, &population);
+        if format == Format::Json {
+            let value = serde_json::json!({ "version": JSON_VERSION, "simulation": outcome });
+            writeln!(terminal.out, "{value:#}")?;
+        } else {
+            write!(terminal.out, "{}", outcome.render())?;
+        }
+        Ok(if outcome.refusals.is_empty() { Exit::Ok } else { Exit::Refused })
+    }
+
+    fn demo(&self, demo: &Demo, env: &Env, terminal: &mut Terminal<'_>) -> Outcome {
+        demo::run(demo, env, terminal)
+    }
+}
+
+fn load(file: &Path, allowed: &[ipnet::IpNet]) -> Result<LoadedPlan, Failure> {
+    let source = read_source(file).map_err(|error| Failure::new(Exit::Usage, error))?;
+    load_plan(&file.display().to_string(), &source, allowed).map_err(|error| Failure::new(Exit::Usage, error))
+}
+
+fn load_node(config: &Path, env: &Env) -> Result<LoadedNode, Failure> {
+    let text = fs::read_to_string(config).map_err(|error| Failure::new(Exit::Usage, format!("read `{}`: {error}", config.display())))?;
+    node::load(&text, &config.display().to_string(), env).map_err(|problems| Failure::new(Exit::Usage, problems))
+}
+
+fn tls(node: &LoadedNode) -> Option<TlsFiles> {
+    let path = |file: &node::sections::FilePath| file.as_path().to_owned();
+    node.config.tls.as_ref().map(|tls| TlsFiles {
+        ca_file: path(&tls.ca_file),
+        cert_file: path(&tls.cert_file),
+        key_file: path(&tls.key_file),
+    })
+}
+
+fn setup(node: &LoadedNode) -> Result<Setup, Failure> {
+    let config = &node.config;
+    let path = |file: &node::sections::FilePath| -> PathBuf { file.as_path().to_owned() };
+    let Some(plan) = config.plan.as_ref().map(path) else {
+        return Err(Failure::new(Exit::Usage, "`plan` is not set: a node on its own takes its plan from a file"));
+    };
+    Ok(Setup {
+        node: node.node.to_string(),
+        region: node.region.to_string(),
+        data_dir: Some(path(&config.data_dir)),
+        plan,
+        listen: Listen { dns: config.listen.dns.clone(), control: config.listen.control, http: config.listen.http },
+        tls: tls(node),
+        geo_database: config.geo.database.as_ref().map(path),
+        latency_table: config.geo.latency.as_ref().map(path),
+        stale_limit: config.stale_limit,
+        allowed_targets: config.allow_targets.clone(),
+    })
+}

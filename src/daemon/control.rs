@@ -1,0 +1,243 @@
+//! The task that owns the node: takes in what happened, lets the core decide, carries out what it asks for.
+
+use std::{sync::Arc, time::Duration};
+
+use portolan_core::{
+    model::{check::Outcome, time::Now},
+    node::{Attempt, Effect, Event, Node, StartProbe},
+};
+use tokio::sync::{
+    mpsc::{Receiver, Sender},
+    oneshot,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::{
+    Clock,
+    answers::Answers,
+    picture::Painter,
+    store::{PlanSource, Store},
+};
+use crate::{
+    probe::scheduler::{ProbeOrder, ProbeResult},
+    telemetry::{Metrics, RegionReading},
+};
+
+/// Results taken in before one table is made of them.
+const BATCH_MAX: usize = 1024;
+
+/// The loop turns at least this often, so that a stuck one shows.
+pub(super) const TURN_MAX: Duration = Duration::from_secs(1);
+
+/// State goes to disk this often while it changes: what is lost with a crash is judged anew within seconds anyway.
+const SAVE_EVERY: Duration = Duration::from_secs(10);
+
+/// What others ask of the control task.
+pub(super) enum Command {
+    /// Something happened.
+    Event(Event, oneshot::Sender<bool>),
+    /// A plan came into force: keep its text for a start with a broken file.
+    Loaded(Event, PlanSource),
+    /// A file was refused, or was found unchanged.
+    Refused(Event),
+    /// A copy of the node, as it is now.
+    Copy(oneshot::Sender<Arc<Node>>),
+}
+
+/// Where events come from and orders go.
+pub(super) struct Inputs {
+    pub(super) commands: Receiver<Command>,
+    pub(super) results: Receiver<ProbeResult>,
+    pub(super) orders: Sender<ProbeOrder>,
+    pub(super) stop: CancellationToken,
+}
+
+/// The task's state.
+pub(super) struct Control {
+    node: Node,
+    clock: Arc<Clock>,
+    answers: Arc<Answers>,
+    painter: Painter,
+    store: Store,
+    metrics: Arc<Metrics>,
+    plan: PlanSource,
+    /// Something changed since the state was written.
+    unsaved: bool,
+    saved_at: Now,
+    /// The latest copy given out; `None` since something changed.
+    copy: Option<Arc<Node>>,
+}
+
+impl Control {
+    pub(super) fn new(
+        node: Node,
+        clock: Arc<Clock>,
+        answers: Arc<Answers>,
+        painter: Painter,
+        store: Store,
+        metrics: Arc<Metrics>,
+        plan: PlanSource,
+    ) -> Self {
+        let saved_at = clock.now();
+        if let Some(table) = node.table() {
+            info!(generation = table.generation, "answering from the state of the former run until probes have judged anew");
+            answers.publish(table.clone());
+            painter.published(table.generation, saved_at, readings(&node));
+        }
+        Self { node, clock, answers, painter, store, metrics, plan, unsaved: true, saved_at, copy: None }
+    }
+
+    /// Runs until it is told to stop, then writes the state.
+    pub(super) async fn run(mut self, mut inputs: Inputs, notices: Vec<Event>) {
+        for event in notices {
+            self.obey(Command::Refused(event));
+        }
+        loop {
+            let now = self.clock.now();
+            self.painter.turned(now, &self.node);
+            let may_start = inputs.orders.capacity() > 0;
+            let deadline = self.node.next_deadline(now, may_start).unwrap_or(now.tick + TURN_MAX).min(now.tick + TURN_MAX);
+            let deadline = self.clock.instant(deadline);
+            tokio::select! {
+                biased;
+                () = inputs.stop.cancelled() => break,
+                Some(result) = inputs.results.recv() => self.take_results(result, &mut inputs),
+                Some(command) = inputs.commands.recv() => self.obey(command),
+                () = tokio::time::sleep_until(deadline) => {}
+            }
+            self.advance(&inputs.orders);
+            self.save_if_due();
+        }
+        self.save().await;
+    }
+
+    fn take_results(&mut self, first: ProbeResult, inputs: &mut Inputs) {
+        let mut next = Some(first);
+        let mut taken = 0;
+        let mut effects = Vec::new();
+        while let Some(result) = next {
+            self.take_result(result, &mut effects);
+            taken += 1;
+            next = if taken < BATCH_MAX { inputs.results.try_recv().ok() } else { None };
+        }
+        self.carry_out(effects, Duration::ZERO);
+    }
+
+    fn take_result(&mut self, result: ProbeResult, effects: &mut Vec<Effect>) {
+        let ProbeResult { attempt, observation, .. } = result;
+        let attempt = Attempt::from_number(attempt);
+        if let Some(check) = self.node.book().check_of(attempt).and_then(|check| self.node.book().check(check)) {
+            let failure = match &observation.outcome {
+                Outcome::Passed => None,
+                Outcome::Failed(failure) => Some(failure.category),
+            };
+            self.metrics.probe(check.probe.kind.word(), failure, observation.timings.total);
+        }
+        // A late result changes nothing, which is all that there is to say about it.
+        let _ = self.node.handle(self.clock.now(), Event::ProbeFinished { attempt, observation }, effects);
+        self.changed();
+    }
+
+    fn obey(&mut self, command: Command) {
+        let now = self.clock.now();
+        let mut effects = Vec::new();
+        match command {
+            Command::Event(event, done) => {
+                let accepted = self.node.handle(now, event, &mut effects).is_ok();
+                self.changed();
+                // The asker may have left.
+                let _ = done.send(accepted);
+            }
+            Command::Loaded(event, plan) => {
+                let _ = self.node.handle(now, event, &mut effects);
+                self.plan = plan;
+                self.painter.reloaded(true, now);
+                self.changed();
+            }
+            Command::Refused(event) => {
+                self.painter.reloaded(matches!(event, Event::FileAccepted { .. }), now);
+                let _ = self.node.handle(now, event, &mut effects);
+                self.changed();
+            }
+            Command::Copy(reply) => {
+                let copy = self.copy.get_or_insert_with(|| Arc::new(self.node.clone())).clone();
+                let _ = reply.send(copy);
+            }
+        }
+        self.carry_out(effects, Duration::ZERO);
+    }
+
+    /// Lets the core do what is due, and starts the probes that it wants.
+    fn advance(&mut self, orders: &Sender<ProbeOrder>) {
+        let before = self.clock.tick();
+        let mut effects = Vec::new();
+        let starts = self.node.advance(self.clock.now(), orders.capacity(), &mut effects);
+        let took = self.clock.tick().since(before);
+        if !starts.is_empty() || !effects.is_empty() {
+            self.changed();
+        }
+        self.carry_out(effects, took);
+        for StartProbe { check, attempt } in starts {
+            let Some(order) = self.node.book().check(check).and_then(|it| ProbeOrder::new(check, attempt.number(), it.clone())) else {
+                continue;
+            };
+            // There is room: capacity was asked for, and this task is the only sender.
+            if orders.try_send(order).is_err() {
+                warn!("the prober does not take orders; checks will count as failed when their time is up");
+            }
+        }
+    }
+
+    fn carry_out(&mut self, effects: Vec<Effect>, took: Duration) {
+        for effect in effects {
+            match effect {
+                Effect::Publish(table) => {
+                    self.metrics.table_built(took);
+                    self.painter.published(table.generation, self.clock.now(), readings(&self.node));
+                    self.answers.publish(table);
+                    self.unsaved = true;
+                }
+                Effect::Tell(happening) => info!(at = %happening.at, "{}", happening.text),
+            }
+        }
+    }
+
+    fn changed(&mut self) {
+        self.copy = None;
+    }
+
+    //--- State on disk
+
+    fn save_if_due(&mut self) {
+        let now = self.clock.now();
+        if self.unsaved && now.tick.since(self.saved_at.tick) >= SAVE_EVERY {
+            self.saved_at = now;
+            self.unsaved = false;
+            let (node, plan, store) = (self.node.clone(), self.plan.clone(), self.store.clone());
+            // Off this task: with many checks it takes tens of milliseconds. One at a time, because they are seconds apart and the
+            // store orders them.
+            tokio::task::spawn_blocking(move || write(&store, &node, now, &plan));
+        }
+    }
+
+    async fn save(self) {
+        let Self { node, clock, store, plan, .. } = self;
+        let now = clock.now();
+        // A panic in it has been reported by the panic hook.
+        let _ = tokio::task::spawn_blocking(move || write(&store, &node, now, &plan)).await;
+    }
+}
+
+/// Endpoints that are up per region, for metrics.
+fn readings(node: &Node) -> Vec<RegionReading> {
+    let regions = node.endpoints_up();
+    regions.map(|(name, endpoints_up)| RegionReading { name: name.to_string(), up: endpoints_up > 0, endpoints_up }).collect()
+}
+
+fn write(store: &Store, node: &Node, now: Now, plan: &PlanSource) {
+    let Some(saved) = node.save(now) else { return };
+    if let Err(error) = store.write(&saved, plan) {
+        warn!("{error:#}; after a restart answers begin only after the first round of probes");
+    }
+}

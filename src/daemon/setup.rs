@@ -1,0 +1,69 @@
+//! What a daemon is started with, whoever made it: the node config, the demo, a test.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use ipnet::IpNet;
+
+use crate::api::TlsFiles;
+
+/// Everything that differs between two daemons.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// The node's name.
+    pub node: String,
+    /// The region that it stands in.
+    pub region: String,
+    /// Where state is kept between runs; `None`: nowhere, and every start begins with a round of probes.
+    pub data_dir: Option<PathBuf>,
+    /// The plan file.
+    pub plan: PathBuf,
+    /// Where it listens.
+    pub listen: Listen,
+    /// Certificates of the control listener; `None`: plain text, on loopback only.
+    pub tls: Option<TlsFiles>,
+    /// A geo database in MaxMind's format; `None`: the built-in coarse table.
+    pub geo_database: Option<PathBuf>,
+    /// A table of round-trip times; `None`: `latency` steers by distance.
+    pub latency_table: Option<PathBuf>,
+    /// A table from disk that is older than this is served, but the node is not ready with it.
+    pub stale_limit: Duration,
+    /// Link-local and metadata networks that may be probed and answered all the same.
+    pub allowed_targets: Vec<IpNet>,
+}
+
+/// Where a daemon listens. Port 0 takes a free one.
+#[derive(Clone, Debug, Default)]
+pub struct Listen {
+    /// DNS over UDP and TCP; at least one.
+    pub dns: Vec<SocketAddr>,
+    /// The control API; `None`: none.
+    pub control: Option<SocketAddr>,
+    /// Health and metrics of this process; `None`: none.
+    pub http: Option<SocketAddr>,
+}
+
+/// A listener that would be open to strangers.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "listen.{listener} is {address}, and `tls` is not set: without certificates this listener takes loopback addresses only; \
+     set `tls`, or listen on 127.0.0.1 or [::1]"
+)]
+pub struct ListenError {
+    /// Its key in the node config.
+    pub listener: &'static str,
+    /// What was asked for.
+    pub address: SocketAddr,
+}
+
+impl Listen {
+    /// Refuses what would be open to strangers without certificates.
+    ///
+    /// # Errors
+    /// [`ListenError`].
+    pub fn check(&self, has_tls: bool) -> Result<(), ListenError> {
+        match self.control {
+            Some(address) if !has_tls && !address.ip().is_loopback() => Err(ListenError { listener: "control", address }),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! The node as the control API sees it.
+
+use portolan_core::{
+    answer::Query,
+    model::check::ProbeKind,
+    node::{
+        Event, Node,
+        report::{Preview, ReportError, Status, Why},
+    },
+};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::{Pictures, control::Command};
+use crate::api::{Beat, BeatError, ControlSource, PreviewReport, PreviewRequest};
+
+pub(super) struct DaemonSource {
+    pictures: Pictures,
+    commands: mpsc::Sender<Command>,
+}
+
+impl DaemonSource {
+    pub(super) const fn new(pictures: Pictures, commands: mpsc::Sender<Command>) -> Self {
+        Self { pictures, commands }
+    }
+}
+
+#[tonic::async_trait]
+impl ControlSource for DaemonSource {
+    async fn status(&self) -> Result<Status, ReportError> {
+        self.pictures.status().await.ok_or(ReportError::NotReady)
+    }
+
+    fn generation(&self) -> watch::Receiver<u64> {
+        self.pictures.generation()
+    }
+
+    async fn why(&self, object: &str) -> Result<Why, ReportError> {
+        let (node, now) = self.pictures.copy().await.ok_or(ReportError::NotReady)?;
+        let object = object.to_owned();
+        tokio::task::spawn_blocking(move || node.why(now, &object)).await.map_err(|_| ReportError::NotReady)?
+    }
+
+    async fn preview(&self, request: PreviewRequest) -> Result<PreviewReport, ReportError> {
+        let (node, now) = self.pictures.copy().await.ok_or(ReportError::NotReady)?;
+        let source = request.source();
+        let query = Query { name: request.name, record_type: request.record_type, source, client_subnet: request.client, entropy: 0 };
+        let preview = node.preview(now, &query)?;
+        Ok(report(&node, &preview))
+    }
+
+    async fn beat(&self, beat: Beat) -> Result<(), BeatError> {
+        let (done, accepted) = oneshot::channel();
+        let event = Event::BeatReceived { name: beat.name.clone(), ok: beat.ok };
+        self.commands.try_send(Command::Event(event, done)).map_err(|_| BeatError::Busy)?;
+        if accepted.await.map_err(|_| BeatError::Busy)? {
+            return Ok(());
+        }
+        let (node, _) = self.pictures.copy().await.ok_or(BeatError::Busy)?;
+        Err(BeatError::Unknown { name: beat.name, candidates: heartbeats(&node) })
+    }
+}
+
+/// The preview with names instead of positions.
+fn report(node: &Node, preview: &Preview) -> PreviewReport {
+    let topology = &node.world().topology;
+    let service = preview.answer.steered.map(|(service, _)| topology.services[service.get()].name.to_string());
+    let region = preview.answer.steered.and_then(|(_, region)| region).map(|region| topology.regions[region.get()].name.to_string());
+    PreviewReport::new(preview, service, region)
+}
+
+fn heartbeats(node: &Node) -> Vec<String> {
+    let names = node.world().topology.checks.iter().filter_map(|check| match &check.probe.kind {
+        ProbeKind::Heartbeat { name } => Some(name.clone()),
+        _ => None,
+    });
+    let mut names: Vec<String> = names.collect();
+    names.sort();
+    names.dedup();
+    names
+}

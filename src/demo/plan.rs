@@ -1,0 +1,208 @@
+//! The world of the demo as a plan: three places, the client networks that belong to them, and settings short enough to be watched.
+//!
+//! Client networks lie in 198.18.0.0/15, which is set aside for measurements (RFC 2544), so that nobody's own network is among them.
+//! Invariant: what the report calls a setting is what the plan says; both are made from the constants here.
+
+use std::{
+    fmt::Write as _,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    time::Duration,
+};
+
+use portolan_core::model::time::Human;
+
+/// The name that clients ask for.
+pub(super) const HOSTNAME: &str = "api.demo.example";
+/// The service behind it.
+pub(super) const SERVICE: &str = "api";
+
+/// Between probes while nothing changes.
+pub(super) const INTERVAL: Duration = Duration::from_secs(2);
+/// Between probes while a state is about to change.
+pub(super) const FAST_INTERVAL: Duration = Duration::from_millis(300);
+/// Between probes while down.
+pub(super) const DOWN_INTERVAL: Duration = Duration::from_secs(1);
+/// The longest that one probe lasts.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(1);
+/// Failures in a row before an endpoint leaves the answers.
+pub(super) const FALL: u16 = 3;
+/// Successes in a row before it comes back.
+pub(super) const RISE: u16 = 2;
+/// The time to live of answers never goes below,
+pub(super) const TTL_MIN: Duration = Duration::from_secs(5);
+/// and never above.
+pub(super) const TTL_MAX: Duration = Duration::from_secs(30);
+/// The share of its clients that a region takes as it comes back, in percent.
+pub(super) const SLOW_START_PERCENT: u16 = 20;
+/// Until it takes all of them. Minutes in production; here somebody is watching.
+pub(super) const SLOW_START: Duration = Duration::from_secs(10);
+
+/// Client networks per region: with a hundred of them a count is a percentage.
+pub(super) const CLIENTS_PER_REGION: u8 = 100;
+/// Endpoints per region.
+pub(super) const ENDPOINTS_PER_REGION: u8 = 2;
+
+/// Steady probes come late by at most this many hundredths of their interval.
+const JITTER_PERCENT: u32 = 5;
+
+/// A region that the demo can start.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) name: &'static str,
+    /// Latitude, longitude, continent and country, as the plan has them.
+    geography: &'static str,
+    /// Round-trip time from the daemon, emulated by answering late.
+    pub(super) distance: Duration,
+    /// The first three octets of the /17 of its clients; the clients' /24 follow one another.
+    clients: [u8; 3],
+}
+
+/// In the order in which they are started; the first one is lost.
+pub(super) const PLACES: [Place; 3] = [
+    Place {
+        name: "us-east-1",
+        geography: "latitude: 38.9, longitude: -77.4, continent: NA, country: US",
+        distance: Duration::ZERO,
+        clients: [198, 18, 0],
+    },
+    Place {
+        name: "eu-west-1",
+        geography: "latitude: 53.3, longitude: -6.3, continent: EU, country: IE",
+        distance: Duration::from_millis(80),
+        clients: [198, 18, 128],
+    },
+    Place {
+        name: "ap-southeast-1",
+        geography: "latitude: 1.35, longitude: 103.8, continent: AS, country: SG",
+        distance: Duration::from_millis(160),
+        clients: [198, 19, 0],
+    },
+];
+
+impl Place {
+    /// The networks whose clients belong here.
+    pub(super) fn network(&self) -> String {
+        let [a, b, c] = self.clients;
+        format!("{a}.{b}.{c}.0/17")
+    }
+
+    /// The /24 networks that ask in the demo.
+    pub(super) fn clients(&self) -> impl Iterator<Item = Ipv4Addr> + use<> {
+        let [a, b, c] = self.clients;
+        (1..=CLIENTS_PER_REGION).map(move |n| Ipv4Addr::new(a, b, c + n, 0))
+    }
+}
+
+/// Where the `n`-th endpoint of the region at `position` listens: every address of 127.0.0.0/8 is this machine (RFC 6890).
+pub(super) fn endpoint_address(position: usize, n: u8) -> IpAddr {
+    let region = u8::try_from(position + 1).expect("invariant: there are three places");
+    IpAddr::V4(Ipv4Addr::new(127, 10, region, n + 1))
+}
+
+/// The plan of regions at these addresses.
+pub(super) fn text(regions: &[(&'static Place, Vec<SocketAddr>)]) -> String {
+    let (mut places, mut endpoints) = (String::new(), String::new());
+    for (place, addresses) in regions {
+        let Place { name, geography, .. } = place;
+        // Writing into a string cannot fail.
+        let _ = writeln!(places, "  {name}: {{ {geography}, networks: [{}] }}", place.network());
+        let _ = writeln!(endpoints, "      {name}:");
+        for address in addresses {
+            let _ = writeln!(endpoints, "        - {{ address: {}, port: {} }}", address.ip(), address.port());
+        }
+    }
+    let [interval, fast, down, timeout] = [INTERVAL, FAST_INTERVAL, DOWN_INTERVAL, TIMEOUT].map(Human);
+    let (ttl_min, ttl_max, slow_start) = (Human(TTL_MIN), Human(TTL_MAX), Human(SLOW_START));
+    format!(
+        "\
+# Written by `portolan demo`, and gone when it ends. While it runs: change something, raise `revision`, save; the daemon takes it over.
+version: 1
+revision: 1
+name: demo
+
+regions:
+{places}
+health_check_defaults:
+  type: http
+  path: /health
+  interval: {interval}
+  fast_interval: {fast}        # while a state is about to change
+  down_interval: {down}
+  timeout: {timeout}
+  fall: {FALL}
+  rise: {RISE}
+
+zones:
+  demo.example:
+    nameservers: [ns1.demo.example]
+    contact: hostmaster@demo.example
+    records:
+      - {{ name: ns1, type: A, values: [127.0.0.1] }}
+
+services:
+  {SERVICE}:
+    hostnames: [{HOSTNAME}]
+    steering: geo
+    ttl: {{ min: {ttl_min}, max: {ttl_max} }}
+    slow_start: {{ share: {SLOW_START_PERCENT}%, for: {slow_start}, ramp: true }}
+    endpoints:
+{endpoints}"
+    )
+}
+
+/// The longest until a loss is seen when connections are refused at once.
+pub(super) fn detection_refused() -> Duration {
+    INTERVAL * (100 + JITTER_PERCENT) / 100 + FAST_INTERVAL * u32::from(FALL - 1)
+}
+
+/// The longest until a loss is seen by these settings at all: each probe may last its whole timeout.
+pub(super) fn detection_max() -> Duration {
+    detection_refused() + TIMEOUT * u32::from(FALL)
+}
+
+/// The longest until a return is seen: as above.
+pub(super) fn return_max() -> Duration {
+    DOWN_INTERVAL * (100 + JITTER_PERCENT) / 100 + FAST_INTERVAL * u32::from(RISE - 1) + TIMEOUT * u32::from(RISE)
+}
+
+#[cfg(test)]
+mod tests {
+    use portolan_core::model::units::Share;
+
+    use super::*;
+    use crate::config::plan::{Options, load};
+
+    #[test]
+    fn the_plan_says_what_the_report_calls_settings() {
+        for n in [2, 3] {
+            let regions: Vec<_> = PLACES[..n]
+                .iter()
+                .enumerate()
+                .map(|(i, place)| {
+                    (place, (0..ENDPOINTS_PER_REGION).map(|at| SocketAddr::new(endpoint_address(i, at), 40_000)).collect::<Vec<_>>())
+                })
+                .collect();
+            let loaded = load(&text(&regions), "plan.yaml", &Options::default()).unwrap_or_else(|problems| panic!("{problems}"));
+            assert_eq!(loaded.warnings.lines().count(), 0, "{}", loaded.warnings);
+            let topology = loaded.topology;
+            assert_eq!((topology.regions.len(), topology.endpoints.len()), (n, n * usize::from(ENDPOINTS_PER_REGION)));
+            let cadence = &topology.checks[0].probe.cadence;
+            assert_eq!((cadence.interval, cadence.fast_interval, cadence.down_interval), (INTERVAL, FAST_INTERVAL, DOWN_INTERVAL));
+            assert_eq!((cadence.timeout, cadence.fall, cadence.rise), (TIMEOUT, FALL, RISE));
+            let service = &topology.services[0];
+            assert_eq!((service.name.as_str(), service.ttl.min.duration(), service.ttl.max.duration()), (SERVICE, TTL_MIN, TTL_MAX));
+            assert_eq!((service.slow_start.share, service.slow_start.over), (Share::percent(SLOW_START_PERCENT), SLOW_START));
+        }
+    }
+
+    #[test]
+    fn clients_lie_in_their_own_regions_network_only() {
+        for place in &PLACES {
+            for client in place.clients() {
+                let homes: Vec<_> =
+                    PLACES.iter().filter(|home| home.network().parse::<ipnet::Ipv4Net>().unwrap().contains(&client)).collect();
+                assert!(homes.len() == 1 && homes[0].name == place.name, "{client}");
+            }
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Probes: one look at one endpoint, bounded in time and in octets whatever the endpoint does.
+//!
+//! ```text
+//! run(check) -> open (resolve, connect, TLS) -> ask and read, through Metered -> Observation
+//!                         all of it inside cadence.timeout; Watch notes how far it came
+//! ```
+//!
+//! How a probe failed is told by *where* it was when it failed, which `watch::Watch` keeps: a timeout before the connection stood is
+//! `connect_timeout`, with not one octet of an answer `timeout`, after the first `slow`.
+//!
+//! Invariants: a probe lasts at most `cadence.timeout`; it reads at most [`ANSWER_OCTETS_MAX`] octets of an answer; when it ends, its sockets
+//! and tasks are gone. One probe makes one connection (DNS over UDP that is truncated: a second one).
+//!
+//! Absent on purpose: thresholds, cadence, retries (`portolan_core::health`); following redirects; compression.
+//!
+//! [`ANSWER_OCTETS_MAX`]: portolan_core::model::check::ANSWER_OCTETS_MAX
+
+mod dns;
+mod grpc;
+mod http;
+mod metered;
+mod open;
+mod prometheus;
+pub mod scheduler;
+mod tls;
+mod watch;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use portolan_core::model::{
+    check::{Address, Check, Failure, Host, Observation, Outcome, ProbeKind},
+    time::Timestamp,
+};
+
+use self::watch::Watch;
+use crate::net::{clock::WallClock, resolve::Resolver, tls::TlsClients};
+
+/// How long a probe waits at most for the other side to say goodbye, once the verdict is certain: one round trip around the world, with room.
+const GOODBYE_MAX: Duration = Duration::from_millis(500);
+
+/// What all probes share. Cheap to clone.
+#[derive(Clone)]
+pub struct ProbeEnv {
+    clock: Arc<dyn WallClock>,
+    tls: Arc<TlsClients>,
+    resolver: Resolver,
+}
+
+impl ProbeEnv {
+    /// Certificates are judged by `clock`.
+    #[must_use]
+    pub fn new(clock: Arc<dyn WallClock>) -> Self {
+        Self { tls: Arc::new(TlsClients::new(Arc::clone(&clock))), clock, resolver: Resolver::default() }
+    }
+}
+
+impl fmt::Debug for ProbeEnv {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProbeEnv").finish_non_exhaustive()
+    }
+}
+
+/// Whether a check is made by connecting somewhere. `false` for heartbeats, calculated checks and `none`, which the core judges alone, and
+/// for a check without the address that its kind needs.
+#[must_use]
+pub fn is_probed(check: &Check) -> bool {
+    match check.probe.kind {
+        ProbeKind::None | ProbeKind::Heartbeat { .. } | ProbeKind::Calculated { .. } => false,
+        ProbeKind::Prometheus { .. } => true,
+        ProbeKind::Http { .. } | ProbeKind::Tcp | ProbeKind::Tls { .. } | ProbeKind::Grpc { .. } | ProbeKind::Dns { .. } => {
+            check.address.is_some()
+        }
+    }
+}
+
+/// Makes one probe. It lasts at most `cadence.timeout`; dropping the future ends it at once and leaves nothing behind.
+///
+/// `None` when there is nothing to connect to, see [`is_probed`]. Needs a tokio runtime with time and network.
+pub async fn run(check: &Check, env: &ProbeEnv) -> Option<Observation> {
+    if !is_probed(check) {
+        return None;
+    }
+    let watch = Watch::start();
+    let timeout = check.probe.cadence.timeout;
+    let verdict = match tokio::time::timeout(timeout, look(check, env, &watch)).await {
+        Ok(verdict) => verdict,
+        Err(_elapsed) => watch.verdict().unwrap_or_else(|| Err(watch.timed_out(timeout))),
+    };
+    let outcome = verdict.map_or_else(Outcome::Failed, |()| Outcome::Passed);
+    Some(Observation { outcome, timings: watch.timings() })
+}
+
+/// The probe itself, without its limit on time.
+async fn look(check: &Check, env: &ProbeEnv, watch: &Watch) -> Result<(), Failure> {
+    match (&check.probe.kind, &check.address) {
+        (ProbeKind::Http { tls, host, method, path, headers, expect }, Some(address)) => {
+            let ask = http::Ask { address, tls: tls.as_ref(), host: host.as_deref(), method: *method, path, headers };
+            http::probe(&ask, expect, env, watch).await
+        }
+        (ProbeKind::Tcp, Some(address)) => open::connect(address, env, watch).await.map(drop),
+        (ProbeKind::Tls { tls, valid_for }, Some(address)) => tls::probe(address, tls, *valid_for, env, watch).await,
+        (ProbeKind::Grpc { tls, service }, Some(address)) => grpc::probe(address, tls.as_ref(), service, env, watch).await,
+        (ProbeKind::Dns { name, record_type, expect }, Some(address)) => {
+            dns::probe(address, name, *record_type, expect.as_deref(), env, watch).await
+        }
+        (ProbeKind::Prometheus { url, query, bound }, _) => {
+            prometheus::probe(url, query, *bound, check.probe.cadence.timeout, env, watch).await
+        }
+        _ => unreachable!("invariant: `run` asks `is_probed` first"),
+    }
+}
+
+/// Feeds octets to everything here that reads an endpoint's answer and is not a library's stream: DNS messages, certificates, JSON bodies,
+/// Prometheus results. For fuzzing: it must return, whatever the octets are.
+pub fn fuzz_answers(octets: &[u8]) {
+    dns::digest(octets, "192.0.2.1");
+    let _ = tls::judge(octets, Duration::ZERO, Timestamp(0));
+    let _ = http::judge_json(octets, "/data/result", "[]");
+    let _ = prometheus::number(octets);
+}
+
+/// The name in a certificate for `address`, and what an HTTP request calls it without its port.
+fn bare_host(address: &Address) -> String {
+    match &address.host {
+        Host::Ip(ip) => ip.to_string(),
+        Host::Name(name) => name.to_string(),
+    }
+}

@@ -1,0 +1,128 @@
+//! From a check's address to a stream that a request can be written to.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use portolan_core::model::check::{ANSWER_OCTETS_MAX, Address, Failure, FailureCategory, TlsCheck};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_rustls::client::TlsStream;
+
+use super::{
+    ProbeEnv,
+    metered::Metered,
+    watch::{Mark, Watch, chain, plain},
+};
+use crate::net::{
+    connect::{self, Connection},
+    tls::Alpn,
+};
+
+/// The most octets read from one connection, below TLS: an answer, certificates as large as rustls takes them (64 KiB), and as much again
+/// for the frames around small pieces. Without TLS the limit on the answer is reached first.
+const CONNECTION_OCTETS_MAX: usize = 4 * ANSWER_OCTETS_MAX;
+
+/// Resolves and connects.
+pub(super) async fn connect(address: &Address, env: &ProbeEnv, watch: &Watch) -> Result<Connection, Failure> {
+    let resolved = env.resolver.resolve(&address.host, address.port).await;
+    let target = resolved.map_err(|e| Failure::new(FailureCategory::Resolve, &e.to_string()))?;
+    watch.mark(Mark::Resolved);
+    let connection = connect::connect(target, CONNECTION_OCTETS_MAX).await.map_err(|e| connect_failure(&e, &target.to_string()))?;
+    watch.mark(Mark::Connected);
+    Ok(connection)
+}
+
+/// How a connection did not come about.
+pub(super) fn connect_failure(error: &io::Error, target: &str) -> Failure {
+    // The kernel's own patience may be shorter than the check's.
+    let category = if error.kind() == io::ErrorKind::TimedOut { FailureCategory::ConnectTimeout } else { FailureCategory::Connect };
+    Failure::new(category, &format!("connect to {target}: {}", plain(error)))
+}
+
+/// Makes the TLS handshake over a connection. `name` is asked for and verified unless the check names another.
+pub(super) async fn secure(
+    connection: Connection,
+    tls: &TlsCheck,
+    name: &str,
+    alpn: Alpn,
+    env: &ProbeEnv,
+    watch: &Watch,
+) -> Result<TlsStream<Connection>, Failure> {
+    watch.mark(Mark::Securing);
+    let secured = env.tls.handshake(connection, tls, name, alpn).await;
+    let stream = secured.map_err(|e| Failure::new(FailureCategory::Tls, &chain(&e)))?;
+    watch.mark(Mark::Secured);
+    Ok(stream)
+}
+
+/// Resolves, connects, and with `tls` makes the handshake; what is read from the result is counted.
+pub(super) async fn open(
+    address: &Address,
+    tls: Option<&TlsCheck>,
+    name: &str,
+    alpn: Alpn,
+    env: &ProbeEnv,
+    watch: &Watch,
+) -> Result<Metered<Stream>, Failure> {
+    let connection = connect(address, env, watch).await?;
+    let stream = match tls {
+        None => Stream::Plain(connection),
+        Some(tls) => Stream::Secure(Box::new(secure(connection, tls, name, alpn, env, watch).await?)),
+    };
+    Ok(Metered::new(stream, watch.clone()))
+}
+
+/// A connection with or without TLS.
+#[derive(Debug)]
+pub(super) enum Stream {
+    Plain(Connection),
+    Secure(Box<TlsStream<Connection>>),
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Secure(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Secure(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::Secure(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Plain(stream) => stream.is_write_vectored(),
+            Self::Secure(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Secure(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Secure(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}

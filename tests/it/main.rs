@@ -1,0 +1,11 @@
+//! Portolan against real sockets on loopback: one binary, one module per area; it links once.
+
+#![allow(clippy::unwrap_used, reason = "a test that unwraps nothing has failed; helpers of tests are no exception")]
+
+mod api;
+mod canned;
+mod cli;
+mod demo;
+mod dns;
+mod probe;
+mod telemetry;
