@@ -40,7 +40,10 @@ impl Actions for Program {
     fn control_target(&self, config: &Path, env: &Env) -> Result<Target, Failure> {
         let node = load_node(config, env)?;
         let Some(listen) = node.config.listen.control else {
-            return Err(Failure::new(Exit::Usage, format!("{}: `listen.control` is not set, so there is nothing to connect to", config.display())));
+            return Err(Failure::new(
+                Exit::Usage,
+                format!("{}: `listen.control` is not set, so there is nothing to connect to", config.display()),
+            ));
         };
         Ok(Target::of_listener(listen, tls(&node)))
     }
@@ -104,7 +107,8 @@ impl Actions for Program {
         if format == Format::Json {
             writeln!(terminal.out, "{shown:#}")?;
         } else {
-            let text = serde_yaml::to_string(&shown).map_err(|error| Failure::new(Exit::Error, format!("write the plan as YAML: {error}")))?;
+            let text =
+                serde_yaml::to_string(&shown).map_err(|error| Failure::new(Exit::Error, format!("write the plan as YAML: {error}")))?;
             writeln!(terminal.out, "{}", text.trim_end())?;
         }
         Ok(Exit::Ok)
@@ -125,12 +129,14 @@ impl Actions for Program {
         let population = match &simulation.clients {
             None => Population::world(CLIENTS),
             Some(file) => {
-                let named = |error: &dyn std::fmt::Display| Failure::new(Exit::Usage, format!("read clients from `{}`: {error}", file.display()));
+                let named =
+                    |error: &dyn std::fmt::Display| Failure::new(Exit::Usage, format!("read clients from `{}`: {error}", file.display()));
                 let text = fs::read_to_string(file).map_err(|error| named(&error))?;
                 Population::parse(&text).map_err(|error| named(&error))?
             }
         };
-        let map = GeoMap::build(&topology.regions, &Profiles::of(&topology).distinct, None, None).map_err(|error| Failure::new(Exit::Error, error))?;
+        let map = GeoMap::build(&topology.regions, &Profiles::of(&topology).distinct, None, None)
+            .map_err(|error| Failure::new(Exit::Error, error))?;
         let world = Arc::new(World::new(topology, Arc::new(map)));
         let outcome = simulate::run(&world, &Scenario { fail, rps: simulation.rps }, &population);
         if format == Format::Json {
@@ -159,7 +165,11 @@ fn load_node(config: &Path, env: &Env) -> Result<LoadedNode, Failure> {
 
 fn tls(node: &LoadedNode) -> Option<TlsFiles> {
     let path = |file: &node::sections::FilePath| file.as_path().to_owned();
-    node.config.tls.as_ref().map(|tls| TlsFiles { ca_file: path(&tls.ca_file), cert_file: path(&tls.cert_file), key_file: path(&tls.key_file) })
+    node.config.tls.as_ref().map(|tls| TlsFiles {
+        ca_file: path(&tls.ca_file),
+        cert_file: path(&tls.cert_file),
+        key_file: path(&tls.key_file),
+    })
 }
 
 fn setup(node: &LoadedNode) -> Result<Setup, Failure> {

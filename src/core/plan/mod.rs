@@ -24,8 +24,8 @@ pub mod sections;
 mod tests;
 
 pub use check::{Context, Finding, Findings, check};
-pub use rdata::{RdataError, parse as parse_rdata};
 pub use prove::prove;
+pub use rdata::{RdataError, parse as parse_rdata};
 pub use resolve::{Serial, resolve, zone_files};
 pub use sections::Plan;
 
