@@ -20,6 +20,7 @@ use portolan_core::{
 use super::{
     AnswerSource, DnsOptions,
     counters::Counters,
+    ecs::Subnet,
     reply::{PAYLOAD_MAX, PAYLOAD_MIN},
     respond::{Transport, respond},
 };
@@ -185,6 +186,22 @@ pub fn fuzz_packet(data: &[u8]) {
         if transport == Transport::Udp && message.edns.is_none() {
             assert!(answer.len() <= usize::from(PAYLOAD_MIN), "{} octets", answer.len());
         }
+    }
+}
+
+/// Reads any octets as the client subnet option of a query; for fuzzing. What is taken comes back in the answer with nothing but the scope changed.
+///
+/// # Panics
+/// When it does not, or when the scope is longer than the family's addresses: that is a bug.
+pub fn fuzz_ecs(data: &[u8]) {
+    let Ok(subnet) = Subnet::read(data) else { return };
+    let client = subnet.client();
+    let max = if client.address.is_ipv4() { 32 } else { 128 };
+    assert!(client.source_prefix <= max, "{client:?}");
+    for scope in [0, 24, u8::MAX] {
+        let answered = subnet.answered(scope);
+        assert!(answered[3] <= max && (client.source_prefix > 0 || answered[3] == 0), "scope {} for {client:?}", answered[3]);
+        assert_eq!((&answered[..3], &answered[4..]), (&data[..3], &data[4..]), "the option");
     }
 }
 

@@ -3,13 +3,22 @@
 //! `cargo bench --bench probe -- [--seconds 30] [--per-second 1000] [--workers 2]`; zero workers is tokio's single-threaded runtime. The targets
 //! are a process of their own (this program again), so that only the prober's side is counted. CPU time is `utime + stime` of
 //! `/proc/self/stat`, in hundredths of a second.
+//!
+//! `cargo bench --bench probe -- flap [--minutes 0.5]`: every target turns through well, wrong answers, closed connections and silence, each for
+//! some seconds. What counts is that nothing is left behind: tasks and descriptors before and after, with no probe under way.
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot run should say where it stopped")]
+#![allow(clippy::cast_precision_loss, reason = "counts of a benchmark are small")]
+
+mod process;
 
 use std::{
     io::{BufRead, BufReader},
     net::{Ipv4Addr, SocketAddr},
     process::{Child, Command, Stdio},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -34,22 +43,31 @@ const LISTENERS: u8 = 100;
 const TARGETS: usize = 10_000;
 /// Orders are given out in this rhythm.
 const TICK: Duration = Duration::from_millis(10);
+/// A flapping target stays as it is for this many seconds.
+const TURN: u64 = 3;
 /// Not measured: connections, buffers and branch predictors settle.
 const WARM_UP: Duration = Duration::from_secs(2);
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().collect();
-    if arguments.get(1).is_some_and(|first| first == "target") {
-        return runtime(0).block_on(serve());
+    let mode = std::env::args().nth(1);
+    match mode.as_deref() {
+        Some("target") => return runtime(0).block_on(serve(false)),
+        Some("flapping-target") => return runtime(0).block_on(serve(true)),
+        _ => {}
     }
-    let option = |name: &str, default: usize| {
-        let value = arguments.iter().position(|argument| argument == name).and_then(|at| arguments.get(at + 1));
-        value.map_or(default, |value| value.parse().unwrap())
-    };
-    let (seconds, per_second, workers) = (option("--seconds", 30), option("--per-second", 1000), option("--workers", 2));
-    let (mut target, addresses) = start_target();
+    let workers = process::option("--workers", 2);
+    let per_second = process::option("--per-second", 1000);
+    let flaps = mode.is_some_and(|mode| mode == "flap");
+    let (mut target, addresses) = start_target(if flaps { "flapping-target" } else { "target" });
     runtime(workers).block_on(async {
-        tokio::spawn(measure(addresses, Duration::from_secs(seconds as u64), per_second, workers)).await.unwrap();
+        let done = if flaps {
+            let time = Duration::from_secs_f64(60.0 * process::option("--minutes", 0.5));
+            tokio::spawn(flap(addresses, time, per_second))
+        } else {
+            let time = Duration::from_secs(process::option("--seconds", 30));
+            tokio::spawn(measure(addresses, time, per_second, workers))
+        };
+        done.await.unwrap();
     });
     target.kill().unwrap();
     target.wait().unwrap();
@@ -60,23 +78,31 @@ fn runtime(workers: usize) -> Runtime {
     builder.worker_threads(workers.max(1)).enable_all().build().unwrap()
 }
 
-async fn serve() {
+async fn serve(flaps: bool) {
     // The pipe from the measuring process closes when that ends, in whatever way.
     std::thread::spawn(|| {
         let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
         std::process::exit(0);
     });
+    let start = Instant::now();
     for host in 1..=LISTENERS {
         let listener = TcpListener::bind((Ipv4Addr::new(127, 1, 0, host), 0)).await.unwrap();
         println!("{}", listener.local_addr().unwrap());
         tokio::spawn(async move {
             loop {
                 let (mut stream, _) = listener.accept().await.unwrap();
+                let turn = (start.elapsed().as_secs() / TURN + u64::from(host)) % 6;
                 tokio::spawn(async move {
                     let mut request = [0; 2048];
                     // An error is the prober going away.
                     let _ = stream.read(&mut request).await;
-                    let answer = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok";
+                    let answer: &[u8] = match turn {
+                        3 if flaps => b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+                        4 if flaps => return,
+                        // Silence until the prober gives up.
+                        5 if flaps => return stream.read(&mut request).await.map_or((), drop),
+                        _ => b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok",
+                    };
                     let _ = stream.write_all(answer).await;
                 });
             }
@@ -85,9 +111,8 @@ async fn serve() {
     std::future::pending().await
 }
 
-fn start_target() -> (Child, Vec<SocketAddr>) {
-    let mut child =
-        Command::new(std::env::current_exe().unwrap()).arg("target").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+fn start_target(mode: &str) -> (Child, Vec<SocketAddr>) {
+    let mut child = Command::new(std::env::current_exe().unwrap()).arg(mode).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let addresses = lines.take(LISTENERS.into()).map(|line| line.unwrap().parse().unwrap()).collect();
     (child, addresses)
@@ -98,7 +123,7 @@ fn checks(addresses: &[SocketAddr]) -> Vec<Check> {
         interval: Duration::from_secs(10),
         fast_interval: Duration::from_secs(2),
         down_interval: Duration::from_secs(10),
-        timeout: Duration::from_secs(5),
+        timeout: Duration::from_secs(2),
         fall: 3,
         rise: 2,
         ok_run: 10,
@@ -123,7 +148,7 @@ fn checks(addresses: &[SocketAddr]) -> Vec<Check> {
 async fn measure(addresses: Vec<SocketAddr>, time: Duration, per_second: usize, workers: usize) {
     let checks = checks(&addresses);
     let (prober, orders, mut results) = Prober::start(ProbeEnv::new(Arc::new(Timestamp(0))), 1024);
-    let before = (Handle::current().metrics().num_alive_tasks(), descriptors());
+    let before = (Handle::current().metrics().num_alive_tasks(), process::descriptors());
     let rhythm = async {
         let per_tick = (per_second / 100).max(1);
         let (start, mut ticks, mut sent) = (Instant::now(), interval(TICK), 0_usize);
@@ -132,7 +157,7 @@ async fn measure(addresses: Vec<SocketAddr>, time: Duration, per_second: usize, 
         while start.elapsed() < WARM_UP + time {
             ticks.tick().await;
             if measured_from.is_none() && start.elapsed() >= WARM_UP {
-                measured_from = Some((cpu(), sent));
+                measured_from = Some((process::cpu(std::process::id()), sent));
             }
             for _ in 0..per_tick {
                 let order = ProbeOrder::new(CheckIdx::at(sent % TARGETS), sent as u64, checks[sent % TARGETS].clone()).unwrap();
@@ -141,7 +166,7 @@ async fn measure(addresses: Vec<SocketAddr>, time: Duration, per_second: usize, 
             }
         }
         let (cpu_before, sent_before) = measured_from.unwrap();
-        let spent = (cpu() - cpu_before, sent - sent_before);
+        let spent = (process::cpu(std::process::id()) - cpu_before, sent - sent_before);
         drop(orders);
         spent
     };
@@ -163,28 +188,61 @@ async fn measure(addresses: Vec<SocketAddr>, time: Duration, per_second: usize, 
     totals.sort_unstable();
     let quantile = |hundredths: usize| totals[(totals.len() - 1) * hundredths / 100];
     println!("probes: {probes} measured of {}, {failures} failed; {per_second}/s, {workers} workers", totals.len());
-    println!("cpu per probe: {:.1} us", spent.as_secs_f64() * 1e6 / f64::from(u32::try_from(probes).unwrap()));
+    println!("figure probe_cpu_us {:.1}", spent.as_secs_f64() * 1e6 / f64::from(u32::try_from(probes).unwrap()));
+    println!("figure probe_peak_mib {:.1}", process::mebibytes("VmHWM"));
     println!("duration: p50 {:?}, p99 {:?}, max {:?}", quantile(50), quantile(99), quantile(100));
-    println!("memory: {}", status("VmRSS") + " now, " + &status("VmHWM") + " at most");
-    let after = (Handle::current().metrics().num_alive_tasks(), descriptors());
+    println!("memory: {}", process::status("VmRSS") + " now, " + &process::status("VmHWM") + " at most");
+    let after = (Handle::current().metrics().num_alive_tasks(), process::descriptors());
     println!("tasks and descriptors: {before:?} with the prober, {after:?} after it");
 }
 
-/// User and system time of this process so far.
-fn cpu() -> Duration {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-    // The name in parentheses may hold spaces; the times are fields 14 and 15, counted from the process id.
-    let (_, fields) = stat.rsplit_once(')').unwrap();
-    let hundredths: u64 = fields.split_whitespace().skip(11).take(2).map(|field| field.parse::<u64>().unwrap()).sum();
-    Duration::from_millis(hundredths * 10)
-}
-
-fn status(key: &str) -> String {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix(key)).unwrap();
-    line.trim_start_matches(':').trim().to_owned()
-}
-
-fn descriptors() -> usize {
-    std::fs::read_dir("/proc/self/fd").unwrap().count()
+/// Probes flapping targets for `time`; compares what the process holds before and after, both with no probe under way.
+async fn flap(addresses: Vec<SocketAddr>, time: Duration, per_second: usize) {
+    let (prober, orders, mut results) = Prober::start(ProbeEnv::new(Arc::new(Timestamp(0))), 1024);
+    let checks = checks(&addresses);
+    let counts = Arc::new([const { AtomicUsize::new(0) }; 2]);
+    let of_results = counts.clone();
+    let collect = tokio::spawn(async move {
+        while let Some(result) = results.recv().await {
+            let failed = usize::from(result.observation.outcome != Outcome::Passed);
+            of_results[failed].fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    let n_done = || counts[0].load(Ordering::Relaxed) + counts[1].load(Ordering::Relaxed);
+    let held = || (Handle::current().metrics().num_alive_tasks(), process::descriptors());
+    let mut sent = 0_usize;
+    let mut start = (0, 0);
+    for (phase, time) in [WARM_UP * 5, time].into_iter().enumerate() {
+        let (begin, mut ticks) = (Instant::now(), interval(TICK));
+        while begin.elapsed() < time {
+            ticks.tick().await;
+            for _ in 0..(per_second / 100).max(1) {
+                let order = ProbeOrder::new(CheckIdx::at(sent % TARGETS), sent as u64, checks[sent % TARGETS].clone()).unwrap();
+                orders.send(order).await.unwrap();
+                sent += 1;
+            }
+        }
+        while n_done() < sent {
+            ticks.tick().await;
+        }
+        // A task lives a little longer than its result.
+        for _ in 0..200 {
+            if held().0 <= 4 {
+                break;
+            }
+            ticks.tick().await;
+        }
+        if phase == 0 {
+            start = held();
+        }
+    }
+    let end = held();
+    println!("flapping: {sent} probes, {} failed, {} at most", counts[1].load(Ordering::Relaxed), process::status("VmHWM"));
+    println!("tasks and descriptors: {start:?} at the start, {end:?} at the end");
+    let growth = |from: usize, to: usize| 100.0 * (to as f64 - from as f64) / from as f64;
+    println!("figure flap_tasks_growth_percent {:.1}", growth(start.0, end.0));
+    println!("figure flap_descriptors_growth_percent {:.1}", growth(start.1, end.1));
+    drop(orders);
+    prober.finish().await;
+    collect.await.unwrap();
 }

@@ -586,7 +586,10 @@ fn mutated_packets_never_break_the_rules() {
         let lines = text.lines().filter(|line| line.starts_with("query ") || line.starts_with("packet"));
         corpus.extend(lines.map(|line| packet(line, 7).0));
     }
-    for packet in &corpus {
+    corpus.sort();
+    corpus.dedup();
+    for (number, packet) in corpus.iter().enumerate() {
+        fs::write(format!("tests/fuzz/corpus/packet/script-{number:03}"), packet).unwrap();
         fuzz_packet(packet);
     }
     let mut dice = Dice(0x0bad_5eed);

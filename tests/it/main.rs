@@ -7,5 +7,8 @@ mod canned;
 mod cli;
 mod demo;
 mod dns;
+mod fuzz;
+mod mutate;
 mod probe;
 mod telemetry;
+mod tidy;

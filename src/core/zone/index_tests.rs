@@ -300,7 +300,7 @@ fn any_data() -> impl Strategy<Value = RecordData> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1500))]
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases * 6, ..ProptestConfig::default() })]
 
     #[test]
     fn the_index_finds_what_the_definitions_say(

@@ -368,7 +368,7 @@ fn inside(address: u128, prefix: u8, other: u128) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 192, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases * 3 / 4, ..ProptestConfig::default() })]
 
     /// The trie says what the layers say, the returned network has that class throughout, and one bit less has not.
     #[test]

@@ -1,0 +1,53 @@
+//! A daemon for measurements, and a client of one query at a time.
+#![allow(dead_code, reason = "each benchmark uses a part of it")]
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use portolan::daemon::{Daemon, Listen, Setup};
+use tokio::{net::UdpSocket, time::timeout};
+
+/// A daemon that answers DNS on a free port of loopback and listens nowhere else.
+pub(crate) async fn start(plan: PathBuf) -> Daemon {
+    let listen = Listen { dns: vec![(Ipv4Addr::LOCALHOST, 0).into()], control: None, http: None };
+    let setup = Setup {
+        node: "bench".to_owned(),
+        region: "us-east-1".to_owned(),
+        data_dir: None,
+        plan,
+        listen,
+        tls: None,
+        geo_database: None,
+        latency_table: None,
+        stale_limit: Duration::from_secs(3600),
+        allowed_targets: Vec::new(),
+    };
+    Daemon::start(setup).await.unwrap()
+}
+
+/// Writes a plan into `folder`.
+pub(crate) fn write(folder: &Path, text: &str) -> PathBuf {
+    let path = folder.join("plan.yaml");
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+/// Asks for the A record of a name. `None`: no answer within 100 ms, or one without an address.
+pub(crate) async fn ask(server: SocketAddr, name: &str) -> Option<Ipv4Addr> {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let mut query = vec![0x4d, 0x2a, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    for label in name.split('.') {
+        query.push(u8::try_from(label.len()).unwrap());
+        query.extend(label.as_bytes());
+    }
+    query.extend([0, 0, 1, 0, 1]);
+    socket.send_to(&query, server).await.unwrap();
+    let mut answer = [0; 512];
+    let length = timeout(Duration::from_millis(100), socket.recv(&mut answer)).await.ok()?.ok()?;
+    // The first record is the question's name as a pointer (2 octets), type, class, time to live, length (10), and the address.
+    let record = answer[..length].get(query.len() + 12..query.len() + 16)?;
+    (answer[6..8] == [0, 1]).then(|| Ipv4Addr::new(record[0], record[1], record[2], record[3]))
+}

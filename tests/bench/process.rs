@@ -1,0 +1,55 @@
+//! What the kernel knows of a process: time on processors, memory, descriptors.
+#![allow(dead_code, reason = "each benchmark uses a part of it")]
+
+use std::time::Duration;
+
+/// User and system time of a process and of all processes below it so far, in steps of 10 ms; dead children that were waited for included.
+pub(crate) fn cpu(pid: u32) -> Duration {
+    let hundredths: u64 = tree(pid).iter().filter_map(|pid| fields(*pid)).map(|fields| fields[11..15].iter().sum::<u64>()).sum();
+    Duration::from_millis(hundredths * 10)
+}
+
+/// A process and all below it.
+fn tree(root: u32) -> Vec<u32> {
+    let all: Vec<u32> = std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
+    let mut tree = vec![root];
+    let mut at = 0;
+    while let Some(&parent) = tree.get(at) {
+        tree.extend(all.iter().filter(|pid| fields(**pid).is_some_and(|fields| fields[1] == u64::from(parent))));
+        at += 1;
+    }
+    tree
+}
+
+/// What follows the name in `/proc/PID/stat`: 0 is the state, 1 the parent, 11 to 14 are times, in hundredths of a second. The name stands in
+/// parentheses and may hold spaces; fields that are no unsigned number read as 0.
+fn fields(pid: u32) -> Option<Vec<u64>> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, fields) = stat.rsplit_once(')')?;
+    Some(fields.split_whitespace().map(|field| field.parse().unwrap_or(0)).collect())
+}
+
+/// A line of this process's `/proc/self/status`.
+pub(crate) fn status(key: &str) -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(key)).unwrap();
+    line.trim_start_matches(':').trim().to_owned()
+}
+
+/// The same in MiB; the line must be in kB.
+pub(crate) fn mebibytes(key: &str) -> f64 {
+    let kibibytes: u32 = status(key).split_whitespace().next().unwrap().parse().unwrap();
+    f64::from(kibibytes) / 1024.0
+}
+
+/// Open descriptors of this process.
+pub(crate) fn descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+/// The value after `name` among the arguments.
+pub(crate) fn option<T: std::str::FromStr>(name: &str, default: T) -> T {
+    let arguments: Vec<String> = std::env::args().collect();
+    let value = arguments.iter().position(|argument| argument == name).and_then(|at| arguments.get(at + 1));
+    value.map_or(default, |value| value.parse().ok().unwrap_or_else(|| panic!("{name}: not a number: {value}")))
+}

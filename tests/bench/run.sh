@@ -1,0 +1,84 @@
+#!/bin/sh
+# All benchmarks, loopback only, in about 15 minutes after the build: tests/bench/run.sh [MINUTES]. MINUTES is for the flapping run, 10 by
+# default. Prints every figure with its target at the end; ends with 1 when one is missed or could not be measured.
+# Figures mean something on an idle machine only.
+set -eu
+cd "$(dirname "$0")/../.."
+minutes=${1:-10}
+
+# The comparison of answers asks NSD, through dnsperf; Debian keeps daemons in /usr/sbin, which is not in everybody's PATH.
+PATH="$PATH:/usr/sbin"
+export PATH
+missing=
+for program in nsd dnsperf; do command -v "$program" >/dev/null 2>&1 || missing="$missing $program"; done
+if [ -n "$missing" ]; then
+    if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null 2>&1; then
+        echo "bench:$missing missing; install as root, on Debian with: apt-get install --no-install-recommends$missing" >&2
+        exit 69
+    fi
+    # The benchmark starts a server of its own; the package must not start one for the whole machine.
+    policy=/usr/sbin/policy-rc.d
+    if [ ! -e "$policy" ]; then
+        printf '#!/bin/sh\nexit 101\n' >"$policy"
+        chmod 755 "$policy"
+        trap 'rm -f "$policy"' EXIT
+    fi
+    apt-get update -q
+    # shellcheck disable=SC2086 # a list of words
+    DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing
+fi
+
+figures=$(mktemp)
+# run COMMAND...: shows what it prints and keeps its figures, each with the command.
+run() {
+    echo "== $*"
+    # A benchmark that fails leaves its figures out, which the table shows.
+    "$@" 2>&1 | tee "$figures.one" || true
+    sed -n 's/^figure //p' "$figures.one" | while read -r name value; do echo "$name $value $*"; done >>"$figures"
+}
+cargo build --release --locked --bench dns --bench failover --bench probe --bench table
+bench="cargo bench --quiet --locked --bench"
+run $bench table
+run $bench failover
+run $bench dns
+run $bench probe
+run $bench probe -- flap --minutes "$minutes"
+
+# Name, comparison, target, unit; `-` as comparison: only told.
+awk '
+    NR == FNR { value[$1] = $2; $2 = ""; name = $1; $1 = ""; sub(/^ +/, ""); command[name] = $0; next }
+    /^#/ || NF == 0 { next }
+    {
+        got = ($1 in value) ? value[$1] : ""
+        if (got == "") verdict = "not measured"
+        else if ($2 == "<") verdict = (got + 0 < $3 + 0) ? "ok" : "missed"
+        else verdict = ""
+        if (verdict == "missed" || verdict == "not measured") bad = 1
+        printf "%-34s %10s  %-14s %-13s %s\n", $1, got, ($2 == "-") ? "" : $2 " " $3 " " $4, verdict, command[$1]
+    }
+    END { exit bad }
+' "$figures" - <<'TABLE' && status=0 || status=1
+text_to_table_ms                   < 1000 ms
+text_to_table_peak_mib             < 70   MiB
+node_mib                           -
+change_to_table_p50_ms             -
+change_to_table_p99_ms             < 5    ms
+change_to_table_max_ms             -
+region_loss_longest_turn_ms        -
+failover_killed_min_ms             -
+failover_killed_median_ms          -
+failover_killed_max_ms             < 600  ms
+failover_hung_min_ms               -
+failover_hung_median_ms            -
+failover_hung_max_ms               < 1000 ms
+dns_cpu_per_answer_us              -
+nsd_cpu_per_answer_us              -
+dns_steered_cpu_per_answer_us      -
+dns_to_nsd_ratio                   -
+probe_cpu_us                       -
+probe_peak_mib                     -
+flap_tasks_growth_percent          < 1    %
+flap_descriptors_growth_percent    < 1    %
+TABLE
+rm -f "$figures" "$figures.one"
+exit "$status"
