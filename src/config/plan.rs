@@ -97,20 +97,14 @@ fn digest_of(document: &portolan_core::document::Document<'_>) -> String {
 /// Never, for any input; it panics itself where a promise is broken: a refusal without a problem, or a problem outside the text.
 pub fn fuzz_plan(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
-    let lines = text.split('\n').count();
-    let problems = match load(text, "fuzz.yaml", &Options::default()) {
+    match load(text, "fuzz.yaml", &Options::default()) {
         Ok(loaded) => {
             assert_eq!(loaded.warnings.errors(), 0, "a plan with errors was loaded");
-            loaded.warnings
+            loaded.warnings.prove(text);
         }
         Err(problems) => {
             assert!(problems.errors() > 0, "a plan was refused without a reason");
-            problems
+            problems.prove(text);
         }
-    };
-    for problem in &problems.list {
-        assert!((1..=lines).contains(&problem.line) && problem.column >= 1, "a problem lies outside the text: {problem:?}");
-        assert!(!problem.message.is_empty() && problem.excerpt_column >= 1, "a problem says nothing: {problem:?}");
     }
-    assert!(problems.to_string().len() < 4 * 1024 * 1024, "problems are not bounded");
 }

@@ -58,6 +58,19 @@ impl Problems {
         })
     }
 
+    /// For fuzzing: what holds for the problems of any `text`.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub(super) fn prove(&self, text: &str) {
+        let lines = text.split('\n').count();
+        for problem in &self.list {
+            assert!((1..=lines).contains(&problem.line) && problem.column >= 1, "a problem lies outside the text: {problem:?}");
+            assert!(!problem.message.is_empty() && problem.excerpt_column >= 1, "a problem says nothing: {problem:?}");
+        }
+        assert!(self.to_string().len() < 4 * 1024 * 1024, "problems are not bounded");
+    }
+
     /// As JSON, for tools: the fields of this type and of [`Problem`].
     #[must_use]
     pub fn to_json(&self) -> serde_json::Value {

@@ -66,6 +66,11 @@ fn plans() {
 }
 
 #[test]
+fn node_configs() {
+    run("node", portolan::config::node::fuzz_node);
+}
+
+#[test]
 fn zone_files() {
     run("zone_file", portolan_core::zone::file::fuzz_zone_file);
 }

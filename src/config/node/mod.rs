@@ -74,6 +74,21 @@ pub fn load(text: &str, file: &str, environment: &BTreeMap<String, String>) -> R
     Ok(LoadedNode { node, region, role, config, warnings: loading.problems(report) })
 }
 
+/// Entry for fuzzing: octets that may be a node config are loaded and dropped.
+///
+/// # Panics
+/// Never, for any input; it panics itself where a promise is broken: a refusal without a problem, or a problem outside the text.
+pub fn fuzz_node(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    match load(text, "fuzz.yaml", &BTreeMap::new()) {
+        Ok(loaded) => loaded.warnings.prove(text),
+        Err(problems) => {
+            assert!(problems.errors() > 0, "a node config was refused without a reason");
+            problems.prove(text);
+        }
+    }
+}
+
 /// The JSON schema of the node config (draft 2020-12).
 #[must_use]
 pub fn schema() -> serde_json::Value {

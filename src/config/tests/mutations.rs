@@ -51,8 +51,6 @@ fn check_all(text: &str) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 250, ..ProptestConfig::default() })]
-
     #[test]
     fn mutated_examples_never_panic(
         which in 0_usize..3,
