@@ -130,8 +130,9 @@ impl<'v, T: Trace> Stages<'_, 'v, T> {
             return self.nothing_left();
         };
         let mut regions = self.families(regions, pick);
-        regions = self.standby(regions);
+        // Before standby: while a region comes back, those that stood in for it keep the rest of its clients.
         regions = self.admission(regions, pick);
+        regions = self.standby(regions);
         for stage in &self.service.steering.stages {
             regions = match stage {
                 Stage::Geo | Stage::Latency => self.nearest(regions),
@@ -358,10 +359,10 @@ impl<'v, T: Trace> Stages<'_, 'v, T> {
             pool.members.iter().filter(move |member| pick.accepts(member) && is_of(member, family)).map(move |member| (member, share))
         });
         let mut usable: Vec<(&Member, Share)> = usable.collect();
+        self.admit_members(&mut usable, pick);
         if usable.iter().any(|(member, _)| member.weight > 0) {
             usable.retain(|(member, _)| member.weight > 0);
         }
-        self.admit_members(&mut usable, pick);
         let mut members: Vec<&Member> = usable.into_iter().map(|(member, _)| member).collect();
         let even = members.iter().all(|member| member.weight == members[0].weight);
         let limit = usize::from(self.service.steering.limit);
