@@ -11,6 +11,8 @@
 //!
 //! Absent on purpose: clocks, sockets, files. Several nodes fit into one test.
 
+mod counts;
+mod headline;
 mod index;
 mod ramps;
 pub mod report;
@@ -229,10 +231,12 @@ impl Node {
     /// Does all that is due at `now`: gives up lost probes, starts at most `room` new ones, lets time-bound things change, and publishes
     /// one table if anything that answers depend on has changed.
     pub fn advance(&mut self, now: Now, room: usize, effects: &mut Vec<Effect>) -> Vec<StartProbe> {
+        // Asked before anything settles the overlay, which looks for the next end. A clock that was set may put an order in force again, and
+        // a slow start out of it: nothing announced holds any more.
+        let orders_changed = was_set(self.turned, now) || self.next_expiry.is_some_and(|at| at <= now.wall);
         let starts = self.book.due(now, room, &mut self.changes);
         self.absorb_changes(now, effects);
-        // A clock that was set may put an order in force again, and a slow start out of it: nothing announced holds any more.
-        if was_set(self.turned, now) || self.next_expiry.is_some_and(|at| at <= now.wall) {
+        if orders_changed {
             self.settle_overlay(now);
             self.tell_overrides(now, effects);
             self.all_dirty();
@@ -449,7 +453,11 @@ impl Node {
             let region = &self.world.topology.regions[region.get()].name;
             // The first table is no news of every region.
             if before.is_some() {
-                texts.push(format!("region {region} has {} in rotation {}", if is_up { "an endpoint" } else { "no endpoint" }, if is_up { "again" } else { "any more" }));
+                texts.push(format!(
+                    "region {region} has {} in rotation {}",
+                    if is_up { "an endpoint" } else { "no endpoint" },
+                    if is_up { "again" } else { "any more" }
+                ));
             }
         }
         let it = &self.world.topology.services[service.get()];

@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 
 use super::{
     Node,
+    counts::Counts,
     report::{EndpointStatus, Notice, RegionStatus, ServiceStatus, Severity, State, Status},
     short,
 };
 use crate::{
     model::{
-        check::FailureCategory,
         ids::{EndpointIdx, RegionIdx, ServiceIdx},
         time::{Human, Now, Timestamp},
-        topology::{AllDown, ResidencyMode},
+        topology::AllDown,
         units::{Share, Ttl},
-        verdict::{Health, Verdict},
+        verdict::Health,
     },
     simulate::{
         Population,
@@ -31,9 +31,6 @@ const SERVICES_MAX: usize = 50;
 
 /// Names listed in one sentence; more are counted.
 const NAMES_MAX: usize = 5;
-
-/// Sentences of a headline; more are counted.
-const LINES_MAX: usize = 8;
 
 /// What queries left behind, which only the servers of queries know.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -191,19 +188,6 @@ impl Node {
         }
     }
 
-    /// The clients, worded, whose strict fence has no usable endpoint inside while others have one.
-    fn dark_clients(&self, service: ServiceIdx) -> Vec<String> {
-        let it = &self.world.topology.services[service.get()];
-        let (Some(residency), Some(table)) = (&it.steering.residency, &self.table) else { return Vec::new() };
-        if residency.mode != ResidencyMode::Strict {
-            return Vec::new();
-        }
-        let usable = table.view(service).regions_with(|member| member.tier < Tier::Out);
-        let codes = residency.by_code.iter().map(|(code, regions)| (code.to_string(), *regions));
-        let others = residency.otherwise.map(|regions| ("all other places".to_owned(), regions));
-        codes.chain(others).filter(|(_, regions)| regions.and(usable).is_empty()).map(|(who, _)| who).collect()
-    }
-
     pub(super) fn endpoint_status(&self, now: Now, endpoint: EndpointIdx, member: Option<(&Member, &ServiceView)>) -> EndpointStatus {
         let topology = &self.world.topology;
         let it = &topology.endpoints[endpoint.get()];
@@ -230,9 +214,7 @@ impl Node {
             latency: total,
         }
     }
-}
 
-impl Node {
     /// Whether some client can get the endpoint, as far as health decides.
     fn is_served(&self, service: ServiceIdx, member: &Member, view: &ServiceView) -> bool {
         let members = || view.pools.iter().flat_map(|pool| &pool.members);
@@ -257,59 +239,6 @@ pub(super) const fn all_down_word(rule: AllDown) -> &'static str {
 
 pub(super) const fn whole_seconds(duration: std::time::Duration) -> std::time::Duration {
     std::time::Duration::from_secs(duration.as_secs())
-}
-
-/// Endpoints of one region by what probes say of them.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Counts {
-    pub(super) up: u32,
-    down: u32,
-    pub(super) total: u32,
-    causes: BTreeMap<FailureCategory, u32>,
-    first_up: Option<Timestamp>,
-    last_down: Option<Timestamp>,
-}
-
-impl Counts {
-    pub(super) fn add(&mut self, observed: &Verdict) {
-        self.total += 1;
-        match observed.health {
-            Health::Up => {
-                self.up += 1;
-                self.first_up = self.first_up.into_iter().chain(observed.since).min();
-            }
-            Health::Down => {
-                self.down += 1;
-                self.last_down = self.last_down.max(observed.since);
-                if let Some(failure) = &observed.failure {
-                    *self.causes.entry(failure.category).or_default() += 1;
-                }
-            }
-            Health::Unknown => {}
-        }
-    }
-
-    fn health(&self) -> Health {
-        match (self.up, self.down) {
-            (0, 0) => Health::Unknown,
-            (0, _) => Health::Down,
-            _ => Health::Up,
-        }
-    }
-
-    /// Down since the last of them fell; up since the first of those that are up came.
-    pub(super) fn since(&self) -> Option<Timestamp> {
-        match self.health() {
-            Health::Up => self.first_up,
-            Health::Down => self.last_down,
-            Health::Unknown => None,
-        }
-    }
-
-    fn cause(&self) -> Option<String> {
-        let (category, count) = self.causes.iter().max_by_key(|(_, count)| **count)?;
-        Some(format!("{category} on {count}/{}", self.total))
-    }
 }
 
 /// The value that all agree on.
@@ -340,47 +269,4 @@ fn wanted_shares(table: &Table) -> Vec<Share> {
     }
     let total = counts.iter().sum();
     counts.into_iter().map(|count| share(count, total)).collect()
-}
-
-impl Node {
-    /// What is wrong, in sentences, worst first; empty when all is well.
-    fn headline(&self, now: Now, state: State, regions: &[RegionStatus], services: &[ServiceStatus], notices: &[Notice]) -> Vec<String> {
-        let mut lines = Vec::new();
-        if state == State::Starting {
-            lines.push("The first round of probes is running.".to_owned());
-        }
-        for (position, service) in services.iter().enumerate().filter(|(_, it)| it.state == State::Failing && !it.endpoints.is_empty()) {
-            let rule = service.all_down.as_deref().unwrap_or("nothing");
-            let dark = self.dark_clients(ServiceIdx::at(position));
-            let usable = self.table.as_ref().is_some_and(|table| table.view(ServiceIdx::at(position)).best() < Some(Tier::Out));
-            let clients = if usable { format!(" for clients of {}", dark.join(", ")) } else { String::new() };
-            lines.push(format!("Service {} has no usable endpoint{clients}; all_down: {rule} answers.", service.name));
-        }
-        for region in regions.iter().filter(|region| region.observed == Health::Down) {
-            let since = region.since.map_or_else(String::new, |since| format!(" for {}", Human(whole_seconds(now.wall.since(since)))));
-            let cause = region.cause.as_ref().map_or_else(String::new, |cause| format!(": {cause} endpoints"));
-            lines.push(format!("{} is DOWN{since}{cause}.", region.name));
-        }
-        let tail = services.iter().filter_map(|service| service.drained_by).max();
-        if let Some(tail) = tail {
-            lines.push(format!("By {tail} no well-behaved resolver still holds an answer that points there."));
-        }
-        let partial = regions.iter().filter(|region| region.observed == Health::Up && region.endpoints_up < region.endpoints_total);
-        for region in partial {
-            let cause = region.cause.as_ref().map_or_else(String::new, |cause| format!(" ({cause})"));
-            lines.push(format!("{}: {} of {} endpoints are up{cause}.", region.name, region.endpoints_up, region.endpoints_total));
-        }
-        for notice in notices.iter().filter(|notice| notice.severity > Severity::Info) {
-            lines.push(match notice.kind.as_str() {
-                "override" => format!("In force: {}.", notice.text),
-                kind => format!("{}: {}.", kind.replace('_', " "), notice.text.trim_end_matches('.')),
-            });
-        }
-        if lines.len() > LINES_MAX {
-            let more = lines.len() - LINES_MAX + 1;
-            lines.truncate(LINES_MAX - 1);
-            lines.push(format!("And {more} more."));
-        }
-        lines
-    }
 }

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use super::{
     Node,
+    counts::Counts,
     report::{Happening, Preview, ReportError, Why},
-    status::{Counts, all_down_word},
+    status::all_down_word,
 };
 use crate::{
     answer::{Query, explain, resolve::ALIASES_MAX},
@@ -89,7 +90,10 @@ impl Node {
                 (topology.services[service.get()].name.to_string(), of.collect())
             }
             Object::Endpoint(endpoint) => (topology.endpoint_name(endpoint), vec![topology.endpoints[endpoint.get()].check]),
-            Object::Check(check) => (topology.check_names.iter().find(|(_, it)| **it == check).map_or_else(String::new, |(name, _)| name.to_string()), vec![check]),
+            Object::Check(check) => (
+                topology.check_names.iter().find(|(_, it)| **it == check).map_or_else(String::new, |(name, _)| name.to_string()),
+                vec![check],
+            ),
         };
         let mut checks: BTreeSet<CheckIdx> = of.into_iter().collect();
         // Those that calculated ones are calculated from speak for them too.
@@ -255,7 +259,8 @@ impl Node {
         }
         if let ProbeKind::Calculated { of, .. } = &it.probe.kind {
             for child in of.iter().take(LISTED_MAX) {
-                reason = reason.with(Reason::new(self.mark(*child), format!("{}: {}", self.checks.name(topology, *child), self.told(*child))));
+                reason =
+                    reason.with(Reason::new(self.mark(*child), format!("{}: {}", self.checks.name(topology, *child), self.told(*child))));
             }
             return reason;
         }

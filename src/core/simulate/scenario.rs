@@ -198,7 +198,8 @@ pub(crate) fn regions_of(table: &Table, answer: &Answer, weight: u64) -> Vec<(Re
             let pools = table.view(service).pools.iter();
             let members = || pools.clone().flat_map(|pool| pool.members.iter().map(move |member| (member.endpoint, pool.region)));
             let target = |endpoint: EndpointIdx| &table.world.topology.endpoints[endpoint.get()].target;
-            let region = |record: &Record| members().find(|(endpoint, _)| answers_with(record, target(*endpoint))).map(|(_, region)| region);
+            let region =
+                |record: &Record| members().find(|(endpoint, _)| answers_with(record, target(*endpoint))).map(|(_, region)| region);
             let regions: Vec<RegionIdx> = answer.answers.iter().filter_map(region).collect();
             let part = weight / (regions.len() as u64).max(1);
             regions.into_iter().map(|region| (region, part)).collect()

@@ -183,7 +183,9 @@ impl Drill {
             }
             self.advance();
         }
+        // The wall clock is read in milliseconds, so what ends at this very instant may be due a moment later.
         self.set_tick(end.max(self.now.tick));
+        self.advance();
     }
 
     /// Between now and the deadline the node has nothing to do.
@@ -193,6 +195,18 @@ impl Drill {
         let (mut copy, mut effects) = (self.node.clone(), Vec::new());
         let starts = copy.advance(Now { tick: before, wall }, usize::MAX, &mut effects);
         assert!(starts.is_empty() && effects.is_empty(), "due before the deadline: {starts:?} {effects:?}\n{}", self.text);
+    }
+
+    /// Lets all the time until `tick` pass in one turn, as a suspended machine does.
+    pub(super) fn leap(&mut self, tick: Tick) {
+        self.results.clear();
+        self.set_tick(tick);
+        self.advance();
+    }
+
+    /// The plan's lines for endpoints.
+    pub(super) fn endpoint_lines(&self) -> Vec<String> {
+        self.edited.iter().filter(|line| line.starts_with("endpoint")).cloned().collect()
     }
 
     //--- Steps
@@ -244,8 +258,12 @@ impl Drill {
     fn region(&mut self, words: &[&str]) {
         let topology = self.node.world().topology.clone();
         let region = topology.region(words[0]).expect("a region of the plan");
-        let addresses: BTreeSet<IpAddr> =
-            topology.endpoints.iter().filter(|endpoint| endpoint.region == region).filter_map(|endpoint| address(&endpoint.target)).collect();
+        let addresses: BTreeSet<IpAddr> = topology
+            .endpoints
+            .iter()
+            .filter(|endpoint| endpoint.region == region)
+            .filter_map(|endpoint| address(&endpoint.target))
+            .collect();
         self.set_targets(|target| addresses.contains(&target), &behaviour(&words[1..]));
     }
 
@@ -459,6 +477,8 @@ fn timeless(view: &Arc<ServiceView>) -> ServiceView {
     view.soonest_return = Duration::ZERO;
     for member in view.pools.iter_mut().flat_map(|pool| &mut pool.members) {
         member.next_change = Duration::ZERO;
+        // Another detail of the same failure is no reason for another table.
+        member.note = member.note.take().map(|_| "noted".into());
         // Who was usable last is noted after a table is made, and read when the next one is.
         member.last_good = false;
     }

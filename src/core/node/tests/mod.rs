@@ -3,6 +3,7 @@
 
 mod drill;
 pub(crate) mod plan_text;
+mod properties;
 
 use std::{fs, path::Path};
 

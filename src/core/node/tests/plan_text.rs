@@ -113,7 +113,6 @@ struct Builder {
     latency: LatencyTable,
 }
 
-
 impl Builder {
     fn line(&mut self, words: &[&str]) {
         match words[0] {
