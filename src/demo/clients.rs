@@ -175,10 +175,10 @@ impl Clients {
         ledger.entries.iter().filter_map(|entry| entry.until.get(&region)).max_by_key(|until| until.tick).copied()
     }
 
-    /// Clients of other regions than `lost` that ever got an answer which leads away from home.
-    pub(super) fn strayed(&self, lost: usize) -> usize {
+    /// Clients that ever got an answer which leads away from home, those of region `except` left out.
+    pub(super) fn strayed(&self, except: Option<usize>) -> usize {
         let ledger = lock(&self.ledger);
-        let others = self.map.clients.iter().zip(&ledger.entries).filter(|(client, _)| client.home != lost);
+        let others = self.map.clients.iter().zip(&ledger.entries).filter(|(client, _)| Some(client.home) != except);
         others.filter(|(client, entry)| entry.seen.iter().any(|region| *region != Some(client.home))).count()
     }
 

@@ -134,10 +134,11 @@ health_check_defaults:
 
 zones:
   demo.example:
-    nameservers: [ns1.demo.example]
+    nameservers: [ns1.demo.example, ns2.demo.example]
     contact: hostmaster@demo.example
     records:
       - {{ name: ns1, type: A, values: [127.0.0.1] }}
+      - {{ name: ns2, type: A, values: [127.0.0.1] }}
 
 services:
   {SERVICE}:

@@ -17,7 +17,7 @@ use super::{
     ask::CLIENT_PREFIX,
     clients::{Answered, Sweep},
     plan,
-    report::{Loss, Report, Return},
+    report::{Loss, Report, Return, Tail},
     screen::{Screen, seconds},
     stage::{LOOK, Stage},
     watching::Watching,
@@ -45,16 +45,15 @@ pub(super) async fn region_loss(stage: &mut Stage, screen: &mut Screen<'_, '_>) 
     steady(stage, screen).await?;
     screen.ask(&format!("kill {lost}")).await?;
     let (killed, loss) = lose(stage, screen).await?;
-    let (tail, promised) = leave(stage, screen, killed).await?;
+    let tail = leave(stage, screen, killed).await?;
     screen.ask(&format!("bring {lost} back")).await?;
     let comeback = revive(stage, screen).await?;
     let report = Report {
         region: lost,
         loss,
         tail,
-        promised,
         comeback,
-        strayed: stage.clients.strayed(LOST),
+        strayed: stage.clients.strayed(Some(LOST)),
         others: stage.clients.map.clients.iter().filter(|client| client.home != LOST).count(),
         totals: stage.clients.totals(),
     };
@@ -76,25 +75,26 @@ fn opening(stage: &Stage, screen: &mut Screen<'_, '_>) -> Result<(), Failure> {
         let distance = format!("{}ms", site.place.distance.as_millis());
         screen.say(&format!("{:<16}{distance:<10}{:<17}{}", site.place.name, site.place.network(), addresses.join(" ")))?;
     }
-    screen.say(&format!("DNS {}   control {}   http {}", stage.dns(), stage.control(), stage.http()))?;
-    screen.say(&format!("plan {}", stage.plan().display()))?;
+    screen.say(&format!("DNS {}   control {}   http {}", stage.dns, stage.control, stage.http))?;
+    screen.say(&format!("plan {}", stage.plan.display()))?;
     screen.say(&format!(
-        "probe every {}, in doubt {}; down after {} failures, up after {} passes; ttl {}; slow start {}",
+        "probe every {}, in doubt every {}; fall {}, rise {}; ttl {} to {}; slow start {}",
         Human(plan::INTERVAL),
         Human(plan::FAST_INTERVAL),
         plan::FALL,
         plan::RISE,
         Human(plan::TTL_MIN),
+        Human(plan::TTL_MAX),
         Human(plan::SLOW_START),
     ))?;
     screen.say(&format!("\nREADY after {}. From another terminal, while it runs:", seconds(stage.ready_after)))?;
     for site in &stage.sites {
         if let Some(client) = site.place.clients().next() {
-            let (ip, port) = (stage.dns().ip(), stage.dns().port());
+            let (ip, port) = (stage.dns.ip(), stage.dns.port());
             screen.say(&format!("  dig @{ip} -p {port} {} +subnet={client}/{CLIENT_PREFIX} +short", plan::HOSTNAME))?;
         }
     }
-    let address = stage.control();
+    let address = stage.control;
     screen.say(&format!("  portolan status --watch --address {address}"))?;
     screen.say(&format!("  portolan why {} --address {address}", stage.sites[LOST].place.name))?;
     if let Some(client) = stage.sites[LOST].place.clients().next() {
@@ -125,7 +125,14 @@ async fn steady(stage: &mut Stage, screen: &mut Screen<'_, '_>) -> Result<(), St
             return Err(Stop::Unseen(format!("every client of {} gets its own region: one gets {:?}", site.place.name, astray.addresses)));
         }
     }
-    Ok(())
+    // Every answer expires once, so that from here on the resolvers ask as they always would.
+    sleep(plan::TTL_MIN).await;
+    let away = stage.clients.strayed(None);
+    if away > 0 {
+        return Err(Stop::Unseen(format!("every client stays with its own region: {away} of {n} did not")));
+    }
+    let answered = stage.clients.totals().answered;
+    Ok(screen.say(&format!("  {} later: {answered} answers so far, and each led a client to its own region", Human(plan::TTL_MIN)))?)
 }
 
 /// `100 get eu-west-1`, over all regions.
@@ -234,7 +241,8 @@ fn note_moved(sweep: &Sweep, moved: &mut BTreeMap<usize, Tick>) {
 async fn explain(stage: &Stage, screen: &mut Screen<'_, '_>, sweep: &Sweep) -> Result<(), Stop> {
     let Some(position) = sweep.answers.iter().position(|answered| answered.home == LOST) else { return Ok(()) };
     let client = format!("{}/{CLIENT_PREFIX}", stage.clients.map.clients[position].network);
-    screen.say(&format!("\n$ portolan dns query {} --client {client}", plan::HOSTNAME))?;
+    let address = stage.control;
+    screen.say(&format!("\n$ portolan dns query {} --client {client} --address {address}", plan::HOSTNAME))?;
     screen.say(&stage.verb(&["dns", "query", plan::HOSTNAME, "--client", &client]).await?)?;
 
     let unreadable = |what: &str| Failure::new(Exit::Error, format!("demo: read the {what} of our own query"));
@@ -246,21 +254,21 @@ async fn explain(stage: &Stage, screen: &mut Screen<'_, '_>, sweep: &Sweep) -> R
     if sorted(&explained) != sorted(served) {
         return Err(Stop::Unseen(format!("the explained answer {explained:?} is the served one {served:?}")));
     }
-    screen.say("\n$ portolan status")?;
+    screen.say(&format!("\n$ portolan status --address {address}"))?;
     Ok(screen.say(&stage.verb(&["status"]).await?)?)
 }
 
 //--- Act 3: what its answers left behind
 
-async fn leave(stage: &mut Stage, screen: &mut Screen<'_, '_>, killed: Now) -> Result<(Duration, Timestamp), Stop> {
+async fn leave(stage: &mut Stage, screen: &mut Screen<'_, '_>, killed: Now) -> Result<Tail, Stop> {
     let lost = stage.sites[LOST].place.name;
-    screen.head(&format!("THE TAIL   resolvers that hold an old answer until its time to live is over"))?;
+    screen.head("THE TAIL   resolvers hold an old answer until its time to live is over")?;
     let status = stage.status().await?;
     let promised = status.services.iter().find(|service| service.name == plan::SERVICE).and_then(|service| service.drained_by);
     let Some(promised) = promised else {
         return Err(Stop::Unseen(format!("status says until when answers that lead to {lost} may be held")));
     };
-    screen.say(&format!("  the daemon: by {} no well-behaved resolver can still hold an address of {lost}", clock(promised)))?;
+    screen.say(&format!("  the daemon: by {} no well-behaved resolver can still hold an address of {lost}", by(promised)))?;
     let (mut holding, mut told) = (usize::MAX, Tick::default());
     loop {
         let (now, held) = (stage.clock.now(), stage.clients.holding(LOST));
@@ -272,7 +280,7 @@ async fn leave(stage: &mut Stage, screen: &mut Screen<'_, '_>, killed: Now) -> R
             break;
         }
         if now.wall > promised + SLACK {
-            return Err(Stop::Unseen(format!("nobody holds an address of {lost} after {}: {held} resolvers do", clock(promised))));
+            return Err(Stop::Unseen(format!("nobody holds an address of {lost} after {}: {held} resolvers do", by(promised))));
         }
         sleep(TURN).await;
     }
@@ -280,9 +288,9 @@ async fn leave(stage: &mut Stage, screen: &mut Screen<'_, '_>, killed: Now) -> R
         return Err(Stop::Unseen(format!("a resolver ever held an address of {lost}")));
     };
     if until.wall > promised {
-        return Err(Stop::Unseen(format!("the promise {} holds: an answer could be held until {}", clock(promised), clock(until.wall))));
+        return Err(Stop::Unseen(format!("the promise {} holds: an answer could be held until {}", by(promised), by(until.wall))));
     }
-    Ok((until.tick.since(killed.tick), promised))
+    Ok(Tail { last: until.tick.since(killed.tick), promised, promised_after: promised.since(killed.wall) })
 }
 
 //--- Act 4: it comes back
@@ -346,7 +354,12 @@ fn bar(count: usize, of: usize) -> String {
     format!("{}{}", "#".repeat(full), ".".repeat(WIDTH - full))
 }
 
+/// `03:03:20Z`; a part of a second counts as a whole one, since "by then" must not be said too early.
+pub(super) fn by(at: Timestamp) -> String {
+    clock(at + Duration::from_millis(999))
+}
+
 /// `03:03:20Z`.
-pub(super) fn clock(at: Timestamp) -> String {
+fn clock(at: Timestamp) -> String {
     at.to_string().split_once('T').map_or_else(String::new, |(_, clock)| clock.to_owned())
 }

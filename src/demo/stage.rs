@@ -42,8 +42,15 @@ pub(super) struct Stage {
     pub(super) clock: Arc<Clock>,
     /// From the daemon's start until it had judged every endpoint.
     pub(super) ready_after: Duration,
+    /// Where DNS is answered.
+    pub(super) dns: SocketAddr,
+    /// Where the control API listens.
+    pub(super) control: SocketAddr,
+    /// Where health and metrics are.
+    pub(super) http: SocketAddr,
+    /// The plan's file.
+    pub(super) plan: PathBuf,
     daemon: Daemon,
-    plan: PathBuf,
     /// Removed when dropped, so after everything else.
     _scratch: Scratch,
 }
@@ -65,31 +72,14 @@ impl Stage {
         let daemon = Daemon::start(setup(&scratch, &path)).await.map_err(|error| failed("start the daemon", &format!("{error:#}")))?;
         ready(&daemon, &clock).await?;
         let ready_after = clock.tick().since(begun);
-        let control = daemon.control().ok_or_else(|| failed("start the daemon", &"it has no control API"))?;
+        let listeners = (daemon.dns().first().copied(), daemon.control(), daemon.http());
+        let (Some(dns), Some(control), Some(http)) = listeners else {
+            return Err(failed("start the daemon", &"it does not listen where it was told to"));
+        };
         let client = Client::connect(&Target::of_listener(control, None)).await?;
         let map = Map::new(&sites);
-        let clients = Clients::start(dns(&daemon), map, clock.clone()).await.map_err(|error| failed("start the clients", &error))?;
-        Ok(Self { sites, clients, client, clock, ready_after, daemon, plan: path, _scratch: scratch })
-    }
-
-    /// Where DNS is answered.
-    pub(super) fn dns(&self) -> SocketAddr {
-        dns(&self.daemon)
-    }
-
-    /// Where the control API listens.
-    pub(super) fn control(&self) -> SocketAddr {
-        self.daemon.control().unwrap_or_else(|| free_port())
-    }
-
-    /// Where health and metrics are.
-    pub(super) fn http(&self) -> SocketAddr {
-        self.daemon.http().unwrap_or_else(|| free_port())
-    }
-
-    /// The plan's file.
-    pub(super) fn plan(&self) -> &Path {
-        &self.plan
+        let clients = Clients::start(dns, map, clock.clone()).await.map_err(|error| failed("start the clients", &error))?;
+        Ok(Self { sites, clients, client, clock, ready_after, dns, control, http, plan: path, daemon, _scratch: scratch })
     }
 
     /// How things stand, over the API, with every endpoint.
@@ -99,7 +89,7 @@ impl Stage {
 
     /// What a verb prints for a person at another terminal. `arguments` without the program's name and the address.
     pub(super) async fn verb(&self, arguments: &[&str]) -> Result<String, Failure> {
-        let address = self.control().to_string();
+        let address = self.control.to_string();
         let arguments: Vec<String> =
             ["portolan"].into_iter().chain(arguments.iter().copied()).chain(["--address", &address]).map(str::to_owned).collect();
         // On a thread that may block: a verb brings a runtime of its own.
@@ -149,10 +139,6 @@ fn setup(scratch: &Scratch, plan: &Path) -> Setup {
 
 fn free_port() -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, 0))
-}
-
-fn dns(daemon: &Daemon) -> SocketAddr {
-    daemon.dns().first().copied().unwrap_or_else(free_port)
 }
 
 async fn ready(daemon: &Daemon, clock: &Clock) -> Result<(), Failure> {

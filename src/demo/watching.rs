@@ -28,10 +28,11 @@ impl Watching {
         for endpoint in &now {
             let Some(before) = self.before.iter().find(|before| before.name == endpoint.name) else { continue };
             if before.observed != endpoint.observed {
-                lines.push(format!("health  {} is {}{}", endpoint.name, endpoint.observed, cause(endpoint)));
+                // The probe that turned it is in this line.
+                lines.push(format!("health  {} is {}{}", address(endpoint), endpoint.observed, cause(endpoint)));
             } else if before.ticks != endpoint.ticks && is_news(endpoint) {
                 let recent = endpoint.ticks.get(endpoint.ticks.len().saturating_sub(TICKS)..).unwrap_or_default();
-                lines.push(format!("probe   {} {recent}{}", endpoint.name, cause(endpoint)));
+                lines.push(format!("probe   {} {recent}", address(endpoint)));
             }
         }
         let health = health(status, self.region);
@@ -54,10 +55,15 @@ fn is_news(endpoint: &EndpointStatus) -> bool {
     }
 }
 
+/// Its name without service and region, which are known here.
+fn address(endpoint: &EndpointStatus) -> &str {
+    endpoint.name.rsplit_once('/').map_or(&endpoint.name, |(_, address)| address)
+}
+
 /// The failure behind it, without its age, when it is one.
 fn cause(endpoint: &EndpointStatus) -> String {
     let failure = endpoint.failure.as_deref().filter(|_| endpoint.ticks.ends_with('x'));
-    failure.map_or_else(String::new, |text| format!("  {}", text.rsplit_once(" (").map_or(text, |(failure, _)| failure)))
+    failure.map_or_else(String::new, |text| format!(": {}", text.rsplit_once(" (").map_or(text, |(failure, _)| failure)))
 }
 
 fn endpoints(status: &Status, region: &str) -> Vec<EndpointStatus> {

@@ -169,7 +169,7 @@ fn changes(plan: &Path) {
 
     // Checks all over the plan fail; each failing observation is taken in and followed by a turn, as if it came alone.
     let stride = world.topology.checks.len() / CHANGES;
-    let fails = |check: CheckIdx| check.get() % stride.max(1) == 0 && check.get() / stride.max(1) < CHANGES;
+    let fails = |check: CheckIdx| check.get().is_multiple_of(stride.max(1)) && check.get() / stride.max(1) < CHANGES;
     let mut times = Vec::new();
     while times.len() < CHANGES {
         run.turn();

@@ -50,7 +50,7 @@ fn check(ran: &Ran, others: &str) {
     assert!(detected <= Duration::from_millis(5800), "{out}");
     assert!(moved + Duration::from_millis(200) >= detected && moved <= Duration::from_millis(7800), "{out}");
     assert!(tail > detected && tail <= moved + Duration::from_millis(5200), "{out}");
-    assert!(out.contains("of 100 clients 100 get eu-west-1"), "{out}");
+    assert!(out.contains("with the verdict; 100 get eu-west-1\n"), "{out}");
     assert_eq!(figure(out, "clients of other regions moved"), "0", "{out}");
     assert!(out.contains(others), "{out}");
 
@@ -72,5 +72,15 @@ fn two_demos_side_by_side_lose_a_region_and_get_it_back() {
     check(&three, "0   of 200\n");
     check(&two, "0   of 100\n");
     assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 0, "something is left in the directory for temporary files");
-    println!("{}", three.out);
+}
+
+#[test]
+fn what_cannot_be_started_is_one_line_and_exit_1() {
+    let env = Env::from([("TMPDIR".to_owned(), "/nowhere/to/be/found".to_owned())]);
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let mut terminal = Terminal { out: &mut out, err: &mut err, interactive: false, colour: false };
+    let failure = run(&Demo { scenario: Scenario::RegionLoss, yes: true, regions: 2 }, &env, &mut terminal).unwrap_err();
+    assert_eq!(failure.exit, Exit::Error);
+    assert!(failure.message.starts_with("demo: make a directory for the plan: make `/nowhere/to/be/found/portolan-demo-"), "{failure:?}");
+    assert!(!failure.message.contains('\n'), "{failure:?}");
 }

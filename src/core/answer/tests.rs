@@ -52,7 +52,7 @@ fn record_set(answer: &Answer) -> Vec<String> {
 }
 
 fn up(state: &EndpointState) -> bool {
-    (state.health == Health::Up || state.kept) && !state.drained && !(state.health == Health::Unknown)
+    (state.health == Health::Up || state.kept) && !state.drained && state.health != Health::Unknown
 }
 
 proptest! {

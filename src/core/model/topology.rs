@@ -297,7 +297,8 @@ impl Topology {
         self.services.iter().position(|service| service.name.as_str() == name).map(ServiceIdx::at)
     }
 
-    /// The services that depend on each check, directly or through calculated ones; index by [`CheckIdx`].
+    /// The services with an endpoint that each check judges; index by [`CheckIdx`]. A calculated check that changes with another is touched
+    /// itself, so nothing is handed down.
     #[must_use]
     pub fn services_by_check(&self) -> Vec<Vec<ServiceIdx>> {
         let mut services = vec![Vec::new(); self.checks.len()];

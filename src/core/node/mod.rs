@@ -11,11 +11,17 @@
 //!
 //! Absent on purpose: clocks, sockets, files. Several nodes fit into one test.
 
+mod counts;
+mod headline;
+mod index;
+mod ramps;
 pub mod report;
 pub mod saved;
 mod states;
 mod status;
 mod tally;
+#[cfg(test)]
+pub(crate) mod tests;
 mod why;
 
 pub use status::Served;
@@ -35,11 +41,13 @@ use crate::{
     },
     model::{
         check::{Observation, Outcome},
-        ids::{CheckIdx, EndpointIdx, Label, RegionIdx, RegionSet, ServiceIdx},
+        ids::{EndpointIdx, Label, RegionIdx, ServiceIdx},
         time::{Now, Tick, Timestamp},
     },
-    table::{ServiceView, Table, World},
+    table::{EndpointState, ServiceView, Table, Tier, World},
 };
+use index::CheckIndex;
+use ramps::Ramps;
 use report::{Happening, Notice, Severity};
 use saved::SavedNode;
 use tally::Tally;
@@ -50,6 +58,12 @@ pub const FIRST_TABLE_MAX: Duration = Duration::from_secs(15);
 
 /// The most happenings that are kept for `why`.
 pub const HAPPENINGS_MAX: usize = 2048;
+
+/// The key of the notice about refused overrides.
+const OVERRIDES: &str = "overrides";
+
+/// A wall clock that gains less than this in one turn is slewed, not set.
+const CLOCK_SET_MIN: Duration = Duration::from_secs(1);
 
 /// What does not change while the node runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,13 +152,14 @@ pub struct Node {
     dirty: BTreeSet<ServiceIdx>,
     /// Per endpoint: usable when its service had a usable endpoint last.
     last_good: Vec<bool>,
-    services_by_check: Vec<Vec<ServiceIdx>>,
-    regions_by_check: Vec<RegionSet>,
-    /// Per check, the first endpoint that it judges: how people name it.
-    endpoint_by_check: Vec<Option<EndpointIdx>>,
+    checks: CheckIndex,
     /// Services in slow start: when their shares change next.
-    ramps: BTreeMap<ServiceIdx, Timestamp>,
+    ramps: Ramps,
     next_expiry: Option<Timestamp>,
+    /// The overrides in force, as people were told.
+    told: Vec<Arc<Override>>,
+    /// Both clocks at the last turn, to notice that the wall clock was set.
+    turned: Now,
     tally: Tally,
     notices: BTreeMap<&'static str, Notice>,
     happenings: VecDeque<Happening>,
@@ -155,6 +170,7 @@ impl Node {
     #[must_use]
     pub fn new(settings: Settings, world: Arc<World>, digest: String, saved: Option<SavedNode>, now: Now) -> Self {
         let book = Book::new(&world.topology.checks, settings.seed, now);
+        let checks = CheckIndex::new(&world.topology);
         let mut node = Self {
             tally: Tally::new(world.topology.regions.len()),
             last_good: vec![false; world.topology.endpoints.len()],
@@ -168,15 +184,14 @@ impl Node {
             stale_since: None,
             changes: Changes::default(),
             dirty: BTreeSet::new(),
-            services_by_check: Vec::new(),
-            regions_by_check: Vec::new(),
-            endpoint_by_check: Vec::new(),
-            ramps: BTreeMap::new(),
+            checks,
+            ramps: Ramps::default(),
             next_expiry: None,
+            told: Vec::new(),
+            turned: now,
             notices: BTreeMap::new(),
             happenings: VecDeque::new(),
         };
-        node.index();
         if let Some(saved) = saved {
             node.restore(saved, now);
         }
@@ -193,7 +208,7 @@ impl Node {
                 let failed = self.book.check_of(attempt).filter(|_| matches!(observation.outcome, Outcome::Failed(_)));
                 self.book.handle(now, book::Event::ProbeFinished { attempt, observation }, &mut self.changes)?;
                 if let Some(check) = failed {
-                    self.tally.failed(self.regions_by_check[check.get()], now.tick);
+                    self.tally.failed(self.checks.regions(check), now.tick);
                 }
             }
             Event::BeatReceived { name, ok } => {
@@ -216,14 +231,18 @@ impl Node {
     /// Does all that is due at `now`: gives up lost probes, starts at most `room` new ones, lets time-bound things change, and publishes
     /// one table if anything that answers depend on has changed.
     pub fn advance(&mut self, now: Now, room: usize, effects: &mut Vec<Effect>) -> Vec<StartProbe> {
+        // Asked before anything settles the overlay, which looks for the next end. A clock that was set may put an order in force again, and
+        // a slow start out of it: nothing announced holds any more.
+        let orders_changed = was_set(self.turned, now) || self.next_expiry.is_some_and(|at| at <= now.wall);
         let starts = self.book.due(now, room, &mut self.changes);
         self.absorb_changes(now, effects);
-        if self.next_expiry.is_some_and(|at| at <= now.wall) {
+        if orders_changed {
             self.settle_overlay(now);
-            self.dirty.extend((0..self.world.topology.services.len()).map(ServiceIdx::at));
+            self.tell_overrides(now, effects);
+            self.all_dirty();
         }
-        let due: Vec<ServiceIdx> = self.ramps.iter().filter(|(_, at)| **at <= now.wall).map(|(service, _)| *service).collect();
-        self.dirty.extend(due);
+        self.turned = now;
+        self.dirty.extend(self.ramps.due(now.wall));
         self.publish(now, effects);
         starts
     }
@@ -231,7 +250,7 @@ impl Node {
     /// When [`Self::advance`] has something to do next. `may_start: false` leaves out probes that wait for room.
     #[must_use]
     pub fn next_deadline(&self, now: Now, may_start: bool) -> Option<Tick> {
-        let wall = self.ramps.values().copied().chain(self.next_expiry).min().map(|at| now.tick + at.since(now.wall));
+        let wall = self.ramps.next().into_iter().chain(self.next_expiry).min().map(|at| now.tick + at.since(now.wall));
         let waiting = self.table.is_none() || self.stale_since.is_some();
         let first = waiting.then(|| self.started.tick + FIRST_TABLE_MAX);
         [self.book.next_deadline(may_start), wall, first].into_iter().flatten().min()
@@ -275,10 +294,10 @@ impl Node {
     //--- Changes
 
     fn load(&mut self, now: Now, world: Arc<World>, digest: String, effects: &mut Vec<Effect>) {
+        self.absorb_judgements(now, effects);
         let before = std::mem::replace(&mut self.world, world);
         let was_good: BTreeSet<String> = good_names(&before, &self.last_good);
         let frozen = self.overlay.save_frozen(&before.topology);
-        self.absorb_changes_of(&before, now, effects);
         self.digest = digest;
         // A world is made of all files together, so each of them was good.
         for kind in ["plan", "geo"] {
@@ -286,14 +305,17 @@ impl Node {
         }
         // Turns of calculated checks that follow from the new list are told; tables are all made anew below.
         let changes = self.book.reload(&self.world.topology.checks, now);
-        self.index();
+        self.checks = CheckIndex::new(&self.world.topology);
         self.changes.turns.extend(changes.turns);
         self.last_good = good_flags(&self.world, &was_good);
         let overrides = self.overlay.in_force(now.wall).map(|it| (**it).clone()).collect();
         self.replace_overlay(overrides, &frozen);
         self.settle_overlay(now);
         self.ramps.clear();
-        self.tally.resize(self.world.topology.regions.len());
+        self.tally = self.tally.moved(&before.topology, &self.world.topology);
+        self.dirty.clear();
+        // What was refused before is as good as mended: this is the newer word.
+        self.notices.retain(|kind, _| *kind == OVERRIDES);
         let text = format!("plan revision {} in force, digest {}", self.world.topology.revision, short(&self.digest));
         self.tell(now, text, effects);
         if self.table.is_some() {
@@ -305,10 +327,23 @@ impl Node {
         let frozen = self.overlay.save_frozen(&self.world.topology);
         self.replace_overlay(overrides, &frozen);
         self.settle_overlay(now);
-        let texts: Vec<String> = self.overlay.in_force(now.wall).map(|it| format!("override in force: {it}")).collect();
-        for text in texts {
-            self.tell(now, text, effects);
+        self.tell_overrides(now, effects);
+        self.all_dirty();
+    }
+
+    /// Tells which orders are new and which have ended.
+    fn tell_overrides(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        let in_force: Vec<Arc<Override>> = self.overlay.in_force(now.wall).cloned().collect();
+        let before = std::mem::replace(&mut self.told, in_force.clone());
+        for ended in before.iter().filter(|it| !in_force.contains(it)) {
+            self.tell(now, format!("override ended: {ended}"), effects);
         }
+        for new in in_force.iter().filter(|it| !before.contains(it)) {
+            self.tell(now, format!("override in force: {new}"), effects);
+        }
+    }
+
+    fn all_dirty(&mut self) {
         self.dirty.extend((0..self.world.topology.services.len()).map(ServiceIdx::at));
     }
 
@@ -316,11 +351,11 @@ impl Node {
         match Overlay::new(&self.world.topology, overrides, frozen) {
             Ok(overlay) => {
                 self.overlay = overlay;
-                self.notices.remove("overrides");
+                self.notices.remove(OVERRIDES);
             }
             Err(error) => {
                 let notice = Notice { severity: Severity::Warning, kind: "overrides_rejected".to_owned(), text: error.to_string() };
-                self.notices.insert("overrides", notice);
+                self.notices.insert(OVERRIDES, notice);
             }
         }
     }
@@ -331,36 +366,24 @@ impl Node {
         self.next_expiry = self.overlay.next_expiry(now.wall);
     }
 
-    fn index(&mut self) {
-        let topology = &self.world.topology;
-        self.services_by_check = topology.services_by_check();
-        self.regions_by_check = vec![RegionSet::EMPTY; topology.checks.len()];
-        self.endpoint_by_check = vec![None; topology.checks.len()];
-        for (position, endpoint) in topology.endpoints.iter().enumerate() {
-            self.regions_by_check[endpoint.check.get()].insert(endpoint.region);
-            self.endpoint_by_check[endpoint.check.get()].get_or_insert(EndpointIdx::at(position));
-        }
-    }
-
     fn absorb_changes(&mut self, now: Now, effects: &mut Vec<Effect>) {
         if self.changes.is_empty() {
             return;
         }
-        let world = self.world.clone();
-        self.absorb_changes_of(&world, now, effects);
+        self.absorb_judgements(now, effects);
         self.settle_overlay(now);
     }
 
-    /// Turns what the book collected for `world` into dirty services and happenings.
-    fn absorb_changes_of(&mut self, world: &World, now: Now, effects: &mut Vec<Effect>) {
+    /// Turns what the book collected into dirty services and happenings.
+    fn absorb_judgements(&mut self, now: Now, effects: &mut Vec<Effect>) {
         let Changes { touched, turns } = std::mem::take(&mut self.changes);
         for (&check, touch) in &touched {
             // A time to live alone is no news, but answers carry it.
             debug_assert!(matches!(touch, Touch::NextChange | Touch::Verdict));
-            self.dirty.extend(self.services_by_check[check.get()].iter().copied());
+            self.dirty.extend(self.checks.services(check));
         }
         for turn in turns {
-            let name = check_name(world, turn.check, self.endpoint_by_check[turn.check.get()]);
+            let name = self.checks.name(&self.world.topology, turn.check);
             self.tell(now, format!("{name} {}", turn.transition), effects);
         }
     }
@@ -383,8 +406,7 @@ impl Node {
             return;
         }
         let dirty = std::mem::take(&mut self.dirty);
-        let states: BTreeMap<ServiceIdx, Vec<_>> = dirty.iter().map(|&service| (service, self.states(now, service))).collect();
-        let mut next = table.with_changes(dirty.iter().copied(), |endpoint| states::of(&self.world.topology, &states, endpoint));
+        let mut next = table.with_changes(dirty.iter().copied(), self.states_in_order(now));
         next.stale_since = self.stale_since;
         for &service in &dirty {
             self.compiled(now, service, Some(table.view(service)), next.view(service), effects);
@@ -395,9 +417,8 @@ impl Node {
     fn publish_whole(&mut self, now: Now, effects: &mut Vec<Effect>) {
         let world = self.world.clone();
         let services: Vec<ServiceIdx> = (0..world.topology.services.len()).map(ServiceIdx::at).collect();
-        let states: BTreeMap<ServiceIdx, Vec<_>> = services.iter().map(|&service| (service, self.states(now, service))).collect();
         let generation = self.table.as_ref().map_or(1, |table| table.generation + 1);
-        let mut next = Table::compile(generation, world.clone(), |endpoint| states::of(&world.topology, &states, endpoint));
+        let mut next = Table::compile(generation, world, self.states_in_order(now));
         let judged = self.book.n_unjudged() == 0 || now.tick.since(self.started.tick) >= FIRST_TABLE_MAX;
         if judged {
             self.stale_since = None;
@@ -411,30 +432,48 @@ impl Node {
         self.swap(next, effects);
     }
 
-    /// Remembers what a fresh view means for what comes after it.
+    /// The state of each endpoint, to be asked for service by service and there in order, as tables do. One service at a time is worked out.
+    fn states_in_order(&mut self, now: Now) -> impl FnMut(EndpointIdx) -> EndpointState {
+        let mut rest = Vec::new().into_iter();
+        move |endpoint| {
+            if let Some(state) = rest.next() {
+                return state;
+            }
+            let service = self.world.topology.endpoints[endpoint.get()].service;
+            rest = self.states(now, service).into_iter();
+            rest.next().expect("invariant: the service of an endpoint has an endpoint")
+        }
+    }
+
+    /// Remembers what a fresh view means for what comes after it, and tells what is news of it.
     fn compiled(&mut self, now: Now, service: ServiceIdx, before: Option<&ServiceView>, after: &ServiceView, effects: &mut Vec<Effect>) {
         if !after.up.is_empty() {
             for member in after.pools.iter().flat_map(|pool| &pool.members) {
-                self.last_good[member.endpoint.get()] = member.tier == crate::table::Tier::Up;
+                self.last_good[member.endpoint.get()] = member.tier == Tier::Up;
             }
         }
-        let turned = self.tally.recount(before, after, now.wall);
-        let known_dark = before.is_some_and(|view| view.up.is_empty());
-        let name = &self.world.topology.services[service.get()].name;
         let mut texts = Vec::new();
-        for (region, is_up) in turned {
+        for (region, is_up) in self.tally.recount(before, after) {
             let region = &self.world.topology.regions[region.get()].name;
             // The first table is no news of every region.
             if before.is_some() {
-                texts
-                    .push(format!("region {region} {}", if is_up { "has a usable endpoint again" } else { "has no usable endpoint left" }));
+                texts.push(format!(
+                    "region {region} has {} in rotation {}",
+                    if is_up { "an endpoint" } else { "no endpoint" },
+                    if is_up { "again" } else { "any more" }
+                ));
             }
         }
-        if after.up.is_empty() && !known_dark && !after.pools.is_empty() {
-            texts.push(format!("service {name} has no endpoint that is up: all_down decides"));
-        } else if known_dark && !after.up.is_empty() {
-            texts.push(format!("service {name} has an endpoint that is up again"));
-        }
+        let it = &self.world.topology.services[service.get()];
+        let news = match (before.map(ServiceView::best), after.best()) {
+            (Some(was), is) if was == is => None,
+            (_, Some(Tier::Out)) => Some(format!("has no usable endpoint: all_down {} decides", status::all_down_word(it.all_down))),
+            (Some(_), Some(Tier::Drained)) => Some("has only drained endpoints left: they still answer".to_owned()),
+            (Some(_), Some(Tier::Unjudged)) => Some("has only endpoints left that are not judged yet: they answer".to_owned()),
+            (Some(_), Some(Tier::Up)) => Some("has an endpoint in rotation again".to_owned()),
+            (None, _) | (Some(_), None) => None,
+        };
+        texts.extend(news.map(|news| format!("service {} {news}", it.name)));
         for text in texts {
             self.tell(now, text, effects);
         }
@@ -456,16 +495,9 @@ impl Node {
     }
 }
 
-/// What people call a check: its name in the plan, else `endpoint`, the first that it judges. Cost: linear in the named checks; with many
-/// thousand endpoints a search among those would take seconds when a region is lost.
-fn check_name(world: &World, check: CheckIdx, endpoint: Option<EndpointIdx>) -> String {
-    if let Some((name, _)) = world.topology.check_names.iter().find(|(_, known)| **known == check) {
-        return format!("check {name}");
-    }
-    match endpoint {
-        Some(endpoint) => format!("endpoint {}", world.topology.endpoint_name(endpoint)),
-        None => "a check that no endpoint uses".to_owned(),
-    }
+/// Whether the wall clock was set between two turns: it went back, or it went further than the time that passed.
+fn was_set(before: Now, now: Now) -> bool {
+    now.wall < before.wall || now.wall.since(before.wall) > now.tick.since(before.tick).saturating_add(CLOCK_SET_MIN)
 }
 
 fn good_names(world: &World, flags: &[bool]) -> BTreeSet<String> {

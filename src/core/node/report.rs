@@ -55,7 +55,8 @@ pub enum State {
     Starting,
     /// Something is down or overridden; every name still has a usable endpoint.
     Degraded,
-    /// At least one name has no usable endpoint.
+    /// At least one name has no usable endpoint, for all clients or for those of one strict fence. A service without endpoints in the plan
+    /// fails on its own line only: nothing happened to it.
     Failing,
 }
 
@@ -112,7 +113,7 @@ pub struct ServiceStatus {
     pub steering: String,
     /// How it stands.
     pub state: State,
-    /// What `all_down` answers now; `None` while a usable endpoint remains.
+    /// What `all_down` answers now, to all clients or to those of one strict fence; `None` while a usable endpoint remains.
     pub all_down: Option<String>,
     /// The longest time to live that answers carry now.
     pub ttl: Ttl,

@@ -49,12 +49,18 @@ impl Node {
 
     /// Goes on from what a former process left: the table of [`Node::advance`] is then there at once, and is stale until the first round.
     pub(super) fn restore(&mut self, saved: SavedNode, now: Now) {
-        if saved.form != FORM || self.book.restore(saved.checks, now) == 0 {
+        if saved.form != FORM {
             return;
         }
+        let n_restored = self.book.restore(saved.checks, now);
         self.last_good = good_flags(&self.world, &saved.last_good.into_iter().collect());
+        // Orders hold also where no judgement does: another plan, or checks that are never probed.
         self.replace_overlay(saved.overrides, &saved.frozen);
         self.settle_overlay(now);
+        self.told = self.overlay.in_force(now.wall).cloned().collect();
+        if n_restored == 0 {
+            return;
+        }
         self.stale_since = Some(saved.at);
         // Nobody sees these effects: the daemon takes the table with `table()`.
         self.publish_whole(now, &mut Vec::new());

@@ -4,21 +4,23 @@ use std::collections::BTreeMap;
 
 use super::{
     Node,
+    counts::Counts,
     report::{EndpointStatus, Notice, RegionStatus, ServiceStatus, Severity, State, Status},
     short,
 };
 use crate::{
-    answer::{ClientSubnet, Query, answer},
     model::{
         ids::{EndpointIdx, RegionIdx, ServiceIdx},
-        record::RecordType,
         time::{Human, Now, Timestamp},
         topology::AllDown,
         units::{Share, Ttl},
         verdict::Health,
     },
-    simulate::Population,
-    table::{Member, Table, Tier},
+    simulate::{
+        Population,
+        scenario::{ask, regions_of},
+    },
+    table::{Member, ServiceView, Table, Tier},
 };
 
 /// Clients per service that wanted shares are worked out from.
@@ -26,6 +28,9 @@ const CLIENTS: usize = 200;
 
 /// Services that wanted shares are averaged over: the first ones of the plan.
 const SERVICES_MAX: usize = 50;
+
+/// Names listed in one sentence; more are counted.
+const NAMES_MAX: usize = 5;
 
 /// What queries left behind, which only the servers of queries know.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,6 +51,7 @@ impl Node {
         let regions: Vec<RegionStatus> = self.region_statuses(now, served);
         let notices = self.notices(now);
         let state = self.overall(&services, &notices);
+        let headline = self.headline(now, state, &regions, &services, &notices);
         Status {
             plan: topology.name.as_ref().map_or_else(|| "unnamed".to_owned(), ToString::to_string),
             revision: topology.revision,
@@ -56,7 +62,7 @@ impl Node {
             at: now.wall,
             generation: self.table.as_ref().map_or(0, |table| table.generation),
             state,
-            headline: headline(now, state, &regions, &services),
+            headline,
             regions,
             services,
             notices,
@@ -64,7 +70,9 @@ impl Node {
     }
 
     fn overall(&self, services: &[ServiceStatus], notices: &[Notice]) -> State {
-        let worst = services.iter().map(|service| service.state).max().unwrap_or(State::Ok);
+        // A service without endpoints fails by its plan, not by anything that happened: a notice says so, and screens stay green.
+        let counted = services.iter().filter(|service| !service.endpoints.is_empty());
+        let worst = counted.map(|service| service.state).max().unwrap_or(State::Ok);
         if self.table.is_none() {
             return State::Starting;
         }
@@ -85,6 +93,14 @@ impl Node {
             let text = format!("answers rest on judgements of {since}; {} checks are not judged anew yet", self.book.n_unjudged());
             notices.push(Notice { severity: Severity::Warning, kind: "table_stale".to_owned(), text });
         }
+        let empty: Vec<&str> =
+            self.world.topology.services.iter().filter(|service| service.pools.is_empty()).map(|service| service.name.as_str()).collect();
+        if !empty.is_empty() {
+            let (shown, more) = (&empty[..empty.len().min(NAMES_MAX)], empty.len().saturating_sub(NAMES_MAX));
+            let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+            let text = format!("no endpoints in this plan: {}{more}; their names are answered by all_down alone", shown.join(", "));
+            notices.push(Notice { severity: Severity::Info, kind: "service_without_endpoints".to_owned(), text });
+        }
         notices.push(Notice {
             severity: Severity::Info,
             kind: "vantage_single".to_owned(),
@@ -100,20 +116,8 @@ impl Node {
         let wanted = self.table.as_ref().map_or_else(|| vec![Share::NONE; topology.regions.len()], |table| wanted_shares(table));
         let answers: u64 = served.answers.iter().sum();
         let mut counts = vec![Counts::default(); topology.regions.len()];
-        for (position, endpoint) in topology.endpoints.iter().enumerate() {
-            let columns = self.columns(now, EndpointIdx::at(position));
-            let count = &mut counts[endpoint.region.get()];
-            count.total += 1;
-            match columns.observed.health {
-                Health::Up => count.up += 1,
-                Health::Down => {
-                    count.down += 1;
-                    if let Some(failure) = &columns.observed.failure {
-                        *count.causes.entry(failure.category).or_default() += 1;
-                    }
-                }
-                Health::Unknown => {}
-            }
+        for endpoint in &topology.endpoints {
+            counts[endpoint.region.get()].add(&self.book.verdict(endpoint.check));
         }
         let regions = topology.regions.iter().enumerate().zip(counts);
         regions
@@ -123,7 +127,7 @@ impl Node {
                 RegionStatus {
                     name: region.name.to_string(),
                     observed: count.health(),
-                    since: self.tally.since(index),
+                    since: count.since(),
                     intended: self.overrides_of(now, region.name.as_str()),
                     endpoints_up: count.up,
                     endpoints_total: count.total,
@@ -149,22 +153,21 @@ impl Node {
         let topology = &self.world.topology;
         let it = &topology.services[service.get()];
         let view = self.table.as_ref().map(|table| table.view(service));
-        let endpoints: Vec<EndpointStatus> = it
-            .pools
-            .iter()
-            .flat_map(|pool| pool.endpoints())
-            .map(|endpoint| {
-                let member =
-                    view.and_then(|view| view.pools.iter().flat_map(|pool| &pool.members).find(|member| member.endpoint == endpoint));
-                self.endpoint_status(now, endpoint, member, view.is_some_and(|view| !view.up.is_empty()))
-            })
-            .collect();
-        let state = match view {
+        // A view has the plan's endpoints in the plan's order.
+        let mut members = view.into_iter().flat_map(|view| &view.pools).flat_map(|pool| &pool.members);
+        let endpoints = it.pools.iter().flat_map(|pool| pool.endpoints());
+        let endpoints: Vec<EndpointStatus> =
+            endpoints.map(|endpoint| self.endpoint_status(now, endpoint, members.next().zip(view))).collect();
+        let state = match view.map(ServiceView::best) {
             None => State::Starting,
-            Some(view) if view.up.is_empty() => State::Failing,
-            Some(_) if endpoints.iter().any(|endpoint| endpoint.observed == Health::Down || endpoint.intended.is_some()) => State::Degraded,
-            Some(_) if endpoints.iter().any(|endpoint| endpoint.observed == Health::Unknown) => State::Starting,
-            Some(_) => State::Ok,
+            Some(None | Some(Tier::Out)) => State::Failing,
+            Some(Some(_)) if !self.dark_clients(service).is_empty() => State::Failing,
+            Some(Some(Tier::Drained)) => State::Degraded,
+            Some(Some(_)) if endpoints.iter().any(|endpoint| endpoint.observed == Health::Down || endpoint.intended.is_some()) => {
+                State::Degraded
+            }
+            Some(Some(_)) if endpoints.iter().any(|endpoint| endpoint.observed == Health::Unknown) => State::Starting,
+            Some(Some(_)) => State::Ok,
         };
         let down = |region: &RegionIdx| view.is_some_and(|view| !view.up.contains(*region));
         ServiceStatus {
@@ -185,7 +188,7 @@ impl Node {
         }
     }
 
-    pub(super) fn endpoint_status(&self, now: Now, endpoint: EndpointIdx, member: Option<&Member>, any_up: bool) -> EndpointStatus {
+    pub(super) fn endpoint_status(&self, now: Now, endpoint: EndpointIdx, member: Option<(&Member, &ServiceView)>) -> EndpointStatus {
         let topology = &self.world.topology;
         let it = &topology.endpoints[endpoint.get()];
         let columns = self.columns(now, endpoint);
@@ -202,13 +205,24 @@ impl Node {
             observed: columns.observed.health,
             since: columns.observed.since,
             intended: (!intended.is_empty()).then(|| intended.join("; ")),
-            served: member.is_some_and(|member| if any_up { member.tier == Tier::Up } else { member.tier < Tier::Out || member.last_good }),
-            note: member.and_then(|member| member.note.as_deref().map(str::to_owned)),
+            served: member.is_some_and(|(member, view)| self.is_served(it.service, member, view)),
+            note: member.and_then(|(member, _)| member.note.as_deref().map(str::to_owned)),
             ticks: recent.into_iter().collect(),
             failure: state
                 .and_then(|state| state.last_failure())
                 .map(|(failure, at)| format!("{failure} ({} ago)", Human(whole_seconds(now.wall.since(at))))),
             latency: total,
+        }
+    }
+
+    /// Whether some client can get the endpoint, as far as health decides.
+    fn is_served(&self, service: ServiceIdx, member: &Member, view: &ServiceView) -> bool {
+        let members = || view.pools.iter().flat_map(|pool| &pool.members);
+        match (view.best(), self.world.topology.services[service.get()].all_down) {
+            (Some(Tier::Out), AllDown::LastGood) => member.last_good || !members().any(|member| member.last_good),
+            (Some(Tier::Out), AllDown::All) => true,
+            (Some(Tier::Out), AllDown::Backup | AllDown::Nodata | AllDown::Servfail) => false,
+            (best, _) => Some(member.tier) == best,
         }
     }
 }
@@ -225,30 +239,6 @@ pub(super) const fn all_down_word(rule: AllDown) -> &'static str {
 
 pub(super) const fn whole_seconds(duration: std::time::Duration) -> std::time::Duration {
     std::time::Duration::from_secs(duration.as_secs())
-}
-
-/// Endpoints of one region by what probes say of them.
-#[derive(Clone, Debug, Default)]
-struct Counts {
-    up: u32,
-    down: u32,
-    total: u32,
-    causes: BTreeMap<crate::model::check::FailureCategory, u32>,
-}
-
-impl Counts {
-    fn health(&self) -> Health {
-        match (self.up, self.down) {
-            (0, 0) => Health::Unknown,
-            (0, _) => Health::Down,
-            _ => Health::Up,
-        }
-    }
-
-    fn cause(&self) -> Option<String> {
-        let (category, count) = self.causes.iter().max_by_key(|(_, count)| **count)?;
-        Some(format!("{category} on {count}/{}", self.total))
-    }
 }
 
 /// The value that all agree on.
@@ -269,50 +259,14 @@ fn wanted_shares(table: &Table) -> Vec<Share> {
     let mut counts = vec![0_u64; topology.regions.len()];
     for service in topology.services.iter().filter(|service| !service.pools.is_empty()).take(SERVICES_MAX) {
         let Some(name) = service.hostnames.first() else { continue };
-        for &(address, weight) in population.clients() {
-            let client_subnet = Some(ClientSubnet { address, source_prefix: if address.is_ipv4() { 24 } else { 48 } });
-            let query = Query { name: name.clone(), record_type: RecordType::A, source: address, client_subnet, entropy: weight };
-            match answer(table, &query).steered {
-                Some((_, Some(region))) => counts[region.get()] += weight,
-                Some((service, None)) => {
-                    let up = table.view(service).up;
-                    for region in up.iter() {
-                        counts[region.get()] += weight / up.len() as u64;
-                    }
+        for (i, &(address, weight)) in population.clients().iter().enumerate() {
+            if let Some(answer) = ask(table, name, address, i) {
+                for (region, part) in regions_of(table, &answer, weight) {
+                    counts[region.get()] += part;
                 }
-                None => {}
             }
         }
     }
     let total = counts.iter().sum();
     counts.into_iter().map(|count| share(count, total)).collect()
-}
-
-/// What is wrong, in sentences, worst first.
-fn headline(now: Now, state: State, regions: &[RegionStatus], services: &[ServiceStatus]) -> Vec<String> {
-    let mut lines = Vec::new();
-    if state == State::Starting {
-        lines.push("The first round of probes is running.".to_owned());
-    }
-    for service in services.iter().filter(|service| service.state == State::Failing) {
-        let rule = service.all_down.as_deref().unwrap_or("nothing");
-        lines.push(format!("Service {} has no usable endpoint; all_down: {rule} answers.", service.name));
-    }
-    for region in regions.iter().filter(|region| region.observed == Health::Down) {
-        let since = region.since.map_or_else(String::new, |since| format!(" for {}", Human(whole_seconds(now.wall.since(since)))));
-        let cause = region.cause.as_ref().map_or_else(String::new, |cause| format!(": {cause} endpoints"));
-        lines.push(format!("{} is DOWN{since}{cause}.", region.name));
-    }
-    let tail = services.iter().filter_map(|service| service.drained_by).max();
-    if let Some(tail) = tail {
-        lines.push(format!("By {tail} no well-behaved resolver still holds an answer that points there."));
-    }
-    let partial = regions.iter().filter(|region| region.observed == Health::Up && region.endpoints_up < region.endpoints_total);
-    for region in partial {
-        let cause = region.cause.as_ref().map_or_else(String::new, |cause| format!(" ({cause})"));
-        lines.push(format!("{}: {} of {} endpoints are up{cause}.", region.name, region.endpoints_up, region.endpoints_total));
-    }
-    const LINES_MAX: usize = 8;
-    lines.truncate(LINES_MAX);
-    lines
 }

@@ -1,11 +1,12 @@
-//! Counts per region, kept up to date with each change so that a status costs no walk over all endpoints.
+//! Counts per region, kept up to date with each change: read at each turn, by metrics and by status.
 
 use std::time::Duration;
 
 use crate::{
     model::{
-        ids::{RegionIdx, RegionSet},
-        time::{Tick, Timestamp},
+        ids::{Label, RegionIdx, RegionSet},
+        time::Tick,
+        topology::Topology,
     },
     table::{ServiceView, Tier},
 };
@@ -19,7 +20,7 @@ const SLICE: Duration = Duration::from_secs(15);
 /// Slices of the window, and one that is being filled.
 const SLICES: usize = 21;
 
-/// Per region: endpoints that are up, since when the region stands as it does, and failures lately.
+/// Per region: endpoints in rotation, and failures lately.
 #[derive(Clone, Debug)]
 pub(super) struct Tally {
     regions: Vec<RegionTally>,
@@ -28,7 +29,6 @@ pub(super) struct Tally {
 #[derive(Clone, Debug, Default)]
 struct RegionTally {
     up: i64,
-    since: Option<Timestamp>,
     /// (number of the slice, failures in it); a ring by number.
     failures: [(u64, u32); SLICES],
 }
@@ -38,8 +38,10 @@ impl Tally {
         Self { regions: vec![RegionTally::default(); n_regions] }
     }
 
-    pub(super) fn resize(&mut self, n_regions: usize) {
-        self.regions.resize_with(n_regions, RegionTally::default);
+    /// The counts under another plan: regions keep their failures by name.
+    pub(super) fn moved(&self, before: &Topology, after: &Topology) -> Self {
+        let kept = |name: &Label| before.region(name.as_str()).map(|region| self.regions[region.get()].clone());
+        Self { regions: after.regions.iter().map(|region| kept(&region.name).unwrap_or_default()).collect() }
     }
 
     /// Forgets who is up, because everything is counted anew.
@@ -67,8 +69,8 @@ impl Tally {
         self.regions[region.get()].failures.iter().filter(|(slice, _)| *slice >= oldest).map(|(_, count)| count).sum()
     }
 
-    /// Replaces one service's endpoints in the counts. Gives the regions that gained their first or lost their last endpoint that is up.
-    pub(super) fn recount(&mut self, before: Option<&ServiceView>, after: &ServiceView, at: Timestamp) -> Vec<(RegionIdx, bool)> {
+    /// Replaces one service's endpoints in the counts. Gives the regions that gained their first or lost their last endpoint in rotation.
+    pub(super) fn recount(&mut self, before: Option<&ServiceView>, after: &ServiceView) -> Vec<(RegionIdx, bool)> {
         let mut turned = Vec::new();
         for pool in &after.pools {
             let up = |view: &ServiceView| {
@@ -79,10 +81,7 @@ impl Tally {
             let was = region.up;
             region.up += up(after) - before.map_or(0, up);
             if (was > 0) != (region.up > 0) {
-                region.since = Some(at);
                 turned.push((pool.region, region.up > 0));
-            } else if region.since.is_none() {
-                region.since = Some(at);
             }
         }
         turned
@@ -90,10 +89,6 @@ impl Tally {
 
     pub(super) fn up(&self, region: RegionIdx) -> u32 {
         u32::try_from(self.regions[region.get()].up).unwrap_or_default()
-    }
-
-    pub(super) fn since(&self, region: RegionIdx) -> Option<Timestamp> {
-        self.regions[region.get()].since
     }
 }
 

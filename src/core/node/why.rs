@@ -1,21 +1,27 @@
 //! Answers `why OBJECT` and previews of answers.
 
+use std::collections::BTreeSet;
+
 use super::{
-    Node, check_name,
+    Node,
+    counts::Counts,
     report::{Happening, Preview, ReportError, Why},
     status::all_down_word,
 };
 use crate::{
-    answer::{Query, explain},
+    answer::{Query, explain, resolve::ALIASES_MAX},
     model::{
+        check::{Check, ProbeKind},
         ids::{CheckIdx, EndpointIdx, RegionIdx, ServiceIdx},
         name::Name,
         reason::{Mark, Reason},
+        record::{Record, RecordData, RecordType},
         time::{Human, Now},
         topology::Pool,
         verdict::Health,
     },
-    table::Tier,
+    table::{ServiceView, Tier},
+    zone::Found,
 };
 
 /// Happenings shown with a `why`.
@@ -30,28 +36,79 @@ impl Node {
     /// # Errors
     /// [`ReportError::Unknown`], with names that are near.
     pub fn why(&self, now: Now, object: &str) -> Result<Why, ReportError> {
-        let topology = &self.world.topology;
         let object = object.trim().trim_end_matches('.');
-        let bare =
-            ["regions/", "services/", "endpoints/", "checks/"].iter().find_map(|prefix| object.strip_prefix(prefix)).unwrap_or(object);
-        let (title, reason) = if let Some(region) = topology.region(bare) {
-            (format!("region {bare}"), self.why_region(now, region))
-        } else if let Some(service) = topology.service(bare) {
-            (format!("service {bare}"), self.why_service(now, service))
-        } else if let Some(service) = self.service_of_hostname(bare) {
-            (format!("service {}", topology.services[service.get()].name), self.why_service(now, service))
-        } else if let Some(endpoint) = self.endpoint_named(bare) {
-            (format!("endpoint {}", topology.endpoint_name(endpoint)), self.why_endpoint(now, endpoint))
-        } else if let Some((_, &check)) = topology.check_names.iter().find(|(name, _)| name.as_str() == bare) {
-            (format!("check {bare}"), self.why_check(now, check))
-        } else {
+        let (kind, bare) = match object.split_once('/') {
+            Some((kind @ ("regions" | "services" | "endpoints" | "checks"), bare)) => (Some(kind), bare),
+            _ => (None, object),
+        };
+        let found = self.find(kind, bare);
+        let Some(found) = found else {
             return Err(ReportError::Unknown { object: bare.to_owned(), candidates: self.near(bare) });
         };
-        let word = title.split_once(' ').map_or(title.as_str(), |(_, name)| name).to_owned();
-        let about = self.happenings.iter().rev().filter(|happening| happening.text.contains(&word)).take(HISTORY_MAX);
+        let topology = &self.world.topology;
+        let (title, reason) = match found {
+            Object::Region(region) => (format!("region {}", topology.regions[region.get()].name), self.why_region(now, region)),
+            Object::Service(service) => (format!("service {}", topology.services[service.get()].name), self.why_service(now, service)),
+            Object::Endpoint(endpoint) => (format!("endpoint {}", topology.endpoint_name(endpoint)), self.why_endpoint(now, endpoint)),
+            Object::Check(check) => (self.checks.name(topology, check), self.why_check(now, check)),
+        };
+        let names = self.names_of(found);
+        let about = self.happenings.iter().rev().filter(|happening| is_about(&happening.text, &names)).take(HISTORY_MAX);
         let mut history: Vec<Happening> = about.cloned().collect();
         history.reverse();
         Ok(Why { object: title, at: now.wall, reason, history })
+    }
+
+    /// What people mean by `bare`; without a kind the first that fits: region, service, host name, endpoint, check.
+    fn find(&self, kind: Option<&str>, bare: &str) -> Option<Object> {
+        let topology = &self.world.topology;
+        let is = |wanted: &str| kind.is_none_or(|kind| kind == wanted);
+        let region = || topology.region(bare).map(Object::Region);
+        let service = || topology.service(bare).or_else(|| self.service_of_hostname(bare)).map(Object::Service);
+        let endpoint = || self.endpoint_named(bare).map(Object::Endpoint);
+        let check = || topology.check_names.iter().find(|(name, _)| name.as_str() == bare).map(|(_, check)| Object::Check(*check));
+        let by_kind = [
+            is("regions").then(region).flatten(),
+            is("services").then(service).flatten(),
+            is("endpoints").then(endpoint).flatten(),
+            is("checks").then(check).flatten(),
+        ];
+        by_kind.into_iter().flatten().next()
+    }
+
+    /// The names under which happenings speak of an object: its own, and those of the checks that judge it.
+    fn names_of(&self, object: Object) -> BTreeSet<String> {
+        let topology = &self.world.topology;
+        let endpoints = topology.endpoints.iter().enumerate();
+        let (own, of): (String, Vec<CheckIdx>) = match object {
+            Object::Region(region) => {
+                let of = endpoints.filter(|(_, endpoint)| endpoint.region == region).map(|(_, endpoint)| endpoint.check);
+                (topology.regions[region.get()].name.to_string(), of.collect())
+            }
+            Object::Service(service) => {
+                let of = endpoints.filter(|(_, endpoint)| endpoint.service == service).map(|(_, endpoint)| endpoint.check);
+                (topology.services[service.get()].name.to_string(), of.collect())
+            }
+            Object::Endpoint(endpoint) => (topology.endpoint_name(endpoint), vec![topology.endpoints[endpoint.get()].check]),
+            Object::Check(check) => (
+                topology.check_names.iter().find(|(_, it)| **it == check).map_or_else(String::new, |(name, _)| name.to_string()),
+                vec![check],
+            ),
+        };
+        let mut checks: BTreeSet<CheckIdx> = of.into_iter().collect();
+        // Those that calculated ones are calculated from speak for them too.
+        let mut open: Vec<CheckIdx> = checks.iter().copied().collect();
+        while let Some(check) = open.pop() {
+            if let ProbeKind::Calculated { of, .. } = &topology.checks[check.get()].probe.kind {
+                open.extend(of.iter().copied().filter(|child| checks.insert(*child)));
+            }
+        }
+        let names = checks.into_iter().map(|check| {
+            let name = self.checks.name(topology, check);
+            // `check db`, `endpoint api/us/192.0.2.1:80 (and 1 more)`: the name is the second word.
+            name.split(' ').nth(1).unwrap_or_default().to_owned()
+        });
+        names.chain([own]).collect()
     }
 
     /// The very answer that a client would get, and why.
@@ -70,17 +127,18 @@ impl Node {
             .map(EndpointIdx::at)
             .filter(|endpoint| topology.endpoints[endpoint.get()].region == region)
             .collect();
-        let up = endpoints.iter().filter(|&&endpoint| self.observed(endpoint) == Health::Up).count();
+        let mut counts = Counts::default();
+        endpoints.iter().for_each(|endpoint| counts.add(&self.book.verdict(topology.endpoints[endpoint.get()].check)));
         let name = &topology.regions[region.get()].name;
-        let mark = if up > 0 {
+        let mark = if counts.up > 0 {
             Mark::Yes
         } else if endpoints.is_empty() {
             Mark::Open
         } else {
             Mark::No
         };
-        let since = self.tally.since(region).map_or_else(String::new, |since| format!(", since {since}"));
-        let mut reason = Reason::new(mark, format!("region {name}: {up} of {} endpoints are up{since}", endpoints.len()));
+        let since = counts.since().map_or_else(String::new, |since| format!(", since {since}"));
+        let mut reason = Reason::new(mark, format!("region {name}: {} of {} endpoints are up{since}", counts.up, endpoints.len()));
         for by in self.overlay.in_force(now.wall).filter(|it| it.scope.names_region(name.as_str())) {
             reason = reason.with(Reason::new(Mark::Info, by.to_string()));
         }
@@ -97,24 +155,33 @@ impl Node {
         let it = &topology.services[service.get()];
         let hostnames: Vec<String> = it.hostnames.iter().map(ToString::to_string).collect();
         let view = self.table.as_ref().map(|table| table.view(service));
-        let up = view.map_or(0, |view| view.up.len());
-        let mark = match view {
-            None => Mark::Open,
-            Some(_) if up > 0 => Mark::Yes,
-            Some(_) => Mark::No,
+        let best = view.map(ServiceView::best);
+        let mark = match best {
+            None | Some(Some(Tier::Unjudged)) => Mark::Open,
+            Some(Some(Tier::Up | Tier::Drained)) => Mark::Yes,
+            Some(Some(Tier::Out) | None) => Mark::No,
         };
         let text = format!(
-            "service {} ({}): {up} of {} regions usable, steering {}",
+            "service {} ({}): {} of {} regions in rotation, steering {}",
             it.name,
             hostnames.join(", "),
+            view.map_or(0, |view| view.up.len()),
             it.pools.len(),
             it.steering.preset
         );
         let mut reason = Reason::new(mark, text);
-        if up == 0 && view.is_some() {
-            reason = reason.with(Reason::new(Mark::No, format!("no endpoint is up: all_down {} decides", all_down_word(it.all_down))));
+        let all_down = all_down_word(it.all_down);
+        let instead = match best {
+            None | Some(Some(Tier::Up)) => None,
+            Some(Some(Tier::Unjudged)) => Some((Mark::Open, "no endpoint is up: those that are not judged yet answer".to_owned())),
+            Some(Some(Tier::Drained)) => Some((Mark::Info, "no endpoint is up and in rotation: drained ones answer".to_owned())),
+            Some(Some(Tier::Out)) => Some((Mark::No, format!("no endpoint is usable: all_down {all_down} decides"))),
+            Some(None) => Some((Mark::No, format!("it has no endpoints in this plan: all_down {all_down} decides"))),
+        };
+        if let Some((mark, text)) = instead {
+            reason = reason.with(Reason::new(mark, text));
         }
-        if let Some(view) = view {
+        if let Some(view) = view.filter(|view| !view.pools.is_empty()) {
             let ttl = format!("answers live at most {} (range {} to {})", view.ttl_ceiling(topology, service), it.ttl.min, it.ttl.max);
             reason = reason.with(Reason::new(Mark::Info, ttl));
         }
@@ -123,7 +190,7 @@ impl Node {
         }
         reason.with(Reason::new(
             Mark::Info,
-            format!("who gets what: portolan dns query {} --client ADDRESS", hostnames.first().map_or("NAME", |name| name)),
+            format!("who gets what: portolan dns query {} --client IP", hostnames.first().map_or("NAME", |name| name)),
         ))
     }
 
@@ -169,11 +236,9 @@ impl Node {
     fn why_endpoint(&self, now: Now, endpoint: EndpointIdx) -> Reason {
         let topology = &self.world.topology;
         let check = topology.endpoints[endpoint.get()].check;
-        let status = {
-            let view = self.table.as_ref().map(|table| table.view(topology.endpoints[endpoint.get()].service));
-            let member = view.and_then(|view| view.pools.iter().flat_map(|pool| &pool.members).find(|member| member.endpoint == endpoint));
-            self.endpoint_status(now, endpoint, member, view.is_some_and(|view| !view.up.is_empty()))
-        };
+        let view = self.table.as_ref().map(|table| table.view(topology.endpoints[endpoint.get()].service));
+        let member = view.and_then(|view| view.pools.iter().flat_map(|pool| &pool.members).find(|member| member.endpoint == endpoint));
+        let status = self.endpoint_status(now, endpoint, member.zip(view));
         let mut reason = self.endpoint_line(now, endpoint);
         reason = reason.with(Reason::new(Mark::Info, format!("served: {}", if status.served { "yes" } else { "no" })));
         if let Some(intended) = status.intended {
@@ -186,31 +251,19 @@ impl Node {
     fn why_check(&self, now: Now, check: CheckIdx) -> Reason {
         let topology = &self.world.topology;
         let it = &topology.checks[check.get()];
-        let cadence = &it.probe.cadence;
         let address = it.address.as_ref().map_or_else(String::new, |address| format!(" to {address}"));
-        let health = self.book.verdict(check).health;
-        let mark = match health {
-            Health::Up => Mark::Yes,
-            Health::Down => Mark::No,
-            Health::Unknown => Mark::Open,
-        };
-        let mut reason = Reason::new(
-            mark,
-            format!(
-                "{}: {} probe{address}: {}",
-                check_name(&self.world, check, self.endpoint_by_check[check.get()]),
-                it.probe.kind.word(),
-                self.told(check)
-            ),
-        );
-        let (interval, fast, down) = (Human(cadence.interval), Human(cadence.fast_interval), Human(cadence.down_interval));
-        let text = format!(
-            "every {interval} (fast {fast}, down {down}), timeout {}, fall {}, rise {}",
-            Human(cadence.timeout),
-            cadence.fall,
-            cadence.rise
-        );
-        reason = reason.with(Reason::new(Mark::Info, text));
+        let name = self.checks.name(topology, check);
+        let mut reason = Reason::new(self.mark(check), format!("{name}: {} probe{address}: {}", it.probe.kind.word(), self.told(check)));
+        if let Some(rule) = rule(it) {
+            reason = reason.with(Reason::new(Mark::Info, rule));
+        }
+        if let ProbeKind::Calculated { of, .. } = &it.probe.kind {
+            for child in of.iter().take(LISTED_MAX) {
+                reason =
+                    reason.with(Reason::new(self.mark(*child), format!("{}: {}", self.checks.name(topology, *child), self.told(*child))));
+            }
+            return reason;
+        }
         let Some(state) = self.book.state(check) else { return reason };
         let mut recent: Vec<char> = state.recent().map(|passed| if passed { 'o' } else { 'x' }).collect();
         recent.reverse();
@@ -237,17 +290,32 @@ impl Node {
     }
 
     fn told(&self, check: CheckIdx) -> String {
-        let cadence = &self.world.topology.checks[check.get()].probe.cadence;
-        self.book.state(check).map_or_else(String::new, |state| state.tell(cadence).to_string())
+        self.book.tell(check).map_or_else(String::new, |telling| telling.to_string())
+    }
+
+    fn mark(&self, check: CheckIdx) -> Mark {
+        match self.book.verdict(check).health {
+            Health::Up => Mark::Yes,
+            Health::Down => Mark::No,
+            Health::Unknown => Mark::Open,
+        }
     }
 
     fn observed(&self, endpoint: EndpointIdx) -> Health {
         self.book.verdict(self.world.topology.endpoints[endpoint.get()].check).health
     }
 
+    /// The service that a name leads to, itself or through aliases of our zones.
     fn service_of_hostname(&self, text: &str) -> Option<ServiceIdx> {
-        let name: Name = text.parse().ok()?;
-        self.world.topology.services.iter().position(|service| service.hostnames.contains(&name)).map(ServiceIdx::at)
+        let mut name: Name = text.parse().ok()?;
+        for _ in 0..=ALIASES_MAX {
+            match self.world.zones.lookup(&name, RecordType::A) {
+                Found::Service { service, .. } => return Some(service),
+                Found::Alias { record: Record { data: RecordData::Cname(target), .. }, .. } => name = target.clone(),
+                _ => return None,
+            }
+        }
+        None
     }
 
     /// By full name, or by address with or without port when only one has it.
@@ -273,6 +341,36 @@ impl Node {
         let names = regions.chain(services).chain(topology.check_names.keys().map(ToString::to_string));
         names.filter(|name| name.contains(text) || (name.len() > 2 && text.contains(name.as_str()))).take(NEAR_MAX).collect()
     }
+}
+
+/// What can be asked about.
+#[derive(Clone, Copy, Debug)]
+enum Object {
+    Region(RegionIdx),
+    Service(ServiceIdx),
+    Endpoint(EndpointIdx),
+    Check(CheckIdx),
+}
+
+/// How a check changes its mind; `None` for kinds that count nothing.
+fn rule(check: &Check) -> Option<String> {
+    let cadence = &check.probe.cadence;
+    let (interval, timeout, fall, rise) = (Human(cadence.interval), Human(cadence.timeout), cadence.fall, cadence.rise);
+    match &check.probe.kind {
+        ProbeKind::None => None,
+        ProbeKind::Calculated { of, at_least } => Some(format!("up while at least {at_least} of {} are", of.len())),
+        ProbeKind::Heartbeat { .. } => Some(format!("a beat every {interval}, at most {timeout} late, fall {fall}, rise {rise}")),
+        _ => {
+            let (fast, down) = (Human(cadence.fast_interval), Human(cadence.down_interval));
+            Some(format!("every {interval} (fast {fast}, down {down}), timeout {timeout}, fall {fall}, rise {rise}"))
+        }
+    }
+}
+
+/// Whether a line speaks of one of these names: as a word, or as a part of an endpoint's name.
+fn is_about(text: &str, names: &BTreeSet<String>) -> bool {
+    let words = text.split_whitespace().map(|word| word.trim_end_matches([':', ',', ';']));
+    words.into_iter().any(|word| names.contains(word) || word.split('/').any(|part| names.contains(part)))
 }
 
 fn millis(duration: std::time::Duration) -> String {

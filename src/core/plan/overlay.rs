@@ -116,9 +116,9 @@ pub(super) fn cadence(checks: &HealthChecks) -> crate::model::check::Cadence {
     crate::model::check::Cadence {
         interval,
         // Defaults give way to a short interval; what is written is checked instead.
-        fast_interval: checks.fast_interval.unwrap_or(seconds(2).min(interval)),
-        down_interval: checks.down_interval.unwrap_or(seconds(10).min(interval)),
-        timeout: checks.timeout.unwrap_or(seconds(5).min(interval).max(millis(10))),
+        fast_interval: checks.fast_interval.unwrap_or_else(|| seconds(2).min(interval)),
+        down_interval: checks.down_interval.unwrap_or_else(|| seconds(10).min(interval)),
+        timeout: checks.timeout.unwrap_or_else(|| seconds(5).min(interval).max(millis(10))),
         fall: checks.fall.unwrap_or(3),
         rise: checks.rise.unwrap_or(2),
         ok_run: checks.ok_run.unwrap_or(10),

@@ -4,6 +4,8 @@
 
 pub mod population;
 pub mod scenario;
+#[cfg(test)]
+mod tests;
 
 pub use population::{Population, PopulationError};
 pub use scenario::{Outcome, RegionOutcome, Scenario, run};

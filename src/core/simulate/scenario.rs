@@ -1,16 +1,21 @@
 //! One failure, before and after.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    time::Duration,
+};
 
 use super::population::Population;
 use crate::{
-    answer::{ClientSubnet, Query, Rcode, answer},
+    answer::{Answer, ClientSubnet, Query, Rcode, answer},
     model::{
         check::ProbeKind,
-        ids::{EndpointIdx, RegionIdx, RegionSet, ServiceIdx},
-        record::RecordType,
+        ids::{CheckIdx, EndpointIdx, RegionIdx, RegionSet, ServiceIdx},
+        name::Name,
+        record::{Record, RecordData, RecordType},
         time::Human,
-        topology::Topology,
+        topology::{Target, Topology},
         units::{Share, Ttl},
         verdict::Health,
     },
@@ -143,25 +148,21 @@ impl Tally {
         // A name that follows a database role is not steered by place: it has no endpoints here.
         for (i, service) in topology.services.iter().enumerate().filter(|(_, service)| !service.pools.is_empty()) {
             let Some(name) = service.hostnames.first() else { continue };
-            for &(address, weight) in clients.clients() {
-                let ask = |table: &Table| {
-                    let types = [RecordType::A, RecordType::AAAA];
-                    let answers = types.map(|record_type| {
-                        let source_prefix = if address.is_ipv4() { 24 } else { 48 };
-                        let client_subnet = Some(ClientSubnet { address, source_prefix });
-                        answer(table, &Query { name: name.clone(), record_type, source: address, client_subnet, entropy: 0 })
-                    });
-                    answers.into_iter().find(|answer| !answer.answers.is_empty())
-                };
-                let (was, is) = (ask(before), ask(after));
+            for (position, &(address, weight)) in clients.clients().iter().enumerate() {
+                let (was, is) = (ask(before, name, address, position), ask(after, name, address, position));
+                let is_usable = |answer: &&Answer| answer.rcode == Rcode::NoError && answer.extended_error.is_none();
                 tally.total += weight;
-                tally.count(&was, weight, |tally| &mut tally.before, topology);
-                tally.count(&is, weight, |tally| &mut tally.after, topology);
-                if was.as_ref().map(|answer| &answer.answers) != is.as_ref().map(|answer| &answer.answers) {
+                for (region, part) in was.iter().flat_map(|answer| regions_of(before, answer, weight)) {
+                    tally.before[region.get()] += part;
+                }
+                // An answer that all_down made up sends nobody to a place that can serve.
+                for (region, part) in is.iter().filter(is_usable).flat_map(|answer| regions_of(after, answer, weight)) {
+                    tally.after[region.get()] += part;
+                }
+                if was.as_ref().map(targets) != is.as_ref().map(targets) {
                     tally.moved += weight;
                 }
-                let usable = is.is_some_and(|answer| answer.rcode == Rcode::NoError && answer.extended_error.is_none());
-                if !usable {
+                if is.as_ref().filter(is_usable).is_none() {
                     tally.unserved += weight;
                     tally.dark.insert(ServiceIdx::at(i));
                 }
@@ -170,44 +171,90 @@ impl Tally {
         tally
     }
 
-    /// Adds a client to the regions that its answer points to: in full to one, in equal parts to several.
-    fn count(
-        &mut self,
-        answer: &Option<crate::answer::Answer>,
-        weight: u64,
-        column: impl Fn(&mut Self) -> &mut Vec<u64>,
-        topology: &Topology,
-    ) {
-        let Some((service, region)) = answer.as_ref().and_then(|answer| answer.steered) else { return };
-        match region {
-            Some(region) => column(self)[region.get()] += weight,
-            None => {
-                let regions = topology.services[service.get()].regions();
-                let part = weight / u64::try_from(regions.len().max(1)).expect("invariant: at most 32 regions");
-                for region in regions.iter() {
-                    column(self)[region.get()] += part;
-                }
-            }
-        }
-    }
-
     fn share(&self, part: u64) -> Share {
         let points = (part * 10_000 + self.total / 2) / self.total.max(1);
         Share::basis_points(u16::try_from(points).unwrap_or(10_000))
     }
 }
 
+/// What the client number `position` at this address gets for `name`: addresses of either family, IPv4 first. `None`: none of either.
+pub(crate) fn ask(table: &Table, name: &Name, address: IpAddr, position: usize) -> Option<Answer> {
+    let types = [RecordType::A, RecordType::AAAA];
+    let mut answers = types.into_iter().map(|record_type| {
+        let source_prefix = if address.is_ipv4() { 24 } else { 48 };
+        let client_subnet = Some(ClientSubnet { address, source_prefix });
+        // Services that draw for each question need another number each time.
+        answer(table, &Query { name: name.clone(), record_type, source: address, client_subnet, entropy: position as u64 })
+    });
+    answers.find(|answer| !answer.answers.is_empty())
+}
+
+/// The regions that an answer points to, with their parts of `weight`: one, or, where none was chosen, by their records. Empty: nowhere.
+pub(crate) fn regions_of(table: &Table, answer: &Answer, weight: u64) -> Vec<(RegionIdx, u64)> {
+    match answer.steered {
+        None => Vec::new(),
+        Some((_, Some(region))) => vec![(region, weight)],
+        Some((service, None)) => {
+            let pools = table.view(service).pools.iter();
+            let members = || pools.clone().flat_map(|pool| pool.members.iter().map(move |member| (member.endpoint, pool.region)));
+            let target = |endpoint: EndpointIdx| &table.world.topology.endpoints[endpoint.get()].target;
+            let region =
+                |record: &Record| members().find(|(endpoint, _)| answers_with(record, target(*endpoint))).map(|(_, region)| region);
+            let regions: Vec<RegionIdx> = answer.answers.iter().filter_map(region).collect();
+            let part = weight / (regions.len() as u64).max(1);
+            regions.into_iter().map(|region| (region, part)).collect()
+        }
+    }
+}
+
+fn answers_with(record: &Record, target: &Target) -> bool {
+    match (&record.data, target) {
+        (RecordData::A(address), Target::Address(IpAddr::V4(own))) => address == own,
+        (RecordData::Aaaa(address), Target::Address(IpAddr::V6(own))) => address == own,
+        (RecordData::Cname(name), Target::Name(own)) => name == own,
+        _ => false,
+    }
+}
+
+/// What an answer points to, whatever the order and the time to live.
+fn targets(answer: &Answer) -> BTreeSet<String> {
+    answer.answers.iter().map(|record| record.data.to_string()).collect()
+}
+
 /// The longest time from the loss of the regions until the last of their endpoints is judged down: (refused, hung).
 fn detection(topology: &Topology, fail: RegionSet) -> (Duration, Duration) {
     let lost = topology.endpoints.iter().filter(|endpoint| fail.contains(endpoint.region));
-    lost.map(|endpoint| &topology.checks[endpoint.check.get()].probe)
-        .filter(|probe| probe.kind != ProbeKind::None)
-        .map(|probe| {
-            let cadence = &probe.cadence;
-            let refused = cadence.interval + cadence.fast_interval * u32::from(cadence.fall.saturating_sub(1));
-            (refused, refused + cadence.timeout * u32::from(cadence.fall))
-        })
+    let mut known = BTreeMap::new();
+    lost.map(|endpoint| detection_of(topology, endpoint.check, &mut known))
         .fold((Duration::ZERO, Duration::ZERO), |longest, it| (longest.0.max(it.0), longest.1.max(it.1)))
+}
+
+/// The same of one check. A calculated one knows when those know that it is calculated from; a heartbeat knows only that nothing comes.
+fn detection_of(topology: &Topology, check: CheckIdx, known: &mut BTreeMap<CheckIdx, (Duration, Duration)>) -> (Duration, Duration) {
+    if let Some(&times) = known.get(&check) {
+        return times;
+    }
+    // Also ends a circle, which plans refuse.
+    known.insert(check, (Duration::ZERO, Duration::ZERO));
+    let probe = &topology.checks[check.get()].probe;
+    let (cadence, fall) = (&probe.cadence, u32::from(probe.cadence.fall));
+    let times = match &probe.kind {
+        ProbeKind::None => (Duration::ZERO, Duration::ZERO),
+        ProbeKind::Calculated { of, .. } => of
+            .iter()
+            .map(|child| detection_of(topology, *child, known))
+            .fold((Duration::ZERO, Duration::ZERO), |longest, it| (longest.0.max(it.0), longest.1.max(it.1))),
+        ProbeKind::Heartbeat { .. } => {
+            let silent = cadence.interval * fall.max(1) + cadence.timeout;
+            (silent, silent)
+        }
+        _ => {
+            let refused = cadence.interval + cadence.fast_interval * fall.saturating_sub(1);
+            (refused, refused + cadence.timeout * fall)
+        }
+    };
+    known.insert(check, times);
+    times
 }
 
 /// The longest time to live that an answer out of a lost region carried.

@@ -130,8 +130,9 @@ impl<'v, T: Trace> Stages<'_, 'v, T> {
             return self.nothing_left();
         };
         let mut regions = self.families(regions, pick);
-        regions = self.standby(regions);
+        // Before standby: while a region comes back, those that stood in for it keep the rest of its clients.
         regions = self.admission(regions, pick);
+        regions = self.standby(regions);
         for stage in &self.service.steering.stages {
             regions = match stage {
                 Stage::Geo | Stage::Latency => self.nearest(regions),
@@ -355,19 +356,19 @@ impl<'v, T: Trace> Stages<'_, 'v, T> {
         let view = self.view;
         let usable = view.pools.iter().filter(|pool| regions.contains(pool.region)).flat_map(|pool| {
             let share = pool.admitted;
-            pool.members.iter().filter(move |member| pick.accepts(member) && is_of(member, family)).map(move |member| (member, share))
+            pool.members.iter().filter(move |member| pick.accepts(member)).map(move |member| (member, share))
         });
         let mut usable: Vec<(&Member, Share)> = usable.collect();
+        self.one_kind(&mut usable);
+        usable.retain(|(member, _)| is_of(member, family));
+        self.admit_members(&mut usable, pick);
         if usable.iter().any(|(member, _)| member.weight > 0) {
             usable.retain(|(member, _)| member.weight > 0);
         }
-        self.admit_members(&mut usable, pick);
         let mut members: Vec<&Member> = usable.into_iter().map(|(member, _)| member).collect();
         let even = members.iter().all(|member| member.weight == members[0].weight);
         let limit = usize::from(self.service.steering.limit);
         if members.iter().any(|member| member.family == Family::Any) {
-            // A CNAME stands alone (RFC 2181 section 10.1).
-            members.retain(|member| member.family == Family::Any);
             self.keep_drawn(&mut members, 1);
         } else if self.service.steering.multivalue || even {
             self.keep_drawn(&mut members, limit);
@@ -376,6 +377,23 @@ impl<'v, T: Trace> Stages<'_, 'v, T> {
             self.keep_drawn(&mut members, 1);
         }
         members
+    }
+
+    /// A CNAME stands alone and holds for every type (RFC 2181 section 10.1): of aliases and addresses side by side one is drawn, before the
+    /// type is looked at, so that one client gets the same kind for all types.
+    fn one_kind(&mut self, usable: &mut Vec<(&'v Member, Share)>) {
+        let is_alias = |member: &Member| member.family == Family::Any;
+        let n_aliases = usable.iter().filter(|(member, _)| is_alias(member)).count();
+        if n_aliases == 0 || n_aliases == usable.len() {
+            return;
+        }
+        self.by_client = true;
+        let weigh_all = usable.iter().all(|(member, _)| member.weight == 0);
+        let candidates = usable.iter().filter(|(member, _)| weigh_all || member.weight > 0);
+        let draws = candidates.map(|(member, _)| (is_alias(member), member.salt, u64::from(member.weight)));
+        if let Some(alias) = rendezvous::pick(self.client.key, draws) {
+            usable.retain(|(member, _)| is_alias(member) == alias);
+        }
     }
 
     /// Inside a region an endpoint that came back takes its share relative to the region's, so that the two do not multiply.

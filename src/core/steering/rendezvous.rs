@@ -46,7 +46,7 @@ impl ClientKey {
     #[must_use]
     pub const fn is_within(self, salt: u64, points: u16) -> bool {
         // Another draw than the one of the choice: else the admitted clients would be those that would choose it anyway.
-        (self.draw(salt ^ 0x5bd1_e995_7f4a_7c15) >> 32) * 10_000 >> 32 < points as u64
+        ((self.draw(salt ^ 0x5bd1_e995_7f4a_7c15) >> 32) * 10_000) >> 32 < points as u64
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! Queries read it; a change makes a new one that shares all that did not change, and the daemon swaps the pointer. No lock, no clock.
 
+#[cfg(test)]
+mod tests;
 pub mod view;
 
 use std::sync::Arc;

@@ -135,6 +135,12 @@ impl ServiceView {
         view
     }
 
+    /// The best tier that any member is of; `None`: the service has no endpoint.
+    #[must_use]
+    pub fn best(&self) -> Option<Tier> {
+        self.pools.iter().flat_map(|pool| &pool.members).map(|member| member.tier).min()
+    }
+
     /// The pool of `region`; `None` when the service has no endpoint there.
     #[must_use]
     pub fn pool(&self, region: RegionIdx) -> Option<&PoolView> {

@@ -91,7 +91,7 @@ fn section_record(apex: &Name, zone: &Zone, record: &ZoneRecord, path: &Path, ow
 fn add(owners: &mut BTreeMap<Name, Owner>, name: Name, ttl: Ttl, data: &RecordData, path: &Path, out: &mut Findings) {
     let kind = data.record_type();
     let owner = owners.entry(name.clone()).or_default();
-    let (first_ttl, _) = owner.types.entry(kind).or_insert((ttl, path.clone()));
+    let (first_ttl, _) = owner.types.entry(kind).or_insert_with(|| (ttl, path.clone()));
     if *first_ttl != ttl {
         let message = format!("{name} {kind} has the time to live {ttl} here and {first_ttl} before");
         out.error(path.clone(), message, "give all records of one name and type one time to live (RFC 2181 section 5.2)");
