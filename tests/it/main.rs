@@ -5,6 +5,7 @@
 mod api;
 mod canned;
 mod cli;
+mod daemon;
 mod demo;
 mod dns;
 mod fuzz;

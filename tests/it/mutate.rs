@@ -3,6 +3,9 @@
 //! Blind mutation of good inputs finds what is near them; what lies deeper is found by the coverage-guided runs of `tests/fuzz/`, whose
 //! finds are kept in the same corpus.
 
+/// Characters that mean something in the texts that are read here.
+const MARKS: &[u8] = b"()\"';\\$@\n \t.:-{}[]#&*!|>%0";
+
 /// Integers at which lengths, counts and offsets turn over.
 const INTERESTING: [u32; 12] = [0, 1, 0x3f, 0x40, 0x7f, 0x80, 0xff, 0x7fff, 0x8000, 0xffff, 0x7fff_ffff, 0xffff_ffff];
 
@@ -71,7 +74,7 @@ impl Dice {
                 }
             }
             // Marks of the texts that are read here.
-            _ => data.insert(at, b"()\"';\\$@\n \t.:-{}[]#&*!|>%0"[self.below(27)]),
+            _ => data.insert(at, MARKS[self.below(MARKS.len())]),
         }
     }
 }
