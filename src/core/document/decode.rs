@@ -343,7 +343,7 @@ fn word_schema(words: &[&str], pattern: &str) -> Value {
     if pattern.is_empty() { json!({ "type": "string" }) } else { json!({ "type": "string", "pattern": pattern }) }
 }
 
-/// Free text of one value, at most [`TEXT_MAX`] octets, without control characters other than line ends and tabs.
+/// Free text of one value, at most `TEXT_MAX` octets, without control characters other than line ends and tabs.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Text(pub String);
 

@@ -4,11 +4,11 @@
 //! document --decode--> Plan (as written) --check--> findings --resolve--> Topology (every name an index, every default filled in)
 //! ```
 //!
-//! Sections ([`Plan`] and below) say what may be written; their tables are also the schema and the key documentation. [`check`] says what
-//! is wrong or unwise in a plan whose form is right. [`resolve`] makes the [`Topology`](crate::model::topology::Topology) of a plan
+//! Sections ([`Plan`] and below) say what may be written; their tables are also the schema and the key documentation. [`check()`] says what
+//! is wrong or unwise in a plan whose form is right. [`resolve()`] makes the [`Topology`](crate::model::topology::Topology) of a plan
 //! without errors.
 //!
-//! Invariant: a plan for which [`check`] finds no error resolves; nothing is decided in [`resolve`] that was not checked.
+//! Invariant: a plan for which [`check()`] finds no error resolves; nothing is decided in [`resolve()`] that was not checked.
 //!
 //! Absent on purpose: files. The plan names secrets, hooks and zone files; who reads them hands their content in.
 
