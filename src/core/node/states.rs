@@ -28,10 +28,7 @@ impl Node {
         let last_good_since = self.last_good_since(&endpoints, &columns, &fates);
         let mut next_ramp: Option<Timestamp> = None;
         let states = endpoints.iter().zip(&columns).zip(&fates).map(|((&endpoint, columns), fate)| {
-            let check = topology.endpoints[endpoint.get()].check;
-            let returned_at = self.book.returned_at(check);
-            // What never passed a probe was never good.
-            let passed = self.book.state(check).is_some_and(|state| state.counts().0 > 0);
+            let returned_at = self.book.returned_at(topology.endpoints[endpoint.get()].check);
             let (admitted, change) = match returned_at.filter(|_| columns.effective.health_by.is_none()) {
                 Some(at) => slow_start::admitted(&it.slow_start, at, now.wall),
                 None => (Share::FULL, None),
@@ -43,7 +40,7 @@ impl Node {
                 kept: *fate == Fate::Kept(Kept::EjectionLimit),
                 admitted,
                 next_change: columns.effective.verdict.next_change,
-                last_good: self.last_good[endpoint.get()] || passed && last_good_since.is_some_and(|since| fell_since(columns, since)),
+                last_good: self.last_good[endpoint.get()] || last_good_since.is_some_and(|since| fell_since(columns, since)),
                 note: note(columns, *fate, admitted),
             }
         });
