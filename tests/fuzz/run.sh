@@ -22,7 +22,7 @@ if ! cargo fuzz --version >/dev/null 2>&1; then
     cargo install cargo-fuzz --locked
 fi
 
-# cargo-fuzz takes the folder by --fuzz-dir; its --locked is that of cargo.
+# The folder is not where cargo-fuzz looks by itself.
 fuzz() {
     verb=$1
     shift
