@@ -17,6 +17,7 @@ use crate::{
         ids::{CheckIdx, EndpointIdx, Label, RegionIdx, RegionSet, ServiceIdx},
         name::Name,
         record::{Record, RecordData, RecordType, Soa},
+        time::Timestamp,
         topology::{
             AllDown, Endpoint, Families, Guardrails, Pool, Region, Residency, ResidencyMode, Service, SlowStart, Spread, Stage, Steering,
             Target, Topology, TtlRange, Zone,
@@ -111,16 +112,16 @@ pub(crate) fn states(n: usize) -> impl Strategy<Value = Vec<EndpointState>> {
         prop::bool::weighted(0.2),
         prop::bool::weighted(0.1),
         prop::option::weighted(0.2, 0_u16..10_000),
-        any::<bool>(),
+        prop::option::of((0_i64..100).prop_map(|seconds| Timestamp(seconds * 1000))),
         0_u64..100,
     )
-        .prop_map(|(health, drained, kept, admitted, last_good, seconds)| EndpointState {
+        .prop_map(|(health, drained, kept, admitted, left, seconds)| EndpointState {
             health,
             drained,
             kept,
             admitted: admitted.map_or(Share::FULL, Share::basis_points),
             next_change: Duration::from_secs(seconds),
-            last_good,
+            left,
             note: (health != Health::Up).then(|| "as drawn".into()),
         });
     prop::collection::vec(state, n)

@@ -113,7 +113,7 @@ mod tests {
             form: FORM,
             at: Timestamp(7),
             checks: Vec::new(),
-            last_good: vec!["a".to_owned()],
+            rotation: BTreeMap::from([("a".to_owned(), None)]),
             overrides: Vec::new(),
             frozen: Vec::new(),
         }

@@ -108,7 +108,7 @@ fn load_once(plan: &Path) {
         kept: false,
         admitted: Share::FULL,
         next_change: Duration::from_secs(34),
-        last_good: true,
+        left: None,
         note: None,
     };
     let table = Table::compile(1, world, |_| up.clone());

@@ -147,7 +147,7 @@ proptest! {
             kept: false,
             admitted: crate::model::units::Share::FULL,
             next_change: std::time::Duration::from_secs(30),
-            last_good: true,
+            left: None,
             note: None,
         };
         let before = Table::compile(1, world.clone(), |_| state(false));
@@ -205,7 +205,7 @@ fn a_partial_share_admits_that_share_of_clients_and_leaves_the_others_where_they
                 kept: false,
                 admitted: if first { share } else { Share::FULL },
                 next_change: std::time::Duration::from_secs(30),
-                last_good: true,
+                left: None,
                 note: None,
             }
         })

@@ -237,6 +237,14 @@ pub struct Cadence {
     pub flap: Flap,
 }
 
+impl Cadence {
+    /// The longest that a judgement of "down" takes: what ended at one moment is judged within this time.
+    #[must_use]
+    pub fn judged_over(&self) -> Duration {
+        self.interval + (self.fast_interval + self.timeout) * u32::from(self.fall)
+    }
+}
+
 /// Flap damping: each drop inside `window` doubles the successes that a return needs, up to `rise_max`. Going down is never delayed.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Flap {

@@ -16,6 +16,7 @@ mod headline;
 mod index;
 mod ramps;
 pub mod report;
+mod rotation;
 pub mod saved;
 mod states;
 mod status;
@@ -49,6 +50,7 @@ use crate::{
 use index::CheckIndex;
 use ramps::Ramps;
 use report::{Happening, Notice, Severity};
+use rotation::Rotation;
 use saved::SavedNode;
 use tally::Tally;
 
@@ -150,8 +152,7 @@ pub struct Node {
     stale_since: Option<Timestamp>,
     changes: Changes,
     dirty: BTreeSet<ServiceIdx>,
-    /// Per endpoint: usable when its service had a usable endpoint last.
-    last_good: Vec<bool>,
+    rotation: Rotation,
     checks: CheckIndex,
     /// Services in slow start: when their shares change next.
     ramps: Ramps,
@@ -173,7 +174,7 @@ impl Node {
         let checks = CheckIndex::new(&world.topology);
         let mut node = Self {
             tally: Tally::new(world.topology.regions.len()),
-            last_good: vec![false; world.topology.endpoints.len()],
+            rotation: Rotation::new(&world),
             settings,
             world,
             digest,
@@ -296,25 +297,20 @@ impl Node {
     fn load(&mut self, now: Now, world: Arc<World>, digest: String, effects: &mut Vec<Effect>) {
         self.absorb_judgements(now, effects);
         let before = std::mem::replace(&mut self.world, world);
-        let was_good: BTreeSet<String> = good_names(&before, &self.last_good);
         let frozen = self.overlay.save_frozen(&before.topology);
         self.digest = digest;
-        // A world is made of all files together, so each of them was good.
-        for kind in ["plan", "geo"] {
-            self.notices.remove(kind);
-        }
         // Turns of calculated checks that follow from the new list are told; tables are all made anew below.
         let changes = self.book.reload(&self.world.topology.checks, now);
         self.checks = CheckIndex::new(&self.world.topology);
         self.changes.turns.extend(changes.turns);
-        self.last_good = good_flags(&self.world, &was_good);
+        self.rotation = Rotation::restored(&self.world, &self.rotation.save(&before));
         let overrides = self.overlay.in_force(now.wall).map(|it| (**it).clone()).collect();
         self.replace_overlay(overrides, &frozen);
         self.settle_overlay(now);
         self.ramps.clear();
         self.tally = self.tally.moved(&before.topology, &self.world.topology);
         self.dirty.clear();
-        // What was refused before is as good as mended: this is the newer word.
+        // A world is made of all files together, so each of them was good.
         self.notices.retain(|kind, _| *kind == OVERRIDES);
         let text = format!("plan revision {} in force, digest {}", self.world.topology.revision, short(&self.digest));
         self.tell(now, text, effects);
@@ -445,13 +441,8 @@ impl Node {
         }
     }
 
-    /// Remembers what a fresh view means for what comes after it, and tells what is news of it.
+    /// Counts a fresh view, and tells what is news of it.
     fn compiled(&mut self, now: Now, service: ServiceIdx, before: Option<&ServiceView>, after: &ServiceView, effects: &mut Vec<Effect>) {
-        if !after.up.is_empty() {
-            for member in after.pools.iter().flat_map(|pool| &pool.members) {
-                self.last_good[member.endpoint.get()] = member.tier == Tier::Up;
-            }
-        }
         let mut texts = Vec::new();
         for (region, is_up) in self.tally.recount(before, after) {
             let region = &self.world.topology.regions[region.get()].name;
@@ -498,16 +489,6 @@ impl Node {
 /// Whether the wall clock was set between two turns: it went back, or it went further than the time that passed.
 fn was_set(before: Now, now: Now) -> bool {
     now.wall < before.wall || now.wall.since(before.wall) > now.tick.since(before.tick).saturating_add(CLOCK_SET_MIN)
-}
-
-fn good_names(world: &World, flags: &[bool]) -> BTreeSet<String> {
-    let good = flags.iter().enumerate().filter(|(_, good)| **good);
-    good.map(|(position, _)| world.topology.endpoint_name(EndpointIdx::at(position))).collect()
-}
-
-fn good_flags(world: &World, names: &BTreeSet<String>) -> Vec<bool> {
-    let topology = &world.topology;
-    (0..topology.endpoints.len()).map(|position| names.contains(&topology.endpoint_name(EndpointIdx::at(position)))).collect()
 }
 
 /// The first twelve digits of a digest: enough to compare by eye.

@@ -1,8 +1,10 @@
 //! What outlives the process: enough to answer at once after a restart, as the former process would have.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use super::{Node, good_flags, good_names};
+use super::{Node, rotation::Rotation};
 use crate::{
     health::{
         book::SavedCheck,
@@ -12,7 +14,7 @@ use crate::{
 };
 
 /// The version of the form below; another one is not read.
-pub const FORM: u32 = 1;
+pub const FORM: u32 = 2;
 
 /// What a node leaves behind. The plan is kept beside it by the daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,8 +25,8 @@ pub struct SavedNode {
     pub at: Timestamp,
     /// Judgements.
     pub checks: Vec<SavedCheck>,
-    /// Names of the endpoints that were usable when their service had a usable endpoint last.
-    pub last_good: Vec<String>,
+    /// Per name of an endpoint: when it was in rotation last; `None`: it is.
+    pub rotation: BTreeMap<String, Option<Timestamp>>,
     /// Overrides in force.
     pub overrides: Vec<Override>,
     /// Judgements frozen by maintenance.
@@ -41,7 +43,7 @@ impl Node {
             // Judgements that were never confirmed are as old as they were when they were loaded.
             at: self.stale_since.unwrap_or(now.wall),
             checks: self.book.save(now),
-            last_good: good_names(&self.world, &self.last_good).into_iter().collect(),
+            rotation: self.rotation.save(&self.world),
             overrides: self.overlay.in_force(now.wall).map(|it| (**it).clone()).collect(),
             frozen: self.overlay.save_frozen(&self.world.topology),
         })
@@ -53,7 +55,7 @@ impl Node {
             return;
         }
         let n_restored = self.book.restore(saved.checks, now);
-        self.last_good = good_flags(&self.world, &saved.last_good.into_iter().collect());
+        self.rotation = Rotation::restored(&self.world, &saved.rotation);
         // Orders hold also where no judgement does: another plan, or checks that are never probed.
         self.replace_overlay(saved.overrides, &saved.frozen);
         self.settle_overlay(now);

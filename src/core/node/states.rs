@@ -25,7 +25,6 @@ impl Node {
         let columns: Vec<Columns> = endpoints.iter().map(|&endpoint| self.columns(now, endpoint)).collect();
         let standings: Vec<Standing> = columns.iter().map(standing).collect();
         let fates = eject(&standings, topology.guardrails.max_ejection);
-        let last_good_since = self.last_good_since(&endpoints, &columns, &fates);
         let mut next_ramp: Option<Timestamp> = None;
         let states = endpoints.iter().zip(&columns).zip(&fates).map(|((&endpoint, columns), fate)| {
             let returned_at = self.book.returned_at(topology.endpoints[endpoint.get()].check);
@@ -40,29 +39,16 @@ impl Node {
                 kept: *fate == Fate::Kept(Kept::EjectionLimit),
                 admitted,
                 next_change: columns.effective.verdict.next_change,
-                last_good: self.last_good[endpoint.get()] || last_good_since.is_some_and(|since| fell_since(columns, since)),
+                left: None,
                 note: note(columns, *fate, admitted),
             }
         });
-        let states = states.collect();
+        let mut states: Vec<EndpointState> = states.collect();
+        for (&endpoint, state) in endpoints.iter().zip(&mut states) {
+            self.rotation.note(endpoint, state, now.wall);
+        }
         self.ramps.set(service, next_ramp);
         states
-    }
-
-    /// When all of a service is down: since when a fall belongs to the same end. `None`: something is not down.
-    ///
-    /// What ends at one moment is judged over the length of a judgement, because probes are spread: without this the one that happened to be
-    /// judged last would be answered alone, and take all the load, after a failure that hit all alike.
-    fn last_good_since(&self, endpoints: &[EndpointIdx], columns: &[Columns], fates: &[Fate]) -> Option<Timestamp> {
-        let is_down = |(columns, fate): (&Columns, &Fate)| columns.effective.verdict.health == Health::Down && !fate.is_kept();
-        if !columns.iter().zip(fates).all(is_down) {
-            return None;
-        }
-        let falls = endpoints.iter().zip(columns).filter(|(_, columns)| columns.effective.health_by.is_none());
-        let (last, endpoint) = falls.filter_map(|(endpoint, columns)| Some((columns.observed.since?, *endpoint))).max()?;
-        let cadence = &self.world.topology.checks[self.world.topology.endpoints[endpoint.get()].check.get()].probe.cadence;
-        let judged_over = cadence.interval + (cadence.fast_interval + cadence.timeout) * u32::from(cadence.fall);
-        Some(Timestamp(last.0.saturating_sub(i64::try_from(judged_over.as_millis()).unwrap_or(i64::MAX))))
     }
 
     /// Observed, intended and effective state of an endpoint.
@@ -71,11 +57,6 @@ impl Node {
         let observed = self.book.verdict(topology.endpoints[endpoint.get()].check);
         self.overlay.columns(topology, endpoint, observed, now.wall)
     }
-}
-
-/// Whether probes, not people, took it out at `since` or later.
-fn fell_since(columns: &Columns, since: Timestamp) -> bool {
-    columns.effective.health_by.is_none() && columns.observed.since.is_some_and(|fell| fell >= since)
 }
 
 fn standing(columns: &Columns) -> Standing {

@@ -217,9 +217,10 @@ impl Node {
 
     /// Whether some client can get the endpoint, as far as health decides.
     fn is_served(&self, service: ServiceIdx, member: &Member, view: &ServiceView) -> bool {
-        let members = || view.pools.iter().flat_map(|pool| &pool.members);
         match (view.best(), self.world.topology.services[service.get()].all_down) {
-            (Some(Tier::Out), AllDown::LastGood) => member.last_good || !members().any(|member| member.last_good),
+            (Some(Tier::Out), AllDown::LastGood) => {
+                view.last_good_since(|_, _| true).is_none_or(|since| member.left.is_some_and(|left| left >= since))
+            }
             (Some(Tier::Out), AllDown::All) => true,
             (Some(Tier::Out), AllDown::Backup | AllDown::Nodata | AllDown::Servfail) => false,
             (best, _) => Some(member.tier) == best,

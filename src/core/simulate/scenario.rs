@@ -14,7 +14,7 @@ use crate::{
         ids::{CheckIdx, EndpointIdx, RegionIdx, RegionSet, ServiceIdx},
         name::Name,
         record::{Record, RecordData, RecordType},
-        time::Human,
+        time::{Human, Timestamp},
         topology::{Target, Topology},
         units::{Share, Ttl},
         verdict::Health,
@@ -122,7 +122,7 @@ fn state(topology: &Topology, endpoint: EndpointIdx, fail: RegionSet) -> Endpoin
         kept: false,
         admitted: Share::FULL,
         next_change: cadence.interval + cadence.fast_interval * u32::from(cadence.fall.saturating_sub(1)),
-        last_good: true,
+        left: failed.then_some(Timestamp(0)),
         note: failed.then(|| "lost in this scenario".into()),
     }
 }

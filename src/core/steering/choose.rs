@@ -12,6 +12,7 @@ use crate::{
         ids::{RegionIdx, RegionSet},
         reason::{Mark, Reason},
         record::RecordType,
+        time::Timestamp,
         topology::{AllDown, Families, ResidencyMode, Service, Spread, Stage, Topology},
         units::Share,
     },
@@ -87,7 +88,8 @@ pub fn choose<'v, T: Trace>(
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Pick {
     Tier(Tier),
-    LastGood,
+    /// Left rotation at this time or later.
+    LastGood(Timestamp),
     All,
 }
 
@@ -95,7 +97,7 @@ impl Pick {
     fn accepts(self, member: &Member) -> bool {
         match self {
             Self::Tier(tier) => member.tier == tier,
-            Self::LastGood => member.last_good,
+            Self::LastGood(since) => member.left.is_some_and(|left| left >= since),
             Self::All => true,
         }
     }
@@ -149,7 +151,7 @@ impl<'v, T: Trace> Stages<'_, 'v, T> {
         };
         let tier = match pick {
             Pick::Tier(tier) => tier,
-            Pick::LastGood | Pick::All => Tier::Out,
+            Pick::LastGood(_) | Pick::All => Tier::Out,
         };
         Served::Members { region, regions, members, tier, all_down }
     }
@@ -200,12 +202,12 @@ impl<'v, T: Trace> Stages<'_, 'v, T> {
         self.note_health(all, Pick::Tier(Tier::Up), false);
         match self.service.all_down {
             rule @ AllDown::LastGood => {
-                for within in [inside, outside] {
-                    let found = regions_of(Pick::LastGood).and(within);
-                    if !found.is_empty() {
-                        self.note_all_down("last_good: the endpoints that were usable last");
-                        return Some((Pick::LastGood, found, Some(rule)));
-                    }
+                let since = view.last_good_since(|pool, member| inside.or(outside).contains(pool.region) && is_of(member, typed));
+                if let Some(pick) = since.map(Pick::LastGood) {
+                    let last = regions_of(pick);
+                    let within = [inside, outside].map(|side| last.and(side)).into_iter().find(|found| !found.is_empty());
+                    self.note_all_down("last_good: the endpoints that were usable last");
+                    return within.map(|found| (pick, found, Some(rule)));
                 }
                 // Nothing was ever seen usable: every endpoint is as good a guess as any other.
                 self.all_of(inside, outside, rule, "last_good: none was ever usable here, so every endpoint")

@@ -15,6 +15,7 @@ use crate::{
     model::{
         ids::{EndpointIdx, RegionSet, ServiceIdx},
         record::RecordType,
+        time::Timestamp,
         topology::{ResidencyMode, Service, Topology},
         units::{Code, Share},
         verdict::Health,
@@ -118,8 +119,8 @@ fn crossed_by(
             kept: false,
             admitted: Share::FULL,
             next_change: Duration::ZERO,
-            // The worst case: everything was usable once, so `last_good` could name any of it.
-            last_good: true,
+            // The worst case: everything was usable until now, so `last_good` could name any of it.
+            left: Some(Timestamp(0)),
             note: None,
         }
     };

@@ -74,6 +74,11 @@ proptest! {
             prop_assert!(record.ttl <= longest, "{record} lives longer than {longest}");
         }
     }
+}
+
+proptest! {
+    // Ten thousand answers each.
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases / 8, ..ProptestConfig::default() })]
 
     #[test]
     fn clients_spread_by_weight(weights in prop::collection::vec(1_u16..100, 2..5)) {
@@ -82,7 +87,7 @@ proptest! {
         let world = testing::world(testing::topology(&draft));
         let n = world.topology.endpoints.len();
         let up = crate::table::EndpointState {
-            health: Health::Up, drained: false, kept: false, admitted: Share::FULL, next_change: Duration::from_secs(30), last_good: true, note: None,
+            health: Health::Up, drained: false, kept: false, admitted: Share::FULL, next_change: Duration::from_secs(30), left: None, note: None,
         };
         let table = Table::compile(1, world, |_| up.clone());
         let mut counts = vec![0_u32; n];

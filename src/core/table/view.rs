@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::{
     model::{
         ids::{EndpointIdx, RegionIdx, RegionSet, ServiceIdx},
+        time::Timestamp,
         topology::{Target, Topology},
         units::{Share, Ttl},
         verdict::Health,
@@ -29,10 +30,23 @@ pub struct EndpointState {
     pub admitted: Share,
     /// The shortest time after which its health could be another one.
     pub next_change: Duration,
-    /// It was usable when the service had a usable endpoint last.
-    pub last_good: bool,
+    /// When it was in rotation last; `None`: it is, or it never was.
+    pub left: Option<Timestamp>,
     /// Why it is not simply up, for people; `None` when it is.
     pub note: Option<Box<str>>,
+}
+
+impl EndpointState {
+    /// How good it is.
+    #[must_use]
+    pub const fn tier(&self) -> Tier {
+        match (self.health, self.drained) {
+            (Health::Down, _) if !self.kept => Tier::Out,
+            (_, true) => Tier::Drained,
+            (Health::Unknown, false) => Tier::Unjudged,
+            (Health::Up | Health::Down, false) => Tier::Up,
+        }
+    }
 }
 
 /// How good an endpoint is as an answer. The first tier that has a member inside the residency fence is used, and no other.
@@ -70,8 +84,8 @@ pub struct Member {
     pub weight: u16,
     /// How good it is.
     pub tier: Tier,
-    /// Usable when the service had a usable endpoint last.
-    pub last_good: bool,
+    /// When it was in rotation last; `None`: it is, or it never was.
+    pub left: Option<Timestamp>,
     /// The share of its normal clients that it takes.
     pub admitted: Share,
     /// Which types it answers.
@@ -108,13 +122,17 @@ pub struct ServiceView {
     pub up: RegionSet,
     /// The soonest return of something that is out: an answer must not outlive it.
     pub soonest_return: Duration,
+    /// How far apart the probes may have judged what ended at one moment.
+    pub judged_over: Duration,
 }
 
 impl ServiceView {
     /// Makes the view of `service` from the state of its endpoints. Cost: linear in its endpoints.
     pub fn compile(topology: &Topology, service: ServiceIdx, mut state_of: impl FnMut(EndpointIdx) -> EndpointState) -> Self {
-        let mut view = Self { pools: Vec::new(), up: RegionSet::EMPTY, soonest_return: Duration::MAX };
+        let mut view = Self { pools: Vec::new(), up: RegionSet::EMPTY, soonest_return: Duration::MAX, judged_over: Duration::ZERO };
         for pool in &topology.services[service.get()].pools {
+            let checks = pool.endpoints().map(|endpoint| &topology.checks[topology.endpoints[endpoint.get()].check.get()]);
+            view.judged_over = checks.map(|check| check.probe.cadence.judged_over()).fold(view.judged_over, Duration::max);
             let members: Vec<Member> = pool.endpoints().map(|endpoint| member(topology, endpoint, state_of(endpoint))).collect();
             let up = || members.iter().filter(|member| member.tier == Tier::Up);
             if up().next().is_some() {
@@ -152,6 +170,17 @@ impl ServiceView {
         self.pools.iter().filter(|pool| pool.members.iter().any(&mut wanted)).map(|pool| pool.region).collect()
     }
 
+    /// From when on the members that `among` accepts were usable last: `None` when none of them ever was.
+    ///
+    /// What ends at one moment is judged over the length of a judgement, because probes are spread: who left within that length of the last
+    /// one counts. Else the one that happened to be judged last would be answered alone, and take all the load, after a failure that hit all
+    /// alike.
+    pub fn last_good_since(&self, among: impl Fn(&PoolView, &Member) -> bool) -> Option<Timestamp> {
+        let members = self.pools.iter().flat_map(|pool| pool.members.iter().filter(|member| among(pool, member)));
+        let last = members.filter_map(|member| member.left).max()?;
+        Some(Timestamp(last.0.saturating_sub(i64::try_from(self.judged_over.as_millis()).unwrap_or(i64::MAX))))
+    }
+
     /// The longest time to live that an answer out of `region` may carry: until the soonest change of a member there, or the soonest
     /// return of something that is out. Source: gdnsd, whose answers live as long as the checks that are still needed take.
     #[must_use]
@@ -177,18 +206,12 @@ impl ServiceView {
 
 fn member(topology: &Topology, endpoint: EndpointIdx, state: EndpointState) -> Member {
     let it = &topology.endpoints[endpoint.get()];
-    let tier = match (state.health, state.drained) {
-        (Health::Down, _) if !state.kept => Tier::Out,
-        (_, true) => Tier::Drained,
-        (Health::Unknown, false) => Tier::Unjudged,
-        (Health::Up | Health::Down, false) => Tier::Up,
-    };
     Member {
         endpoint,
         salt: rendezvous::salt(&format!("{}:{}", it.target, it.port)),
         weight: it.weight.0,
-        tier,
-        last_good: state.last_good,
+        tier: state.tier(),
+        left: state.left,
         admitted: state.admitted,
         family: match it.target {
             Target::Address(address) if address.is_ipv4() => Family::V4,

@@ -479,8 +479,6 @@ fn timeless(view: &Arc<ServiceView>) -> ServiceView {
         member.next_change = Duration::ZERO;
         // Another detail of the same failure is no reason for another table.
         member.note = member.note.take().map(|_| "noted".into());
-        // Who was usable last is noted after a table is made, and read when the next one is.
-        member.last_good = false;
     }
     view
 }
