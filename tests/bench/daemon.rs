@@ -49,5 +49,5 @@ pub(crate) async fn ask(server: SocketAddr, name: &str) -> Option<Ipv4Addr> {
     let length = timeout(Duration::from_millis(100), socket.recv(&mut answer)).await.ok()?.ok()?;
     // The first record is the question's name as a pointer (2 octets), type, class, time to live, length (10), and the address.
     let record = answer[..length].get(query.len() + 12..query.len() + 16)?;
-    (answer[6..8] == [0, 1]).then(|| Ipv4Addr::new(record[0], record[1], record[2], record[3]))
+    (u16::from_be_bytes([answer[6], answer[7]]) > 0).then(|| Ipv4Addr::new(record[0], record[1], record[2], record[3]))
 }

@@ -128,7 +128,11 @@ services:
     let daemon = runtime.block_on(daemon::start(path));
     let server = daemon.dns()[0];
     runtime.block_on(async {
+        // Checks of type none: the first table stands at once.
+        let mut tries = 0;
         while daemon::ask(server, &format!("api.{ZONE}")).await.is_none() {
+            tries += 1;
+            assert!(tries < 500, "no answer from {server}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     });

@@ -75,8 +75,8 @@ dns_cpu_per_answer_us              -
 nsd_cpu_per_answer_us              -
 dns_steered_cpu_per_answer_us      -
 dns_to_nsd_ratio                   -
-probe_cpu_us                       -
-probe_peak_mib                     -
+probe_cpu_us                       < 150  us
+probe_peak_mib                     < 250  MiB
 flap_tasks_growth_percent          < 1    %
 flap_descriptors_growth_percent    < 1    %
 TABLE
