@@ -13,6 +13,7 @@ mod actions;
 mod answers;
 mod clock;
 mod control;
+mod limits;
 mod picture;
 mod readings;
 mod reload;
@@ -97,6 +98,7 @@ impl Daemon {
         };
         let dns = Arc::new(DnsServer::start(&setup.listen.dns, answers.clone(), options)?);
         let stop = CancellationToken::new();
+        limits::raise_descriptor_limit();
         let (prober, orders, results) = Prober::start(ProbeEnv::new(clock.clone()), PROBE_QUEUE);
         let (commands, command_queue) = mpsc::channel(COMMAND_QUEUE);
         let (pictures, painter) = picture::pair(clock.clone(), answers.clone(), commands.clone());

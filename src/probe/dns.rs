@@ -27,7 +27,7 @@ use tokio::{
 
 use super::{
     ProbeEnv, bare_host,
-    open::{self, connect_failure},
+    open::{self, connect_failure, resolve_failure},
     watch::{End, Mark, Watch, plain},
 };
 use crate::net::tls::Alpn;
@@ -78,7 +78,7 @@ pub(super) fn digest(octets: &[u8], expect: &str) {
 
 async fn over_udp(address: &Address, query: &Message, message: &[u8], env: &ProbeEnv, watch: &Watch) -> Result<Message, Failure> {
     let resolved = env.resolver.resolve(&address.host, address.port).await;
-    let target = resolved.map_err(|e| Failure::new(FailureCategory::Resolve, &e.to_string()))?;
+    let target = resolved.map_err(|e| resolve_failure(&e))?;
     watch.mark(Mark::Resolved);
     let unconnected = |error: std::io::Error| connect_failure(&error, &target.to_string());
     let any = if target.is_ipv4() { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { IpAddr::V6(Ipv6Addr::UNSPECIFIED) };

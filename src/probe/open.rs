@@ -17,6 +17,7 @@ use super::{
 };
 use crate::net::{
     connect::{self, Connection},
+    resolve::ResolveError,
     tls::Alpn,
 };
 
@@ -27,18 +28,35 @@ const CONNECTION_OCTETS_MAX: usize = 4 * ANSWER_OCTETS_MAX;
 /// Resolves and connects.
 pub(super) async fn connect(address: &Address, env: &ProbeEnv, watch: &Watch) -> Result<Connection, Failure> {
     let resolved = env.resolver.resolve(&address.host, address.port).await;
-    let target = resolved.map_err(|e| Failure::new(FailureCategory::Resolve, &e.to_string()))?;
+    let target = resolved.map_err(|e| resolve_failure(&e))?;
     watch.mark(Mark::Resolved);
     let connection = connect::connect(target, CONNECTION_OCTETS_MAX).await.map_err(|e| connect_failure(&e, &target.to_string()))?;
     watch.mark(Mark::Connected);
     Ok(connection)
 }
 
+/// How a name was not resolved.
+pub(super) fn resolve_failure(error: &ResolveError) -> Failure {
+    let is_local = matches!(error, ResolveError::Failed { source, .. } if is_shortage(source));
+    Failure::new(if is_local { FailureCategory::Local } else { FailureCategory::Resolve }, &error.to_string())
+}
+
 /// How a connection did not come about.
 pub(super) fn connect_failure(error: &io::Error, target: &str) -> Failure {
-    // The kernel's own patience may be shorter than the check's.
-    let category = if error.kind() == io::ErrorKind::TimedOut { FailureCategory::ConnectTimeout } else { FailureCategory::Connect };
+    let category = match error.kind() {
+        _ if is_shortage(error) => FailureCategory::Local,
+        // The kernel's own patience may be shorter than the check's.
+        io::ErrorKind::TimedOut => FailureCategory::ConnectTimeout,
+        _ => FailureCategory::Connect,
+    };
     Failure::new(category, &format!("connect to {target}: {}", plain(error)))
+}
+
+/// Whether this host lacks something: descriptors, buffers, memory, or ports to connect from.
+fn is_shortage(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    const SHORTAGES: [Errno; 5] = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::ADDRNOTAVAIL];
+    Errno::from_io_error(error).is_some_and(|errno| SHORTAGES.contains(&errno))
 }
 
 /// Makes the TLS handshake over a connection. `name` is asked for and verified unless the check names another.
@@ -124,5 +142,24 @@ impl AsyncWrite for Stream {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Secure(stream) => Pin::new(stream).poll_shutdown(cx),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_this_host_lacks_is_not_the_endpoints_fault() {
+        // EMFILE, ENFILE, ENOBUFS, ENOMEM, EADDRNOTAVAIL on Linux; then ECONNREFUSED and ETIMEDOUT.
+        for errno in [24, 23, 105, 12, 99] {
+            let error = io::Error::from_raw_os_error(errno);
+            assert_eq!(connect_failure(&error, "192.0.2.1:80").category, FailureCategory::Local, "{error}");
+            let failed = ResolveError::Failed { name: "a.example".to_owned(), source: error };
+            assert_eq!(resolve_failure(&failed).category, FailureCategory::Local);
+        }
+        assert_eq!(connect_failure(&io::Error::from_raw_os_error(111), "192.0.2.1:80").category, FailureCategory::Connect);
+        assert_eq!(connect_failure(&io::Error::from_raw_os_error(110), "192.0.2.1:80").category, FailureCategory::ConnectTimeout);
+        assert_eq!(resolve_failure(&ResolveError::NoAddress("a.example".to_owned())).category, FailureCategory::Resolve);
     }
 }

@@ -102,9 +102,9 @@ pub(super) fn shown(next_change: Duration) -> String {
 /// The category whose word this is.
 pub(super) fn category(word: &str) -> FailureCategory {
     use FailureCategory::{
-        Body, Bound, Calculated, Closed, Connect, ConnectTimeout, Expiry, Protocol, Resolve, Silent, Slow, Status, Timeout, Tls,
+        Body, Bound, Calculated, Closed, Connect, ConnectTimeout, Expiry, Local, Protocol, Resolve, Silent, Slow, Status, Timeout, Tls,
     };
-    [Resolve, Connect, ConnectTimeout, Tls, Timeout, Closed, Slow, Protocol, Status, Body, Expiry, Bound, Silent, Calculated]
+    [Resolve, Connect, ConnectTimeout, Tls, Timeout, Closed, Slow, Protocol, Status, Body, Expiry, Bound, Silent, Calculated, Local]
         .into_iter()
         .find(|category| category.word() == word)
         .unwrap_or_else(|| panic!("`{word}` is not a failure category"))

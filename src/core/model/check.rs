@@ -331,6 +331,8 @@ pub enum FailureCategory {
     Silent,
     /// Too few of the checks that it is calculated from are up.
     Calculated,
+    /// This node could not try, for want of descriptors, ports or memory. It says nothing of the endpoint, and does not count.
+    Local,
 }
 
 impl FailureCategory {
@@ -358,6 +360,7 @@ impl FailureCategory {
             Self::Bound => "bound",
             Self::Silent => "silent",
             Self::Calculated => "calculated",
+            Self::Local => "local",
         }
     }
 }

@@ -18,6 +18,7 @@ mod ramps;
 pub mod report;
 mod rotation;
 pub mod saved;
+mod shortage;
 mod states;
 mod status;
 mod tally;
@@ -52,6 +53,7 @@ use ramps::Ramps;
 use report::{Happening, Notice, Severity};
 use rotation::Rotation;
 use saved::SavedNode;
+use shortage::Shortage;
 use tally::Tally;
 
 /// Without a table on disk, the first one is made when every check was judged, or after this: one check that never ends must not keep all
@@ -162,6 +164,7 @@ pub struct Node {
     /// Both clocks at the last turn, to notice that the wall clock was set.
     turned: Now,
     tally: Tally,
+    shortage: Shortage,
     notices: BTreeMap<&'static str, Notice>,
     happenings: VecDeque<Happening>,
 }
@@ -190,6 +193,7 @@ impl Node {
             next_expiry: None,
             told: Vec::new(),
             turned: now,
+            shortage: Shortage::default(),
             notices: BTreeMap::new(),
             happenings: VecDeque::new(),
         };
@@ -206,7 +210,9 @@ impl Node {
     pub fn handle(&mut self, now: Now, event: Event, effects: &mut Vec<Effect>) -> Result<(), Rejected> {
         match event {
             Event::ProbeFinished { attempt, observation } => {
-                let failed = self.book.check_of(attempt).filter(|_| matches!(observation.outcome, Outcome::Failed(_)));
+                let was_made = !self.shortage.note(&observation, now.tick);
+                let has_failed = was_made && matches!(observation.outcome, Outcome::Failed(_));
+                let failed = self.book.check_of(attempt).filter(|_| has_failed);
                 self.book.handle(now, book::Event::ProbeFinished { attempt, observation }, &mut self.changes)?;
                 if let Some(check) = failed {
                     self.tally.failed(self.checks.regions(check), now.tick);

@@ -89,6 +89,7 @@ impl Node {
             let text = format!("{it}: nothing in this plan has that name, so it changes nothing");
             notices.push(Notice { severity: Severity::Warning, kind: "override_unmatched".to_owned(), text });
         }
+        notices.extend(self.shortage.notice(now.tick));
         if let Some(since) = self.stale_since {
             let text = format!("answers rest on judgements of {since}; {} checks are not judged anew yet", self.book.n_unjudged());
             notices.push(Notice { severity: Severity::Warning, kind: "table_stale".to_owned(), text });
@@ -183,6 +184,8 @@ impl Node {
                 .filter(down)
                 .filter_map(|region| served.outstanding.get(&(service, region)).copied())
                 .filter(|until| *until > now.wall)
+                // Shown in seconds: a promise is rounded to the side that keeps it.
+                .map(|until| Timestamp(until.0.saturating_add(999).div_euclid(1000) * 1000))
                 .max(),
             endpoints,
         }

@@ -176,3 +176,20 @@ async fn a_replaced_geo_database_moves_clients_and_a_broken_one_does_not() {
     no_notice(&bed, "geo_rejected").await;
     assert!(asker.end().await > 0);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hangup_loads_what_the_watcher_cannot_see() {
+    let plan = Plan::three_regions();
+    // The watcher looks at the directory of the link, not of the file behind it.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let behind = elsewhere.path().join("plan.yaml");
+    let files = Files::new(&plan.text(1));
+    std::fs::write(&behind, plan.text(1)).unwrap();
+    std::fs::remove_file(files.path("plan.yaml")).unwrap();
+    std::os::unix::fs::symlink(&behind, files.path("plan.yaml")).unwrap();
+    let bed = files.start().await;
+    bed.ready().await;
+    std::fs::write(&behind, plan.text(2)).unwrap();
+    rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::HUP).unwrap();
+    eventually("the plan behind the link is in force", || bed.revision(), |seen| seen == "2").await;
+}

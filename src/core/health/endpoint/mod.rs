@@ -30,7 +30,7 @@ mod tests;
 use std::time::Duration;
 
 use crate::model::{
-    check::{Cadence, Failure, Observation, Outcome, Timings},
+    check::{Cadence, Failure, FailureCategory, Observation, Outcome, Timings},
     time::{Now, Timestamp},
     units::Share,
     verdict::{Health, Verdict},
@@ -141,10 +141,14 @@ impl CheckState {
         Self { since, health: Health::Up, judged: true, ..Self::default() }
     }
 
-    /// Takes one observation in.
+    /// Takes one observation in. One that this node could not make ([`FailureCategory::Local`]) changes nothing: a node that runs short of
+    /// something must not empty the answers.
     ///
     /// `now` must not go back. O(1).
     pub fn record(&mut self, cadence: &Cadence, now: Now, observation: Observation) -> Recorded {
+        if matches!(&observation.outcome, Outcome::Failed(failure) if failure.category == FailureCategory::Local) {
+            return Recorded::default();
+        }
         let before = self.essence(cadence);
         self.phases = Phases::from(observation.timings);
         let transition = match observation.outcome {
@@ -376,7 +380,7 @@ impl CheckState {
     }
 }
 
-type Essence = (Health, Option<crate::model::check::FailureCategory>, Duration);
+type Essence = (Health, Option<FailureCategory>, Duration);
 
 fn touch(before: Essence, after: Essence) -> Option<Touch> {
     if (before.0, before.1) != (after.0, after.1) {

@@ -9,7 +9,7 @@ use crate::{
     plan::{
         overlay::{self, Layers},
         resolve::named_base,
-        sections::{CheckType, Expect, HealthChecks, Plan, Require, Routing, Service, Source},
+        sections::{CheckType, Expect, HealthChecks, Method, Plan, Require, Routing, Service, Source},
     },
 };
 
@@ -107,6 +107,10 @@ fn settings(plan: &Plan, context: Context<'_>, over: &HealthChecks, merged: &Hea
     if let Some(Expect::Http(expect)) = &over.expect
         && let Some(body) = &expect.body
     {
+        if merged.method == Some(Method::Head) {
+            let fix = "remove `method`, or expect a status only";
+            out.error(path().key("expect").key("body"), "an answer to HEAD has no body", fix);
+        }
         let path = || path().key("expect").key("body");
         match (&body.contains, &body.json, &body.equals) {
             (Some(_), None, None) => {}

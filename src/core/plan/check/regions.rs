@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ipnet::IpNet;
 
 use super::{Findings, at, unknown};
-use crate::{document::Path, model::ids::Label, plan::sections::Plan};
+use crate::{document::Path, geo::embed::Embedding, model::ids::Label, plan::sections::Plan};
 
 pub(super) fn check(plan: &Plan, out: &mut Findings) {
     if plan.regions.is_empty() {
@@ -48,6 +48,16 @@ fn client_networks(plan: &Plan, out: &mut Findings) {
                     at("regions", name).key("networks").item(i),
                     format!("{net} already belongs to {other}"),
                     "keep it in one region",
+                );
+            }
+            if let IpNet::V6(net) = net
+                && let Some(form) = Embedding::of(net.network())
+            {
+                let (range, prefix) = form.network();
+                out.error(
+                    at("regions", name).key("networks").item(i),
+                    format!("{net} never matches: clients in {range}/{prefix} are placed by the IPv4 address inside theirs"),
+                    "write the IPv4 network",
                 );
             }
         }
