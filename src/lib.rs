@@ -10,4 +10,5 @@ pub mod dns;
 pub mod geo;
 pub mod net;
 pub mod probe;
+pub mod raft;
 pub mod telemetry;

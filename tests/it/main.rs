@@ -11,5 +11,6 @@ mod dns;
 mod fuzz;
 mod mutate;
 mod probe;
+mod raft;
 mod telemetry;
 mod tidy;

@@ -1,0 +1,246 @@
+//! One member of the cluster: the boundary behind which openraft is hidden.
+
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+
+use openraft::{
+    Config, ConfigError, Raft, SnapshotPolicy,
+    error::{ClientWriteError, RaftError},
+    raft::{AppendEntriesRequest, TransferLeaderRequest, VoteRequest},
+};
+use portolan_core::cluster::{Entry, FEATURE_LEVEL, Halt, Refusal};
+use serde::{Serialize, de::DeserializeOwned};
+use thiserror::Error;
+use tokio::sync::watch;
+
+use super::{
+    disk::Disk,
+    log::LogStore,
+    machine::{Machine, Standing},
+    network::{Call, Clients, SnapshotCall, Transport, Undelivered},
+    types::{Command, Member, Reply, Types},
+};
+
+/// Log entries between snapshots. The state is small and entries are people's orders, so a day seldom sees as many.
+const ENTRIES_PER_SNAPSHOT: u64 = 1000;
+
+/// Entries kept behind a snapshot, so that a node that was away for a moment needs no snapshot.
+const ENTRIES_KEPT: u64 = 500;
+
+/// The times of elections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// Between heartbeats.
+    pub heartbeat: Duration,
+    /// Silence of the leader after which the first voter stands. At least six heartbeats, and ten times the longest round trip.
+    pub election: Duration,
+    /// This voter's place among all, from zero. Voters stand one after the other, so that they do not split the vote.
+    pub place: u32,
+}
+
+impl Timing {
+    /// For regions apart: heartbeat 500 ms, election from 3 s.
+    #[must_use]
+    pub const fn between_regions(place: u32) -> Self {
+        Self { heartbeat: Duration::from_millis(500), election: Duration::from_secs(3), place }
+    }
+
+    fn config(&self, cluster: &str) -> Result<Config, ConfigError> {
+        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        // Windows of one third of the election time, with as much between them (failover.md 4.1, G1).
+        let step = millis(self.election) / 3;
+        let first = millis(self.election) + u64::from(self.place) * step;
+        let last = first + step / 2;
+        let config = Config {
+            cluster_name: cluster.to_owned(),
+            heartbeat_interval: millis(self.heartbeat),
+            election_timeout_min: first,
+            election_timeout_max: last,
+            // Without it a voter that was cut off comes back with a higher term and unseats a healthy leader.
+            enable_pre_vote: Some(true),
+            // A leader that hears no majority falls silent, so that others who hear it can elect a better one.
+            quorum_loss_probe_interval: Some(2 * last),
+            install_snapshot_timeout: millis(self.election) * 4,
+            snapshot_policy: SnapshotPolicy::LogsSinceLast(ENTRIES_PER_SNAPSHOT),
+            max_in_snapshot_log_to_keep: ENTRIES_KEPT,
+            ..Config::default()
+        };
+        config.validate()
+    }
+}
+
+/// Why a command was not taken.
+#[derive(Debug, Error)]
+pub enum ProposeError {
+    /// Another member leads: ask there.
+    #[error("{} leads, not this node", .0.as_ref().map_or_else(|| "nobody".to_owned(), |(_, member)| member.to_string()))]
+    NotLeader(Option<(u64, Member)>),
+    /// It may have been committed, or may still be: ask again with the same request id.
+    #[error("no majority confirmed it in time; it may still be committed: ask again with the same request id")]
+    Unknown,
+    /// It cannot be read by this version, or is too long.
+    #[error("{0}")]
+    Refused(Refusal),
+    /// It cannot be read by this version.
+    #[error("{0}")]
+    Halted(Halt),
+    /// This node takes no part any more.
+    #[error("this node takes no part in the cluster any more: {0}")]
+    Stopped(String),
+}
+
+/// Who leads, as this node knows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Leadership {
+    /// The leader; `None`: nobody, as far as known here.
+    pub leader: Option<(u64, Member)>,
+    /// This node leads.
+    pub is_leader: bool,
+    /// Of the latest election known here.
+    pub term: u64,
+}
+
+/// A member of the cluster. Cheap to clone.
+#[derive(Clone)]
+pub struct Consensus {
+    id: u64,
+    raft: Raft<Types, Machine>,
+    standing: watch::Receiver<Standing>,
+}
+
+impl fmt::Debug for Consensus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Consensus").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl Consensus {
+    /// Takes part with what the disk holds. A node that was never part of a cluster waits to be added, or for [`Self::initialize`].
+    ///
+    /// # Errors
+    /// When the times make no sense, or the disk cannot be read.
+    pub async fn start(id: u64, cluster: &str, timing: Timing, disk: Disk, transport: Arc<dyn Transport>) -> anyhow::Result<Self> {
+        let config = Arc::new(timing.config(cluster)?);
+        let (machine, standing) = Machine::open(disk.clone()).await?;
+        let raft = Raft::new(id, config, Clients(transport), LogStore::new(disk), machine).await?;
+        Ok(Self { id, raft, standing })
+    }
+
+    /// This node's id in Raft.
+    #[must_use]
+    pub const fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The replicated state as this node has it; it may lag.
+    #[must_use]
+    pub fn standing(&self) -> watch::Receiver<Standing> {
+        self.standing.clone()
+    }
+
+    /// Makes a cluster of these voters, once, on one of them, all of which must be empty.
+    ///
+    /// # Errors
+    /// When this node is part of a cluster already, or is none of `members`.
+    pub async fn initialize(&self, members: BTreeMap<u64, Member>) -> anyhow::Result<()> {
+        Ok(self.raft.initialize(members).await?)
+    }
+
+    /// Commits a command. It returns when a majority has it on disk and this node has applied it.
+    ///
+    /// # Errors
+    /// [`ProposeError`].
+    pub async fn propose(&self, entry: &Entry) -> Result<Reply, ProposeError> {
+        let octets = entry.encode().map_err(ProposeError::Refused)?;
+        self.propose_octets(octets).await
+    }
+
+    /// As [`Self::propose`], for what another node forwards. It is read first: what is committed and cannot be read would stop every node.
+    ///
+    /// # Errors
+    /// [`ProposeError`].
+    pub async fn propose_octets(&self, octets: Vec<u8>) -> Result<Reply, ProposeError> {
+        Entry::decode(&octets, FEATURE_LEVEL).map_err(ProposeError::Halted)?;
+        let text = String::from_utf8(octets).map_err(|error| ProposeError::Halted(Halt::Corrupt(error.to_string())))?;
+        match self.raft.client_write(Command(text)).await {
+            Ok(done) => Ok(done.data),
+            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(to))) => Err(ProposeError::NotLeader(to.leader_id.zip(to.leader_node))),
+            Err(RaftError::APIError(_)) => Err(ProposeError::Unknown),
+            Err(RaftError::Fatal(fatal)) => Err(ProposeError::Stopped(fatal.to_string())),
+        }
+    }
+
+    /// Answers a call of a peer.
+    ///
+    /// # Errors
+    /// A body that cannot be read, or that this node takes no part any more; its state is untouched.
+    pub async fn receive(&self, call: Call, body: &[u8]) -> Result<Vec<u8>, Undelivered> {
+        let raft = &self.raft;
+        match call {
+            Call::Append => answered(raft.append_entries(read::<AppendEntriesRequest<Types>>(body)?).await),
+            Call::Vote => answered(raft.vote(read::<VoteRequest<Types>>(body)?).await),
+            Call::PreVote => answered(raft.pre_vote(read::<VoteRequest<Types>>(body)?).await),
+            Call::TransferLeader => answered(raft.handle_transfer_leader(read::<TransferLeaderRequest<Types>>(body)?).await),
+            Call::Snapshot => {
+                let SnapshotCall { vote, meta, state } = read(body)?;
+                let snapshot = openraft::alias::SnapshotOf::<Types, _> { meta, snapshot: state };
+                answered(raft.install_full_snapshot(vote, snapshot).await)
+            }
+        }
+    }
+
+    /// Who leads, as this node knows.
+    #[must_use]
+    pub fn leadership(&self) -> Leadership {
+        let metrics = self.raft.metrics().borrow().clone();
+        let member = |id: u64| metrics.membership_config.membership().get_node(&id).cloned().unwrap_or_default();
+        Leadership {
+            leader: metrics.current_leader.map(|id| (id, member(id))),
+            is_leader: metrics.current_leader == Some(self.id),
+            term: metrics.current_term,
+        }
+    }
+
+    /// Lets a node follow the log without a vote, and waits until it has caught up. The leader only.
+    ///
+    /// # Errors
+    /// When this node does not lead, or a change of membership is under way.
+    pub async fn add_learner(&self, id: u64, member: Member) -> anyhow::Result<()> {
+        self.raft.add_learner(id, member, true).await?;
+        Ok(())
+    }
+
+    /// Makes these the voters, through a joint membership. Who was a voter and is no more leaves the cluster. The leader only.
+    ///
+    /// # Errors
+    /// When this node does not lead, a change of membership is under way, or one of `ids` is no learner.
+    pub async fn change_voters(&self, ids: impl IntoIterator<Item = u64>) -> anyhow::Result<()> {
+        let ids: std::collections::BTreeSet<u64> = ids.into_iter().collect();
+        self.raft.change_membership(ids, false).await?;
+        Ok(())
+    }
+
+    /// Hands leadership to this voter. It happens soon, or not at all when that one is behind.
+    ///
+    /// # Errors
+    /// When this node takes no part any more.
+    pub async fn transfer_leader(&self, to: u64) -> anyhow::Result<()> {
+        Ok(self.raft.trigger().transfer_leader(to).await?)
+    }
+
+    /// Takes no part any more; what is under way ends first.
+    ///
+    /// # Errors
+    /// When openraft's task panicked.
+    pub async fn shutdown(&self) -> anyhow::Result<()> {
+        Ok(self.raft.shutdown().await?)
+    }
+}
+
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Undelivered> {
+    serde_json::from_slice(body).map_err(|error| Undelivered::Refused(format!("the body cannot be read: {error}")))
+}
+
+fn answered<T: Serialize, E: fmt::Display>(answer: Result<T, E>) -> Result<Vec<u8>, Undelivered> {
+    let answer = answer.map_err(|error| Undelivered::Refused(error.to_string()))?;
+    serde_json::to_vec(&answer).map_err(|error| Undelivered::Refused(error.to_string()))
+}

@@ -1,0 +1,207 @@
+//! Consensus over its real boundary: openraft, our log on redb, our calls; the transport is a network in memory that can be cut.
+
+mod disk;
+mod net;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use openraft::{
+    StorageError,
+    testing::log::{StoreBuilder, Suite},
+};
+use portolan::raft::{Calls, Consensus, Disk, LogStore, Machine, Member, ProposeError, Reply, Timing, Types};
+use portolan_core::{
+    cluster::{Actor, Change, Entry, Outcome, Role},
+    model::{ids::Label, time::Timestamp},
+};
+
+use self::{disk::Platter, net::Net};
+
+/// A hundredth of the time that voters between regions take.
+fn timing(place: u32) -> Timing {
+    Timing { heartbeat: Duration::from_millis(25), election: Duration::from_millis(300), place }
+}
+
+/// Longer than any election takes, also on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+struct Builder;
+
+impl StoreBuilder<Types, LogStore, Machine> for Builder {
+    async fn build(&self) -> Result<((), LogStore, Machine), StorageError<Types>> {
+        let disk = Disk::on(Platter::default(), Calls::InPlace).expect("a new disk");
+        let (machine, _) = Machine::open(disk.clone()).await.expect("an empty machine");
+        Ok(((), LogStore::new(disk), machine))
+    }
+}
+
+#[tokio::test]
+async fn the_log_passes_the_suite_of_openraft() {
+    Suite::test_all(Builder).await.unwrap();
+}
+
+fn entry(text: &str) -> Entry {
+    Entry {
+        at: Timestamp(1_800_000_000_000),
+        by: Actor { name: "ana".to_owned(), role: Role::Operator },
+        request_id: Some(text.to_owned()),
+        reason: "drill".to_owned(),
+        overrules: Vec::new(),
+        change: Change::Acknowledge { object: text.to_owned(), until: portolan_core::cluster::End::At(Timestamp(1_800_000_600_000)) },
+    }
+}
+
+struct Cluster {
+    net: Arc<Net>,
+    platters: Vec<Platter>,
+    nodes: Vec<Option<Consensus>>,
+}
+
+impl Cluster {
+    fn member(id: usize) -> Member {
+        Member { name: format!("n{id}"), region: format!("r{id}"), address: format!("n{id}:1"), is_witness: false }
+    }
+
+    /// Three voters, founded by the first.
+    async fn new() -> Self {
+        let net = Arc::new(Net::default());
+        let platters: Vec<Platter> = (0..3).map(|_| Platter::default()).collect();
+        let mut cluster = Self { net, platters, nodes: vec![None, None, None] };
+        for id in 0..3 {
+            cluster.start(id).await;
+        }
+        let members: BTreeMap<u64, Member> = (0..3).map(|id| (id as u64, Self::member(id))).collect();
+        cluster.node(0).initialize(members).await.unwrap();
+        cluster
+    }
+
+    async fn start(&mut self, id: usize) {
+        let disk = Disk::on(self.platters[id].clone(), Calls::InPlace).unwrap();
+        let place = u32::try_from(id).unwrap();
+        let transport = Arc::new(self.net.from(id as u64));
+        let node = Consensus::start(id as u64, "test", timing(place), disk, transport).await.unwrap();
+        self.net.attach(id as u64, node.clone());
+        self.nodes[id] = Some(node);
+    }
+
+    /// The process dies; what was not synced is gone.
+    async fn kill(&mut self, id: usize) {
+        self.net.detach(id as u64);
+        self.nodes[id].take().unwrap().shutdown().await.unwrap();
+        self.platters[id].lose_power();
+    }
+
+    fn node(&self, id: usize) -> &Consensus {
+        self.nodes[id].as_ref().unwrap()
+    }
+
+    /// Asks every living node in turn until one that leads has committed it.
+    async fn commit(&self, among: &[usize], text: &str) -> Outcome {
+        let all = async {
+            loop {
+                for &id in among {
+                    match tokio::time::timeout(Duration::from_secs(2), self.node(id).propose(&entry(text))).await {
+                        Ok(Ok(Reply::Applied { outcome, .. })) => return outcome,
+                        Ok(Ok(Reply::Blank)) => unreachable!("a command is applied"),
+                        Ok(Err(ProposeError::NotLeader(_) | ProposeError::Unknown)) | Err(_) => {}
+                        Ok(Err(error)) => panic!("{error}"),
+                    }
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, all).await.unwrap_or_else(|_| panic!("nobody commits `{text}`"))
+    }
+
+    /// Waits until this node has applied what `holds` asks for.
+    async fn applied(&self, id: usize, text: &str) {
+        let now = Timestamp(1_800_000_000_001);
+        let mut standing = self.node(id).standing();
+        let there = standing.wait_for(|standing| standing.state.acknowledgement(text, now).is_some());
+        tokio::time::timeout(PATIENCE, there).await.unwrap_or_else(|_| panic!("n{id} never applies `{text}`")).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_outlives_the_loss_of_any_one_voter() {
+    let mut cluster = Cluster::new().await;
+    let founded = cluster.commit(&[0, 1, 2], "first").await;
+    assert!(matches!(founded, Outcome::Accepted { .. }), "{founded:?}");
+    for lost in 0..3 {
+        cluster.kill(lost).await;
+        let left: Vec<usize> = (0..3).filter(|id| *id != lost).collect();
+        let text = format!("without-{lost}");
+        cluster.commit(&left, &text).await;
+        cluster.start(lost).await;
+        // Everything that was ever acknowledged is there again, on the one that was away too.
+        cluster.applied(lost, "first").await;
+        cluster.applied(lost, &text).await;
+    }
+    let states: Vec<Vec<u8>> = futures_states(&cluster).await;
+    assert!(states.windows(2).all(|pair| pair[0] == pair[1]), "three nodes, one state");
+}
+
+/// The states of all nodes once they have applied the same entries.
+async fn futures_states(cluster: &Cluster) -> Vec<Vec<u8>> {
+    cluster.commit(&[0, 1, 2], "last").await;
+    for id in 0..3 {
+        cluster.applied(id, "last").await;
+    }
+    (0..3).map(|id| cluster.node(id).standing().borrow().state.snapshot()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_minority_commits_nothing_and_rejoins_without_a_hand() {
+    let cluster = Cluster::new().await;
+    cluster.commit(&[0, 1, 2], "before").await;
+    let leader = (0..3).find(|id| cluster.node(*id).leadership().is_leader).unwrap();
+    let others: Vec<usize> = (0..3).filter(|id| *id != leader).collect();
+    cluster.net.isolate(leader as u64, true);
+    // What the old leader takes may be lost, and it never says that it was committed.
+    let old = cluster.node(leader).clone();
+    let orphan = tokio::spawn(async move { old.propose(&entry("orphan")).await });
+    cluster.commit(&others, "meanwhile").await;
+    assert!(cluster.node(leader).standing().borrow().state.acknowledgement("meanwhile", Timestamp(1_800_000_000_001)).is_none());
+    let term = cluster.node(others[0]).leadership().term;
+    cluster.net.isolate(leader as u64, false);
+    cluster.applied(leader, "meanwhile").await;
+    let outcome = tokio::time::timeout(PATIENCE, orphan).await.expect("it is told").unwrap();
+    assert!(outcome.is_err(), "{outcome:?}");
+    // Pre-vote: the one that comes back unseats nobody.
+    assert_eq!(cluster.node(others[0]).leadership().term, term);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leadership_moves_where_it_is_sent() {
+    let cluster = Cluster::new().await;
+    cluster.commit(&[0, 1, 2], "before").await;
+    let leader = (0..3).find(|id| cluster.node(*id).leadership().is_leader).unwrap();
+    let next = (leader + 1) % 3;
+    cluster.node(leader).transfer_leader(next as u64).await.unwrap();
+    let moved = async {
+        while !cluster.node(next).leadership().is_leader {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, moved).await.expect("the other leads");
+    cluster.commit(&[next], "after").await;
+}
+
+#[tokio::test]
+async fn a_body_that_cannot_be_read_is_refused() {
+    let cluster = Cluster::new().await;
+    for call in [
+        portolan::raft::Call::Append,
+        portolan::raft::Call::Vote,
+        portolan::raft::Call::PreVote,
+        portolan::raft::Call::TransferLeader,
+        portolan::raft::Call::Snapshot,
+    ] {
+        for body in [&b""[..], b"{", b"null", b"[1]", &[0xff; 100]] {
+            let refused = cluster.node(1).receive(call, body).await;
+            assert!(refused.as_ref().is_err_and(|error| error.to_string().contains("cannot be read")), "{refused:?}");
+        }
+    }
+    assert!(matches!(cluster.node(0).propose_octets(b"{}".to_vec()).await, Err(ProposeError::Halted(_))));
+    let _ = Label::new("x");
+}

@@ -1,0 +1,69 @@
+//! A network in memory: every node can be taken off it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use portolan::raft::{Call, Consensus, Lane, Member, Transport, Undelivered};
+
+#[derive(Debug, Default)]
+struct Cables {
+    nodes: BTreeMap<u64, Consensus>,
+    isolated: BTreeSet<u64>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Net(Arc<Mutex<Cables>>);
+
+impl Net {
+    pub(super) fn attach(&self, id: u64, node: Consensus) {
+        self.0.lock().unwrap().nodes.insert(id, node);
+    }
+
+    pub(super) fn detach(&self, id: u64) {
+        self.0.lock().unwrap().nodes.remove(&id);
+    }
+
+    /// Cuts a node off from all others, in both directions, or heals that.
+    pub(super) fn isolate(&self, id: u64, cut: bool) {
+        let mut cables = self.0.lock().unwrap();
+        if cut {
+            cables.isolated.insert(id);
+        } else {
+            cables.isolated.remove(&id);
+        }
+    }
+
+    /// As seen from a node.
+    pub(super) fn from(&self, id: u64) -> Port {
+        Port { from: id, cables: Arc::clone(&self.0) }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Port {
+    from: u64,
+    cables: Arc<Mutex<Cables>>,
+}
+
+impl Port {
+    fn reach(&self, to: u64) -> Result<Consensus, Undelivered> {
+        let cables = self.cables.lock().unwrap();
+        let is_cut = [self.from, to].iter().any(|id| cables.isolated.contains(id));
+        let node = cables.nodes.get(&to).filter(|_| !is_cut).cloned();
+        node.ok_or_else(|| Undelivered::Unreachable(format!("no way from {} to {to}", self.from)))
+    }
+}
+
+#[async_trait]
+impl Transport for Port {
+    async fn call(&self, to: u64, _: &Member, _: Lane, call: Call, body: Vec<u8>, _: Duration) -> Result<Vec<u8>, Undelivered> {
+        let answer = self.reach(to)?.receive(call, &body).await?;
+        // The way back may be cut meanwhile.
+        self.reach(to)?;
+        Ok(answer)
+    }
+}
