@@ -10,6 +10,7 @@
 //! ```
 
 pub mod answer;
+pub mod cluster;
 pub mod document;
 pub mod geo;
 pub mod health;

@@ -121,6 +121,8 @@ pub(crate) fn states(n: usize) -> impl Strategy<Value = Vec<EndpointState>> {
             kept,
             admitted: admitted.map_or(Share::FULL, Share::basis_points),
             next_change: Duration::from_secs(seconds),
+            weight: None,
+            pool_weight: None,
             left,
             note: (health != Health::Up).then(|| "as drawn".into()),
         });

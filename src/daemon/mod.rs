@@ -15,6 +15,7 @@ mod clock;
 mod control;
 mod limits;
 mod picture;
+mod prober;
 mod readings;
 mod reload;
 mod serve;
@@ -47,6 +48,7 @@ use source::DaemonSource;
 pub use actions::Program;
 pub use clock::Clock;
 pub use picture::Pictures;
+use prober::ProbeThreads;
 pub use serve::serve;
 pub use setup::{Listen, ListenError, Setup};
 pub use world::{LoadedWorld, WorldError, load_world};
@@ -67,6 +69,7 @@ pub struct Daemon {
     http: Option<HttpServer>,
     pictures: Pictures,
     prober: Prober,
+    _probe_threads: ProbeThreads,
     stop: DropGuard,
     task: JoinHandle<()>,
 }
@@ -99,7 +102,8 @@ impl Daemon {
         let dns = Arc::new(DnsServer::start(&setup.listen.dns, answers.clone(), options)?);
         let stop = CancellationToken::new();
         limits::raise_descriptor_limit();
-        let (prober, orders, results) = Prober::start(ProbeEnv::new(clock.clone()), PROBE_QUEUE);
+        let probe_threads = ProbeThreads::start().context("start threads for probes")?;
+        let (prober, orders, results) = Prober::start(probe_threads.handle(), ProbeEnv::new(clock.clone()), PROBE_QUEUE);
         let (commands, command_queue) = mpsc::channel(COMMAND_QUEUE);
         let (pictures, painter) = picture::pair(clock.clone(), answers.clone(), commands.clone());
         let readings = DaemonReadings::new(dns.clone(), pictures.clone());
@@ -107,7 +111,7 @@ impl Daemon {
 
         let inputs = Inputs { commands: command_queue, results, orders, stop: stop.clone() };
         let control = Control::new(node, clock, answers, painter, store, metrics.clone(), start.loaded.source.clone());
-        let task = tokio::spawn(control.run(inputs, start.notices));
+        let task = probe_threads.handle().spawn(control.run(inputs, start.notices));
         reload::watch(&setup, commands.clone(), start.loaded, stop.clone())?;
 
         let source = Arc::new(DaemonSource::new(pictures.clone(), commands));
@@ -127,7 +131,7 @@ impl Daemon {
             }
             None => None,
         };
-        Ok(Self { dns, control, http, pictures, prober, stop: stop.drop_guard(), task })
+        Ok(Self { dns, control, http, pictures, prober, _probe_threads: probe_threads, stop: stop.drop_guard(), task })
     }
 
     /// Where DNS is answered, over UDP and TCP.

@@ -69,6 +69,7 @@ pub(super) async fn secure(
     watch: &Watch,
 ) -> Result<TlsStream<Connection>, Failure> {
     watch.mark(Mark::Securing);
+    connection.expect_flights().map_err(|e| Failure::new(FailureCategory::Closed, &plain(&e)))?;
     let secured = env.tls.handshake(connection, tls, name, alpn).await;
     let stream = secured.map_err(|e| Failure::new(FailureCategory::Tls, &chain(&e)))?;
     watch.mark(Mark::Secured);
@@ -86,7 +87,12 @@ pub(super) async fn open(
 ) -> Result<Metered<Stream>, Failure> {
     let connection = connect(address, env, watch).await?;
     let stream = match tls {
-        None => Stream::Plain(connection),
+        None => {
+            if matches!(alpn, Alpn::Http2) {
+                connection.expect_flights().map_err(|e| Failure::new(FailureCategory::Closed, &plain(&e)))?;
+            }
+            Stream::Plain(connection)
+        }
         Some(tls) => Stream::Secure(Box::new(secure(connection, tls, name, alpn, env, watch).await?)),
     };
     Ok(Metered::new(stream, watch.clone()))

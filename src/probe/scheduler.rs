@@ -19,6 +19,7 @@ use portolan_core::model::{
     ids::CheckIdx,
 };
 use tokio::{
+    runtime::Handle,
     sync::mpsc::{self, Receiver, Sender},
     task::JoinSet,
 };
@@ -67,27 +68,32 @@ pub struct Prober {
 }
 
 impl Prober {
-    /// Starts to make probes on the current tokio runtime, at most [`IN_FLIGHT_MAX`] at once.
+    /// Starts to make probes on `runtime`, at most [`IN_FLIGHT_MAX`] at once.
     ///
     /// `capacity` bounds the queue of orders and the queue of results, each.
     ///
     /// # Panics
-    /// When `capacity` is zero, or outside of a tokio runtime.
+    /// When `capacity` is zero.
     #[must_use]
-    pub fn start(env: ProbeEnv, capacity: usize) -> (Self, Sender<ProbeOrder>, Receiver<ProbeResult>) {
-        Self::start_limited(env, capacity, IN_FLIGHT_MAX)
+    pub fn start(runtime: &Handle, env: ProbeEnv, capacity: usize) -> (Self, Sender<ProbeOrder>, Receiver<ProbeResult>) {
+        Self::start_limited(runtime, env, capacity, IN_FLIGHT_MAX)
     }
 
     /// As [`Prober::start`] with another bound on the probes at once, for a process that may open few descriptors.
     ///
     /// # Panics
-    /// When `capacity` is zero, or outside of a tokio runtime. An `in_flight_max` of zero makes no probe at all.
+    /// When `capacity` is zero. An `in_flight_max` of zero makes no probe at all.
     #[must_use]
-    pub fn start_limited(env: ProbeEnv, capacity: usize, in_flight_max: usize) -> (Self, Sender<ProbeOrder>, Receiver<ProbeResult>) {
+    pub fn start_limited(
+        runtime: &Handle,
+        env: ProbeEnv,
+        capacity: usize,
+        in_flight_max: usize,
+    ) -> (Self, Sender<ProbeOrder>, Receiver<ProbeResult>) {
         let (order_sender, orders) = mpsc::channel(capacity);
         let (results, result_receiver) = mpsc::channel(capacity);
         let stop = CancellationToken::new();
-        let dispatcher = AbortOnDropHandle::new(tokio::spawn(dispatch(env, orders, results, in_flight_max, stop.clone())));
+        let dispatcher = AbortOnDropHandle::new(runtime.spawn(dispatch(env, orders, results, in_flight_max, stop.clone())));
         (Self { stop, dispatcher }, order_sender, result_receiver)
     }
 

@@ -86,7 +86,9 @@ fn ask(server: SocketAddr, questions: &Path, seconds: u32, rate: u32) -> u64 {
     let text = String::from_utf8_lossy(&output.stdout);
     let line = |key: &str| text.lines().find_map(|line| line.trim().strip_prefix(key)).unwrap_or_else(|| panic!("{key} {text}")).trim();
     assert!(line("Response codes:").starts_with("NOERROR") && !line("Response codes:").contains(','), "{text}");
-    line("Queries completed:").split_whitespace().next().unwrap().parse().unwrap()
+    let answered = line("Queries completed:").split_whitespace().next().unwrap().parse().unwrap();
+    assert!(answered * 20 >= u64::from(seconds * rate) * 19, "answers are missing: {text}");
+    answered
 }
 
 fn start_ours() -> Server {
@@ -153,6 +155,7 @@ fn start_nsd(folder: &Path) -> Server {
         "server:
   ip-address: {}@{}
   server-count: 1
+  rrl-ratelimit: 0
   username: \"\"
   chroot: \"\"
   zonesdir: \"{here}\"

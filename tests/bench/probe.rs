@@ -1,7 +1,7 @@
 //! What a probe costs: 10,000 http targets at 10 s intervals, in CPU time of this process, kernel work included.
 //!
-//! `cargo bench --bench probe -- [--seconds 30] [--per-second 1000] [--workers 2]`; zero workers is tokio's single-threaded runtime. The targets
-//! are a process of their own (this program again), so that only the prober's side is counted. CPU time is `utime + stime` of
+//! `cargo bench --bench probe -- [--seconds 30] [--per-second 1000] [--workers 1]`: as in the daemon, probes and
+//! who orders them have a runtime of their own, with one worker on a small machine. The targets are a process of their own (this program again), so that only the prober's side is counted. CPU time is `utime + stime` of
 //! `/proc/self/stat`, in hundredths of a second.
 //!
 //! `cargo bench --bench probe -- flap [--minutes 0.5]`: every target turns through well, wrong answers, closed connections and silence, each for
@@ -55,7 +55,7 @@ fn main() {
         Some("flapping-target") => return runtime(0).block_on(serve(true)),
         _ => {}
     }
-    let workers = process::option("--workers", 2);
+    let workers = process::option("--workers", 1_usize).max(1);
     let per_second = process::option("--per-second", 1000);
     let flaps = mode.is_some_and(|mode| mode == "flap");
     let (mut target, addresses) = start_target(if flaps { "flapping-target" } else { "target" });
@@ -147,7 +147,7 @@ fn checks(addresses: &[SocketAddr]) -> Vec<Check> {
 
 async fn measure(addresses: Vec<SocketAddr>, time: Duration, per_second: usize, workers: usize) {
     let checks = checks(&addresses);
-    let (prober, orders, mut results) = Prober::start(ProbeEnv::new(Arc::new(Timestamp(0))), 1024);
+    let (prober, orders, mut results) = Prober::start(&Handle::current(), ProbeEnv::new(Arc::new(Timestamp(0))), 1024);
     let before = (Handle::current().metrics().num_alive_tasks(), process::descriptors());
     let rhythm = async {
         let per_tick = (per_second / 100).max(1);
@@ -183,12 +183,12 @@ async fn measure(addresses: Vec<SocketAddr>, time: Duration, per_second: usize, 
         }
         (totals, failures)
     };
-    let ((spent, probes), (mut totals, failures)) = tokio::join!(rhythm, collect);
+    let ((spent, n_probes), (mut totals, failures)) = tokio::join!(rhythm, collect);
     prober.finish().await;
     totals.sort_unstable();
     let quantile = |hundredths: usize| totals[(totals.len() - 1) * hundredths / 100];
-    println!("probes: {probes} measured of {}, {failures} failed; {per_second}/s, {workers} workers", totals.len());
-    println!("figure probe_cpu_us {:.1}", spent.as_secs_f64() * 1e6 / f64::from(u32::try_from(probes).unwrap()));
+    println!("probes: {n_probes} measured of {}, {failures} failed; {per_second}/s, {workers} workers", totals.len());
+    println!("figure probe_cpu_us {:.1}", spent.as_secs_f64() * 1e6 / f64::from(u32::try_from(n_probes).unwrap()));
     println!("figure probe_peak_mib {:.1}", process::mebibytes("VmHWM"));
     println!("duration: p50 {:?}, p99 {:?}, max {:?}", quantile(50), quantile(99), quantile(100));
     println!("memory: {}", process::status("VmRSS") + " now, " + &process::status("VmHWM") + " at most");
@@ -198,7 +198,7 @@ async fn measure(addresses: Vec<SocketAddr>, time: Duration, per_second: usize, 
 
 /// Probes flapping targets for `time`; compares what the process holds before and after, both with no probe under way.
 async fn flap(addresses: Vec<SocketAddr>, time: Duration, per_second: usize) {
-    let (prober, orders, mut results) = Prober::start(ProbeEnv::new(Arc::new(Timestamp(0))), 1024);
+    let (prober, orders, mut results) = Prober::start(&Handle::current(), ProbeEnv::new(Arc::new(Timestamp(0))), 1024);
     let checks = checks(&addresses);
     let counts = Arc::new([const { AtomicUsize::new(0) }; 2]);
     let of_results = counts.clone();

@@ -108,6 +108,8 @@ fn load_once(plan: &Path) {
         kept: false,
         admitted: Share::FULL,
         next_change: Duration::from_secs(34),
+        weight: None,
+        pool_weight: None,
         left: None,
         note: None,
     };

@@ -147,6 +147,8 @@ proptest! {
             kept: false,
             admitted: crate::model::units::Share::FULL,
             next_change: std::time::Duration::from_secs(30),
+            weight: None,
+            pool_weight: None,
             left: None,
             note: None,
         };
@@ -205,6 +207,8 @@ fn a_partial_share_admits_that_share_of_clients_and_leaves_the_others_where_they
                 kept: false,
                 admitted: if first { share } else { Share::FULL },
                 next_change: std::time::Duration::from_secs(30),
+                weight: None,
+                pool_weight: None,
                 left: None,
                 note: None,
             }

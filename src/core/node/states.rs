@@ -39,6 +39,8 @@ impl Node {
                 kept: *fate == Fate::Kept(Kept::EjectionLimit),
                 admitted,
                 next_change: columns.effective.verdict.next_change,
+                weight: columns.intended.ordered_weight(),
+                pool_weight: columns.intended.ordered_pool_weight(),
                 left: None,
                 note: note(columns, *fate, admitted),
             }

@@ -12,8 +12,8 @@ use crate::{
     model::{
         ids::{EndpointIdx, RegionIdx, ServiceIdx},
         time::{Human, Now, Timestamp},
-        topology::AllDown,
-        units::{Share, Ttl},
+        topology::{AllDown, Pool},
+        units::{Share, Ttl, Weight},
         verdict::Health,
     },
     simulate::{
@@ -133,7 +133,7 @@ impl Node {
                     endpoints_up: count.up,
                     endpoints_total: count.total,
                     failures: self.tally.failures(index, now.tick),
-                    weight: common(pools().map(|pool| pool.weight)),
+                    weight: common(pools().map(|pool| self.weight_of(now, pool))),
                     priority: common(pools().map(|pool| pool.priority)),
                     share_wanted: wanted[position],
                     share_served: served.answers.get(position).filter(|_| answers > 0).map(|&own| share(own, answers)),
@@ -141,6 +141,11 @@ impl Node {
                 }
             })
             .collect()
+    }
+
+    /// The share of a pool among regions: as ordered, else as in the plan.
+    fn weight_of(&self, now: Now, pool: &Pool) -> Weight {
+        self.overlay.intended(&self.world.topology, pool.first, now.wall).ordered_pool_weight().unwrap_or(pool.weight)
     }
 
     fn overrides_of(&self, now: Now, region: &str) -> Vec<String> {
@@ -200,8 +205,7 @@ impl Node {
             state.map_or_else(Vec::new, |state| state.recent().map(|passed| if passed { 'o' } else { 'x' }).collect());
         recent.reverse();
         let total = state.map(|state| state.timings().total).filter(|total| !total.is_zero());
-        let intended = [&columns.intended.forced, &columns.intended.maintenance, &columns.intended.drain];
-        let intended: Vec<String> = intended.into_iter().flatten().map(|by| by.to_string()).collect();
+        let intended: Vec<String> = columns.intended.iter().map(ToString::to_string).collect();
         EndpointStatus {
             name: topology.endpoint_name(endpoint),
             region: topology.regions[it.region.get()].name.to_string(),

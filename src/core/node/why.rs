@@ -197,7 +197,12 @@ impl Node {
     fn why_pool(&self, now: Now, pool: &Pool, usable: bool) -> Reason {
         let region = &self.world.topology.regions[pool.region.get()].name;
         let mark = if usable { Mark::Yes } else { Mark::No };
-        let heading = Reason::new(mark, format!("region {region}: weight {}, priority {}", pool.weight.0, pool.priority));
+        let ordered = self.overlay.intended(&self.world.topology, pool.first, now.wall).pool_weight;
+        let weight = match &ordered {
+            Some(order) => format!("{order}; {} in the plan", pool.weight.0),
+            None => format!("weight {}", pool.weight.0),
+        };
+        let heading = Reason::new(mark, format!("region {region}: {weight}, priority {}", pool.priority));
         let endpoints: Vec<EndpointIdx> = pool.endpoints().collect();
         self.list(now, heading, &endpoints)
     }

@@ -21,7 +21,7 @@ mod resolve;
 pub mod sections;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use check::{Context, Finding, Findings, check};
 pub use prove::prove;

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// A plan of so many regions, named `r0` and on.
-fn plan_of(regions: usize) -> Plan {
+pub(crate) fn plan_of(regions: usize) -> Plan {
     let source = (0..regions).map(|i| format!("r{i} ")).collect::<String>();
     let mut builder = Builder::new(&source).unwrap();
     builder.open(Kind::Map, 0).unwrap();

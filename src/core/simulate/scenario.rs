@@ -121,6 +121,8 @@ fn state(topology: &Topology, endpoint: EndpointIdx, fail: RegionSet) -> Endpoin
         drained: false,
         kept: false,
         admitted: Share::FULL,
+        weight: None,
+        pool_weight: None,
         next_change: cadence.interval + cadence.fast_interval * u32::from(cadence.fall.saturating_sub(1)),
         left: failed.then_some(Timestamp(0)),
         note: failed.then(|| "lost in this scenario".into()),

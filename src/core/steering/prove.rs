@@ -118,6 +118,8 @@ fn crossed_by(
             drained: digit(pool) == 1,
             kept: false,
             admitted: Share::FULL,
+            weight: None,
+            pool_weight: None,
             next_change: Duration::ZERO,
             // The worst case: everything was usable until now, so `last_good` could name any of it.
             left: Some(Timestamp(0)),

@@ -87,7 +87,8 @@ proptest! {
         let world = testing::world(testing::topology(&draft));
         let n = world.topology.endpoints.len();
         let up = crate::table::EndpointState {
-            health: Health::Up, drained: false, kept: false, admitted: Share::FULL, next_change: Duration::from_secs(30), left: None, note: None,
+            health: Health::Up, drained: false, kept: false, admitted: Share::FULL, next_change: Duration::from_secs(30),
+            weight: None, pool_weight: None, left: None, note: None,
         };
         let table = Table::compile(1, world, |_| up.clone());
         let mut counts = vec![0_u32; n];

@@ -9,7 +9,7 @@ use crate::{
         ids::{EndpointIdx, RegionIdx, RegionSet, ServiceIdx},
         time::Timestamp,
         topology::{Target, Topology},
-        units::{Share, Ttl},
+        units::{Share, Ttl, Weight},
         verdict::Health,
     },
     steering::rendezvous,
@@ -30,6 +30,10 @@ pub struct EndpointState {
     pub admitted: Share,
     /// The shortest time after which its health could be another one.
     pub next_change: Duration,
+    /// Its weight by order; `None`: the plan's.
+    pub weight: Option<Weight>,
+    /// Its pool's weight by order, equal for all endpoints of the pool; `None`: the plan's.
+    pub pool_weight: Option<Weight>,
     /// When it was in rotation last; `None`: it is, or it never was.
     pub left: Option<Timestamp>,
     /// Why it is not simply up, for people; `None` when it is.
@@ -133,7 +137,13 @@ impl ServiceView {
         for pool in &topology.services[service.get()].pools {
             let checks = pool.endpoints().map(|endpoint| &topology.checks[topology.endpoints[endpoint.get()].check.get()]);
             view.judged_over = checks.map(|check| check.probe.cadence.judged_over()).fold(view.judged_over, Duration::max);
-            let members: Vec<Member> = pool.endpoints().map(|endpoint| member(topology, endpoint, state_of(endpoint))).collect();
+            let mut weight = pool.weight;
+            let members = pool.endpoints().map(|endpoint| {
+                let state = state_of(endpoint);
+                weight = state.pool_weight.unwrap_or(weight);
+                member(topology, endpoint, state)
+            });
+            let members: Vec<Member> = members.collect();
             let up = || members.iter().filter(|member| member.tier == Tier::Up);
             if up().next().is_some() {
                 view.up.insert(pool.region);
@@ -144,7 +154,7 @@ impl ServiceView {
             view.pools.push(PoolView {
                 region: pool.region,
                 salt: rendezvous::salt(topology.regions[pool.region.get()].name.as_str()),
-                weight: pool.weight.0,
+                weight: weight.0,
                 priority: pool.priority,
                 admitted: up().map(|member| member.admitted).max().unwrap_or(Share::FULL),
                 members,
@@ -209,7 +219,7 @@ fn member(topology: &Topology, endpoint: EndpointIdx, state: EndpointState) -> M
     Member {
         endpoint,
         salt: rendezvous::salt(&format!("{}:{}", it.target, it.port)),
-        weight: it.weight.0,
+        weight: state.weight.unwrap_or(it.weight).0,
         tier: state.tier(),
         left: state.left,
         admitted: state.admitted,

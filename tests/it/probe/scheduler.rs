@@ -40,7 +40,7 @@ fn what_the_core_judges_alone_is_not_ordered() {
 #[tokio::test]
 async fn every_order_has_its_result() {
     let server = serve(&[Request, Send(b"HTTP/1.1 204 No Content\r\n\r\n")]).await;
-    let (prober, orders, mut results) = Prober::start(env(), 4);
+    let (prober, orders, mut results) = Prober::start(&Handle::current(), env(), 4);
     let feeding = tokio::spawn(async move {
         for i in 0..100 {
             let order = ProbeOrder::new(CheckIdx(i), u64::from(i) + 7, check(Some(server.address), get(None), AMPLE)).unwrap();
@@ -63,7 +63,7 @@ async fn every_order_has_its_result() {
 #[tokio::test]
 async fn stopping_ends_probes_that_hang() {
     let server = serve(&[Hang]).await;
-    let (prober, orders, mut results) = Prober::start(env(), 4);
+    let (prober, orders, mut results) = Prober::start(&Handle::current(), env(), 4);
     for i in 0..4 {
         orders.send(ProbeOrder::new(CheckIdx(i), 0, check(Some(server.address), get(None), AMPLE)).unwrap()).await.unwrap();
     }
@@ -84,7 +84,7 @@ impl WallClock for BrokenClock {
 #[tokio::test]
 async fn a_panic_in_a_probe_is_a_result() {
     let server = tls::start(&["127.0.0.1"], (2026, 1, 1), (2027, 1, 1)).await;
-    let (_prober, orders, mut results) = Prober::start(ProbeEnv::new(Arc::new(BrokenClock)), 4);
+    let (_prober, orders, mut results) = Prober::start(&Handle::current(), ProbeEnv::new(Arc::new(BrokenClock)), 4);
     let kind = ProbeKind::Tls { tls: tls::BLIND, valid_for: Duration::ZERO };
     orders.send(ProbeOrder::new(CheckIdx(7), 3, check(Some(server.address), kind, AMPLE)).unwrap()).await.unwrap();
     let result = results.recv().await.unwrap();
@@ -99,7 +99,7 @@ async fn a_panic_in_a_probe_is_a_result() {
 #[tokio::test]
 async fn waiting_for_a_place_is_not_held_against_the_endpoint() {
     let server = serve(&[Hang]).await;
-    let (_prober, orders, mut results) = Prober::start_limited(env(), 20, 1);
+    let (_prober, orders, mut results) = Prober::start_limited(&Handle::current(), env(), 20, 1);
     let timeout = Duration::from_millis(100);
     let started = tokio::time::Instant::now();
     for i in 0..20 {
@@ -145,7 +145,7 @@ async fn two_thousand_bad_probes_leave_nothing_behind() {
     let ports: BTreeSet<u16> = servers.iter().map(|server| server.address.port()).collect();
     let tasks = || Handle::current().metrics().num_alive_tasks();
     let before = tasks();
-    let (prober, orders, mut results) = Prober::start_limited(env(), 64, 256);
+    let (prober, orders, mut results) = Prober::start_limited(&Handle::current(), env(), 64, 256);
     let timeout = Duration::from_millis(40);
     let kinds = [
         get(has("ok")),

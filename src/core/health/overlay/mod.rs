@@ -6,6 +6,8 @@
 //! - forced up, forced down: the health is what was ordered. Forced beats maintenance, maintenance beats observed.
 //! - maintenance: probes do not count; the last judgement before it stands. Where there was none, the first one that comes.
 //! - drain: no new answers. A column of its own: it leaves the health as it is, and no forced health lifts it.
+//! - weight: another share than the plan's, of a pool among regions or of an endpoint inside its pool. Takes nothing out.
+//! - hold: automation starts nothing on the object. Answers do not depend on it; it is carried here so that every screen shows it.
 //!
 //! Of several overrides of one sort the narrowest rules: endpoint, then service in a region, then region, then service; of equally narrow
 //! ones the later, and of two made at once the one that takes out.
@@ -23,7 +25,7 @@ use crate::model::{
     ids::{EndpointIdx, Label, RegionIdx, ServiceIdx},
     time::Timestamp,
     topology::Topology,
-    units::Share,
+    units::{Share, Weight},
     verdict::{Health, Verdict},
 };
 
@@ -63,6 +65,10 @@ pub enum OverrideKind {
     ForcedUp,
     /// Down, whatever is observed.
     ForcedDown,
+    /// This weight instead of the plan's; zero is standby. For one endpoint its share inside the pool, else the pool's share among regions.
+    Weight(Weight),
+    /// Automation starts nothing on the object, and an operation on it stops before promote.
+    Hold,
 }
 
 /// What an order is for. By name, because an order outlives the topology in which it was given.
@@ -82,6 +88,10 @@ pub enum Scope {
     },
     /// One endpoint, as [`Topology::endpoint_name`] writes it.
     Endpoint(String),
+    /// A data group: for holds only, because groups are not in answers.
+    Group(Label),
+    /// Everything: for holds only.
+    Everything,
 }
 
 impl Override {
@@ -95,15 +105,21 @@ impl Override {
         self.until.map_or(NEVER, |until| until.since(now))
     }
 
-    /// The greater rules.
-    fn rank(&self) -> (u8, Timestamp, OverrideKind) {
+    /// Of two of one sort the greater rules: the narrower, then the later, then the one that takes out more.
+    pub(crate) fn rank(&self) -> (u8, Timestamp, u16) {
         let narrowness = match self.scope {
-            Scope::Service(_) => 0,
-            Scope::Region(_) => 1,
-            Scope::Pool { .. } => 2,
-            Scope::Endpoint(_) => 3,
+            Scope::Everything | Scope::Group(_) => 0,
+            Scope::Service(_) => 1,
+            Scope::Region(_) => 2,
+            Scope::Pool { .. } => 3,
+            Scope::Endpoint(_) => 4,
         };
-        (narrowness, self.at, self.kind)
+        let severity = match self.kind {
+            OverrideKind::ForcedDown => 1,
+            OverrideKind::Weight(weight) => u16::MAX - weight.0,
+            OverrideKind::Drain | OverrideKind::Maintenance | OverrideKind::ForcedUp | OverrideKind::Hold => 0,
+        };
+        (narrowness, self.at, severity)
     }
 }
 
@@ -113,7 +129,7 @@ impl Scope {
     pub fn names_region(&self, name: &str) -> bool {
         match self {
             Self::Region(region) | Self::Pool { region, .. } => region.as_str() == name,
-            Self::Service(_) | Self::Endpoint(_) => false,
+            Self::Service(_) | Self::Endpoint(_) | Self::Group(_) | Self::Everything => false,
         }
     }
 }
@@ -125,6 +141,8 @@ impl fmt::Display for OverrideKind {
             Self::Maintenance => "maintenance",
             Self::ForcedUp => "forced up",
             Self::ForcedDown => "forced down",
+            Self::Weight(weight) => return f.pad(&format!("weight {}", weight.0)),
+            Self::Hold => "hold",
         })
     }
 }
@@ -136,6 +154,8 @@ impl fmt::Display for Scope {
             Self::Region(region) => write!(f, "region {region}"),
             Self::Pool { service, region } => write!(f, "service {service} in region {region}"),
             Self::Endpoint(endpoint) => write!(f, "endpoint {endpoint}"),
+            Self::Group(group) => write!(f, "data group {group}"),
+            Self::Everything => write!(f, "everything"),
         }
     }
 }
@@ -179,6 +199,36 @@ pub struct Intended {
     pub maintenance: Option<Arc<Override>>,
     /// No new answers.
     pub drain: Option<Arc<Override>>,
+    /// Another weight for its pool, equal for all endpoints of the pool.
+    pub pool_weight: Option<Arc<Override>>,
+    /// Another weight for itself.
+    pub weight: Option<Arc<Override>>,
+}
+
+impl Intended {
+    /// All of them, in the order in which they are shown.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Override>> {
+        [&self.forced, &self.maintenance, &self.drain, &self.pool_weight, &self.weight].into_iter().flatten()
+    }
+
+    /// The weight ordered for its pool; `None`: the plan's.
+    #[must_use]
+    pub fn ordered_pool_weight(&self) -> Option<Weight> {
+        weight_of(self.pool_weight.as_deref())
+    }
+
+    /// The weight ordered for the endpoint; `None`: the plan's.
+    #[must_use]
+    pub fn ordered_weight(&self) -> Option<Weight> {
+        weight_of(self.weight.as_deref())
+    }
+}
+
+fn weight_of(order: Option<&Override>) -> Option<Weight> {
+    match order?.kind {
+        OverrideKind::Weight(weight) => Some(weight),
+        _ => None,
+    }
 }
 
 /// What steering uses, and why.
@@ -288,6 +338,8 @@ impl Overlay {
                 }
                 return !endpoints.is_empty();
             }
+            // The topology knows no data groups, so nobody can say here that one is missing.
+            Scope::Group(_) | Scope::Everything => return self.overrides[position].kind == OverrideKind::Hold,
         }
         true
     }
@@ -346,7 +398,9 @@ impl Overlay {
             },
             (None, None) => (observed.clone(), None),
         };
-        verdict.next_change = verdict.next_change.min(left(&intended.drain));
+        for by in [&intended.drain, &intended.pool_weight, &intended.weight] {
+            verdict.next_change = verdict.next_change.min(left(by));
+        }
         let effective = Effective { verdict, health_by, drained_by: intended.drain.clone() };
         Columns { observed, intended, effective }
     }
@@ -374,6 +428,9 @@ impl Overlay {
                 OverrideKind::Drain => &mut intended.drain,
                 OverrideKind::Maintenance => &mut intended.maintenance,
                 OverrideKind::ForcedUp | OverrideKind::ForcedDown => &mut intended.forced,
+                OverrideKind::Weight(_) if matches!(order.scope, Scope::Endpoint(_)) => &mut intended.weight,
+                OverrideKind::Weight(_) => &mut intended.pool_weight,
+                OverrideKind::Hold => continue,
             };
             if place.as_ref().is_none_or(|known| order.rank() > known.rank()) {
                 *place = Some(order.clone());

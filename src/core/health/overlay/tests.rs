@@ -76,6 +76,9 @@ fn order(position: usize, text: &str) -> Override {
         "maintenance" => OverrideKind::Maintenance,
         "up" => OverrideKind::ForcedUp,
         "down" => OverrideKind::ForcedDown,
+        "hold" => OverrideKind::Hold,
+        "light" => OverrideKind::Weight(Weight(1)),
+        "heavy" => OverrideKind::Weight(Weight(9)),
         kind => panic!("`{kind}` is not a kind"),
     };
     Override {
@@ -213,6 +216,44 @@ fn too_many_are_refused_and_lost_names_are_told() {
 }
 
 #[test]
+fn a_weight_order_changes_the_weight_and_nothing_else() {
+    let topology = topology();
+    let weights = |orders: &[&str]| {
+        let intended = overlay(&topology, orders).intended(&topology, API_US, NOW);
+        (intended.ordered_pool_weight().map(|it| it.0), intended.ordered_weight().map(|it| it.0))
+    };
+    check(&["light us", "heavy api/us/192.0.2.1:80", "hold api"], Health::Down, "DOWN");
+    assert_eq!(weights(&[]), (None, None));
+    assert_eq!(weights(&["light api", "heavy us"]), (Some(9), None), "the narrower");
+    assert_eq!(weights(&["heavy us", "light us"]), (Some(1), None), "the later");
+    assert_eq!(weights(&["light api/us/192.0.2.1:80", "heavy api/us"]), (Some(9), Some(1)), "an endpoint's weight is another one");
+    assert_eq!(weights(&["light us until 20", "heavy eu"]), (None, None));
+    // Made at once: the lighter, in either order of the list.
+    let [light, heavy] = ["light us", "heavy us"].map(|text| order(0, text));
+    for orders in [vec![light.clone(), heavy.clone()], vec![heavy, light]] {
+        let overlay = Overlay::new(&topology, orders, &[]).unwrap();
+        assert_eq!(overlay.intended(&topology, API_US, NOW).ordered_pool_weight(), Some(Weight(1)));
+    }
+    // Answers must not outlive it.
+    let next_change = overlay(&topology, &["light us until 30"]).columns(&topology, API_US, verdict(Health::Up), NOW).effective;
+    assert_eq!(next_change.verdict.next_change, Duration::from_millis(10));
+}
+
+#[test]
+fn only_a_hold_is_for_a_group_or_for_everything() {
+    let topology = topology();
+    let of = |kind: &str, scope| Override { scope, ..order(0, &format!("{kind} us")) };
+    let group = || Scope::Group("orders".into());
+    let orders = vec![of("hold", group()), of("hold", Scope::Everything), of("drain", group()), of("down", Scope::Everything)];
+    let overlay = Overlay::new(&topology, orders, &[]).unwrap();
+    assert_eq!(
+        overlay.unmatched().map(ToString::to_string).collect::<Vec<_>>(),
+        ["drain of data group orders by alice: kernel update", "forced down of everything by alice: kernel update",]
+    );
+    assert_eq!(overlay.intended(&topology, API_US, NOW), Intended::default());
+}
+
+#[test]
 fn ejection_sees_what_people_took_out() {
     let topology = topology();
     let standing = |orders: &[&str], observed| {
@@ -228,12 +269,12 @@ fn ejection_sees_what_people_took_out() {
 proptest! {
     #[test]
     fn the_order_of_the_list_does_not_matter(
-        picks in prop::collection::vec((0_usize..4, 0_usize..5, 0_i64..4, prop::option::of(0_i64..40)), 0..8),
+        picks in prop::collection::vec((0_usize..7, 0_usize..5, 0_i64..4, prop::option::of(0_i64..40)), 0..8),
         rotation in 0_usize..8,
         down: bool,
     ) {
         let topology = topology();
-        let kinds = ["drain", "maintenance", "up", "down"];
+        let kinds = ["drain", "maintenance", "up", "down", "light", "heavy", "hold"];
         let scopes = ["us", "api", "api/us", "api/us/192.0.2.1:80", "eu"];
         let mut orders: Vec<Override> = picks.into_iter().map(|(kind, scope, at, until)| {
             let made = order(0, &format!("{} {}", kinds[kind], scopes[scope]));
@@ -243,7 +284,9 @@ proptest! {
             let mut overlay = Overlay::new(&topology, orders.to_vec(), &[]).unwrap();
             overlay.settle(&topology, NOW, |_| verdict(Health::Up));
             let effective = overlay.columns(&topology, API_US, verdict(if down { Health::Down } else { Health::Up }), NOW).effective;
-            (effective.verdict.health, effective.is_drained(), effective.health_by.map(|by| (by.scope.clone(), by.kind)))
+            let intended = overlay.intended(&topology, API_US, NOW);
+            let weights = (intended.ordered_pool_weight(), intended.ordered_weight());
+            (effective.verdict.health, effective.is_drained(), effective.health_by.map(|by| (by.scope.clone(), by.kind)), weights)
         };
         let before = effective(&orders);
         if !orders.is_empty() {
@@ -252,7 +295,7 @@ proptest! {
         }
         prop_assert_eq!(&effective(&orders), &before);
         let is_any_in_force = orders.iter().any(|order| order.is_in_force(NOW));
-        let untouched = (if down { Health::Down } else { Health::Up }, false, None);
+        let untouched = (if down { Health::Down } else { Health::Up }, false, None, (None, None));
         prop_assert!(is_any_in_force || before == untouched);
     }
 }

@@ -21,6 +21,7 @@ use crate::{
         record::RecordType,
         time::{Now, Tick, Timestamp},
         topology::Target as Aim,
+        units::Weight,
     },
     node::{Attempt, Effect, Event, Node, Readiness, Served, Settings, report::State, saved::SavedNode},
     table::{ServiceView, Table},
@@ -280,9 +281,13 @@ impl Drill {
             "maintenance" => OverrideKind::Maintenance,
             "up" => OverrideKind::ForcedUp,
             "down" => OverrideKind::ForcedDown,
+            "hold" => OverrideKind::Hold,
+            word if word.starts_with("weight=") => OverrideKind::Weight(Weight(word[7..].parse().unwrap())),
             word => panic!("`{word}` is not an order"),
         };
-        let scope = match words[2].split_once(':').unwrap() {
+        let scope = match words[2].split_once(':').unwrap_or((words[2], "")) {
+            ("everything", _) => Scope::Everything,
+            ("group", name) => Scope::Group(Label::new(name)),
             ("region", name) => Scope::Region(Label::new(name)),
             ("service", name) => Scope::Service(Label::new(name)),
             ("endpoint", name) => Scope::Endpoint(name.to_owned()),

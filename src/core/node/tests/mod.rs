@@ -8,7 +8,7 @@ mod properties;
 use std::{fs, path::Path};
 
 /// Runs every script of `tests/data/<directory>` and compares what is seen with what stands below its `----`.
-fn check_scripts(directory: &str) {
+pub(crate) fn check_scripts(directory: &str, play: impl Fn(&str) -> String) {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data").join(directory);
     let mut files: Vec<_> = fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
@@ -17,7 +17,7 @@ fn check_scripts(directory: &str) {
     for file in files {
         let text = fs::read_to_string(&file).unwrap();
         let (script, expected) = text.split_once("----\n").unwrap_or((&text, ""));
-        let given = drill::play(script);
+        let given = play(script);
         if std::env::var_os("UPDATE_EXPECT").is_some() {
             fs::write(&file, format!("{script}----\n{given}")).unwrap();
         } else if given != expected {
@@ -37,10 +37,10 @@ fn difference(expected: &str, given: &str) -> String {
 
 #[test]
 fn node_scenarios() {
-    check_scripts("node");
+    check_scripts("node", drill::play);
 }
 
 #[test]
 fn steering_scenarios() {
-    check_scripts("steering");
+    check_scripts("steering", drill::play);
 }

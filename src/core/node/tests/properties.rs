@@ -76,7 +76,7 @@ fn step() -> impl Strategy<Value = String> {
     let behaviour = || prop::sample::select(vec!["ok", "ok", "fail connect", "fail status", "fail slow", "hang", "lost"]);
     let region = || prop::sample::select(vec!["us", "eu"]);
     let id = || prop::sample::select(vec!["o1", "o2", "o3"]);
-    let kind = prop::sample::select(vec!["drain", "maintenance", "up", "down"]);
+    let kind = prop::sample::select(vec!["drain", "maintenance", "up", "down", "weight=0", "weight=3", "hold"]);
     let scope = prop::sample::select(vec![
         "region:us",
         "region:eu",

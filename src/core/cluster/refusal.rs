@@ -1,0 +1,138 @@
+//! Why an entry is refused, and why a node stops to apply.
+//!
+//! A refusal is an outcome: every node comes to the same one, records it, and goes on. A halt is this node's own: it meets what it cannot
+//! read, so it applies nothing more, keeps answering, and says so.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// A rule that refuses entries. Its word is stable: scripts, pages and the command line name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Rule {
+    /// The cluster has no id yet.
+    NotFounded,
+    /// The cluster has an id.
+    AlreadyFounded,
+    /// A value is malformed or out of its range.
+    Invalid,
+    /// No reason was given.
+    ReasonRequired,
+    /// A list has no room.
+    Full,
+    /// A request id came again with other content.
+    RequestReused,
+    /// No room for another request id inside a day.
+    RequestsFull,
+    /// The change needs a feature level that the cluster has not agreed on, or a member lacks it.
+    FeatureLevel,
+    /// A revision of the plan that is lower, or equal with other content.
+    PlanRevision,
+    /// The plan in force is not the one that was expected.
+    RevisionMismatch,
+    /// Nothing has that name.
+    UnknownName,
+    /// The end lies in the past, or too far ahead.
+    End,
+    /// A service would keep fewer regions than its `min_healthy_regions`.
+    MinHealthyRegions,
+    /// More of the traffic would move than `max_share_moved_per_step`, or nobody knows how much.
+    MaxShareMoved,
+    /// A freeze is in force.
+    Frozen,
+    /// The region still holds most voters.
+    RegionInUse,
+    /// The node was on the side that was lost.
+    NodeLost,
+    /// Another member has the node's name.
+    NodeNameTaken,
+    /// The recovery generation is not the next one.
+    Generation,
+}
+
+impl Rule {
+    /// As people and scripts write it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::NotFounded => "NOT_FOUNDED",
+            Self::AlreadyFounded => "ALREADY_FOUNDED",
+            Self::Invalid => "INVALID",
+            Self::ReasonRequired => "REASON_REQUIRED",
+            Self::Full => "FULL",
+            Self::RequestReused => "REQUEST_REUSED",
+            Self::RequestsFull => "REQUESTS_FULL",
+            Self::FeatureLevel => "FEATURE_LEVEL",
+            Self::PlanRevision => "PLAN_REVISION",
+            Self::RevisionMismatch => "REVISION_MISMATCH",
+            Self::UnknownName => "UNKNOWN_NAME",
+            Self::End => "END",
+            Self::MinHealthyRegions => "MIN_HEALTHY_REGIONS",
+            Self::MaxShareMoved => "MAX_SHARE_MOVED",
+            Self::Frozen => "FROZEN",
+            Self::RegionInUse => "REGION_IN_USE",
+            Self::NodeLost => "NODE_LOST",
+            Self::NodeNameTaken => "NODE_NAME_TAKEN",
+            Self::Generation => "GENERATION",
+        }
+    }
+
+    /// Whether an entry may overrule it with a reason and an end: guardrails and freezes, never what keeps the state sound.
+    #[must_use]
+    pub const fn can_be_overruled(self) -> bool {
+        matches!(self, Self::MinHealthyRegions | Self::MaxShareMoved | Self::Frozen)
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
+}
+
+/// A "no" with its reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Error)]
+#[error("{text} [{rule}]; {remedy}")]
+pub struct Refusal {
+    /// Which rule.
+    pub rule: Rule,
+    /// What was attempted and why it is refused, in one line.
+    pub text: String,
+    /// What to do instead, in one line.
+    pub remedy: String,
+}
+
+impl Refusal {
+    pub(super) fn new(rule: Rule, text: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { rule, text: text.into(), remedy: remedy.into() }
+    }
+}
+
+/// Why this node applies nothing more. It keeps answering DNS from its last table.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Halt {
+    /// A newer version wrote it.
+    #[error(
+        "the log or snapshot holds kind {kind} of feature level {feature_level}, which this version does not know: it stops applying; \
+         install the version that the other nodes run"
+    )]
+    UpgradeRequired {
+        /// The kind number that was met.
+        kind: u32,
+        /// The feature level that it needs.
+        feature_level: u32,
+    },
+    /// It is not what this version would have written: a damaged disk, or a defect.
+    #[error("the log or snapshot cannot be read ({0}): this node stops applying; replace it with an empty disk, so that it joins anew")]
+    Corrupt(String),
+    /// The log was handed in twice or backwards: a defect.
+    #[error("entry {index} was handed in after entry {after}: this node stops applying; restart it, and report the defect")]
+    OutOfOrder {
+        /// Of the entry.
+        index: u64,
+        /// Of the last one that was applied.
+        after: u64,
+    },
+}

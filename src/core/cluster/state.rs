@@ -1,0 +1,233 @@
+//! The state that every node holds alike, and what others may read of it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    audit::Chain,
+    change::{FEATURE_LEVEL, PutPlan},
+    entry::Actor,
+    members::{NodeId, Registered},
+    outline::{Outline, meet},
+    refusal::Halt,
+    requests::Requests,
+};
+use crate::{
+    health::overlay::{Override, OverrideKind, Scope},
+    model::{ids::Label, time::Timestamp},
+};
+
+/// Everything that is agreed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    pub(super) cluster: Option<Label>,
+    pub(super) feature_level: u32,
+    pub(super) generation: u64,
+    /// Nodes of lost sides.
+    pub(super) refused: BTreeSet<NodeId>,
+    pub(super) plan: Option<Arc<PlanInForce>>,
+    pub(super) orders: BTreeMap<Label, Override>,
+    pub(super) freezes: BTreeMap<Label, Freeze>,
+    pub(super) acknowledgements: BTreeMap<String, Acknowledgement>,
+    pub(super) nodes: BTreeMap<NodeId, Registered>,
+    pub(super) requests: Requests,
+    pub(super) audit: Chain,
+    /// This node's own: the highest feature level that it supports.
+    #[serde(skip)]
+    pub(super) supported: u32,
+    /// This node's own: why it stopped.
+    #[serde(skip)]
+    pub(super) halted: Option<Halt>,
+}
+
+/// The plan in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanInForce {
+    /// The plan with its zone files.
+    pub plan: PutPlan,
+    /// Who put it in force.
+    pub by: Actor,
+    /// When, by the entry's time.
+    pub at: Timestamp,
+    /// By which entry of the log.
+    pub index: u64,
+}
+
+/// A time in which people change nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Freeze {
+    /// Its name; those of the plan are called `plan-1` and on, and cannot be taken back.
+    pub id: Label,
+    /// Where.
+    pub scope: Scope,
+    /// Begin.
+    pub from: Timestamp,
+    /// End, outside.
+    pub until: Timestamp,
+    /// Whether automatic failover rests too.
+    pub automation: bool,
+    /// Who ordered it.
+    pub who: String,
+    /// The reason given.
+    pub why: String,
+}
+
+/// Somebody has seen it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Acknowledgement {
+    /// Who.
+    pub who: String,
+    /// The reason given.
+    pub why: String,
+    /// Since when, by the entry's time.
+    pub at: Timestamp,
+    /// When pages come again.
+    pub until: Timestamp,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self::supporting(FEATURE_LEVEL)
+    }
+}
+
+impl State {
+    /// The state before the first entry, on a node that supports this feature level: [`FEATURE_LEVEL`], or another one where mixed versions
+    /// are simulated.
+    #[must_use]
+    pub fn supporting(feature_level: u32) -> Self {
+        Self {
+            cluster: None,
+            feature_level: 1,
+            generation: 0,
+            refused: BTreeSet::new(),
+            plan: None,
+            orders: BTreeMap::new(),
+            freezes: BTreeMap::new(),
+            acknowledgements: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+            requests: Requests::default(),
+            audit: Chain::default(),
+            supported: feature_level,
+            halted: None,
+        }
+    }
+
+    /// The cluster's id; `None` before it was founded.
+    #[must_use]
+    pub const fn cluster(&self) -> Option<&Label> {
+        self.cluster.as_ref()
+    }
+
+    /// The feature level agreed on. Nothing above it is to be proposed.
+    #[must_use]
+    pub const fn feature_level(&self) -> u32 {
+        self.feature_level
+    }
+
+    /// The recovery generation: how often a lost majority was left behind. The higher part of every fencing token.
+    #[must_use]
+    pub const fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Whether the node was on a lost side: its disk may never join again.
+    #[must_use]
+    pub fn is_refused(&self, node: NodeId) -> bool {
+        self.refused.contains(&node)
+    }
+
+    /// Why this node applies nothing more; `None`: it does.
+    #[must_use]
+    pub const fn halted(&self) -> Option<&Halt> {
+        self.halted.as_ref()
+    }
+
+    /// The plan in force; `None`: none was given yet.
+    #[must_use]
+    pub const fn plan(&self) -> Option<&Arc<PlanInForce>> {
+        self.plan.as_ref()
+    }
+
+    pub(super) fn outline(&self) -> Option<&Outline> {
+        self.plan.as_ref().map(|it| &it.plan.outline)
+    }
+
+    /// Every order, ended ones included until the leader removes them: as [`crate::node::Event::OverridesChanged`] takes them. Each node
+    /// judges the ends by its own clock.
+    #[must_use]
+    pub fn overrides(&self) -> Vec<Override> {
+        self.orders.values().cloned().collect()
+    }
+
+    /// The order of this name, ended or not.
+    #[must_use]
+    pub fn order(&self, id: &str) -> Option<&Override> {
+        self.orders.get(&Label::new(id))
+    }
+
+    /// The holds that concern `scope` at `now`: automation starts nothing there.
+    pub fn holds(&self, scope: &Scope, now: Timestamp) -> impl Iterator<Item = &Override> {
+        let is_hold = move |it: &&Override| it.kind == OverrideKind::Hold && it.is_in_force(now);
+        self.orders.values().filter(is_hold).filter(|it| meet(&it.scope, scope))
+    }
+
+    /// The freezes in force at `now`, those of the plan first.
+    #[must_use]
+    pub fn freezes(&self, now: Timestamp) -> Vec<Freeze> {
+        let planned = self.plan.iter().flat_map(|it| {
+            it.plan.outline.freezes.iter().enumerate().map(move |(i, window)| Freeze {
+                id: Label::new(&format!("plan-{}", i + 1)),
+                scope: Scope::Everything,
+                from: window.from,
+                until: window.until,
+                automation: window.automation,
+                who: format!("plan revision {}", it.plan.revision),
+                why: window.reason.clone(),
+            })
+        });
+        planned.chain(self.freezes.values().cloned()).filter(|freeze| freeze.from <= now && now < freeze.until).collect()
+    }
+
+    /// The freezes in force at `now` that concern `scope`. Those with `automation` stop automatic failover too.
+    #[must_use]
+    pub fn freezes_of(&self, scope: &Scope, now: Timestamp) -> Vec<Freeze> {
+        self.freezes(now).into_iter().filter(|freeze| meet(&freeze.scope, scope)).collect()
+    }
+
+    /// Who has seen `object`; `None`: nobody, or too long ago.
+    #[must_use]
+    pub fn acknowledgement(&self, object: &str, now: Timestamp) -> Option<&Acknowledgement> {
+        self.acknowledgements.get(object).filter(|it| now < it.until)
+    }
+
+    /// The registry, by id.
+    pub fn nodes(&self) -> impl ExactSizeIterator<Item = &Registered> {
+        self.nodes.values()
+    }
+
+    /// A node of the registry.
+    #[must_use]
+    pub fn node(&self, id: NodeId) -> Option<&Registered> {
+        self.nodes.get(&id)
+    }
+
+    /// The newest part of the audit chain.
+    #[must_use]
+    pub const fn audit(&self) -> &Chain {
+        &self.audit
+    }
+
+    /// When the next order, freeze or acknowledgement ends, or did: the leader then proposes [`super::Change::Expire`]. `None`: nothing
+    /// will.
+    #[must_use]
+    pub fn next_end(&self) -> Option<Timestamp> {
+        let orders = self.orders.values().filter_map(|it| it.until);
+        let others = self.freezes.values().map(|it| it.until).chain(self.acknowledgements.values().map(|it| it.until));
+        orders.chain(others).min()
+    }
+}

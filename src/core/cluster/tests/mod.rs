@@ -1,0 +1,13 @@
+//! The replicated machine in scenarios (`tests/data/cluster`), its promises over random logs, and what only a large or damaged state shows.
+
+mod bounds;
+mod decoding;
+mod drill;
+mod forms;
+mod properties;
+mod random;
+
+#[test]
+fn cluster_scenarios() {
+    crate::node::tests::check_scripts("cluster", drill::play);
+}

@@ -1,0 +1,206 @@
+//! Random entries over a small world, in which names, ids and times meet often.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::drill::{START, scope};
+use crate::{
+    cluster::{Actor, Change, End, Entry, Node, NodeId, NodeRole, Outline, Overrule, PutPlan, Role, Rule, Service, State, Window},
+    health::overlay::{OverrideKind, Scope},
+    model::{
+        ids::Label,
+        time::Timestamp,
+        units::{Share, Weight},
+    },
+};
+
+/// A plan for everybody: three regions, two services, a group.
+pub(super) fn outline(min: usize, moved: Share, freezes: Vec<Window>) -> Outline {
+    let labels = |names: &[&str]| names.iter().map(|name| Label::new(name)).collect::<BTreeSet<_>>();
+    let targets: BTreeSet<String> = ["192.0.2.1:80", "192.0.2.2:80"].map(str::to_owned).into_iter().collect();
+    let service = |regions: &[&str]| Service {
+        min_healthy_regions: min,
+        pools: labels(regions).into_iter().map(|region| (region, targets.clone())).collect(),
+    };
+    Outline {
+        regions: labels(&["us", "eu", "ap"]),
+        services: [(Label::new("api"), service(&["us", "eu", "ap"])), (Label::new("web"), service(&["us", "eu"]))].into_iter().collect(),
+        groups: labels(&["orders"]),
+        max_share_moved: moved,
+        freezes,
+    }
+}
+
+pub(super) fn put_plan(revision: u64, digest: char, outline: Outline) -> PutPlan {
+    PutPlan {
+        revision,
+        expected_revision: None,
+        digest: digest.to_string().repeat(64),
+        text: format!("revision: {revision}\n"),
+        zones: BTreeMap::new(),
+        outline,
+    }
+}
+
+/// A plain entry at the start of time.
+pub(super) fn entry(change: Change) -> Entry {
+    Entry {
+        at: START,
+        by: Actor { name: "ana".to_owned(), role: Role::Operator },
+        request_id: None,
+        reason: "drill".to_owned(),
+        moves: None,
+        overrules: Vec::new(),
+        change,
+    }
+}
+
+/// A cluster with an id and a plan.
+pub(super) fn founded() -> State {
+    let mut state = State::default();
+    state.apply(1, &entry(Change::Found { cluster: Label::new("shop") })).unwrap();
+    state.apply(2, &entry(Change::PutPlan(Box::new(put_plan(1, 'a', outline(1, Share::FULL, Vec::new())))))).unwrap();
+    state
+}
+
+fn name() -> impl Strategy<Value = Label> {
+    prop_oneof![
+        8 => prop::sample::select(vec!["a", "b", "o-3", "o-5", "f-4"]).prop_map(Label::new),
+        1 => ".{0,80}".prop_map(|text| Label::new(&text)),
+    ]
+}
+
+fn scopes() -> impl Strategy<Value = Scope> {
+    let known = prop::sample::select(vec![
+        "region:us",
+        "region:eu",
+        "region:ap",
+        "region:mars",
+        "service:api",
+        "service:web",
+        "pool:api/us",
+        "pool:web/eu",
+        "endpoint:api/us/192.0.2.1:80",
+        "endpoint:api/us/192.0.2.2:80",
+        "endpoint:nothing",
+        "group:orders",
+        "everything",
+    ]);
+    prop_oneof![12 => known.prop_map(scope), 1 => ".{0,500}".prop_map(Scope::Endpoint)]
+}
+
+fn kinds() -> impl Strategy<Value = OverrideKind> {
+    prop_oneof![
+        3 => Just(OverrideKind::Drain),
+        1 => Just(OverrideKind::Maintenance),
+        1 => Just(OverrideKind::ForcedUp),
+        2 => Just(OverrideKind::ForcedDown),
+        1 => Just(OverrideKind::Hold),
+        1 => any::<u16>().prop_map(|weight| OverrideKind::Weight(Weight(weight))),
+    ]
+}
+
+fn ends() -> impl Strategy<Value = End> {
+    prop_oneof![
+        6 => (1_u64..7200).prop_map(|seconds| End::AfterMs(seconds * 1000)),
+        2 => (-100_i64..7200).prop_map(|seconds| End::At(Timestamp(START.0 + seconds * 1000))),
+        1 => any::<u64>().prop_map(End::AfterMs),
+        1 => any::<i64>().prop_map(|at| End::At(Timestamp(at))),
+    ]
+}
+
+fn plans() -> impl Strategy<Value = PutPlan> {
+    let window = (0_i64..7200, 1_i64..600, any::<bool>()).prop_map(|(from, length, automation)| Window {
+        from: Timestamp(START.0 + from * 1000),
+        until: Timestamp(START.0 + (from + length) * 1000),
+        reason: "peak season".to_owned(),
+        automation,
+    });
+    let limit = prop_oneof![3 => Just(Share::FULL), 1 => (0_u16..100).prop_map(Share::percent)];
+    let outlines = (0_usize..4, limit, prop::collection::vec(window, 0..2), prop::bool::weighted(0.2));
+    (0_u64..6, prop::option::of(0_u64..6), prop::sample::select(vec!['a', 'b', 'Z']), outlines).prop_map(
+        |(revision, expected_revision, digest, (min, moved, freezes, drops))| {
+            let mut outline = outline(min, moved, freezes);
+            if drops {
+                outline.regions.remove(&Label::new("us"));
+                outline.services.remove(&Label::new("web"));
+            }
+            PutPlan { expected_revision, ..put_plan(revision, digest, outline) }
+        },
+    )
+}
+
+fn nodes() -> impl Strategy<Value = Node> {
+    let roles = prop::sample::select(vec![NodeRole::Voter, NodeRole::Observer, NodeRole::Witness]);
+    (0_u64..6, name(), prop::sample::select(vec!["us", "eu"]), roles, 0_u32..4, prop::option::of(0_u64..6), ".{0,70}").prop_map(
+        |(id, name, region, role, feature_level, plan_revision, version)| Node {
+            id: NodeId(id),
+            name,
+            region: Label::new(region),
+            role,
+            version: if version.is_empty() { version } else { "0.1.0".to_owned() },
+            feature_level,
+            plan_revision,
+            address: "192.0.2.1:8444".to_owned(),
+        },
+    )
+}
+
+pub(super) fn changes() -> impl Strategy<Value = Change> {
+    let ids = prop::collection::btree_set((0_u64..6).prop_map(NodeId), 0..3);
+    prop_oneof![
+        1 => name().prop_map(|cluster| Change::Found { cluster }),
+        4 => plans().prop_map(|plan| Change::PutPlan(Box::new(plan))),
+        10 => (prop::option::of(name()), kinds(), scopes(), ends())
+            .prop_map(|(id, kind, scope, end)| Change::PutOverride { id, kind, scope, end }),
+        4 => name().prop_map(|id| Change::RemoveOverride { id }),
+        2 => (prop::option::of(name()), scopes(), ends(), any::<bool>())
+            .prop_map(|(id, scope, end, automation)| Change::Freeze { id, scope, end, automation }),
+        2 => name().prop_map(|id| Change::Unfreeze { id }),
+        2 => (".{0,20}", ends()).prop_map(|(object, end)| Change::Acknowledge { object, end }),
+        4 => nodes().prop_map(Change::RecordNode),
+        1 => (0_u64..6).prop_map(|id| Change::ForgetNode { id: NodeId(id) }),
+        1 => (0_u32..3).prop_map(|level| Change::RaiseFeatureLevel { level }),
+        1 => (0_u64..3, ids).prop_map(|(generation, lost)| Change::RaiseGeneration { generation, lost }),
+        2 => Just(Change::Expire),
+    ]
+}
+
+fn overrules() -> impl Strategy<Value = Vec<Overrule>> {
+    let rule =
+        prop::sample::select(vec![Rule::MinHealthyRegions, Rule::MaxShareMoved, Rule::Frozen, Rule::MinHealthyRegions, Rule::Invalid]);
+    let overrule = (rule, ends()).prop_map(|(rule, end)| Overrule { rule, reason: "it must be".to_owned(), end });
+    prop_oneof![4 => Just(Vec::new()), 1 => prop::collection::vec(overrule, 0..3)]
+}
+
+pub(super) fn entries() -> impl Strategy<Value = Entry> {
+    let at = prop_oneof![
+        20 => (0_i64..7200).prop_map(|seconds| Timestamp(START.0 + seconds * 1000)),
+        2 => (0_i64..60).prop_map(|hours| Timestamp(START.0 + hours * 3_600_000)),
+        1 => any::<i64>().prop_map(Timestamp),
+    ];
+    let roles = prop::sample::select(vec![Role::Viewer, Role::Operator, Role::Approver, Role::Admin, Role::Breakglass, Role::System]);
+    let by = (prop::sample::select(vec!["ana", "bob", ""]), roles).prop_map(|(name, role)| Actor { name: name.to_owned(), role });
+    let request = prop::option::of(prop_oneof![6 => "r[0-3]", 1 => ".{0,70}"]);
+    let reason = prop_oneof![6 => Just("drill".to_owned()), 1 => Just(String::new()), 1 => ".{0,300}"];
+    let moves = prop::option::of((0_u16..=100).prop_map(Share::percent));
+    (at, by, request, reason, moves, overrules(), changes()).prop_map(|(at, by, request_id, reason, moves, overrules, change)| Entry {
+        at,
+        by,
+        request_id,
+        reason,
+        moves,
+        overrules,
+        change,
+    })
+}
+
+/// A log that begins as logs do.
+pub(super) fn logs() -> impl Strategy<Value = Vec<Entry>> {
+    prop::collection::vec(entries(), 0..40).prop_map(|rest| {
+        let found = entry(Change::Found { cluster: Label::new("shop") });
+        let plan = entry(Change::PutPlan(Box::new(put_plan(1, 'a', outline(1, Share::FULL, Vec::new())))));
+        [found, plan].into_iter().chain(rest).collect()
+    })
+}
