@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use openraft::{
     Config, ConfigError, Raft, SnapshotPolicy,
+    async_runtime::watch::WatchReceiver as _,
     error::{ClientWriteError, RaftError},
     raft::{AppendEntriesRequest, TransferLeaderRequest, VoteRequest},
 };
@@ -163,7 +164,9 @@ impl Consensus {
         let text = String::from_utf8(octets).map_err(|error| ProposeError::Halted(Halt::Corrupt(error.to_string())))?;
         match self.raft.client_write(Command(text)).await {
             Ok(done) => Ok(done.data),
-            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(to))) => Err(ProposeError::NotLeader(to.leader_id.zip(to.leader_node))),
+            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(to))) => {
+                Err(ProposeError::NotLeader(to.leader_id.zip(to.leader_node)))
+            }
             Err(RaftError::APIError(_)) => Err(ProposeError::Unknown),
             Err(RaftError::Fatal(fatal)) => Err(ProposeError::Stopped(fatal.to_string())),
         }
@@ -191,7 +194,7 @@ impl Consensus {
     /// Who leads, as this node knows.
     #[must_use]
     pub fn leadership(&self) -> Leadership {
-        let metrics = self.raft.metrics().borrow().clone();
+        let metrics = self.raft.metrics().borrow_watched().clone();
         let member = |id: u64| metrics.membership_config.membership().get_node(&id).cloned().unwrap_or_default();
         Leadership {
             leader: metrics.current_leader.map(|id| (id, member(id))),

@@ -11,7 +11,7 @@ use openraft::{
     entry::RaftEntry as _,
     storage::{IOFlushed, RaftLogStorage},
 };
-use redb::{ReadableTable as _, ReadableTableMetadata as _};
+use redb::ReadableTable as _;
 
 use super::disk::{Disk, Fault, LOG, set_value, value};
 

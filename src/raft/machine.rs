@@ -10,13 +10,13 @@ use openraft::{
     alias::{LogIdOf, SnapshotMetaOf, SnapshotOf, StoredMembershipOf},
     storage::{EntryResponder, RaftStateMachine},
 };
-use portolan_core::cluster::{AuditEntry, FEATURE_LEVEL, Halt, State};
+use portolan_core::cluster::{FEATURE_LEVEL, Halt, State, audit::AuditEntry};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, ser::Error as _};
 use tokio::sync::watch;
 use tokio_stream::{Stream, StreamExt as _};
 
 use super::{
-    disk::{Disk, set_octets, set_value, octets, value},
+    disk::{Disk, octets, set_octets, set_value, value},
     types::{Reply, Types},
 };
 
