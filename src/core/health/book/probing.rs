@@ -53,3 +53,79 @@ impl Book {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        health::{
+            book::{Changes, Event},
+            drill::{Target, World, now_at, outcome, parse_check},
+        },
+        model::{ids::CheckIdx, time::Tick, verdict::Health},
+    };
+
+    const WEB: CheckIdx = CheckIdx(0);
+
+    fn world() -> World {
+        World::new(&[("web".to_owned(), parse_check(&["web", "tcp", "address=192.0.2.1"], &["web"]))], 1)
+    }
+
+    fn at(seconds: u64) -> Tick {
+        Tick(seconds * 1_000_000)
+    }
+
+    #[test]
+    fn a_probe_out_of_turn_is_the_next_one_and_never_a_second() {
+        let mut world = world();
+        world.run_until(at(12), |_, _| {});
+        assert!(world.book.next_probe(WEB).unwrap() > at(20));
+        assert!(world.book.probe_now(world.now, WEB));
+        assert_eq!(world.book.next_deadline(true), Some(at(12)));
+        let probes = world.book.due(world.now, 5, &mut Changes::default());
+        assert_eq!(probes.len(), 1);
+        assert!(!world.book.probe_now(world.now, WEB), "it is in flight");
+        assert_eq!(world.book.due(world.now, 5, &mut Changes::default()), []);
+        assert!(!world.book.probe_now(world.now, CheckIdx(7)));
+        let passed = crate::health::drill::observation(outcome(&["ok"]));
+        let finished = Event::ProbeFinished { attempt: probes[0].attempt, observation: passed };
+        assert_eq!(world.book.handle(world.now, finished, &mut Changes::default()), Ok(()));
+        assert!(world.book.next_probe(WEB).unwrap() > at(12 + 20), "and the next comes in its turn");
+    }
+
+    #[test]
+    fn a_check_that_others_probe_rests_and_begins_anew() {
+        let mut world = world();
+        world.book.set_probing(world.now, WEB, false);
+        world.book.set_probing(world.now, WEB, false);
+        assert_eq!((world.book.n_unjudged(), world.book.next_deadline(true)), (0, None), "it holds the first round back no more");
+        assert!(!world.book.probe_now(world.now, WEB));
+        world.run_until(at(60), |_, _| {});
+        assert!(world.starts.is_empty());
+        world.book.set_probing(world.now, WEB, true);
+        assert_eq!(world.book.n_unjudged(), 1);
+        world.run_until(at(66), |_, _| {});
+        assert_eq!((world.starts.len(), world.book.verdict(WEB).health, world.book.is_judged(WEB)), (1, Health::Up, true));
+        world.book.set_probing(world.now, WEB, false);
+        world.reload(&[("web".to_owned(), parse_check(&["web", "tcp", "address=192.0.2.1"], &["web"]))]);
+        world.targets.insert("web".to_owned(), Target::Answers(outcome(&["fail", "connect"])));
+        world.run_until(at(200), |_, _| {});
+        assert_eq!(world.starts.len(), 1, "a reload does not wake it");
+        world.book.set_probing(world.now, WEB, true);
+        assert!(!world.book.is_judged(WEB) && world.book.verdict(WEB).health == Health::Up, "as it said last, until observations agree");
+        world.run_until(at(230), |_, _| {});
+        assert_eq!(world.book.verdict(WEB).health, Health::Down);
+    }
+
+    #[test]
+    fn a_probe_in_flight_still_counts_when_others_take_over() {
+        let mut world = world();
+        let now = now_at(at(6));
+        let probe = world.book.due(now, 1, &mut Changes::default())[0];
+        world.book.set_probing(now, WEB, false);
+        let passed = crate::health::drill::observation(outcome(&["ok"]));
+        let finished = Event::ProbeFinished { attempt: probe.attempt, observation: passed };
+        assert_eq!(world.book.handle(now, finished, &mut Changes::default()), Ok(()));
+        assert_eq!((world.book.next_deadline(true), world.book.n_unjudged()), (None, 0));
+        assert_eq!(world.book.verdict(WEB).health, Health::Up);
+    }
+}

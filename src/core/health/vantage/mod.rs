@@ -30,6 +30,7 @@ mod saved;
 mod settle;
 mod sight;
 mod slot;
+mod speak;
 mod steer;
 mod tell;
 
@@ -60,14 +61,13 @@ use crate::{
         check::Check,
         ids::{CheckIdx, Label},
         time::{Now, Tick},
-        verdict::Health,
     },
 };
 
 use confirm::Confirmations;
 use observer::Observer;
 use own::Own;
-use slot::{Outlook, Slot, Way};
+use slot::{Outlook, Slot};
 
 /// `probers_per_region` where the plan says nothing.
 pub const PROBERS_PER_REGION: u16 = 2;
@@ -302,10 +302,10 @@ impl Vantage {
         self.n_regions == 0
     }
 
-    /// Whether this node probes a check. Always true without peers, and of heartbeats; of kinds that nobody probes false.
+    /// Whether this node probes a check. Without peers it probes all; else heartbeats always, and never the kinds that nobody probes.
     #[must_use]
     pub fn is_prober(&self, check: CheckIdx) -> bool {
-        self.slots.get(check.get()).is_some_and(|slot| slot.is_prober)
+        self.is_single() || self.slots.get(check.get()).is_some_and(|slot| slot.is_prober)
     }
 
     /// What this node sees.
@@ -343,43 +343,6 @@ impl Vantage {
         self.observers.len()
     }
 
-    //----------- What this node says to others ---
-
-    /// Gives the next report a number of its own although nothing changed: a sign of life. To be called every [`PULSE_EVERY`].
-    pub const fn pulse(&mut self) -> u64 {
-        self.own.pulse()
-    }
-
-    /// The number of the latest statement or sign of life.
-    #[must_use]
-    pub const fn sequence(&self) -> u64 {
-        self.own.sequence()
-    }
-
-    /// What this node has to say to a peer that heard everything up to `after`; 0, or a number that was never given: everything.
-    ///
-    /// O(changes). Sent again without [`Self::pulse`] in between it is a replay, which changes nothing.
-    #[must_use]
-    pub fn report(&self, after: u64) -> Report {
-        let (after, statements) = self.own.since(after);
-        Report {
-            observer: self.settings.node.clone(),
-            region: self.settings.region.clone(),
-            incarnation: self.settings.incarnation,
-            after,
-            sequence: self.own.sequence(),
-            sight: self.sight,
-            age: Duration::ZERO,
-            statements,
-        }
-    }
-
-    /// How many checks this node speaks of.
-    #[must_use]
-    pub fn n_stated(&self) -> usize {
-        self.own.n_said()
-    }
-
     fn outlook(&self) -> Outlook {
         Outlook {
             n_regions: self.n_regions,
@@ -392,111 +355,6 @@ impl Vantage {
 
     fn slot(&self, check: CheckIdx) -> Result<&Slot, Rejected> {
         self.slots.get(check.get()).ok_or(Rejected::UnknownCheck)
-    }
-
-    //----------- This node as an observer ---
-
-    fn judge_own(&mut self, check: CheckIdx, judgement: Judgement, failed: bool, effects: &mut Vec<Effect>) -> Result<(), Rejected> {
-        let slot = self.slots.get_mut(check.get()).ok_or(Rejected::UnknownCheck)?;
-        if !matches!(slot.way, Way::Probed | Way::Heard) {
-            return Ok(());
-        }
-        slot.is_doubted &= judgement.health == Health::Down && !failed;
-        let may_speak = slot.is_prober && !slot.is_doubted;
-        self.say(check, if may_speak { judgement.bounded() } else { Judgement::default() }, effects);
-        Ok(())
-    }
-
-    /// What a blind node judged down may be its own blindness: it says so no more until a probe with open eyes fails, too. Else every region
-    /// that comes back would bring word of everybody's death.
-    fn doubt(&mut self, effects: &mut Vec<Effect>) {
-        for position in 0..self.slots.len() {
-            let check = CheckIdx::at(position);
-            let slot = &mut self.slots[position];
-            if slot.voice(ObserverId::SELF).is_some_and(|said| said.judgement.health == Health::Down) {
-                slot.is_doubted = true;
-                self.say(check, Judgement::default(), effects);
-                effects.push(Effect::ProbeNow { check });
-            }
-        }
-    }
-
-    fn say(&mut self, check: CheckIdx, judgement: Judgement, effects: &mut Vec<Effect>) {
-        let slot = &mut self.slots[check.get()];
-        if let Some(sequence) = self.own.state(slot.key, &judgement) {
-            let is_up = |said: Option<Health>| usize::from(slot.is_home && said == Some(Health::Up));
-            let before = is_up(slot.voice(ObserverId::SELF).map(|said| said.judgement.health));
-            let saw_home = self.n_up_at_home > 0;
-            self.n_up_at_home = self.n_up_at_home + is_up(Some(judgement.health)) - before;
-            slot.hear(ObserverId::SELF, observer::Said { sequence, judgement });
-            self.dirty.insert(check);
-            if saw_home != (self.n_up_at_home > 0) && !self.sight.counts() {
-                let home = self.slots.iter().enumerate().filter(|(_, slot)| slot.is_home);
-                self.dirty.extend(home.map(|(position, _)| CheckIdx::at(position)));
-            }
-            effects.push(Effect::Stated);
-        }
-    }
-
-    fn look(&mut self, reached: u16, all: u16, effects: &mut Vec<Effect>) -> Result<(), Rejected> {
-        if reached > all || all > REFERENCES_MAX {
-            return Err(Rejected::References);
-        }
-        self.references = Some((reached, all));
-        self.see(effects);
-        Ok(())
-    }
-
-    /// Works out anew what this node sees.
-    fn see(&mut self, effects: &mut Vec<Effect>) {
-        let others = || self.regions().iter().filter(|region| **region != self.settings.region);
-        let n_heard = self.regions_heard().filter(|region| **region != self.settings.region).count();
-        let sight = Sight::of(n_heard, others().count(), self.references);
-        if sight == self.sight {
-            return;
-        }
-        let was_blind = !self.sight.counts();
-        self.sight = sight;
-        if was_blind {
-            self.doubt(effects);
-        }
-        if let Some(own) = self.observers.get_mut(&ObserverId::SELF) {
-            own.set_sight(sight);
-        }
-        // Rare, and what is not proven depends on it as well as what this node says.
-        self.dirty.extend((0..self.slots.len()).map(CheckIdx::at));
-        self.own.pulse();
-        effects.push(Effect::SightChanged(sight));
-        effects.push(Effect::Stated);
-    }
-
-    //----------- Confirmations ---
-
-    fn ask(&mut self, now: Tick, check: CheckIdx, effects: &mut Vec<Effect>) -> Result<(), Rejected> {
-        let slot = self.slot(check)?;
-        if slot.way != Way::Probed || !slot.may_ask(now) {
-            return Ok(());
-        }
-        let key = slot.key;
-        self.slots[check.get()].asked = Some(now);
-        if self.confirmations.ask(now, check) {
-            effects.push(Effect::Confirm { check: key });
-        }
-        Ok(())
-    }
-
-    fn heed(&mut self, now: Tick, key: CheckKey, effects: &mut Vec<Effect>) -> Result<(), Rejected> {
-        let check = self.check(key).ok_or(Rejected::UnknownCheck)?;
-        let slot = &mut self.slots[check.get()];
-        if !slot.is_prober || slot.way != Way::Probed || !slot.may_ask(now) {
-            return Ok(());
-        }
-        if !self.confirmations.heed(now) {
-            return Err(Rejected::TooManyConfirms);
-        }
-        slot.asked = Some(now);
-        effects.push(Effect::ProbeNow { check });
-        Ok(())
     }
 }
 

@@ -54,7 +54,7 @@ mod tests {
         let nodes = ["us-1", "us-2", "us-3", "us-4", "us-5"];
         let mut load = [0; 5];
         for check in 0..2000_u128 {
-            let check = check << 64 | check * 77;
+            let check = (check << 64) | (check * 77);
             let all = chosen(&nodes, check, 2);
             assert_eq!(all.len(), 2);
             all.iter().for_each(|node| load[nodes.iter().position(|it| it == node).unwrap()] += 1);

@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::*;
+use super::{slot::Way, *};
 use crate::{
     health::drill::{now_at, parse_check},
-    model::check::{Failure, FailureCategory},
+    model::{
+        check::{Failure, FailureCategory},
+        verdict::Health,
+    },
 };
 
 const CHECKS: usize = 4;

@@ -88,7 +88,7 @@ impl fmt::Display for Provenance {
 }
 
 /// Long times in whole seconds.
-fn whole(duration: Duration) -> Duration {
+pub(super) fn whole(duration: Duration) -> Duration {
     if duration < Duration::from_secs(1) { duration } else { Duration::from_secs(duration.as_secs()) }
 }
 

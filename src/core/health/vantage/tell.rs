@@ -10,6 +10,7 @@ use crate::model::{
 use super::{
     ObserverId, Vantage,
     observer::Observer,
+    provenance::whole,
     report::Judgement,
     slot::{Way, column_of},
 };
@@ -64,7 +65,7 @@ impl Vantage {
         }
         let youngest = observers.iter().filter_map(|observer| observer.life).map(|life| life.age(now)).min();
         match youngest {
-            Some(age) => format!("not heard for {}", Human(age)),
+            Some(age) => format!("not heard for {}", Human(whole(age))),
             None if observers.iter().any(|observer| observer.has_gap()) => "something that it said is missing".to_owned(),
             None => "never heard".to_owned(),
         }

@@ -3,7 +3,10 @@ use std::{sync::Arc, time::Duration};
 use super::*;
 use crate::{
     health::drill::{check_scripts_in, now_at, parse_check},
-    model::check::{Failure, FailureCategory},
+    model::{
+        check::{Failure, FailureCategory},
+        verdict::Health,
+    },
 };
 
 #[test]
