@@ -10,8 +10,9 @@
 //!
 //! Vantage regions are the distinct regions of the peers. Without peers there is one observer, and its book's word is the verdict as it is.
 //!
-//! Invariants: no verdict is proven without more than half of all vantage regions; what a blind observer says moves nothing, neither while it is blind nor after; the order and
-//! the repetition of reports do not matter; a repeat that says nothing new touches no check; everything that is remembered has a bound.
+//! Invariants: no verdict is proven without more than half of all vantage regions; what a blind observer says moves nothing, neither while it
+//! is blind nor after, until it has looked again; the order and the repetition of reports do not matter; a repeat that says nothing new
+//! touches no check; everything that is remembered has a bound.
 //!
 //! Absent on purpose: clocks, streams, and who is connected to whom: the mesh hands reports in with the round trip that it measured, and
 //! asks for reports to send. Also a vote about what to do: steering is each node's own, promotion asks for more than this.

@@ -26,8 +26,8 @@ pub const FRESH_FOR: Duration = Duration::from_secs(2);
 /// How often an observer is to give a sign of life.
 pub const PULSE_EVERY: Duration = Duration::from_millis(500);
 
-/// Reports that are kept waiting for one that should have come before: two seconds' worth of one stream, after which it is not fresh anyway.
-/// With more missing the observer stays silent here until a full report comes.
+/// Reports that are kept waiting for one that should have come before: some seconds of one stream, after which it is not fresh anyway. With
+/// more missing the observer stays silent here until a full report comes.
 pub(super) const AHEAD_MAX: usize = 16;
 
 /// A check as an observer sees it, with the number of the statement.
