@@ -199,6 +199,8 @@ impl Control {
                     self.unsaved = true;
                 }
                 Effect::Tell(happening) => info!(at = %happening.at, "{}", happening.text),
+                // Only a node with peers asks for these.
+                Effect::Report | Effect::Confirm { .. } => {}
             }
         }
     }

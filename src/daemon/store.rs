@@ -116,6 +116,7 @@ mod tests {
             rotation: BTreeMap::from([("a".to_owned(), None)]),
             overrides: Vec::new(),
             frozen: Vec::new(),
+            proofs: Vec::new(),
         }
     }
 

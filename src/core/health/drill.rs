@@ -22,9 +22,15 @@ use super::{
     endpoint::{NEVER, Touch},
 };
 
-/// Runs all scripts whose file name begins with `prefix` and compares what they give with what stands below their `----`.
+/// Runs all scripts of this module's folder whose file name begins with `prefix`; see [`check_scripts_in`].
 pub(super) fn check_scripts(prefix: &str, run: impl Fn(&str) -> String) {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/health");
+    check_scripts_in("health", prefix, run);
+}
+
+/// Runs all scripts in `tests/data/<folder>` whose file name begins with `prefix` and compares what they give with what stands below their
+/// `----`.
+pub(super) fn check_scripts_in(folder: &str, prefix: &str, run: impl Fn(&str) -> String) {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data").join(folder);
     let mut files: Vec<_> = fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|file| file.file_name().unwrap().to_str().unwrap().starts_with(prefix));
     files.sort();

@@ -11,13 +11,16 @@
 //! Invariants: one observation alone never takes an endpoint down unless the plan says `fall: 1`; unknown is neither up nor down; what is
 //! decided can be explained from the state that decided it.
 //!
-//! Absent on purpose: clocks, probing itself, and votes between several observers.
+//! With peers, [`vantage`] stands between observed verdicts and overlay: what several regions see becomes what steering uses.
+//!
+//! Absent on purpose: clocks, and probing itself.
 
 pub mod book;
 pub mod ejection;
 pub mod endpoint;
 pub mod overlay;
 pub mod slow_start;
+pub mod vantage;
 pub mod window;
 
 #[cfg(test)]

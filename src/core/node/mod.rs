@@ -1,7 +1,7 @@
 //! The local machine: facts in, effects out.
 //!
 //! ```text
-//! Event --handle--> book, overlay, world --dirty services--> advance --> Effect::Publish(table), Effect::Tell(what happened)
+//! Event --handle--> book, vantage, overlay, world --dirty services--> advance --> Effect::Publish(table), Effect::Tell(what happened)
 //!                                                               |
 //!                                             probes to start <-'--> next_deadline
 //! ```
@@ -14,6 +14,7 @@
 mod counts;
 mod headline;
 mod index;
+mod others;
 mod ramps;
 pub mod report;
 mod rotation;
@@ -26,6 +27,7 @@ mod tally;
 pub(crate) mod tests;
 mod why;
 
+pub use others::Peers;
 pub use status::Served;
 
 use std::{
@@ -34,12 +36,15 @@ use std::{
     time::Duration,
 };
 
-pub use crate::health::book::{Attempt, Rejected, StartProbe};
+use thiserror::Error;
+
+pub use crate::health::book::{Attempt, StartProbe};
 use crate::{
     health::{
         book::{self, Book, Changes},
         endpoint::Touch,
         overlay::{Overlay, Override},
+        vantage::{self, CheckKey, Report, SavedProof, Vantage},
     },
     model::{
         check::{Observation, Outcome},
@@ -120,6 +125,36 @@ pub enum Event {
     },
     /// The overrides are these now.
     OverridesChanged(Vec<Override>),
+    /// A report of another node arrived; see [`vantage::Event::Heard`].
+    ReportHeard {
+        /// What it says.
+        report: Report,
+        /// The stream's last round trip.
+        round_trip: Duration,
+    },
+    /// This node looked at its references; see [`vantage::Event::Looked`].
+    ReferencesLooked {
+        /// How many it reached.
+        reached: u16,
+        /// Of how many.
+        all: u16,
+    },
+    /// Another node asks to probe a check at once.
+    ConfirmAsked {
+        /// Which check.
+        check: CheckKey,
+    },
+}
+
+/// Why an event changed nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Rejected {
+    /// Of a probe or a heartbeat.
+    #[error(transparent)]
+    Book(#[from] book::Rejected),
+    /// Of another node.
+    #[error(transparent)]
+    Vantage(#[from] vantage::Rejected),
 }
 
 /// A request to the world.
@@ -129,6 +164,13 @@ pub enum Effect {
     Publish(Arc<Table>),
     /// Something changed that people want to know: one line for the log.
     Tell(Happening),
+    /// This node says something new: send every peer a report of [`Node::vantage`] at once. Only with peers.
+    Report,
+    /// Ask the other regions' nodes to probe a check at once. Only with peers.
+    Confirm {
+        /// Which check.
+        check: CheckKey,
+    },
 }
 
 /// Whether the node may be sent queries.
@@ -147,6 +189,11 @@ pub struct Node {
     world: Arc<World>,
     digest: String,
     book: Book,
+    vantage: Vantage,
+    /// What the vantage found and was not acted on yet.
+    seen: Vec<vantage::Effect>,
+    /// What was proven before the start, until there are peers.
+    proofs: Vec<SavedProof>,
     overlay: Overlay,
     table: Option<Arc<Table>>,
     started: Now,
@@ -178,6 +225,9 @@ impl Node {
         let mut node = Self {
             tally: Tally::new(world.topology.regions.len()),
             rotation: Rotation::new(&world),
+            vantage: others::alone(&settings.node, &settings.region, now),
+            seen: Vec::new(),
+            proofs: Vec::new(),
             settings,
             world,
             digest,
@@ -211,9 +261,13 @@ impl Node {
         match event {
             Event::ProbeFinished { attempt, observation } => {
                 let was_made = !self.shortage.note(&observation, now.tick);
-                let has_failed = was_made && matches!(observation.outcome, Outcome::Failed(_));
-                let failed = self.book.check_of(attempt).filter(|_| has_failed);
+                // What could not be made here says nothing, to nobody: a statement of it grows old.
+                let check = self.book.check_of(attempt).filter(|_| was_made);
+                let failed = check.filter(|_| matches!(observation.outcome, Outcome::Failed(_)));
                 self.book.handle(now, book::Event::ProbeFinished { attempt, observation }, &mut self.changes)?;
+                if let Some(check) = check {
+                    self.vantage.observed(now, &self.book, check, &mut self.seen);
+                }
                 if let Some(check) = failed {
                     self.tally.failed(self.checks.regions(check), now.tick);
                 }
@@ -231,7 +285,15 @@ impl Node {
                 self.notices.remove(kind);
             }
             Event::OverridesChanged(overrides) => self.set_overrides(now, overrides, effects),
+            Event::ReportHeard { report, round_trip } => {
+                self.vantage.handle(now, vantage::Event::Heard { report, round_trip }, &mut self.seen)?;
+            }
+            Event::ReferencesLooked { reached, all } => {
+                self.vantage.handle(now, vantage::Event::Looked { reached, all }, &mut self.seen)?;
+            }
+            Event::ConfirmAsked { check } => self.vantage.handle(now, vantage::Event::ConfirmAsked { check }, &mut self.seen)?,
         }
+        self.absorb_seen(now, effects);
         Ok(())
     }
 
@@ -241,7 +303,11 @@ impl Node {
         // Asked before anything settles the overlay, which looks for the next end. A clock that was set may put an order in force again, and
         // a slow start out of it: nothing announced holds any more.
         let orders_changed = was_set(self.turned, now) || self.next_expiry.is_some_and(|at| at <= now.wall);
+        self.vantage.advance(now, &mut self.seen);
+        self.absorb_seen(now, effects);
         let starts = self.book.due(now, room, &mut self.changes);
+        self.observe_touched(now);
+        self.absorb_seen(now, effects);
         self.absorb_changes(now, effects);
         if orders_changed {
             self.settle_overlay(now);
@@ -260,7 +326,7 @@ impl Node {
         let wall = self.ramps.next().into_iter().chain(self.next_expiry).min().map(|at| now.tick + at.since(now.wall));
         let waiting = self.table.is_none() || self.stale_since.is_some();
         let first = waiting.then(|| self.started.tick + FIRST_TABLE_MAX);
-        [self.book.next_deadline(may_start), wall, first].into_iter().flatten().min()
+        [self.book.next_deadline(may_start), self.vantage.next_deadline(), wall, first].into_iter().flatten().min()
     }
 
     /// The table in force; `None` before the first one.
@@ -309,10 +375,12 @@ impl Node {
         let changes = self.book.reload(&self.world.topology.checks, now);
         self.checks = CheckIndex::new(&self.world.topology);
         self.changes.turns.extend(changes.turns);
+        self.reload_vantage(now);
         self.rotation = Rotation::restored(&self.world, &self.rotation.save(&before));
         let overrides = self.overlay.in_force(now.wall).map(|it| (**it).clone()).collect();
         self.replace_overlay(overrides, &frozen);
         self.settle_overlay(now);
+        self.absorb_seen(now, effects);
         self.ramps.clear();
         self.tally = self.tally.moved(&before.topology, &self.world.topology);
         self.dirty.clear();
@@ -363,8 +431,9 @@ impl Node {
     }
 
     fn settle_overlay(&mut self, now: Now) {
-        let (world, book) = (&self.world, &self.book);
-        self.overlay.settle(&world.topology, now.wall, |endpoint| book.verdict(world.topology.endpoints[endpoint.get()].check));
+        let (world, book, vantage) = (&self.world, &self.book, &self.vantage);
+        let observed = |endpoint: EndpointIdx| vantage.verdict(book, world.topology.endpoints[endpoint.get()].check, now.tick);
+        self.overlay.settle(&world.topology, now.wall, observed);
         self.next_expiry = self.overlay.next_expiry(now.wall);
     }
 
@@ -386,7 +455,9 @@ impl Node {
         }
         for turn in turns {
             let name = self.checks.name(&self.world.topology, turn.check);
-            self.tell(now, format!("{name} {}", turn.transition), effects);
+            // Among peers this is one voice of many.
+            let whose = if self.vantage.is_single() { "" } else { "seen from here: " };
+            self.tell(now, format!("{name} {whose}{}", turn.transition), effects);
         }
     }
 

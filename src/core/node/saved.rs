@@ -9,6 +9,7 @@ use crate::{
     health::{
         book::SavedCheck,
         overlay::{Override, SavedFrozen},
+        vantage::SavedProof,
     },
     model::time::{Now, Timestamp},
 };
@@ -31,6 +32,9 @@ pub struct SavedNode {
     pub overrides: Vec<Override>,
     /// Judgements frozen by maintenance.
     pub frozen: Vec<SavedFrozen>,
+    /// What was proven by many vantage points; empty without peers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub proofs: Vec<SavedProof>,
 }
 
 impl Node {
@@ -46,6 +50,7 @@ impl Node {
             rotation: self.rotation.save(&self.world),
             overrides: self.overlay.in_force(now.wall).map(|it| (**it).clone()).collect(),
             frozen: self.overlay.save_frozen(&self.world.topology),
+            proofs: if self.vantage.is_single() { self.proofs.clone() } else { self.vantage.save(now) },
         })
     }
 
@@ -55,6 +60,7 @@ impl Node {
             return;
         }
         let n_restored = self.book.restore(saved.checks, now);
+        self.proofs = saved.proofs;
         self.rotation = Rotation::restored(&self.world, &saved.rotation);
         // Orders hold also where no judgement does: another plan, or checks that are never probed.
         self.replace_overlay(saved.overrides, &saved.frozen);

@@ -27,7 +27,7 @@ impl Node {
         let fates = eject(&standings, topology.guardrails.max_ejection);
         let mut next_ramp: Option<Timestamp> = None;
         let states = endpoints.iter().zip(&columns).zip(&fates).map(|((&endpoint, columns), fate)| {
-            let returned_at = self.book.returned_at(topology.endpoints[endpoint.get()].check);
+            let returned_at = self.vantage.returned_at(&self.book, topology.endpoints[endpoint.get()].check);
             let (admitted, change) = match returned_at.filter(|_| columns.effective.health_by.is_none()) {
                 Some(at) => slow_start::admitted(&it.slow_start, at, now.wall),
                 None => (Share::FULL, None),
@@ -56,7 +56,7 @@ impl Node {
     /// Observed, intended and effective state of an endpoint.
     pub(super) fn columns(&self, now: Now, endpoint: EndpointIdx) -> Columns {
         let topology = &self.world.topology;
-        let observed = self.book.verdict(topology.endpoints[endpoint.get()].check);
+        let observed = self.verdict(topology.endpoints[endpoint.get()].check, now.tick);
         self.overlay.columns(topology, endpoint, observed, now.wall)
     }
 }

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     model::{
-        ids::{EndpointIdx, RegionIdx, ServiceIdx},
+        ids::{CheckIdx, EndpointIdx, RegionIdx, ServiceIdx},
         time::{Human, Now, Timestamp},
         topology::{AllDown, Pool},
         units::{Share, Ttl, Weight},
@@ -58,7 +58,7 @@ impl Node {
             digest: short(&self.digest).to_owned(),
             node: self.settings.node.to_string(),
             region: self.settings.region.to_string(),
-            vantage: "single".to_owned(),
+            vantage: self.vantage.tell(),
             at: now.wall,
             generation: self.table.as_ref().map_or(0, |table| table.generation),
             state,
@@ -102,11 +102,7 @@ impl Node {
             let text = format!("no endpoints in this plan: {}{more}; their names are answered by all_down alone", shown.join(", "));
             notices.push(Notice { severity: Severity::Info, kind: "service_without_endpoints".to_owned(), text });
         }
-        notices.push(Notice {
-            severity: Severity::Info,
-            kind: "vantage_single".to_owned(),
-            text: "one node judges alone: nobody confirms that it sees right".to_owned(),
-        });
+        notices.extend(self.vantage_notice());
         notices
     }
 
@@ -118,7 +114,7 @@ impl Node {
         let answers: u64 = served.answers.iter().sum();
         let mut counts = vec![Counts::default(); topology.regions.len()];
         for endpoint in &topology.endpoints {
-            counts[endpoint.region.get()].add(&self.book.verdict(endpoint.check));
+            counts[endpoint.region.get()].add(&self.verdict(endpoint.check, now.tick));
         }
         let regions = topology.regions.iter().enumerate().zip(counts);
         regions
@@ -213,13 +209,21 @@ impl Node {
             since: columns.observed.since,
             intended: (!intended.is_empty()).then(|| intended.join("; ")),
             served: member.is_some_and(|(member, view)| self.is_served(it.service, member, view)),
-            note: member.and_then(|(member, _)| member.note.as_deref().map(str::to_owned)),
+            note: self.noted(now, it.check, member.and_then(|(member, _)| member.note.as_deref())),
             ticks: recent.into_iter().collect(),
             failure: state
                 .and_then(|state| state.last_failure())
                 .map(|(failure, at)| format!("{failure} ({} ago)", Human(whole_seconds(now.wall.since(at))))),
             latency: total,
         }
+    }
+
+    /// A member's note, and who stands behind its verdict where that is not the usual: proven, or the only node there is.
+    fn noted(&self, now: Now, check: CheckIdx, note: Option<&str>) -> Option<String> {
+        let provenance = self.vantage.provenance(check, now.tick);
+        let by = (!self.vantage.is_single() && !provenance.is_proven()).then(|| provenance.to_string());
+        let parts: Vec<String> = note.map(str::to_owned).into_iter().chain(by).collect();
+        (!parts.is_empty()).then(|| parts.join("; "))
     }
 
     /// Whether some client can get the endpoint, as far as health decides.

@@ -128,7 +128,7 @@ impl Node {
             .filter(|endpoint| topology.endpoints[endpoint.get()].region == region)
             .collect();
         let mut counts = Counts::default();
-        endpoints.iter().for_each(|endpoint| counts.add(&self.book.verdict(topology.endpoints[endpoint.get()].check)));
+        endpoints.iter().for_each(|endpoint| counts.add(&self.verdict(topology.endpoints[endpoint.get()].check, now.tick)));
         let name = &topology.regions[region.get()].name;
         let mark = if counts.up > 0 {
             Mark::Yes
@@ -230,7 +230,7 @@ impl Node {
             Some(Tier::Unjudged) | None => Mark::Open,
             Some(Tier::Drained | Tier::Out) => Mark::No,
         };
-        let told = self.told(it.check);
+        let told = self.told(now, it.check);
         let note = member
             .and_then(|member| member.note.as_deref())
             .filter(|_| columns.effective.health_by.is_some() || columns.effective.is_drained());
@@ -258,14 +258,18 @@ impl Node {
         let it = &topology.checks[check.get()];
         let address = it.address.as_ref().map_or_else(String::new, |address| format!(" to {address}"));
         let name = self.checks.name(topology, check);
-        let mut reason = Reason::new(self.mark(check), format!("{name}: {} probe{address}: {}", it.probe.kind.word(), self.told(check)));
+        let mut reason =
+            Reason::new(self.mark(check), format!("{name}: {} probe{address}: {}", it.probe.kind.word(), self.told(now, check)));
         if let Some(rule) = rule(it) {
             reason = reason.with(Reason::new(Mark::Info, rule));
         }
+        if let Some(explained) = self.vantage.explain(check, now.tick) {
+            reason = reason.with(explained);
+        }
         if let ProbeKind::Calculated { of, .. } = &it.probe.kind {
             for child in of.iter().take(LISTED_MAX) {
-                reason =
-                    reason.with(Reason::new(self.mark(*child), format!("{}: {}", self.checks.name(topology, *child), self.told(*child))));
+                reason = reason
+                    .with(Reason::new(self.mark(*child), format!("{}: {}", self.checks.name(topology, *child), self.told(now, *child))));
             }
             return reason;
         }
@@ -294,12 +298,19 @@ impl Node {
         reason
     }
 
-    fn told(&self, check: CheckIdx) -> String {
-        self.book.tell(check).map_or_else(String::new, |telling| telling.to_string())
+    /// The verdict in a line; among peers with who stands behind it, and what is seen from here.
+    fn told(&self, now: Now, check: CheckIdx) -> String {
+        let own = self.book.tell(check).map_or_else(String::new, |telling| telling.to_string());
+        if self.vantage.is_single() {
+            return own;
+        }
+        let verdict = self.verdict(check, now.tick);
+        let seen = if self.vantage.is_prober(check) { format!("seen from here: {own}") } else { "neighbours probe it".to_owned() };
+        format!("{}, {}; {seen}", verdict.health, self.vantage.provenance(check, now.tick))
     }
 
     fn mark(&self, check: CheckIdx) -> Mark {
-        match self.book.verdict(check).health {
+        match self.vantage.health(&self.book, check) {
             Health::Up => Mark::Yes,
             Health::Down => Mark::No,
             Health::Unknown => Mark::Open,
@@ -307,7 +318,7 @@ impl Node {
     }
 
     fn observed(&self, endpoint: EndpointIdx) -> Health {
-        self.book.verdict(self.world.topology.endpoints[endpoint.get()].check).health
+        self.vantage.health(&self.book, self.world.topology.endpoints[endpoint.get()].check)
     }
 
     /// The service that a name leads to, itself or through aliases of our zones.

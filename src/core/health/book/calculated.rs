@@ -19,45 +19,45 @@ use super::super::endpoint::NEVER;
 
 /// One calculated check.
 #[derive(Clone, Debug)]
-pub(super) struct Formula {
+pub(in crate::health) struct Formula {
     /// Existing checks only.
-    pub(super) of: Vec<CheckIdx>,
-    pub(super) at_least: u16,
+    pub(in crate::health) of: Vec<CheckIdx>,
+    pub(in crate::health) at_least: u16,
     /// 1 when it is calculated from checks that are not.
     rank: u32,
     /// Shortest time to another result, kept because chains read it.
-    pub(super) next_change: Duration,
+    pub(in crate::health) next_change: Duration,
 }
 
 /// All calculated checks of a topology.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Formulas {
+pub(in crate::health) struct Formulas {
     by_check: BTreeMap<CheckIdx, Formula>,
     dependents: BTreeMap<CheckIdx, Vec<CheckIdx>>,
 }
 
 /// What a formula reads of a check that it is calculated from.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Input {
-    pub(super) health: Health,
-    pub(super) next_change: Duration,
-    pub(super) judged: bool,
+pub(in crate::health) struct Input {
+    pub(in crate::health) health: Health,
+    pub(in crate::health) next_change: Duration,
+    pub(in crate::health) judged: bool,
 }
 
 /// What follows from the inputs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Outcome {
-    pub(super) health: Health,
-    pub(super) failure: Option<Failure>,
-    pub(super) next_change: Duration,
-    pub(super) judged: bool,
+pub(in crate::health) struct Outcome {
+    pub(in crate::health) health: Health,
+    pub(in crate::health) failure: Option<Failure>,
+    pub(in crate::health) next_change: Duration,
+    pub(in crate::health) judged: bool,
 }
 
 impl Formulas {
     /// Reads the dependencies. A check that depends on itself has no rank and stays unknown; plans with such a circle are refused before.
     ///
     /// O(n + d log n) for n checks and d dependencies (Kahn's algorithm).
-    pub(super) fn new(checks: &[Check]) -> Self {
+    pub(in crate::health) fn new(checks: &[Check]) -> Self {
         let mut formulas = Self::default();
         let mut pending: BTreeMap<CheckIdx, (Formula, usize)> = BTreeMap::new();
         let is_calculated = |check: CheckIdx| matches!(checks[check.get()].probe.kind, ProbeKind::Calculated { .. });
@@ -89,14 +89,14 @@ impl Formulas {
     }
 
     /// All checks in an order in which each stands after those that it is calculated from.
-    pub(super) fn in_order(&self) -> Vec<CheckIdx> {
+    pub(in crate::health) fn in_order(&self) -> Vec<CheckIdx> {
         let mut order: Vec<(u32, CheckIdx)> = self.by_check.iter().map(|(check, formula)| (formula.rank, *check)).collect();
         order.sort_unstable();
         order.into_iter().map(|(_, check)| check).collect()
     }
 
     /// Adds the direct dependents of `check` to a work list ordered by rank.
-    pub(super) fn queue_dependents(&self, check: CheckIdx, work: &mut BTreeSet<(u32, CheckIdx)>) {
+    pub(in crate::health) fn queue_dependents(&self, check: CheckIdx, work: &mut BTreeSet<(u32, CheckIdx)>) {
         for dependent in self.dependents.get(&check).into_iter().flatten() {
             if let Some(formula) = self.by_check.get(dependent) {
                 work.insert((formula.rank, *dependent));
@@ -104,18 +104,25 @@ impl Formulas {
         }
     }
 
-    pub(super) fn get(&self, check: CheckIdx) -> Option<&Formula> {
+    /// Adds a calculated check itself to such a work list.
+    pub(in crate::health) fn queue(&self, check: CheckIdx, work: &mut BTreeSet<(u32, CheckIdx)>) {
+        if let Some(formula) = self.by_check.get(&check) {
+            work.insert((formula.rank, check));
+        }
+    }
+
+    pub(in crate::health) fn get(&self, check: CheckIdx) -> Option<&Formula> {
         self.by_check.get(&check)
     }
 
     /// Keeps the newly found time to the next change and gives the one before.
-    pub(super) fn set_next_change(&mut self, check: CheckIdx, next_change: Duration) -> Option<Duration> {
+    pub(in crate::health) fn set_next_change(&mut self, check: CheckIdx, next_change: Duration) -> Option<Duration> {
         self.by_check.get_mut(&check).map(|formula| std::mem::replace(&mut formula.next_change, next_change))
     }
 }
 
 /// Evaluates "at least `at_least` are up". O(n log n) in the number of inputs.
-pub(super) fn evaluate(inputs: &[Input], at_least: u16) -> Outcome {
+pub(in crate::health) fn evaluate(inputs: &[Input], at_least: u16) -> Outcome {
     let at_least = usize::from(at_least);
     let n = |health: Health| inputs.iter().filter(|input| input.health == health).count();
     let (up, unknown) = (n(Health::Up), n(Health::Unknown));

@@ -4,17 +4,18 @@
 //! [`Book::next_deadline`]. Results first, so that a process which slept through its deadlines does not take probes for lost whose results
 //! are already there.
 //!
-//! Invariants: at most one probe of a check is in flight; every check that is probed waits for exactly one thing, the start of its next
+//! Invariants: at most one probe of a check is in flight; every check that is probed here waits for exactly one thing, the start of its next
 //! probe or the result of this one, so none is ever forgotten: a probe that does not report is given up and counts as failed. A routine
 //! success reports nothing.
 //!
 //! Absent on purpose: sockets and clocks; how many probes run at once (the caller's `room`); slow start, overrides and ejection, which
 //! belong to services.
 
-mod calculated;
+pub(super) mod calculated;
 mod deadlines;
-mod identity;
-mod reload;
+pub(super) mod identity;
+mod probing;
+pub(super) mod reload;
 mod saved;
 
 #[cfg(test)]
@@ -163,6 +164,8 @@ struct Slot {
     attempt: Option<Attempt>,
     /// Of the latest beat that counted; heartbeats only.
     beat: Option<Tick>,
+    /// Others probe it for this node; see [`Book::set_probing`].
+    is_idle: bool,
 }
 
 impl Book {
@@ -350,10 +353,10 @@ impl Book {
 
     fn record(&mut self, now: Now, check: CheckIdx, observation: Observation, changes: &mut Changes) {
         let slot = &mut self.slots[check.get()];
-        let was_judged = slot.state.is_judged();
+        let (was_judged, was_counted) = (slot.state.is_judged(), slot.counts_as_unjudged());
         let recorded = slot.state.record(&slot.check.probe.cadence, now, observation);
         let became_judged = !was_judged && slot.state.is_judged();
-        if became_judged && slot.is_probed() {
+        if was_counted && became_judged {
             self.n_unjudged -= 1;
         }
         changes.add(check, recorded.touch);
@@ -414,6 +417,10 @@ impl Book {
     /// Sets the start of the next probe after one has ended.
     fn schedule(&mut self, now: Now, check: CheckIdx) {
         let slot = &self.slots[check.get()];
+        if slot.is_idle {
+            self.wait(check, Wait::Nothing);
+            return;
+        }
         let pause = slot.state.pause(&slot.check.probe.cadence, mix(self.seed, u64::from(check.0)));
         self.wait(check, Wait::Start(now.tick + pause));
     }
@@ -484,7 +491,7 @@ fn silence(check: &Check) -> Duration {
 impl Slot {
     fn new(check: &Check, now: Now) -> Self {
         let state = if check.probe.kind == ProbeKind::None { CheckState::always_up(now.wall) } else { CheckState::default() };
-        Self { check: check.clone(), state, wait: Wait::Nothing, attempt: None, beat: None }
+        Self { check: check.clone(), state, wait: Wait::Nothing, attempt: None, beat: None, is_idle: false }
     }
 
     fn is_probed(&self) -> bool {
@@ -492,6 +499,6 @@ impl Slot {
     }
 
     fn counts_as_unjudged(&self) -> bool {
-        self.is_probed() && !self.state.is_judged()
+        self.is_probed() && !self.is_idle && !self.state.is_judged()
     }
 }

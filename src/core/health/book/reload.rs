@@ -75,6 +75,7 @@ impl Book {
                 self.in_flight.insert(attempt, check);
             }
             match kept {
+                Wait::Nothing if slot.is_idle => {}
                 Wait::Nothing => self.schedule_first(now, check),
                 Wait::Limit(at) => self.wait(check, Wait::Limit(at)),
                 Wait::Start(at) => {
@@ -113,7 +114,7 @@ fn carried(slot: Slot, check: &Check, now: Now) -> Slot {
 }
 
 /// The identity of every check, by position.
-pub(super) fn identities(checks: &[Check], formulas: &Formulas) -> Vec<Identity> {
+pub(in crate::health) fn identities(checks: &[Check], formulas: &Formulas) -> Vec<Identity> {
     let mut identities: Vec<Identity> = checks.iter().map(|check| Identity::new(check, &[])).collect();
     for check in formulas.in_order() {
         let of: Vec<Identity> =

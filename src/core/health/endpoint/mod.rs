@@ -204,6 +204,11 @@ impl CheckState {
         (health != self.health).then(|| self.turn(now, health, failure))
     }
 
+    /// Makes the judgement one that observations must agree with again: nobody looked for a while.
+    pub fn unjudge(&mut self) {
+        (self.judged, self.failing, self.run) = (false, false, 0);
+    }
+
     fn turn(&mut self, now: Now, to: Health, failure: Option<Failure>) -> Transition {
         let from = self.health;
         // Only a return ramps: from unknown, as a starting daemon finds it, the endpoint was never away.
@@ -378,6 +383,18 @@ impl CheckState {
         }
         .min(NEVER)
     }
+}
+
+/// The shortest time in which a steady judgement becomes another one, for whoever does not see the observations behind it.
+#[must_use]
+pub(crate) fn steady_change(cadence: &Cadence, health: Health) -> Duration {
+    let fast = cadence.fast_interval.max(PAUSE_MIN);
+    let (first, threshold) = match health {
+        Health::Up => (cadence.interval, cadence.fall),
+        Health::Down => (cadence.down_interval, cadence.rise),
+        Health::Unknown => (fast, 1),
+    };
+    first.max(PAUSE_MIN).saturating_add(fast.saturating_mul(u32::from(threshold.max(1) - 1))).min(NEVER)
 }
 
 type Essence = (Health, Option<FailureCategory>, Duration);

@@ -14,16 +14,20 @@ use std::{
 use super::plan_text::{duration, value, world};
 use crate::{
     answer::{ClientSubnet, Query, answer},
-    health::overlay::{Override, OverrideKind, Scope},
+    health::{
+        overlay::{Override, OverrideKind, Scope},
+        vantage::{CheckKey, Judgement, Report, Sight, Statement, keys},
+    },
     model::{
-        check::{Failure, FailureCategory, Host, Observation, Outcome, Timings},
+        check::{Check, Failure, FailureCategory, Host, Observation, Outcome, Timings},
         ids::{Label, ServiceIdx},
         record::RecordType,
         time::{Now, Tick, Timestamp},
         topology::Target as Aim,
         units::Weight,
+        verdict::Health,
     },
-    node::{Attempt, Effect, Event, Node, Readiness, Served, Settings, report::State, saved::SavedNode},
+    node::{Attempt, Effect, Event, Node, Peers, Readiness, Served, Settings, report::State, saved::SavedNode},
     table::{ServiceView, Table},
 };
 
@@ -61,6 +65,10 @@ pub(super) struct Drill {
     targets: BTreeMap<IpAddr, Target>,
     results: BTreeMap<(Tick, Attempt), Outcome>,
     overrides: Vec<Override>,
+    /// How often peers were to get reports.
+    n_reports: usize,
+    /// Counters of scripted peers, by name.
+    peers: BTreeMap<String, u64>,
     /// What was seen.
     pub(super) text: String,
 }
@@ -81,6 +89,8 @@ impl Drill {
             targets: BTreeMap::new(),
             results: BTreeMap::new(),
             overrides: Vec::new(),
+            n_reports: 0,
+            peers: BTreeMap::new(),
             text: String::new(),
         };
         drill.advance();
@@ -140,6 +150,8 @@ impl Drill {
                     self.note(&format!("table {}{stale}", table.generation));
                 }
                 Effect::Tell(happening) => self.note(&happening.text),
+                Effect::Report => self.n_reports += 1,
+                Effect::Confirm { .. } => self.note("asks others to confirm"),
             }
         }
     }
@@ -249,6 +261,13 @@ impl Drill {
             }
             Some("reject") => self.handle(Event::FileRejected { kind: "plan", text: rest.join(" ") }),
             Some("accept") => self.handle(Event::FileAccepted { kind: "plan" }),
+            Some("join") => self.join(rest),
+            Some("peer") => self.peer(rest),
+            Some("references") => self.handle(Event::ReferencesLooked { reached: u16::from(rest[0] == "ok"), all: 1 }),
+            Some("confirm") => {
+                let check = self.key_of(rest[0]);
+                self.handle(Event::ConfirmAsked { check });
+            }
             Some("edit") => self.edit(line.split_once("edit ").unwrap().1),
             Some("reload") => self.reload(),
             Some("restart") => self.restart(),
@@ -308,6 +327,48 @@ impl Drill {
             until: after("until").map(|in_| self.now.wall + duration(in_)),
         });
         self.handle(Event::OverridesChanged(self.overrides.clone()));
+    }
+
+    //--- Peers
+
+    /// `join REGION…`: the regions of all peers.
+    fn join(&mut self, regions: &[&str]) {
+        let peers = Peers {
+            incarnation: self.revision + 1,
+            regions: regions.iter().map(|region| Label::new(region)).collect(),
+            probers_per_region: 2,
+            unproven_hold: Duration::from_secs(60),
+        };
+        self.node.join(peers, self.now);
+        self.advance();
+    }
+
+    /// `peer REGION up|down ADDRESS…`: a node there says so of these and nothing else, once.
+    fn peer(&mut self, words: &[&str]) {
+        let health = if words[1] == "up" { Health::Up } else { Health::Down };
+        let failure = (health == Health::Down).then(|| Failure::new(FailureCategory::Connect, "as a peer says").into());
+        let sequence = self.peers.entry(words[0].to_owned()).or_default();
+        *sequence += 1;
+        let sequence = *sequence;
+        let judgement = Judgement { health, since: Some(self.now.wall), returned_at: None, failure };
+        let said = |address: &&str| Statement { check: self.key_of(address), sequence, judgement: judgement.clone() };
+        let report = Report {
+            observer: Label::new(&format!("{}-1", words[0])),
+            region: Label::new(words[0]),
+            incarnation: 1,
+            after: sequence - 1,
+            sequence,
+            sight: Sight::Sighted,
+            age: Duration::ZERO,
+            statements: words[2..].iter().map(said).collect(),
+        };
+        self.handle(Event::ReportHeard { report, round_trip: Duration::from_millis(160) });
+    }
+
+    fn key_of(&self, address: &str) -> CheckKey {
+        let is_it = |check: &Check| check.address.as_ref().is_some_and(|it| it.host.to_string() == address);
+        let checks = &self.node.world().topology.checks;
+        keys(checks)[checks.iter().position(is_it).unwrap_or_else(|| panic!("nothing probes {address}"))]
     }
 
     fn edit(&mut self, text: &str) {
