@@ -203,6 +203,21 @@ impl Consensus {
         }
     }
 
+    /// Waits until leadership, as this node knows it, is as `wanted`.
+    ///
+    /// # Errors
+    /// When this node takes no part any more.
+    pub async fn leadership_is(&self, mut wanted: impl FnMut(&Leadership) -> bool) -> anyhow::Result<Leadership> {
+        let mut metrics = self.raft.metrics();
+        loop {
+            let leadership = self.leadership();
+            if wanted(&leadership) {
+                return Ok(leadership);
+            }
+            metrics.changed().await?;
+        }
+    }
+
     /// Lets a node follow the log without a vote, and waits until it has caught up. The leader only.
     ///
     /// # Errors

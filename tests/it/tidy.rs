@@ -16,7 +16,7 @@ use portolan::config;
 /// ```
 ///
 /// Adapters meet in `daemon` only: what one needs of another comes in as a trait or a value.
-const MAY_USE: [(&str, &[&str], &str); 13] = [
+const MAY_USE: [(&str, &[&str], &str); 14] = [
     ("config", &[], "a leaf: text in, plan or node config out"),
     ("net", &[], "a leaf: connections, names, certificates"),
     ("api", &["net"], "an adapter"),
@@ -24,6 +24,7 @@ const MAY_USE: [(&str, &[&str], &str); 13] = [
     ("dns", &["net"], "an adapter"),
     ("geo", &["net"], "an adapter"),
     ("probe", &["net"], "an adapter"),
+    ("raft", &[], "an adapter; its transport is handed to it"),
     ("telemetry", &["net"], "an adapter"),
     ("cli", &["api", "client"], "shows what the API reports; everything else of the program is handed to it as `Actions`"),
     (

@@ -16,7 +16,7 @@ use super::{
 impl Vantage {
     //----------- What this node says to others ---
 
-    /// Gives the next report a number of its own although nothing changed: a sign of life. To be called every [`PULSE_EVERY`].
+    /// Gives the next report a number of its own although nothing changed: a sign of life. To be called every [`PULSE_EVERY`](super::observer::PULSE_EVERY).
     pub const fn pulse(&mut self) -> u64 {
         self.own.pulse()
     }
