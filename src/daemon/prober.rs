@@ -1,5 +1,5 @@
 //! Threads for probing and judging alone, one on a small machine: a storm of handshakes delays no answer of the API, and a probe costs a quarter
-//! less where nothing has to wake another thread (`cargo bench --bench probe -- --workers 1`, and 2).
+//! less where nothing has to wake another thread (`cargo bench -- probe --workers 1`, and 2).
 
 use std::{num::NonZero, thread::available_parallelism};
 

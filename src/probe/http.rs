@@ -1,7 +1,7 @@
 //! HTTP/1.1 probes, and the exchange that the Prometheus probe makes too.
 //!
 //! hyper parses; the connection is driven inside the probe's own task, so that nothing of it can outlive the probe. hyper costs about 15 us
-//! of CPU more per probe than httparse by hand, of 90 to 110 in all, most of it the kernel's (`cargo bench --bench probe`), and brings chunked
+//! of CPU more per probe than httparse by hand, of 90 to 110 in all, most of it the kernel's (`cargo bench -- probe`), and brings chunked
 //! coding, informational answers and the header rules of a well-kept client.
 //!
 //! Reading stops as soon as the verdict is certain: at the status line when it is wrong or no body is asked for, at the text when a body must

@@ -1,5 +1,4 @@
 //! A daemon for measurements, and a client of one query at a time.
-#![allow(dead_code, reason = "each benchmark uses a part of it")]
 
 use std::{
     net::{Ipv4Addr, SocketAddr},

@@ -1,12 +1,8 @@
 //! What an answer costs, beside NSD: CPU time per answered query over UDP, kernel work included, both servers in one run.
 //!
-//! `cargo bench --bench dns -- [--rounds 5] [--seconds 4] [--rate 20000]`. Needs `nsd` and `dnsperf` (`tests/bench/run.sh` installs them).
+//! `cargo bench -- dns [--rounds 5] [--seconds 4] [--rate 20000]`. Needs `nsd` and `dnsperf` (`tests/bench/run.sh` installs them).
 //! The same name with one A record is asked of both, then of ours a steered name in three regions. Rounds alternate, so that a busy machine
 //! slows both alike. CPU time is that of `/proc/PID/stat` of each server, of all its processes and threads, in hundredths of a second.
-#![allow(clippy::unwrap_used, reason = "a benchmark that cannot run should say where it stopped")]
-
-mod daemon;
-mod process;
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -15,6 +11,8 @@ use std::{
     process::{Child, Command, ExitCode, Stdio},
     time::Duration,
 };
+
+use super::{daemon, process};
 
 const ZONE: &str = "gslb.example.com";
 
@@ -29,11 +27,7 @@ impl Drop for Server {
     }
 }
 
-fn main() -> ExitCode {
-    if std::env::args().nth(1).is_some_and(|first| first == "serve") {
-        serve();
-        return ExitCode::SUCCESS;
-    }
+pub(crate) fn run() -> ExitCode {
     for (program, version) in [("nsd", "-v"), ("dnsperf", "-h")] {
         let found = Command::new(program).arg(version).stdout(Stdio::null()).stderr(Stdio::null()).status();
         if found.is_err() {
@@ -93,13 +87,13 @@ fn ask(server: SocketAddr, questions: &Path, seconds: u32, rate: u32) -> u64 {
 
 fn start_ours() -> Server {
     let mut child =
-        Command::new(std::env::current_exe().unwrap()).arg("serve").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        Command::new(std::env::current_exe().unwrap()).arg("dns-serve").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     Server(child, line.trim().parse().unwrap())
 }
 
-fn serve() {
+pub(crate) fn serve() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let text = format!(

@@ -1,12 +1,8 @@
 //! How long a dead endpoint is answered: from its death to the first answer without it, a whole daemon and real sockets in between.
 //!
-//! `cargo bench --bench failover -- [--runs 20]`. Settings: interval 250 ms, fast_interval 100 ms, timeout 200 ms, fall 2. The endpoint dies at
+//! `cargo bench -- failover [--runs 20]`. Settings: interval 250 ms, fast_interval 100 ms, timeout 200 ms, fall 2. The endpoint dies at
 //! a random phase of the interval, in two ways: it is gone (connections are refused), or it hangs (connections stand, nothing answers).
-#![allow(clippy::unwrap_used, reason = "a benchmark that cannot run should say where it stopped")]
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
-
-mod daemon;
-mod process;
 
 use std::{
     hash::{BuildHasher as _, RandomState},
@@ -20,6 +16,8 @@ use tokio::{
     sync::watch,
     time::{sleep, timeout},
 };
+
+use super::{daemon, process};
 
 const NAME: &str = "api.gslb.example.com";
 const INTERVAL: Duration = Duration::from_millis(250);
@@ -37,7 +35,7 @@ enum Life {
     Hung,
 }
 
-fn main() {
+pub(crate) fn run_all() {
     let runs: usize = process::option("--runs", 20);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     for (death, word) in [(Life::Killed, "killed"), (Life::Hung, "hung")] {

@@ -1,18 +1,15 @@
 //! What a probe costs: 10,000 http targets at 10 s intervals, in CPU time of this process, kernel work included.
 //!
-//! `cargo bench --bench probe -- [--seconds 30] [--per-second 1000] [--workers 1]`: as in the daemon, probes and
-//! who orders them have a runtime of their own, with one worker on a small machine. The targets are a process of their own (this program again), so that only the prober's side is counted. CPU time is `utime + stime` of
-//! `/proc/self/stat`, in hundredths of a second.
+//! `cargo bench -- probe [--seconds 30] [--per-second 1000] [--workers 1]`: as in the daemon, probes and who orders them have a runtime of their
+//! own, with one worker on a small machine. The targets are a process of their own (this program again), so that only the prober's side is
+//! counted. CPU time is `utime + stime` of `/proc/self/stat`, in hundredths of a second.
 //!
-//! `cargo bench --bench probe -- flap [--minutes 0.5]`: every target turns through well, wrong answers, closed connections and silence, each for
+//! `cargo bench -- flap [--minutes 0.5]`: every target turns through well, wrong answers, closed connections and silence, each for
 //! some seconds. What counts is that nothing is left behind: tasks and descriptors before and after, with no probe under way.
-#![allow(clippy::unwrap_used, reason = "a benchmark that cannot run should say where it stopped")]
 #![allow(clippy::cast_precision_loss, reason = "counts of a benchmark are small")]
 
-mod process;
-
 use std::{
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr},
     process::{Child, Command, Stdio},
     sync::{
@@ -38,6 +35,8 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval},
 };
 
+use super::process;
+
 /// Listening sockets of the target process. Each serves many targets, which differ in their path.
 const LISTENERS: u8 = 100;
 const TARGETS: usize = 10_000;
@@ -48,27 +47,29 @@ const TURN: u64 = 3;
 /// Not measured: connections, buffers and branch predictors settle.
 const WARM_UP: Duration = Duration::from_secs(2);
 
-fn main() {
-    let mode = std::env::args().nth(1);
-    match mode.as_deref() {
-        Some("target") => return runtime(0).block_on(serve(false)),
-        Some("flapping-target") => return runtime(0).block_on(serve(true)),
-        _ => {}
-    }
+pub(crate) fn serve_alone(flaps: bool) {
+    runtime(0).block_on(serve(flaps));
+}
+
+pub(crate) fn run(flaps: bool) {
     let workers = process::option("--workers", 1_usize).max(1);
     let per_second = process::option("--per-second", 1000);
-    let flaps = mode.is_some_and(|mode| mode == "flap");
-    let (mut target, addresses) = start_target(if flaps { "flapping-target" } else { "target" });
-    runtime(workers).block_on(async {
-        let done = if flaps {
-            let time = Duration::from_secs_f64(60.0 * process::option("--minutes", 0.5));
-            tokio::spawn(flap(addresses, time, per_second))
-        } else {
-            let time = Duration::from_secs(process::option("--seconds", 30));
-            tokio::spawn(measure(addresses, time, per_second, workers))
-        };
-        done.await.unwrap();
-    });
+    let (mut target, addresses) = start_target(if flaps { "flap-target" } else { "probe-target" });
+    let runtime = runtime(workers);
+    if flaps {
+        let time = Duration::from_secs_f64(60.0 * process::option("--minutes", 0.5));
+        runtime.block_on(async { tokio::spawn(flap(addresses, time, per_second)).await.unwrap() });
+    } else {
+        let seconds = process::option("--seconds", 30);
+        let address = addresses[0];
+        let before = floor(address, seconds / 4);
+        let measured = measure(addresses, Duration::from_secs(seconds), per_second, workers);
+        let cost = runtime.block_on(async { tokio::spawn(measured).await.unwrap() });
+        let floor = f64::midpoint(before, floor(address, seconds / 4));
+        println!("figure probe_cpu_us {cost:.1}");
+        println!("figure probe_floor_us {floor:.1}");
+        println!("figure probe_to_floor_ratio {:.2}", cost / floor);
+    }
     target.kill().unwrap();
     target.wait().unwrap();
 }
@@ -111,6 +112,24 @@ async fn serve(flaps: bool) {
     std::future::pending().await
 }
 
+/// What the kernel asks for the least that a probe can do: connect, ask, read to the end, close; no timer, no parser, one thread, at the same
+/// pace. Machines, and hours of one machine, differ by a factor of two in it.
+fn floor(address: SocketAddr, seconds: u64) -> f64 {
+    let n = u32::try_from(seconds).unwrap() * 100;
+    let before = process::cpu(std::process::id());
+    for _ in 0..n {
+        for _ in 0..10 {
+            let mut stream = std::net::TcpStream::connect(address).unwrap();
+            stream.write_all(b"GET /health/1 HTTP/1.1\r\nHost: target\r\nConnection: close\r\n\r\n").unwrap();
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer).unwrap();
+            assert!(answer.starts_with(b"HTTP/1.1 200"));
+        }
+        std::thread::park_timeout(TICK);
+    }
+    (process::cpu(std::process::id()) - before).as_secs_f64() * 1e6 / f64::from(n * 10)
+}
+
 fn start_target(mode: &str) -> (Child, Vec<SocketAddr>) {
     let mut child = Command::new(std::env::current_exe().unwrap()).arg(mode).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -145,7 +164,7 @@ fn checks(addresses: &[SocketAddr]) -> Vec<Check> {
     (0..TARGETS).map(check).collect()
 }
 
-async fn measure(addresses: Vec<SocketAddr>, time: Duration, per_second: usize, workers: usize) {
+async fn measure(addresses: Vec<SocketAddr>, time: Duration, per_second: usize, workers: usize) -> f64 {
     let checks = checks(&addresses);
     let (prober, orders, mut results) = Prober::start(&Handle::current(), ProbeEnv::new(Arc::new(Timestamp(0))), 1024);
     let before = (Handle::current().metrics().num_alive_tasks(), process::descriptors());
@@ -188,12 +207,12 @@ async fn measure(addresses: Vec<SocketAddr>, time: Duration, per_second: usize, 
     totals.sort_unstable();
     let quantile = |hundredths: usize| totals[(totals.len() - 1) * hundredths / 100];
     println!("probes: {n_probes} measured of {}, {failures} failed; {per_second}/s, {workers} workers", totals.len());
-    println!("figure probe_cpu_us {:.1}", spent.as_secs_f64() * 1e6 / f64::from(u32::try_from(n_probes).unwrap()));
     println!("figure probe_peak_mib {:.1}", process::mebibytes("VmHWM"));
     println!("duration: p50 {:?}, p99 {:?}, max {:?}", quantile(50), quantile(99), quantile(100));
     println!("memory: {}", process::status("VmRSS") + " now, " + &process::status("VmHWM") + " at most");
     let after = (Handle::current().metrics().num_alive_tasks(), process::descriptors());
     println!("tasks and descriptors: {before:?} with the prober, {after:?} after it");
+    spent.as_secs_f64() * 1e6 / f64::from(u32::try_from(n_probes).unwrap())
 }
 
 /// Probes flapping targets for `time`; compares what the process holds before and after, both with no probe under way.

@@ -1,5 +1,4 @@
 //! What the kernel knows of a process: time on processors, memory, descriptors.
-#![allow(dead_code, reason = "each benchmark uses a part of it")]
 
 use std::time::Duration;
 

@@ -1,14 +1,11 @@
 //! What a large plan costs: 10,000 names in 3 regions with 2 endpoints each, 60,000 endpoints and as many checks.
 //!
-//! `cargo bench --bench table -- [--services 10000]`. Three figures, each from a fresh process (this program again), so that no allocation of
+//! `cargo bench -- table [--services 10000]`. Three figures, each from a fresh process (this program again), so that no allocation of
 //! one is counted for the other:
 //! - from the plan's text to the first table, and the most memory of the process that did it (`VmHWM`, everything included);
 //! - from the observation that decides a verdict to the table that carries it, 1,000 times;
 //! - the same when all checks of a region fail in one batch.
-#![allow(clippy::unwrap_used, reason = "a benchmark that cannot run should say where it stopped")]
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
-
-mod process;
 
 use std::{
     fmt::Write as _,
@@ -32,6 +29,8 @@ use portolan_core::{
     table::{EndpointState, Table, World},
 };
 
+use super::process;
+
 const REGIONS: [&str; 3] = ["us-east-1", "eu-west-1", "ap-southeast-1"];
 const ENDPOINTS: usize = 2;
 /// Verdict changes that are measured.
@@ -42,13 +41,7 @@ const ROOM: usize = 4096;
 const BATCH: usize = 1024;
 const START: Now = Now { tick: Tick(1), wall: Timestamp(1_700_000_000_000) };
 
-fn main() {
-    let arguments: Vec<String> = std::env::args().take(3).collect();
-    match (arguments.get(1).map(String::as_str), arguments.get(2)) {
-        (Some("load"), Some(plan)) => return load_once(Path::new(plan)),
-        (Some("changes"), Some(plan)) => return changes(Path::new(plan)),
-        _ => {}
-    }
+pub(crate) fn run() {
     let services: usize = process::option("--services", 10_000);
     let folder = tempfile::tempdir().unwrap();
     let plan = folder.path().join("plan.yaml");
@@ -56,7 +49,7 @@ fn main() {
     println!("plan: {services} services, {} endpoints, {} octets", services * REGIONS.len() * ENDPOINTS, text.len());
     std::fs::write(&plan, text).unwrap();
     for part in ["load", "changes"] {
-        let done = Command::new(std::env::current_exe().unwrap()).arg(part).arg(&plan).status().unwrap();
+        let done = Command::new(std::env::current_exe().unwrap()).arg(format!("table-{part}")).arg(&plan).status().unwrap();
         assert!(done.success(), "{part}: {done}");
     }
 }
@@ -93,7 +86,7 @@ fn world(text: &str, mut step: impl FnMut(&str)) -> Arc<World> {
     world
 }
 
-fn load_once(plan: &Path) {
+pub(crate) fn load_once(plan: &Path) {
     let text = std::fs::read_to_string(plan).unwrap();
     let (start, mut last) = (Instant::now(), Instant::now());
     let mut steps = Vec::new();
@@ -153,7 +146,7 @@ impl Run {
     }
 }
 
-fn changes(plan: &Path) {
+pub(crate) fn changes(plan: &Path) {
     let text = std::fs::read_to_string(plan).unwrap();
     let world = world(&text, |_| {});
     drop(text);

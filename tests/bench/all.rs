@@ -1,0 +1,36 @@
+//! All benchmarks in one program, which links once: `cargo bench -- table|failover|dns|probe|flap [OPTION VALUE ...]`. `tests/bench/run.sh` runs
+//! them all and holds their figures against the targets.
+//!
+//! A figure is a line `figure NAME VALUE`. The programs that are measured from outside are this one again, under another first argument.
+#![allow(clippy::unwrap_used, reason = "a benchmark that cannot run should say where it stopped")]
+
+mod daemon;
+mod dns;
+mod failover;
+mod probe;
+mod process;
+mod table;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words[..] {
+        ["table", ..] => table::run(),
+        ["table-load", plan, ..] => table::load_once(plan.as_ref()),
+        ["table-changes", plan, ..] => table::changes(plan.as_ref()),
+        ["failover", ..] => failover::run_all(),
+        ["dns", ..] => return dns::run(),
+        ["dns-serve", ..] => dns::serve(),
+        ["probe", ..] => probe::run(false),
+        ["flap", ..] => probe::run(true),
+        ["probe-target", ..] => probe::serve_alone(false),
+        ["flap-target", ..] => probe::serve_alone(true),
+        _ => {
+            eprintln!("usage: cargo bench -- table|failover|dns|probe|flap [OPTION VALUE ...]");
+            return ExitCode::from(64);
+        }
+    }
+    ExitCode::SUCCESS
+}
