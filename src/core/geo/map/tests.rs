@@ -420,7 +420,14 @@ proptest! {
                 first == views && all.iter().filter(|(ip, _)| same(ip)).all(|(_, other)| *other == views)
             };
             prop_assert!(uniform(found.prefix), "{} in /{}", address, found.prefix);
-            prop_assert!(found.prefix == 0 || !uniform(found.prefix - 1), "{} in /{} could be wider", address, found.prefix);
+            // The edges know one spelling of the bits of a Teredo address that say nothing; of others they cannot tell what lies inside.
+            let is_covered = match address {
+                IpAddr::V6(v6) if Embedding::of(v6) == Some(Embedding::Teredo) => {
+                    (v6.to_bits() ^ low) & !(u128::MAX << 96) & !0xffff_ffff == 0
+                }
+                _ => true,
+            };
+            prop_assert!(!is_covered || found.prefix == 0 || !uniform(found.prefix - 1), "{} in /{} could be wider", address, found.prefix);
         }
     }
 
