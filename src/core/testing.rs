@@ -1,5 +1,7 @@
 //! Small random worlds for property tests.
 
+pub(crate) mod script;
+
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},

@@ -78,7 +78,7 @@ pub enum ProposeError {
     /// It may have been committed, or may still be: ask again with the same request id.
     #[error("no majority confirmed it in time; it may still be committed: ask again with the same request id")]
     Unknown,
-    /// It cannot be read by this version, or is too long.
+    /// It is too long.
     #[error("{0}")]
     Refused(Refusal),
     /// It cannot be read by this version.

@@ -1,20 +1,19 @@
-//! Scripts with expected text (`tests/data/health`), and a world of scripted targets that answers a book's probes on a virtual clock.
-//!
-//! `UPDATE_EXPECT=1` rewrites the expected text.
+//! The words of scripts in `tests/data/health`, and a world of scripted targets that answers a book's probes on a virtual clock.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
-    fs,
-    path::Path,
     sync::Arc,
     time::Duration,
 };
 
-use crate::model::{
-    check::{Address, Cadence, Check, Failure, FailureCategory, Flap, Host, Observation, Outcome, Probe, ProbeKind, Timings},
-    ids::CheckIdx,
-    time::{Human, Now, Tick, Timestamp},
+use crate::{
+    model::{
+        check::{Address, Cadence, Check, Failure, Flap, Host, Observation, Outcome, Probe, ProbeKind, Timings},
+        ids::CheckIdx,
+        time::{Human, Now, Tick, Timestamp},
+    },
+    testing::script::{category, duration},
 };
 
 use super::{
@@ -22,54 +21,9 @@ use super::{
     endpoint::{NEVER, Touch},
 };
 
-/// Runs all scripts of this module's folder whose file name begins with `prefix`; see [`check_scripts_in`].
-pub(super) fn check_scripts(prefix: &str, run: impl Fn(&str) -> String) {
-    check_scripts_in("health", prefix, run);
-}
-
-/// Runs all scripts in `tests/data/<folder>` whose file name begins with `prefix` and compares what they give with what stands below their
-/// `----`.
-pub(super) fn check_scripts_in(folder: &str, prefix: &str, run: impl Fn(&str) -> String) {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data").join(folder);
-    let mut files: Vec<_> = fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.retain(|file| file.file_name().unwrap().to_str().unwrap().starts_with(prefix));
-    files.sort();
-    assert!(!files.is_empty(), "no script `{prefix}*` in {}", directory.display());
-    for file in files {
-        let text = fs::read_to_string(&file).unwrap();
-        let (script, expected) = text.split_once("----\n").unwrap_or((&text, ""));
-        let given = run(script);
-        if std::env::var_os("UPDATE_EXPECT").is_some() {
-            fs::write(&file, format!("{script}----\n{given}")).unwrap();
-        } else {
-            assert_eq!(given, expected, "{}: UPDATE_EXPECT=1 rewrites it", file.display());
-        }
-    }
-}
-
 /// The lines of a script that say something, as words.
 pub(super) fn lines(script: &str) -> impl Iterator<Item = Vec<&str>> {
     script.lines().map(|line| line.split('#').next().unwrap_or("").split_whitespace().collect::<Vec<_>>()).filter(|words| !words.is_empty())
-}
-
-/// `1h`, `90s`, `1m30s`, `250ms`.
-pub(super) fn duration(text: &str) -> Duration {
-    let (mut rest, mut sum) = (text, Duration::ZERO);
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or_else(|| panic!("`{text}` has no unit"));
-        let (number, unit_on) = rest.split_at(digits);
-        let unit = unit_on.find(|c: char| c.is_ascii_digit()).unwrap_or(unit_on.len());
-        let number: u64 = number.parse().unwrap_or_else(|_| panic!("`{text}` is not a duration"));
-        sum += match &unit_on[..unit] {
-            "ms" => Duration::from_millis(number),
-            "s" => Duration::from_secs(number),
-            "m" => Duration::from_secs(60 * number),
-            "h" => Duration::from_secs(3600 * number),
-            unit => panic!("`{unit}` in `{text}` is not a unit"),
-        };
-        rest = &unit_on[unit..];
-    }
-    sum
 }
 
 /// `key=value` words over the defaults of the example plan.
@@ -103,17 +57,6 @@ pub(super) fn cadence(words: &[&str]) -> Cadence {
 /// A time to the next change.
 pub(super) fn shown(next_change: Duration) -> String {
     if next_change == NEVER { "never".to_owned() } else { format!("in {}", Human(next_change)) }
-}
-
-/// The category whose word this is.
-pub(super) fn category(word: &str) -> FailureCategory {
-    use FailureCategory::{
-        Body, Bound, Calculated, Closed, Connect, ConnectTimeout, Expiry, Local, Protocol, Resolve, Silent, Slow, Status, Timeout, Tls,
-    };
-    [Resolve, Connect, ConnectTimeout, Tls, Timeout, Closed, Slow, Protocol, Status, Body, Expiry, Bound, Silent, Calculated, Local]
-        .into_iter()
-        .find(|category| category.word() == word)
-        .unwrap_or_else(|| panic!("`{word}` is not a failure category"))
 }
 
 /// `ok`, `fail connect`, with a detail for people.

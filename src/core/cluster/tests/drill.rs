@@ -30,7 +30,8 @@ use crate::{
         time::{Human, Timestamp},
         units::{Share, Weight},
     },
-    node::tests::plan_text::{duration, value},
+    node::tests::plan_text::value,
+    testing::script::duration,
 };
 
 /// The clock at the start of all scripts: 2027-01-15T08:00:00Z.

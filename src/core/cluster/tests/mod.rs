@@ -9,5 +9,5 @@ mod random;
 
 #[test]
 fn cluster_scenarios() {
-    crate::node::tests::check_scripts("cluster", drill::play);
+    crate::testing::script::check_scripts("cluster", "", drill::play);
 }

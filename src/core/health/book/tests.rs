@@ -6,6 +6,7 @@ use super::*;
 use crate::{
     health::drill::{self, Target, World},
     model::{check::Probe, verdict::Health},
+    testing::script,
 };
 
 type Plan = Vec<(String, Check)>;
@@ -27,7 +28,7 @@ fn run(script: &str) -> String {
             }
             [time, command @ ..] => {
                 let world = world.as_mut().expect("`plan` stands before the first time");
-                world.run_until(Tick(0) + drill::duration(time), |world, changes| text.push_str(&world.describe(&changes)));
+                world.run_until(Tick(0) + script::duration(time), |world, changes| text.push_str(&world.describe(&changes)));
                 let mut changes = Changes::default();
                 match command {
                     [name, "answers", outcome @ ..] => {
@@ -64,7 +65,7 @@ fn run(script: &str) -> String {
 
 #[test]
 fn scripts() {
-    drill::check_scripts("book", run);
+    script::check_scripts("health", "book", run);
 }
 
 fn tcp(name: &str, words: &[&str]) -> (String, Check) {

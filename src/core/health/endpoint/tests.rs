@@ -9,6 +9,7 @@ use crate::{
         check::{FailureCategory, Flap},
         time::{Human, Tick},
     },
+    testing::script,
 };
 
 fn unjittered(state: &CheckState, cadence: &Cadence) -> Duration {
@@ -27,7 +28,7 @@ fn run(script: &str) -> String {
             cadence = drill::cadence(&words[1..]);
             continue;
         }
-        let now = drill::now_at(Tick(0) + drill::duration(words[0]));
+        let now = drill::now_at(Tick(0) + script::duration(words[0]));
         let what = words[1..].join(" ");
         let done = match &words[1..] {
             ["tell"] => state.tell(&cadence).to_string(),
@@ -55,7 +56,7 @@ fn run(script: &str) -> String {
 
 #[test]
 fn scripts() {
-    drill::check_scripts("endpoint", run);
+    script::check_scripts("health", "endpoint", run);
 }
 
 #[test]

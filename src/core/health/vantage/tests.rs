@@ -2,16 +2,17 @@ use std::{sync::Arc, time::Duration};
 
 use super::*;
 use crate::{
-    health::drill::{check_scripts_in, now_at, parse_check},
+    health::drill::{now_at, parse_check},
     model::{
         check::{Failure, FailureCategory},
         verdict::Health,
     },
+    testing::script::check_scripts,
 };
 
 #[test]
 fn scripts() {
-    check_scripts_in("vantage", "", |script| drill::play(script).text);
+    check_scripts("vantage", "", |script| drill::play(script).text);
 }
 
 fn vantage(n_checks: usize) -> Vantage {

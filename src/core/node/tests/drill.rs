@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use super::plan_text::{duration, value, world};
+use super::plan_text::{value, world};
 use crate::{
     answer::{ClientSubnet, Query, answer},
     health::{
@@ -29,6 +29,7 @@ use crate::{
     },
     node::{Attempt, Effect, Event, Node, Peers, Readiness, Served, Settings, report::State, saved::SavedNode},
     table::{ServiceView, Table},
+    testing::script::{category, duration},
 };
 
 /// How long a scripted target takes to answer.
@@ -510,16 +511,6 @@ fn behaviour(words: &[&str]) -> Target {
         ["fail", word] => Target::Answers(Outcome::Failed(Failure::new(category(word), "scripted"))),
         _ => panic!("{words:?} is not a behaviour"),
     }
-}
-
-fn category(word: &str) -> FailureCategory {
-    use FailureCategory::{
-        Body, Bound, Calculated, Closed, Connect, ConnectTimeout, Expiry, Local, Protocol, Resolve, Silent, Slow, Status, Timeout, Tls,
-    };
-    [Resolve, Connect, ConnectTimeout, Tls, Timeout, Closed, Slow, Protocol, Status, Body, Expiry, Bound, Silent, Calculated, Local]
-        .into_iter()
-        .find(|category| category.word() == word)
-        .unwrap_or_else(|| panic!("`{word}` is not a failure category"))
 }
 
 const fn address(target: &Aim) -> Option<IpAddr> {

@@ -29,30 +29,11 @@ use crate::{
         units::{Code, Location, Share, Ttl, Weight},
     },
     table::World,
+    testing::script::duration,
 };
 
 /// The zone of all scripts.
 const APEX: &str = "example.test";
-
-/// `1h`, `90s`, `1m30s`, `250ms`.
-pub(crate) fn duration(text: &str) -> Duration {
-    let (mut rest, mut sum) = (text, Duration::ZERO);
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or_else(|| panic!("`{text}` has no unit"));
-        let (number, unit_on) = rest.split_at(digits);
-        let unit = unit_on.find(|c: char| c.is_ascii_digit()).unwrap_or(unit_on.len());
-        let number: u64 = number.parse().unwrap_or_else(|_| panic!("`{text}` is not a duration"));
-        sum += match &unit_on[..unit] {
-            "ms" => Duration::from_millis(number),
-            "s" => Duration::from_secs(number),
-            "m" => Duration::from_secs(60 * number),
-            "h" => Duration::from_secs(3600 * number),
-            unit => panic!("`{unit}` in `{text}` is not a unit"),
-        };
-        rest = &unit_on[unit..];
-    }
-    sum
-}
 
 /// The value of `key=value` among words.
 pub(crate) fn value<'a>(words: &[&'a str], key: &str) -> Option<&'a str> {

@@ -2,14 +2,12 @@
 
 use proptest::prelude::*;
 
-use super::{
-    drill::Drill,
-    plan_text::{self, duration},
-};
+use super::{drill::Drill, plan_text};
 use crate::{
     answer::{Answer, ExtendedError},
     model::{ids::Label, time::Tick, units::Share},
     node::{Node, Served, Settings, report::State, saved::SavedNode},
+    testing::script::duration,
 };
 
 const REGIONS: [(&str, &str); 4] =
