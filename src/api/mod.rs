@@ -13,14 +13,13 @@ pub mod refusal;
 pub mod server;
 pub mod source;
 pub mod status;
-pub mod tls;
 
-mod accept;
-
-pub use accept::Peer;
+pub use crate::net::{
+    accept::Peer,
+    mutual::{TlsError, TlsFiles},
+};
 pub use server::{ApiError, ApiServer};
 pub use source::{Beat, BeatError, ControlSource, PreviewReport, PreviewRequest, RecordText};
-pub use tls::{TlsError, TlsFiles};
 
 /// What `proto/portolan/v1` compiles to.
 #[allow(

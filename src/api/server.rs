@@ -11,7 +11,6 @@ use tonic::{server::NamedService, transport::Server};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use super::{
-    accept::accept,
     dns::DnsApi,
     explain::ExplainApi,
     heartbeat::HeartbeatApi,
@@ -21,11 +20,16 @@ use super::{
     },
     source::ControlSource,
     status::StatusApi,
-    tls::{TlsError, TlsFiles},
+};
+use crate::net::{
+    accept::{Purpose, accept},
+    mutual::{TlsError, TlsFiles},
 };
 
 /// The largest request in octets: ours are a name and a few options, a plan document will be some hundred KiB.
 pub const REQUEST_OCTETS_MAX: usize = 1024 * 1024;
+/// Operators, runbooks and dashboards of one node; each connection costs up to about 100 KiB.
+const PURPOSE: Purpose = Purpose { name: "control", connections_max: 256 };
 /// Calls under way per connection; further ones wait.
 const CALLS_PER_CONNECTION_MAX: usize = 32;
 /// HTTP/2 streams per connection, watchers included.
@@ -94,7 +98,7 @@ impl ApiServer {
         };
         let (listener, address) = bound.map_err(|cause| ApiError::Bind { address: listen, cause })?;
         let stop = CancellationToken::new();
-        let connections = accept(listener, Arc::clone(&tls), stop.clone());
+        let connections = accept(listener, PURPOSE, Arc::clone(&tls), stop.clone());
         let (health, health_service) = tonic_health::server::health_reporter();
         set_all(&health, ServingStatus::NotServing).await;
 

@@ -5,7 +5,9 @@
 //!
 //! Absent on purpose: connection pools. A probe must see what a new client sees, so it always makes a new connection.
 
+pub mod accept;
 pub mod clock;
 pub mod connect;
+pub mod mutual;
 pub mod resolve;
 pub mod tls;

@@ -1,6 +1,6 @@
-//! Mutual TLS of the control path: three PEM files become a server's or a client's configuration.
+//! Mutual TLS between nodes and with operators: three PEM files become a server's or a client's configuration.
 //!
-//! Both sides trust `ca_file` only, never the system's roots: a public authority must not be able to name an operator.
+//! Both sides trust `ca_file` only, never the system's roots: a public authority must not be able to name an operator or a node.
 //! Contents of keys never appear in errors.
 
 use std::{

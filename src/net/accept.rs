@@ -1,4 +1,4 @@
-//! Accepts connections of the control listener: bounded in number, with TLS already done when tonic sees them.
+//! Accepts connections of a listener that strangers reach: bounded in number, with TLS already done when tonic sees them.
 //!
 //! TLS is ours, not tonic's, so that the certificate can change between two connections and each request knows who calls.
 
@@ -23,8 +23,6 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::Connected;
 
-/// Operators, runbooks and dashboards of one node; each costs up to about 100 KiB.
-pub(super) const CONNECTIONS_MAX: usize = 256;
 /// A handshake takes two round trips; who needs longer holds a connection for nothing.
 const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(5);
 /// A client speaks first, with the preface; who needs longer for it holds a connection for nothing. Later silence is for keepalive to end.
@@ -46,7 +44,7 @@ pub struct Peer {
 }
 
 /// One connection with its place in the count.
-pub(super) struct Connection {
+pub struct Connection {
     stream: Stream,
     peer: Peer,
     /// Until when the preface must be there, and how much of it is; `None`: it is.
@@ -59,27 +57,38 @@ enum Stream {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
+/// What a listener is for.
+#[derive(Clone, Copy, Debug)]
+pub struct Purpose {
+    /// In logs: `control`.
+    pub name: &'static str,
+    /// The most connections at once.
+    pub connections_max: usize,
+}
+
 /// Accepts until `stop`; `tls` is read for each connection anew.
-pub(super) fn accept(
+pub fn accept(
     listener: TcpListener,
+    purpose: Purpose,
     tls: Arc<ArcSwapOption<ServerConfig>>,
     stop: CancellationToken,
 ) -> mpsc::Receiver<io::Result<Connection>> {
     let (ready, connections) = mpsc::channel(READY_MAX);
     tokio::spawn(async move {
-        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let Purpose { name, connections_max } = purpose;
+        let places = Arc::new(Semaphore::new(connections_max));
         while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
             let (stream, address) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    tracing::warn!(%error, "control connection not accepted");
+                    tracing::warn!(%error, "{name} connection not accepted");
                     sleep(ACCEPT_PAUSE).await;
                     continue;
                 }
             };
             // Closed at once when full: the caller learns of it now instead of waiting in the backlog.
             let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-                tracing::warn!(%address, max = CONNECTIONS_MAX, "control connection closed: too many are open");
+                tracing::warn!(%address, max = connections_max, "{name} connection closed: too many are open");
                 continue;
             };
             let (config, ready, stop) = (tls.load_full(), ready.clone(), stop.clone());
@@ -90,7 +99,7 @@ pub(super) fn accept(
                         let preface = Some((Box::pin(sleep(PREFACE_TIME_MAX)), 0));
                         let _ = ready.send(Ok(Connection { stream, peer, preface, _place: place })).await;
                     }
-                    Err(error) => tracing::info!(%address, %error, "control connection refused"),
+                    Err(error) => tracing::info!(%address, %error, "{name} connection refused"),
                 }
             }));
         }
