@@ -4,7 +4,8 @@ use std::{error::Error, path::Path};
 
 use prost::Message as _;
 
-const FILES: &[&str] = &[
+/// For clients; reflection tells them all of it.
+const CONTROL: &[&str] = &[
     "proto/portolan/v1/dns_service.proto",
     "proto/portolan/v1/explain_service.proto",
     "proto/portolan/v1/heartbeat_service.proto",
@@ -12,11 +13,16 @@ const FILES: &[&str] = &[
     "proto/portolan/v1/status_service.proto",
 ];
 
+/// Between nodes.
+const PEER: &[&str] = &["proto/portolan/peer/v1/peer.proto"];
+
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");
-    let descriptors = protox::compile(FILES, ["proto"])?;
+    let descriptors = protox::compile(CONTROL, ["proto"])?;
     let folder = std::env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR for build scripts")?;
     std::fs::write(Path::new(&folder).join("portolan.v1.bin"), descriptors.encode_to_vec())?;
     tonic_prost_build::configure().compile_fds(descriptors)?;
+    // What is sent to many peers is encoded once and shared.
+    tonic_prost_build::configure().bytes(".").compile_fds(protox::compile(PEER, ["proto"])?)?;
     Ok(())
 }

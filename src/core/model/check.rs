@@ -336,6 +336,31 @@ pub enum FailureCategory {
 }
 
 impl FailureCategory {
+    /// All of them.
+    pub const ALL: [Self; 15] = [
+        Self::Resolve,
+        Self::Connect,
+        Self::ConnectTimeout,
+        Self::Tls,
+        Self::Timeout,
+        Self::Closed,
+        Self::Slow,
+        Self::Protocol,
+        Self::Status,
+        Self::Body,
+        Self::Expiry,
+        Self::Bound,
+        Self::Silent,
+        Self::Calculated,
+        Self::Local,
+    ];
+
+    /// The one with this [`word`](Self::word).
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|category| category.word() == word)
+    }
+
     /// Whether the endpoint could not be reached at all (connect, TLS, no answer), in contrast to a wrong or slow answer.
     #[must_use]
     pub const fn is_unreachable(self) -> bool {

@@ -56,11 +56,5 @@ pub(crate) fn duration(text: &str) -> Duration {
 
 /// The category whose word this is.
 pub(crate) fn category(word: &str) -> FailureCategory {
-    use FailureCategory::{
-        Body, Bound, Calculated, Closed, Connect, ConnectTimeout, Expiry, Local, Protocol, Resolve, Silent, Slow, Status, Timeout, Tls,
-    };
-    [Resolve, Connect, ConnectTimeout, Tls, Timeout, Closed, Slow, Protocol, Status, Body, Expiry, Bound, Silent, Calculated, Local]
-        .into_iter()
-        .find(|category| category.word() == word)
-        .unwrap_or_else(|| panic!("`{word}` is not a failure category"))
+    FailureCategory::from_word(word).unwrap_or_else(|| panic!("`{word}` is not a failure category"))
 }

@@ -202,6 +202,36 @@ proptest! {
     }
 
     #[test]
+    fn who_is_told_by_another_knows_the_same(histories in histories(), n_regions in 1_usize..=5, heard_before in 0_usize..4) {
+        let now = now_at(Tick(10_000_000));
+        let (mut told, mut late) = (vantage(n_regions), vantage(n_regions));
+        for report in histories.iter().flatten() {
+            let _ = hear(&mut told, now, report);
+        }
+        for history in &histories {
+            history.iter().take(heard_before).for_each(|report| drop(hear(&mut late, now, report)));
+        }
+        let known: Vec<Heard> = told.heard().collect();
+        for heard in &known {
+            prop_assert!(!told.lacks(&heard.observer));
+            let report = told.relay(&heard.observer, now);
+            prop_assert!(report.is_some(), "all of them are fresh");
+            let again = Event::Heard { report: report.into_iter().next().ok_or(TestCaseError::fail("none"))?, round_trip: Duration::ZERO };
+            let handled = late.handle(now, again, &mut Vec::new());
+            prop_assert!(matches!(handled, Ok(()) | Err(Rejected::Replayed)), "{:?}", handled);
+        }
+        let mut known_late: Vec<Heard> = late.heard().collect();
+        known_late.sort_by(|a, b| a.observer.cmp(&b.observer));
+        let mut known = known;
+        known.sort_by(|a, b| a.observer.cmp(&b.observer));
+        prop_assert_eq!(known, known_late);
+        let voices = |vantage: &Vantage| -> Vec<String> {
+            seen(vantage, now.tick).into_iter().map(|line| line.split("Reason {").next().unwrap_or_default().to_owned()).collect()
+        };
+        prop_assert_eq!(voices(&told), voices(&late));
+    }
+
+    #[test]
     fn a_repeat_touches_nothing(histories in histories()) {
         let now = now_at(Tick(10_000_000));
         let mut vantage = vantage(3);
