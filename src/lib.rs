@@ -8,6 +8,7 @@ pub mod daemon;
 pub mod demo;
 pub mod dns;
 pub mod geo;
+pub mod mesh;
 pub mod net;
 pub mod probe;
 pub mod raft;

@@ -10,6 +10,7 @@ use std::{
 
 use rustls::{
     ClientConfig, RootCertStore, ServerConfig,
+    client::{WebPkiServerVerifier, danger::ServerCertVerifier},
     crypto::CryptoProvider,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
     server::WebPkiClientVerifier,
@@ -74,9 +75,22 @@ impl TlsFiles {
     /// # Errors
     /// [`TlsError`] names the file and the problem.
     pub fn client(&self) -> Result<Arc<ClientConfig>, TlsError> {
+        self.client_judging(|chain| chain)
+    }
+
+    /// As [`TlsFiles::client`]; `judge` makes of what verifies chains what verifies servers.
+    ///
+    /// # Errors
+    /// [`TlsError`] names the file and the problem.
+    pub fn client_judging(
+        &self,
+        judge: impl FnOnce(Arc<dyn ServerCertVerifier>) -> Arc<dyn ServerCertVerifier>,
+    ) -> Result<Arc<ClientConfig>, TlsError> {
         let (chain, key) = self.identity()?;
+        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(self.roots()?), provider()).build();
+        let verifier = judge(verifier.map_err(|error| self.unusable(&error))?);
         let config = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
-        let config = config.map_err(|error| self.unusable(&error))?.with_root_certificates(self.roots()?);
+        let config = config.map_err(|error| self.unusable(&error))?.dangerous().with_custom_certificate_verifier(verifier);
         let mut config = config.with_client_auth_cert(chain, key).map_err(|error| self.unusable(&error))?;
         config.alpn_protocols = vec![ALPN_H2.to_vec()];
         Ok(Arc::new(config))

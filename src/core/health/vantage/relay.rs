@@ -53,9 +53,11 @@ impl Vantage {
             slot.voice(id).map(|said| (slot.key, said))
         });
         let said = here.chain(observer.elsewhere.iter().map(|(key, said)| (*key, said)));
-        let statements = said
-            .filter(|(_, said)| said.judgement.health != Health::Unknown)
-            .map(|(check, said)| Statement { check, sequence: said.sequence, judgement: said.judgement.clone() });
+        let statements = said.filter(|(_, said)| said.judgement.health != Health::Unknown).map(|(check, said)| Statement {
+            check,
+            sequence: said.sequence,
+            judgement: said.judgement.clone(),
+        });
         Some(Report {
             observer: observer.name.clone(),
             region: observer.region.clone(),

@@ -1,0 +1,155 @@
+//! The peer listener, with its limits.
+
+use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwapOption;
+use rustls::ServerConfig;
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+
+use super::{
+    Address, Host, Mesh,
+    dial::{Dialer, host},
+    proto::peer_service_server::PeerServiceServer,
+    service::{MESSAGE_OCTETS_MAX, PeerApi},
+    stream::{Event, Far},
+};
+use crate::net::{
+    accept::{Purpose, accept},
+    clock::WallClock,
+    mutual::{TlsError, TlsFiles},
+};
+
+/// Four lanes of each of four other voters, and an observation and a state lane of 200 observers.
+const PURPOSE: Purpose = Purpose { name: "peer", connections_max: 512 };
+/// HTTP/2 streams per connection.
+const STREAMS_PER_CONNECTION_MAX: u32 = 64;
+/// Octets of headers of one call.
+const HEADER_OCTETS_MAX: u32 = 16 * 1024;
+/// A connection that is silent for this long is asked whether it lives,
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// and closed when it does not say so within this time.
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What a mesh is started with.
+pub struct MeshSetup {
+    /// Certificates; `None`: plain text, on loopback only.
+    pub tls: Option<TlsFiles>,
+    /// The address book.
+    pub peers: Vec<Address>,
+    /// How this node introduces itself on links. Its passport is asked of the host each time.
+    pub introduction: watch::Receiver<Far>,
+    /// Where what happens on links goes.
+    pub events: mpsc::Sender<Event>,
+    /// Tells peers the time.
+    pub clock: Arc<dyn WallClock>,
+}
+
+/// Why there is no mesh.
+#[derive(Debug, thiserror::Error)]
+pub enum MeshError {
+    /// Without TLS the address must be a loopback one.
+    #[error(
+        "listen for peers on `{address}`: without tls only loopback addresses are allowed, since anybody who reaches the port could speak for a \
+         node; add `tls` to the node config, or listen on 127.0.0.1 or [::1]"
+    )]
+    NotLoopback {
+        /// The address in the node config.
+        address: SocketAddr,
+    },
+    /// The port cannot be taken.
+    #[error("listen for peers on `{address}`: {cause}; choose another `listen.peer` or stop what holds the port")]
+    Bind {
+        /// The address in the node config.
+        address: SocketAddr,
+        /// What the system says.
+        cause: io::Error,
+    },
+    /// The TLS files are not usable.
+    #[error("set up tls of the peer listener: {0}")]
+    Tls(TlsError),
+}
+
+/// What is needed to read certificates anew.
+pub(super) struct Reload {
+    files: Option<TlsFiles>,
+    server: Arc<ArcSwapOption<ServerConfig>>,
+}
+
+/// A bound port that does not speak yet: who a node is may depend on where it listens.
+pub struct PeerListener {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl PeerListener {
+    /// Where it listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Mesh {
+    /// Takes the port.
+    ///
+    /// # Errors
+    /// [`MeshError`]: the address is not allowed or not free.
+    pub async fn bind(listen: SocketAddr, has_tls: bool) -> Result<PeerListener, MeshError> {
+        if !has_tls && !listen.ip().to_canonical().is_loopback() {
+            return Err(MeshError::NotLoopback { address: listen });
+        }
+        let bound = match TcpListener::bind(listen).await {
+            Ok(listener) => listener.local_addr().map(|address| PeerListener { listener, address }),
+            Err(cause) => Err(cause),
+        };
+        bound.map_err(|cause| MeshError::Bind { address: listen, cause })
+    }
+
+    /// Reads the certificates anew for connections that are taken from now on; those that are made read them anyway.
+    ///
+    /// # Errors
+    /// [`TlsError`]: the files are not usable, and the old ones stay in force.
+    pub fn reload_tls(&self) -> Result<(), TlsError> {
+        let Reload { files, server } = &self.inner.reload;
+        if let Some(files) = files {
+            server.store(Some(files.server()?));
+        }
+        Ok(())
+    }
+
+    /// Answers peers, and dials those that [`Mesh::dial`] names. It ends when the last clone is dropped.
+    ///
+    /// # Errors
+    /// [`MeshError::Tls`].
+    pub fn start(bound: PeerListener, setup: MeshSetup, host_of: Arc<dyn Host>) -> Result<Self, MeshError> {
+        let MeshSetup { tls: files, peers, introduction, events, clock } = setup;
+        let tls: Arc<ArcSwapOption<ServerConfig>> =
+            Arc::new(ArcSwapOption::new(files.as_ref().map(TlsFiles::server).transpose().map_err(MeshError::Tls)?));
+        let stop = CancellationToken::new();
+        let reload = Reload { files: files.clone(), server: Arc::clone(&tls) };
+        let mesh = Self::new(host_of, clock, introduction, Dialer::new(files), events, reload, stop.clone());
+        let hosts: BTreeMap<_, _> = peers.into_iter().map(|peer| (peer.node, host(&peer.address).to_owned())).collect();
+        let api = PeerApi { inner: Arc::clone(&mesh.inner), hosts, complaints: std::sync::Mutex::default() };
+        let service =
+            PeerServiceServer::new(api).max_decoding_message_size(MESSAGE_OCTETS_MAX).max_encoding_message_size(MESSAGE_OCTETS_MAX);
+        let router = Server::builder()
+            .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
+            .http2_max_header_list_size(HEADER_OCTETS_MAX)
+            .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+            .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+            .add_service(service);
+        let connections = accept(bound.listener, PURPOSE, tls, stop.clone());
+        tokio::spawn(async move {
+            if let Err(error) = router.serve_with_incoming_shutdown(ReceiverStream::new(connections), stop.cancelled_owned()).await {
+                tracing::error!(%error, "the peer listener ended");
+            }
+        });
+        Ok(mesh)
+    }
+}

@@ -1,0 +1,179 @@
+//! What is sent to many: encoded once, however many take it.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use portolan_core::{
+    health::vantage::{CheckKey, Report},
+    model::ids::Label,
+};
+use prost::Message as _;
+
+use super::{
+    proto::{Beat, News, ObserveFrame, observe_frame::Frame},
+    wire,
+};
+
+/// Statements in one frame, some hundred KiB: a frame must not hold up the next sign of life.
+pub(super) const STATEMENTS_PER_FRAME_MAX: usize = 2000;
+
+/// Reports in one frame: as many as there may be observers.
+pub(super) const REPORTS_PER_FRAME_MAX: usize = 1024;
+
+/// Something for other nodes.
+#[derive(Clone, Debug)]
+pub enum Parcel {
+    /// What observers say.
+    Reports(Vec<Report>),
+    /// Everything of this observer is to be said again.
+    Need(Label),
+    /// A check is to be probed at once.
+    Confirm(CheckKey),
+    /// A heartbeat was pushed.
+    Beat {
+        /// The check's name in the plan.
+        name: String,
+        /// `false`: the sender says that it is not well.
+        ok: bool,
+    },
+}
+
+impl Parcel {
+    /// As frames, each of bounded size.
+    pub(super) fn frames(&self) -> Vec<ObserveFrame> {
+        match self {
+            Self::Reports(reports) => frames(reports.iter().cloned()),
+            Self::Need(observer) => vec![frame(Frame::Need(observer.to_string()))],
+            Self::Confirm(check) => vec![frame(Frame::Confirm(Bytes::copy_from_slice(&check.number().to_be_bytes())))],
+            Self::Beat { name, ok } => vec![frame(Frame::Beat(Beat { name: name.clone(), ok: *ok }))],
+        }
+    }
+}
+
+pub(super) const fn frame(frame: Frame) -> ObserveFrame {
+    ObserveFrame { frame: Some(frame) }
+}
+
+/// Reports in the order given, large ones in parts.
+fn frames(reports: impl Iterator<Item = Report>) -> Vec<ObserveFrame> {
+    let (mut frames, mut news, mut n_statements) = (Vec::new(), News::default(), 0);
+    for part in reports.flat_map(parts) {
+        if news.reports.len() >= REPORTS_PER_FRAME_MAX || n_statements + part.statements.len() > STATEMENTS_PER_FRAME_MAX {
+            frames.push(encoded(&std::mem::take(&mut news)));
+            n_statements = 0;
+        }
+        n_statements += part.statements.len();
+        news.reports.push(wire::report(&part));
+    }
+    if !news.reports.is_empty() {
+        frames.push(encoded(&news));
+    }
+    frames
+}
+
+fn encoded(news: &News) -> ObserveFrame {
+    frame(Frame::News(news.encode_to_vec().into()))
+}
+
+/// A report in parts that fit into frames. Each part is a report by itself, which says everything up to the number at which it ends.
+fn parts(mut report: Report) -> Vec<Report> {
+    if report.statements.len() <= STATEMENTS_PER_FRAME_MAX {
+        return vec![report];
+    }
+    report.statements.sort_by_key(|statement| statement.sequence);
+    let statements = std::mem::take(&mut report.statements);
+    let (mut parts, mut after) = (Vec::new(), report.after);
+    let mut chunks = statements.chunks(STATEMENTS_PER_FRAME_MAX).peekable();
+    while let Some(chunk) = chunks.next() {
+        let last = chunk.last().map_or(report.sequence, |statement| statement.sequence);
+        let sequence = if chunks.peek().is_some() { last } else { report.sequence };
+        parts.push(Report { after, sequence, statements: chunk.to_vec(), ..report.clone() });
+        after = sequence;
+    }
+    parts
+}
+
+/// Signs of life that wait a moment for others to travel with them: 600 nodes give 1,200 a second, for each observer.
+#[derive(Debug, Default)]
+pub(super) struct Waiting(Vec<(Instant, Report)>);
+
+impl Waiting {
+    /// Puts a report behind the others.
+    pub(super) fn push(&mut self, report: Report, now: Instant) {
+        self.0.push((now, report));
+    }
+
+    /// All that wait, older by the time that they did.
+    pub(super) fn take(&mut self, now: Instant) -> Vec<Report> {
+        let aged = |(since, report): (Instant, Report)| report.aged(now.saturating_duration_since(since));
+        std::mem::take(&mut self.0).into_iter().map(aged).collect()
+    }
+}
+
+/// How long signs of life wait at most: little beside the two seconds after which an observer is not fresh.
+pub(super) const WAIT_MAX: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use portolan_core::{
+        health::vantage::{Judgement, Sight, Statement},
+        model::{time::Timestamp, verdict::Health},
+    };
+
+    use super::*;
+
+    fn report(n: u64) -> Report {
+        let judgement = Judgement { health: Health::Up, since: Some(Timestamp(5)), ..Judgement::default() };
+        let statements =
+            (0..n).rev().map(|i| Statement { check: CheckKey::from_number(i.into()), sequence: 2 * i + 1, judgement: judgement.clone() });
+        let (observer, region) = ("eu-1".into(), "eu".into());
+        Report {
+            observer,
+            region,
+            incarnation: 1,
+            after: 0,
+            sequence: 2 * n + 7,
+            sight: Sight::Sighted,
+            age: Duration::ZERO,
+            statements: statements.collect(),
+        }
+    }
+
+    fn read(frames: &[ObserveFrame]) -> Vec<Report> {
+        let reports = |frame: &ObserveFrame| match &frame.frame {
+            Some(Frame::News(octets)) => wire::read_news(octets.clone()).unwrap(),
+            other => panic!("{other:?} is no news"),
+        };
+        frames.iter().flat_map(reports).collect()
+    }
+
+    #[test]
+    fn a_large_report_travels_in_parts_that_join() {
+        let whole = report(2 * STATEMENTS_PER_FRAME_MAX as u64 + 5);
+        let frames = Parcel::Reports(vec![report(0), whole.clone(), report(3)]).frames();
+        assert!(frames.iter().all(|frame| frame.encoded_len() < 512 * 1024));
+        let parts = read(&frames);
+        assert_eq!(parts.len(), 5);
+        assert_eq!((parts[0].clone(), parts[4].statements.len()), (report(0), 3));
+        let parts = &parts[1..4];
+        assert_eq!((parts[0].after, parts[2].sequence), (whole.after, whole.sequence));
+        for (part, next) in parts.iter().zip(&parts[1..]) {
+            assert_eq!(part.sequence, next.after);
+        }
+        for part in parts {
+            assert!(part.statements.iter().all(|it| part.after < it.sequence && it.sequence <= part.sequence));
+        }
+        assert_eq!(parts.iter().map(|part| part.statements.len()).sum::<usize>(), whole.statements.len());
+    }
+
+    #[test]
+    fn what_waited_is_older_for_it() {
+        let start = tokio::time::Instant::now().into_std();
+        let mut waiting = Waiting::default();
+        waiting.push(report(0), start);
+        waiting.push(report(0), start + Duration::from_millis(60));
+        let ages: Vec<_> = waiting.take(start + Duration::from_millis(100)).iter().map(|report| report.age.as_millis()).collect();
+        assert_eq!(ages, [100, 40]);
+        assert!(waiting.take(start).is_empty());
+    }
+}

@@ -1,0 +1,260 @@
+//! The calls of peers: who calls is looked at first, then the host is asked.
+
+use std::{
+    collections::BTreeMap,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use portolan_core::model::ids::Label;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout},
+};
+use tokio_stream::{Stream, StreamExt as _, wrappers::ReceiverStream};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{
+    Followed, Greeting, Passport, Proposed,
+    certificate::Names,
+    identity::From,
+    links::{HELLO_TIME_MAX, Inner, QUEUE},
+    proto::{
+        Caller, Entry, FollowRequest, FollowResponse, GreetRequest, GreetResponse, ObserveFrame, Progress, ProposeRequest, ProposeResponse,
+        RaftRequest, RaftResponse, SnapshotPart, follow_response::Message, observe_frame::Frame, peer_service_server::PeerService,
+        propose_response::Result as ProposeResult,
+    },
+    stream::{hello, read_hello},
+};
+use crate::net::accept::Peer;
+
+/// The longest message between nodes, in octets: a snapshot, every quote in it written as two.
+pub(super) const MESSAGE_OCTETS_MAX: usize = 2 * portolan_core::cluster::limits::SNAPSHOT_OCTETS_MAX;
+/// The longest frame of what nodes see, in octets: two thousand statements with their details, twice.
+pub(super) const OBSERVE_OCTETS_MAX: usize = 2 * 1024 * 1024;
+/// A part of a snapshot for followers, in octets.
+const SNAPSHOT_PART_OCTETS: usize = 256 * 1024;
+/// Messages that wait for a follower: one part of a snapshot after the other, not all at once.
+const FOLLOW_QUEUE: usize = 4;
+/// A stream of state that is silent for so long is dead: the sender says every second that nothing is new.
+pub(super) const FOLLOW_SILENCE_MAX: Duration = Duration::from_secs(4);
+/// The same refusal is logged once in this time.
+const COMPLAINT_EVERY: Duration = Duration::from_secs(60);
+/// Refusals that are remembered for that.
+const COMPLAINTS_MAX: usize = 64;
+
+/// The service of one node.
+pub(super) struct PeerApi {
+    pub(super) inner: Arc<Inner>,
+    /// Under which host the address book has each node, for certificates that bear hosts.
+    pub(super) hosts: BTreeMap<Label, String>,
+    pub(super) complaints: Mutex<BTreeMap<String, Instant>>,
+}
+
+impl PeerApi {
+    /// Who calls, if it may.
+    fn admit<T>(&self, request: &Request<T>, caller: Option<Caller>, from: From) -> Result<Passport, Status> {
+        let peer = request.extensions().get::<Peer>();
+        let admitted = self.judge(peer, caller, from);
+        if let Err(why) = &admitted {
+            let address = peer.map_or_else(String::new, |peer| peer.address.ip().to_string());
+            self.complain(&format!("{address}: {}", why.message()));
+        }
+        admitted
+    }
+
+    fn judge(&self, peer: Option<&Peer>, caller: Option<Caller>, from: From) -> Result<Passport, Status> {
+        let refuse = |why: &dyn std::fmt::Display| Status::failed_precondition(why.to_string());
+        let them = Passport::read(caller).map_err(|why| refuse(&why))?;
+        if let Some(certificate) = peer.and_then(|peer| peer.certificate.as_ref()) {
+            let names = Names::of(certificate);
+            let host = self.hosts.get(&them.node).map(String::as_str);
+            if !names.is_of(them.node.as_str(), host) {
+                let why = format!(
+                    "the certificate is of {names}, and the call says that it comes from node `{}`; give each node a certificate with its \
+                     name as a DNS name, or with a URI that ends in /node/{}",
+                    them.node, them.node
+                );
+                return Err(Status::permission_denied(why));
+            }
+        }
+        let host = &self.inner.host;
+        if let Some(why) = host.refuses(them.id) {
+            return Err(refuse(&why));
+        }
+        host.passport().admit(&them, from).map_err(|why| refuse(&why))?;
+        Ok(them)
+    }
+
+    fn complain(&self, what: &str) {
+        let mut known = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|_, since| since.elapsed() < COMPLAINT_EVERY);
+        if known.len() < COMPLAINTS_MAX && known.insert(what.to_owned(), Instant::now()).is_none() {
+            tracing::warn!("a call of a peer was refused: {what}");
+        }
+    }
+}
+
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl PeerService for PeerApi {
+    async fn greet(&self, mut request: Request<GreetRequest>) -> Result<Response<GreetResponse>, Status> {
+        let caller = request.get_mut().caller.take();
+        self.admit(&request, caller, From::Anybody)?;
+        Ok(Response::new(greeting(self.inner.host.greeting())))
+    }
+
+    async fn raft(&self, mut request: Request<RaftRequest>) -> Result<Response<RaftResponse>, Status> {
+        let caller = request.get_mut().caller.take();
+        let them = self.admit(&request, caller, From::MayAdopt)?;
+        let RaftRequest { to, call, body, .. } = request.into_inner();
+        let ours = self.inner.host.passport().id;
+        if to != ours {
+            let why = format!(
+                "this is node {ours:016x}, and the call is for {to:016x}: its disk was replaced, or the address went to another node"
+            );
+            return Err(Status::failed_precondition(why));
+        }
+        let body = self.inner.host.raft(&them, call, body).await.map_err(Status::failed_precondition)?;
+        Ok(Response::new(RaftResponse { body: body.into() }))
+    }
+
+    async fn propose(&self, mut request: Request<ProposeRequest>) -> Result<Response<ProposeResponse>, Status> {
+        let caller = request.get_mut().caller.take();
+        self.admit(&request, caller, From::Members)?;
+        let result = match self.inner.host.propose(request.into_inner().entry).await {
+            Proposed::Done(reply) => ProposeResult::Reply(reply),
+            Proposed::NotLeader(leader) => ProposeResult::Leader(leader.unwrap_or(0)),
+            Proposed::Refused(why) => ProposeResult::Refused(why),
+            Proposed::Unknown => ProposeResult::Unknown(true),
+        };
+        Ok(Response::new(ProposeResponse { result: Some(result) }))
+    }
+
+    type FollowStream = Answers<FollowResponse>;
+
+    async fn follow(&self, mut request: Request<FollowRequest>) -> Result<Response<Self::FollowStream>, Status> {
+        let caller = request.get_mut().caller.take();
+        self.admit(&request, caller, From::Members)?;
+        let stream = self.inner.host.follow(request.get_ref().next);
+        let mut stream =
+            stream.ok_or_else(|| Status::failed_precondition("this node does not vote, and has no state to follow; ask a voter"))?;
+        let (messages, queue) = mpsc::channel(FOLLOW_QUEUE);
+        tokio::spawn(async move {
+            while let Some(followed) = stream.next().await {
+                for message in followed_messages(followed) {
+                    // The follower is gone.
+                    if messages.send(Ok(message)).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(queue))))
+    }
+
+    type ObserveStream = Answers<ObserveFrame>;
+
+    async fn observe(&self, mut request: Request<Streaming<ObserveFrame>>) -> Result<Response<Self::ObserveStream>, Status> {
+        let first = timeout(HELLO_TIME_MAX, request.get_mut().message()).await;
+        let first = first.map_err(|_| Status::deadline_exceeded("no hello in time"))??;
+        let Some(ObserveFrame { frame: Some(Frame::Hello(mut theirs)) }) = first else {
+            return Err(Status::invalid_argument("the first frame is no hello"));
+        };
+        let caller = theirs.caller.take();
+        let them = self.admit(&request, caller, From::Members)?;
+        let far = read_hello(them, theirs).map_err(Status::failed_precondition)?;
+        let (outbound, queue) = mpsc::channel(QUEUE);
+        // There is room: the queue is new.
+        let _ = outbound.try_send(hello(&self.inner.introduce()));
+        tokio::spawn(self.inner.run(far, request.into_inner(), outbound));
+        Ok(Response::new(Box::pin(ReceiverStream::new(queue).map(Ok))))
+    }
+}
+
+//--- Greetings and the state that is followed, as they travel
+
+fn greeting(greeting: Greeting) -> GreetResponse {
+    GreetResponse {
+        caller: Some(greeting.passport.caller()),
+        empty: greeting.is_empty,
+        persistent: greeting.is_persistent,
+        peers: greeting.peers.into(),
+        leader: greeting.leader.unwrap_or(0),
+        witness: greeting.is_witness,
+        feature_level: greeting.feature_level,
+        wall_ms: greeting.wall_ms,
+    }
+}
+
+pub(super) fn read_greeting(answer: GreetResponse) -> Result<Greeting, String> {
+    Ok(Greeting {
+        passport: Passport::read(answer.caller).map_err(|why| why.to_string())?,
+        is_empty: answer.empty,
+        is_persistent: answer.persistent,
+        peers: answer.peers.into(),
+        leader: Some(answer.leader).filter(|id| *id != 0),
+        is_witness: answer.witness,
+        feature_level: answer.feature_level,
+        wall_ms: answer.wall_ms,
+    })
+}
+
+fn followed_messages(followed: Followed) -> Vec<FollowResponse> {
+    let message = |message| FollowResponse { message: Some(message) };
+    match followed {
+        Followed::Entry { index, octets } => vec![message(Message::Entry(Entry { index, octets }))],
+        Followed::Progress { next, leader } => vec![message(Message::Progress(Progress { next, leader: leader.unwrap_or(0) }))],
+        Followed::Snapshot { next, octets } => {
+            let n_parts = octets.len().div_ceil(SNAPSHOT_PART_OCTETS).max(1);
+            let part = |i: usize| {
+                let (from, to) = (i * SNAPSHOT_PART_OCTETS, ((i + 1) * SNAPSHOT_PART_OCTETS).min(octets.len()));
+                message(Message::Snapshot(SnapshotPart { next, octets: octets.slice(from..to), last: i + 1 == n_parts }))
+            };
+            (0..n_parts).map(part).collect()
+        }
+    }
+}
+
+/// Joins the parts of a snapshot in `parts`; everything else is as it comes.
+pub(super) fn read_followed(message: FollowResponse, parts: &mut Vec<u8>) -> Result<Option<Followed>, String> {
+    match message.message {
+        Some(Message::Snapshot(part)) => {
+            parts.extend_from_slice(&part.octets);
+            let whole = |parts: &mut Vec<u8>| Followed::Snapshot { next: part.next, octets: Bytes::from(std::mem::take(parts)) };
+            Ok(part.last.then(|| whole(parts)))
+        }
+        _ if !parts.is_empty() => Err("a snapshot breaks off".to_owned()),
+        Some(Message::Entry(entry)) => Ok(Some(Followed::Entry { index: entry.index, octets: entry.octets })),
+        Some(Message::Progress(progress)) => {
+            Ok(Some(Followed::Progress { next: progress.next, leader: Some(progress.leader).filter(|id| *id != 0) }))
+        }
+        None => Err("a message of another version, which must not be skipped".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_travels_in_parts_and_nothing_comes_between() {
+        let octets = Bytes::from(vec![7; 2 * SNAPSHOT_PART_OCTETS + 1]);
+        for octets in [octets, Bytes::from_static(b"x")] {
+            let whole = Followed::Snapshot { next: 9, octets };
+            let mut parts = Vec::new();
+            let read: Vec<_> =
+                followed_messages(whole.clone()).into_iter().filter_map(|message| read_followed(message, &mut parts).unwrap()).collect();
+            assert_eq!(read, [whole]);
+        }
+        let mut parts = Vec::new();
+        let first = followed_messages(Followed::Snapshot { next: 9, octets: Bytes::from(vec![7; SNAPSHOT_PART_OCTETS + 1]) }).remove(0);
+        assert_eq!(read_followed(first, &mut parts), Ok(None));
+        let entry = followed_messages(Followed::Entry { index: 9, octets: Bytes::new() }).remove(0);
+        assert!(read_followed(entry, &mut parts).is_err());
+        assert!(read_followed(FollowResponse { message: None }, &mut Vec::new()).is_err());
+    }
+}
