@@ -7,6 +7,7 @@ use std::{
 };
 
 use portolan_core::{
+    cluster::NodeRole,
     document::Decode as _,
     geo::{GeoMap, Profiles},
     model::ids::RegionSet,
@@ -16,6 +17,7 @@ use portolan_core::{
 
 use super::{
     Listen, Setup, serve,
+    setup::{Clustering, PeerEntry},
     world::{WorldError, load_plan, read_source},
 };
 use crate::{
@@ -172,6 +174,35 @@ fn tls(node: &LoadedNode) -> Option<TlsFiles> {
     })
 }
 
+/// `None` for a node without peers.
+fn clustering(node: &LoadedNode) -> Result<Option<Clustering>, Failure> {
+    let config = &node.config;
+    if config.peers.is_empty() {
+        return Ok(None);
+    }
+    let Some(listen) = config.listen.peer else {
+        return Err(Failure::new(Exit::Usage, "`listen.peer` is not set: a node with peers needs a peer listener"));
+    };
+    let entry = |peer: &node::sections::Peer| PeerEntry {
+        node: peer.node.clone(),
+        region: peer.region.clone(),
+        address: peer.address.0.to_string(),
+    };
+    Ok(Some(Clustering {
+        name: config.cluster.as_ref().map(ToString::to_string),
+        role: match node.role {
+            node::Role::Witness => NodeRole::Witness,
+            node::Role::Observer => NodeRole::Observer,
+            node::Role::Auto | node::Role::Voter => NodeRole::Voter,
+        },
+        listen,
+        book: config.peers.iter().map(entry).collect(),
+        heartbeat: config.raft.heartbeat,
+        election: config.raft.election_timeout,
+        plan_follow: config.plan_follow,
+    }))
+}
+
 fn setup(node: &LoadedNode) -> Result<Setup, Failure> {
     let config = &node.config;
     let path = |file: &node::sections::FilePath| -> PathBuf { file.as_path().to_owned() };
@@ -189,5 +220,6 @@ fn setup(node: &LoadedNode) -> Result<Setup, Failure> {
         latency_table: config.geo.latency.as_ref().map(path),
         stale_limit: config.stale_limit,
         allowed_targets: config.allow_targets.clone(),
+        cluster: clustering(node)?,
     })
 }

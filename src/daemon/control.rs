@@ -3,8 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use portolan_core::{
-    model::{check::Outcome, time::Now},
-    node::{Attempt, Effect, Event, Node, StartProbe},
+    health::overlay::Override,
+    model::{
+        check::Outcome,
+        time::{Now, Tick},
+    },
+    node::{Attempt, Effect, Event, Node, Peers, StartProbe, report::Severity},
 };
 use tokio::sync::{
     mpsc::{Receiver, Sender},
@@ -16,10 +20,13 @@ use tracing::{info, warn};
 use super::{
     Clock,
     answers::Answers,
+    cluster::Cluster,
+    peering::Peering,
     picture::Painter,
     store::{PlanSource, Store},
 };
 use crate::{
+    mesh,
     probe::scheduler::{ProbeOrder, ProbeResult},
     telemetry::{Metrics, RegionReading},
 };
@@ -41,6 +48,10 @@ pub(super) enum Command {
     Loaded(Event, PlanSource),
     /// A file was refused, or was found unchanged.
     Refused(Event),
+    /// The orders in force are these, as the cluster agreed.
+    Agreed(Vec<Override>),
+    /// Who else there is, and the plan's rules for them.
+    Join(Peers),
     /// A copy of the node, as it is now.
     Copy(oneshot::Sender<Arc<Node>>),
 }
@@ -50,7 +61,17 @@ pub(super) struct Inputs {
     pub(super) commands: Receiver<Command>,
     pub(super) results: Receiver<ProbeResult>,
     pub(super) orders: Sender<ProbeOrder>,
+    /// What happens on links to peers; closed on a node on its own.
+    pub(super) links: Receiver<mesh::Event>,
     pub(super) stop: CancellationToken,
+}
+
+/// Where what the node decides goes.
+pub(super) struct Outlets {
+    pub(super) answers: Arc<Answers>,
+    pub(super) painter: Painter,
+    pub(super) store: Store,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 /// The task's state.
@@ -67,25 +88,23 @@ pub(super) struct Control {
     saved_at: Now,
     /// The latest copy given out; `None` since something changed.
     copy: Option<Arc<Node>>,
+    /// `None` on a node on its own.
+    peering: Option<Peering>,
+    cluster: Cluster,
 }
 
 impl Control {
-    pub(super) fn new(
-        node: Node,
-        clock: Arc<Clock>,
-        answers: Arc<Answers>,
-        painter: Painter,
-        store: Store,
-        metrics: Arc<Metrics>,
-        plan: PlanSource,
-    ) -> Self {
+    pub(super) fn new(node: Node, clock: Arc<Clock>, outlets: Outlets, plan: PlanSource, cluster: Cluster) -> Self {
+        let Outlets { answers, painter, store, metrics } = outlets;
         let saved_at = clock.now();
         if let Some(table) = node.table() {
             info!(generation = table.generation, "answering from the state of the former run until probes have judged anew");
             answers.publish(table.clone());
             painter.published(table.generation, saved_at, readings(&node));
         }
-        Self { node, clock, answers, painter, store, metrics, plan, unsaved: true, saved_at, copy: None }
+        let peering = cluster.mesh().map(|mesh| Peering::new(mesh.clone(), saved_at));
+        cluster.runs(node.world().topology.revision);
+        Self { node, clock, answers, painter, store, metrics, plan, unsaved: true, saved_at, copy: None, peering, cluster }
     }
 
     /// Runs until it is told to stop, then writes the state.
@@ -98,14 +117,17 @@ impl Control {
             self.painter.turned(now, &self.node);
             let may_start = inputs.orders.capacity() > 0;
             let deadline = self.node.next_deadline(now, may_start).unwrap_or(now.tick + TURN_MAX).min(now.tick + TURN_MAX);
+            let deadline = self.peering.iter().map(Peering::next_deadline).fold(deadline, Tick::min);
             let deadline = self.clock.instant(deadline);
             tokio::select! {
                 biased;
                 () = inputs.stop.cancelled() => break,
                 Some(result) = inputs.results.recv() => self.take_results(result, &mut inputs),
+                Some(event) = inputs.links.recv() => self.take_links(event, &mut inputs),
                 Some(command) = inputs.commands.recv() => self.obey(command),
                 () = tokio::time::sleep_until(deadline) => {}
             }
+            self.attend_peers();
             self.advance(&inputs.orders);
             self.save_if_due();
         }
@@ -139,12 +161,43 @@ impl Control {
         self.changed();
     }
 
+    fn take_links(&mut self, first: mesh::Event, inputs: &mut Inputs) {
+        let mut effects = Vec::new();
+        let mut next = Some(first);
+        let mut taken = 0;
+        while let (Some(event), Some(peering)) = (next, &mut self.peering) {
+            peering.take(&mut self.node, self.clock.now(), event, &mut effects);
+            taken += 1;
+            next = if taken < BATCH_MAX { inputs.links.try_recv().ok() } else { None };
+        }
+        self.changed();
+        self.carry_out(effects, Duration::ZERO);
+    }
+
+    /// Signs of life, and what peers tell of this node's clock.
+    fn attend_peers(&mut self) {
+        let Some(peering) = &mut self.peering else { return };
+        let now = self.clock.now();
+        peering.due(&mut self.node, now);
+        let (correction, told) = peering.skew();
+        self.clock.correct(correction);
+        let notice = told.map(|text| (Severity::Warning, text));
+        let mut effects = Vec::new();
+        let _ = self.node.handle(now, Event::Noted { kind: "clock_skew", notice }, &mut effects);
+        self.cluster.is_unfit(self.node.unfit_to_lead());
+        self.carry_out(effects, Duration::ZERO);
+    }
+
     fn obey(&mut self, command: Command) {
         let now = self.clock.now();
         let mut effects = Vec::new();
         match command {
             Command::Event(event, done) => {
+                let beat = if let Event::BeatReceived { name, ok } = &event { Some((name.clone(), *ok)) } else { None };
                 let accepted = self.node.handle(now, event, &mut effects).is_ok();
+                if let Some((peering, (name, ok))) = self.peering.as_ref().zip(beat.filter(|_| accepted)) {
+                    peering.beat(name, ok);
+                }
                 self.changed();
                 // The asker may have left.
                 let _ = done.send(accepted);
@@ -152,12 +205,21 @@ impl Control {
             Command::Loaded(event, plan) => {
                 let _ = self.node.handle(now, event, &mut effects);
                 self.plan = plan;
+                self.cluster.runs(self.node.world().topology.revision);
                 self.painter.reloaded(true, now);
                 self.changed();
             }
             Command::Refused(event) => {
                 self.painter.reloaded(matches!(event, Event::FileAccepted { .. }), now);
                 let _ = self.node.handle(now, event, &mut effects);
+                self.changed();
+            }
+            Command::Agreed(overrides) => {
+                let _ = self.node.handle(now, Event::OverridesChanged(overrides), &mut effects);
+                self.changed();
+            }
+            Command::Join(peers) => {
+                self.node.join(peers, now);
                 self.changed();
             }
             Command::Copy(reply) => {
@@ -191,6 +253,11 @@ impl Control {
 
     fn carry_out(&mut self, effects: Vec<Effect>, took: Duration) {
         for effect in effects {
+            let effect = match &mut self.peering {
+                Some(peering) => peering.carry_out(&self.node, effect),
+                None => Some(effect),
+            };
+            let Some(effect) = effect else { continue };
             match effect {
                 Effect::Publish(table) => {
                     self.metrics.table_built(took);

@@ -10,13 +10,17 @@
 //! One task owns the node; nothing else changes it, so there is no lock. Queries read the last published table and wait for nothing.
 
 mod actions;
+mod agreement;
 mod answers;
 mod clock;
+mod cluster;
 mod control;
 mod limits;
+mod peering;
 mod picture;
 mod prober;
 mod readings;
+mod references;
 mod reload;
 mod serve;
 mod setup;
@@ -27,20 +31,28 @@ mod world;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
     api::ApiServer,
     dns::{DnsOptions, DnsServer},
+    mesh::Far,
     probe::{ProbeEnv, scheduler::Prober},
     telemetry::{HttpServer, Metrics, Probes},
 };
 use answers::Answers;
-use control::{Control, Inputs};
+use cluster::Cluster;
+use control::{Control, Inputs, Outlets};
 use portolan_core::{
+    cluster::{Entry, Outcome, State},
+    health::vantage::{PROBERS_PER_REGION, UNPROVEN_HOLD},
     model::ids::Label,
-    node::{Node, Settings},
+    node::{Node, Peers, Settings},
+    plan::Plan,
 };
 use readings::DaemonReadings;
 use source::DaemonSource;
@@ -50,7 +62,7 @@ pub use clock::Clock;
 pub use picture::Pictures;
 use prober::ProbeThreads;
 pub use serve::serve;
-pub use setup::{Listen, ListenError, Setup};
+pub use setup::{Clustering, Listen, ListenError, PeerEntry, Setup};
 pub use world::{LoadedWorld, WorldError, load_world};
 
 /// Orders to probes and results from them that may wait: a second's worth at the largest plan that is measured.
@@ -68,6 +80,8 @@ pub struct Daemon {
     control: Option<ApiServer>,
     http: Option<HttpServer>,
     pictures: Pictures,
+    cluster: Cluster,
+    _introduction: watch::Sender<Far>,
     prober: Prober,
     _probe_threads: ProbeThreads,
     stop: DropGuard,
@@ -81,6 +95,9 @@ impl Daemon {
     /// What is wrong with a file, or which port cannot be had. Nothing runs then.
     pub async fn start(setup: Setup) -> anyhow::Result<Self> {
         setup.listen.check(setup.tls.is_some())?;
+        if let Some(directory) = &setup.data_dir {
+            store::make(directory)?;
+        }
         let clock = Arc::new(Clock::start());
         let (store, left) = store::Store::open(setup.data_dir.as_deref()).context("open the data directory")?;
         let start = world::load_or_fall_back(&setup, left.plan.as_ref()).await?;
@@ -90,7 +107,9 @@ impl Daemon {
             stale_limit: setup.stale_limit,
             seed: portolan_core::steering::rendezvous::salt(&setup.node),
         };
-        let node = Node::new(settings, start.loaded.world.clone(), start.loaded.digest.clone(), left.node, clock.now());
+        let (cluster, wires) = Cluster::start(&setup, &clock).await?;
+        let mut node = Node::new(settings, start.loaded.world.clone(), start.loaded.digest.clone(), left.node, clock.now());
+        node.join(peers(&setup, &start.loaded.plan, cluster.incarnation(), 0), clock.now());
 
         let answers = Arc::new(Answers::new(clock.clone()));
         let options = DnsOptions {
@@ -109,10 +128,19 @@ impl Daemon {
         let readings = DaemonReadings::new(dns.clone(), pictures.clone());
         let metrics = Arc::new(Metrics::new(Arc::new(readings))?);
 
-        let inputs = Inputs { commands: command_queue, results, orders, stop: stop.clone() };
-        let control = Control::new(node, clock, answers, painter, store, metrics.clone(), start.loaded.source.clone());
+        let cluster::Wires { introduction, events: links } = wires;
+        let inputs = Inputs { commands: command_queue, results, orders, links, stop: stop.clone() };
+        let outlets = Outlets { answers, painter, store, metrics: metrics.clone() };
+        let control = Control::new(node, clock.clone(), outlets, start.loaded.source.clone(), cluster.clone());
         let task = probe_threads.handle().spawn(control.run(inputs, start.notices));
-        reload::watch(&setup, commands.clone(), start.loaded, stop.clone())?;
+        let (references, of_plan) = watch::channel(Vec::new());
+        reload::watch(&setup, commands.clone(), start.loaded, cluster.clone(), references, stop.clone())?;
+        tokio::spawn(agreement::follow(cluster.clone(), clock.clone(), commands.clone(), stop.clone()));
+        if cluster.me().has_peers {
+            let others = cluster.me().book.iter().filter(|entry| entry.node != cluster.me().node);
+            let others = others.map(|entry| entry.address.clone()).collect();
+            tokio::spawn(references::watch(others, of_plan, commands.clone(), stop.clone()));
+        }
 
         let source = Arc::new(DaemonSource::new(pictures.clone(), commands));
         let control = match setup.listen.control {
@@ -131,7 +159,18 @@ impl Daemon {
             }
             None => None,
         };
-        Ok(Self { dns, control, http, pictures, prober, _probe_threads: probe_threads, stop: stop.drop_guard(), task })
+        Ok(Self {
+            dns,
+            control,
+            http,
+            pictures,
+            cluster,
+            _introduction: introduction,
+            prober,
+            _probe_threads: probe_threads,
+            stop: stop.drop_guard(),
+            task,
+        })
     }
 
     /// Where DNS is answered, over UDP and TCP.
@@ -158,6 +197,27 @@ impl Daemon {
         &self.pictures
     }
 
+    /// What the cluster agreed on, as this node knows.
+    #[must_use]
+    pub fn agreed(&self) -> Arc<State> {
+        self.cluster.truth().borrow().state.clone()
+    }
+
+    /// Where peers reach it; `None`: it has no peers.
+    #[must_use]
+    pub fn peer_address(&self) -> Option<&str> {
+        self.cluster.mesh().map(|_| self.cluster.me().address.as_str())
+    }
+
+    /// Commits a command, wherever the leader is, for a caller in the same process. Within 15 s it is committed or the error says whether it may
+    /// still be.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub async fn propose(&self, entry: Entry) -> anyhow::Result<Outcome> {
+        Ok(self.cluster.propose(entry).await?.outcome)
+    }
+
     /// Stops in order: no new work, then the state to disk, then the sockets.
     pub async fn stop(self) {
         drop(self.stop);
@@ -168,11 +228,24 @@ impl Daemon {
         // The control task writes the state before it ends; a panic in it has been reported by the panic hook.
         let _ = tokio::time::timeout(STOP_MAX, self.task).await;
         self.prober.stop().await;
+        self.cluster.stop().await;
         if let Some(http) = self.http {
             http.shutdown().await;
         }
         if let Ok(dns) = Arc::try_unwrap(self.dns) {
             dns.shutdown().await;
         }
+    }
+}
+
+/// Who else there is: the regions of the address book. Empty for a node on its own. `joins` counts how often the plan's rules changed since the
+/// start, each time of which the node is another observer.
+fn peers(setup: &Setup, plan: &Plan, incarnation: u64, joins: u16) -> Peers {
+    let vantage = plan.vantage.as_ref();
+    Peers {
+        incarnation: incarnation << u16::BITS | u64::from(joins),
+        regions: setup.cluster.iter().flat_map(|it| &it.book).map(|entry| entry.region.clone()).collect(),
+        probers_per_region: vantage.map_or(PROBERS_PER_REGION, |vantage| vantage.probers_per_region),
+        unproven_hold: vantage.map_or(UNPROVEN_HOLD, |vantage| vantage.unproven_hold),
     }
 }

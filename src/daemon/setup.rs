@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
+use portolan_core::{cluster::NodeRole, model::ids::Label};
 
 use crate::api::TlsFiles;
 
@@ -29,6 +30,38 @@ pub struct Setup {
     pub stale_limit: Duration,
     /// Link-local and metadata networks that may be probed and answered all the same.
     pub allowed_targets: Vec<IpNet>,
+    /// The cluster that the node belongs to; `None`: a node on its own, which agrees with itself.
+    pub cluster: Option<Clustering>,
+}
+
+/// The node among others.
+#[derive(Clone, Debug)]
+pub struct Clustering {
+    /// How the cluster is called; `None`: as the first plan says. A node with an empty disk joins no cluster of another name.
+    pub name: Option<String>,
+    /// What the node is to be.
+    pub role: NodeRole,
+    /// Where it listens for peers. Port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// The address book, this node included if it is to vote.
+    pub book: Vec<PeerEntry>,
+    /// Between signs of life of the leader.
+    pub heartbeat: Duration,
+    /// Without a sign of life for so long, another one stands for election.
+    pub election: Duration,
+    /// The plan file is put in force for the cluster when its revision is greater.
+    pub plan_follow: bool,
+}
+
+/// One line of the address book.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerEntry {
+    /// The node's name.
+    pub node: Label,
+    /// Where it stands.
+    pub region: Label,
+    /// Where its peer listener is reached, `host:port`.
+    pub address: String,
 }
 
 /// Where a daemon listens. Port 0 takes a free one.

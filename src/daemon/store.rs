@@ -58,8 +58,7 @@ impl Store {
     /// Opens the directory, which is made when it is missing, and reads what is there.
     pub(super) fn open(directory: Option<&Path>) -> anyhow::Result<(Self, Left)> {
         let Some(directory) = directory else { return Ok((Self::default(), Left::default())) };
-        fs::create_dir_all(directory)
-            .with_context(|| format!("make `{}`: create it, or give the daemon's user the right to", directory.display()))?;
+        make(directory)?;
         let left = match read(&directory.join(FILE)) {
             Ok(left) => left,
             Err(error) => {
@@ -86,9 +85,15 @@ impl Store {
     }
 }
 
+/// Makes the directory when it is missing.
+pub(super) fn make(directory: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(directory)
+        .with_context(|| format!("make `{}`: create it, or give the daemon's user the right to", directory.display()))
+}
+
 /// Whether this file is one of the store's own: their changes are none of the configuration's, even in the same directory.
 pub(super) fn is_own(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| name == FILE || name == FRESH_FILE)
+    path.file_name().is_some_and(|name| name == FILE || name == FRESH_FILE || name == super::cluster::DISK_FILE)
 }
 
 fn read(path: &Path) -> anyhow::Result<Left> {

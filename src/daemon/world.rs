@@ -12,6 +12,7 @@ use portolan_core::{
     geo::{GeoMap, GeoMapError, Profiles},
     model::{name::Name, record::Record},
     node::Event,
+    plan::Plan,
     table::World,
     zone::file,
 };
@@ -36,6 +37,8 @@ pub struct LoadedWorld {
     pub warnings: Problems,
     /// The documents that it was made from.
     pub source: PlanSource,
+    /// The plan as written.
+    pub plan: Arc<Plan>,
 }
 
 /// Why no world could be made. What was in force stays in force.
@@ -118,7 +121,7 @@ pub(super) fn load_source(setup: &Setup, source: PlanSource) -> Result<LoadedWor
     let topology = Arc::new(loaded.topology);
     let map = GeoMap::build(&topology.regions, &Profiles::of(&topology).distinct, database, latency.as_ref())?;
     let world = Arc::new(World::new(topology, Arc::new(map)));
-    Ok(LoadedWorld { world, digest: loaded.digest, warnings: loaded.warnings, source })
+    Ok(LoadedWorld { world, digest: loaded.digest, warnings: loaded.warnings, source, plan: Arc::new(loaded.plan) })
 }
 
 fn read(path: &Path) -> Result<String, WorldError> {
@@ -141,11 +144,19 @@ pub(super) struct Start {
 /// not keep a restarted node dark. Without a former run nothing depends on this node yet, and the mistake is better told at once.
 pub(super) async fn load_or_fall_back(setup: &Setup, left: Option<&PlanSource>) -> anyhow::Result<Start> {
     let (setup, left) = (setup.clone(), left.cloned());
-    let outcome = tokio::task::spawn_blocking(move || match load_world(&setup) {
+    let outcome = tokio::task::spawn_blocking(move || match load_first(&setup, left.as_ref()) {
         Ok(loaded) => Ok(Start { loaded, notices: Vec::new() }),
         Err(error) => left.and_then(|source| fall_back(&setup, source, &error)).ok_or(error),
     });
     Ok(outcome.await??)
+}
+
+/// In a cluster the plan of the former run was the agreed one; the file only seeds a cluster that has none.
+fn load_first(setup: &Setup, left: Option<&PlanSource>) -> Result<LoadedWorld, WorldError> {
+    match left.filter(|_| setup.cluster.is_some()).map(|source| load_source(setup, source.clone())) {
+        Some(Ok(loaded)) => Ok(loaded),
+        Some(Err(_)) | None => load_world(setup),
+    }
 }
 
 /// The best that can be made of the files when they are refused with `error`, and of the plan of the former run.

@@ -134,6 +134,7 @@ fn setup(scratch: &Scratch, plan: &Path) -> Setup {
         latency_table: None,
         stale_limit: STALE_LIMIT,
         allowed_targets: Vec::new(),
+        cluster: None,
     }
 }
 

@@ -94,6 +94,8 @@ pub struct Greeting {
     pub feature_level: u32,
     /// Its wall clock, milliseconds since 1970.
     pub wall_ms: i64,
+    /// Who is a member of the consensus, as it knows; none: it does not know.
+    pub members: Vec<u64>,
 }
 
 /// What became of a command that was handed to another node.

@@ -187,6 +187,7 @@ fn greeting(greeting: Greeting) -> GreetResponse {
         witness: greeting.is_witness,
         feature_level: greeting.feature_level,
         wall_ms: greeting.wall_ms,
+        members: greeting.members,
     }
 }
 
@@ -200,6 +201,7 @@ pub(super) fn read_greeting(answer: GreetResponse) -> Result<Greeting, String> {
         is_witness: answer.witness,
         feature_level: answer.feature_level,
         wall_ms: answer.wall_ms,
+        members: answer.members,
     })
 }
 

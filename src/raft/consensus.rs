@@ -1,11 +1,18 @@
 //! One member of the cluster: the boundary behind which openraft is hidden.
 
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+    time::Duration,
+};
 
 use openraft::{
     Config, ConfigError, Raft, SnapshotPolicy,
-    async_runtime::watch::WatchReceiver as _,
+    alias::WatchReceiverOf,
+    async_runtime::{Instant as _, watch::WatchReceiver as _},
     error::{ClientWriteError, RaftError},
+    metrics::RaftServerMetrics,
     raft::{AppendEntriesRequest, TransferLeaderRequest, VoteRequest},
 };
 use portolan_core::cluster::{Entry, FEATURE_LEVEL, Halt, Refusal};
@@ -15,8 +22,9 @@ use tokio::sync::watch;
 
 use super::{
     disk::Disk,
+    follow::Follower,
     log::LogStore,
-    machine::{Machine, Standing},
+    machine::{Machine, Readers, Standing},
     network::{Call, Clients, SnapshotCall, Transport, Undelivered},
     types::{Command, Member, Reply, Types},
 };
@@ -98,6 +106,40 @@ pub struct Leadership {
     pub is_leader: bool,
     /// Of the latest election known here.
     pub term: u64,
+    /// On the leader: since when no majority has confirmed that it leads; `None`: not the leader, or not confirmed yet.
+    pub unconfirmed: Option<Duration>,
+}
+
+/// Who is a member, as one node knows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Members {
+    /// Those that vote; while membership changes, those that did or will.
+    pub voters: BTreeMap<u64, Member>,
+    /// Those that follow the log without a vote.
+    pub learners: BTreeMap<u64, Member>,
+    /// A change is under way.
+    pub is_changing: bool,
+    /// On the leader: since when each other member did not answer. One that never did is not in it.
+    pub silent: BTreeMap<u64, Duration>,
+}
+
+/// Wakes when leadership or membership may have changed.
+pub struct Changes(WatchReceiverOf<Types, RaftServerMetrics<Types>>);
+
+impl fmt::Debug for Changes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Changes")
+    }
+}
+
+impl Changes {
+    /// Waits for a change. Dropping the future loses none.
+    ///
+    /// # Errors
+    /// When there will be none any more.
+    pub async fn changed(&mut self) -> anyhow::Result<()> {
+        Ok(self.0.changed().await?)
+    }
 }
 
 /// A member of the cluster. Cheap to clone.
@@ -105,7 +147,7 @@ pub struct Leadership {
 pub struct Consensus {
     id: u64,
     raft: Raft<Types, Machine>,
-    standing: watch::Receiver<Standing>,
+    readers: Readers,
 }
 
 impl fmt::Debug for Consensus {
@@ -121,9 +163,9 @@ impl Consensus {
     /// When the times make no sense, or the disk cannot be read.
     pub async fn start(id: u64, cluster: &str, timing: Timing, disk: Disk, transport: Arc<dyn Transport>) -> anyhow::Result<Self> {
         let config = Arc::new(timing.config(cluster)?);
-        let (machine, standing) = Machine::open(disk.clone()).await?;
+        let (machine, readers) = Machine::open(disk.clone()).await?;
         let raft = Raft::new(id, config, Clients(transport), LogStore::new(disk), machine).await?;
-        Ok(Self { id, raft, standing })
+        Ok(Self { id, raft, readers })
     }
 
     /// This node's id in Raft.
@@ -135,7 +177,48 @@ impl Consensus {
     /// The replicated state as this node has it; it may lag.
     #[must_use]
     pub fn standing(&self) -> watch::Receiver<Standing> {
-        self.standing.clone()
+        self.readers.standing.clone()
+    }
+
+    /// What is applied from entry `next` on, for a node that does not vote; 0: from nothing.
+    #[must_use]
+    pub fn follow(&self, next: u64) -> Follower {
+        Follower::new(&self.readers, next)
+    }
+
+    /// Whether this node is part of a log: it was initialized, or a leader wrote to it.
+    ///
+    /// # Errors
+    /// When this node takes no part any more.
+    pub async fn is_initialized(&self) -> anyhow::Result<bool> {
+        Ok(self.raft.is_initialized().await?)
+    }
+
+    /// Who is a member, as this node knows.
+    #[must_use]
+    pub fn members(&self) -> Members {
+        let metrics = self.raft.metrics().borrow_watched().clone();
+        let membership = metrics.membership_config.membership();
+        let voters: BTreeSet<u64> = membership.voter_ids().collect();
+        let all = membership.nodes().map(|(id, member)| (*id, member.clone()));
+        let (voters, learners) = all.partition(|(id, _)| voters.contains(id));
+        let silent = metrics.heartbeat.iter().flatten();
+        let silent = silent.filter_map(|(id, at)| Some((*id, at.as_ref()?.elapsed()))).collect();
+        Members { voters, learners, is_changing: membership.get_joint_config().len() > 1, silent }
+    }
+
+    /// Wakes whenever leadership or membership may have changed.
+    #[must_use]
+    pub fn changes(&self) -> Changes {
+        Changes(self.raft.server_metrics())
+    }
+
+    /// Stands for election at once, where nobody else can: a cluster of one node need not wait.
+    ///
+    /// # Errors
+    /// When this node takes no part any more.
+    pub async fn elect(&self) -> anyhow::Result<()> {
+        Ok(self.raft.trigger().elect(true).await?)
     }
 
     /// Makes a cluster of these voters, once, on one of them, all of which must be empty.
@@ -200,6 +283,7 @@ impl Consensus {
             leader: metrics.current_leader.map(|id| (id, member(id))),
             is_leader: metrics.current_leader == Some(self.id),
             term: metrics.current_term,
+            unconfirmed: metrics.last_quorum_acked.filter(|_| metrics.current_leader == Some(self.id)).map(|at| at.elapsed()),
         }
     }
 
@@ -232,7 +316,7 @@ impl Consensus {
     /// # Errors
     /// When this node does not lead, a change of membership is under way, or one of `ids` is no learner.
     pub async fn change_voters(&self, ids: impl IntoIterator<Item = u64>) -> anyhow::Result<()> {
-        let ids: std::collections::BTreeSet<u64> = ids.into_iter().collect();
+        let ids: BTreeSet<u64> = ids.into_iter().collect();
         self.raft.change_membership(ids, false).await?;
         Ok(())
     }

@@ -10,7 +10,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use thiserror::Error;
 
 /// Single values by name.
-const VALUES: TableDefinition<'static, &'static str, &'static [u8]> = TableDefinition::new("values");
+pub(super) const VALUES: TableDefinition<'static, &'static str, &'static [u8]> = TableDefinition::new("values");
 
 /// Log entries by index.
 pub(super) const LOG: TableDefinition<'static, u64, &'static [u8]> = TableDefinition::new("log");
@@ -70,12 +70,20 @@ impl Disk {
         Self::with(database, Calls::Apart).map_err(|source| DiskError::Open { path: shown(), source: Box::new(source) })
     }
 
+    /// A disk that is gone with the process: for a node without a data directory.
+    ///
+    /// # Errors
+    /// [`DiskError`].
+    pub fn in_memory() -> Result<Self, DiskError> {
+        Self::on(redb::backends::InMemoryBackend::new(), Calls::Apart)
+    }
+
     /// A disk on any storage: for tests that lose power.
     ///
     /// # Errors
     /// [`DiskError`].
     pub fn on(storage: impl StorageBackend, calls: Calls) -> Result<Self, DiskError> {
-        let failed = |source: redb::Error| DiskError::Open { path: "(simulated)".to_owned(), source: Box::new(source) };
+        let failed = |source: redb::Error| DiskError::Open { path: "(in memory)".to_owned(), source: Box::new(source) };
         let database = Database::builder().set_cache_size(CACHE_OCTETS).create_with_backend(storage).map_err(|e| failed(e.into()))?;
         Self::with(database, calls).map_err(failed)
     }

@@ -12,11 +12,12 @@ use openraft::{
 };
 use portolan_core::cluster::{FEATURE_LEVEL, Halt, State, audit::AuditEntry};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, ser::Error as _};
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 use tokio_stream::{Stream, StreamExt as _};
 
 use super::{
     disk::{Disk, octets, set_octets, set_value, value},
+    follow::{Fed, Told},
     types::{Reply, Types},
 };
 
@@ -34,6 +35,17 @@ pub struct Standing {
     pub news: Arc<[AuditEntry]>,
 }
 
+/// Entries that wait for the slowest follower; one that is further behind gets a snapshot.
+const FEED: usize = 256;
+
+/// What others read of a machine.
+#[derive(Clone, Debug)]
+pub struct Readers {
+    /// The state.
+    pub standing: watch::Receiver<Standing>,
+    pub(super) feed: broadcast::Sender<Told>,
+}
+
 /// The machine of one node.
 #[derive(Debug)]
 pub struct Machine {
@@ -42,6 +54,7 @@ pub struct Machine {
     applied: Option<LogIdOf<Types>>,
     membership: StoredMembershipOf<Types>,
     standing: watch::Sender<Standing>,
+    feed: broadcast::Sender<Told>,
 }
 
 /// What a snapshot holds, at one moment.
@@ -73,7 +86,7 @@ impl Machine {
     ///
     /// # Errors
     /// When the disk cannot be read, or holds what this version cannot read ([`Halt`]).
-    pub async fn open(disk: Disk) -> io::Result<(Self, watch::Receiver<Standing>)> {
+    pub async fn open(disk: Disk) -> io::Result<(Self, Readers)> {
         let saved = load(&disk).await?;
         let (state, meta) = match saved {
             None => (State::supporting(FEATURE_LEVEL), None),
@@ -81,8 +94,10 @@ impl Machine {
         };
         let (applied, membership) = meta.map_or_else(Default::default, |meta| (meta.last_log_id, meta.last_membership));
         let index = applied.as_ref().map(|id| id.index);
-        let (standing, readers) = watch::channel(Standing { state: Arc::new(state.clone()), applied: index, news: Arc::new([]) });
-        Ok((Self { disk, state, applied, membership, standing }, readers))
+        let (standing, watched) = watch::channel(Standing { state: Arc::new(state.clone()), applied: index, news: Arc::new([]) });
+        let feed = broadcast::Sender::new(FEED);
+        let readers = Readers { standing: watched, feed: feed.clone() };
+        Ok((Self { disk, state, applied, membership, standing, feed }, readers))
     }
 
     fn publish(&self, news: Vec<AuditEntry>) {
@@ -109,6 +124,7 @@ impl RaftStateMachine<Types> for Machine {
         Strm: Stream<Item = io::Result<EntryResponder<Types>>> + Unpin + OptionalSend,
     {
         let mut news = Vec::new();
+        let mut fed = Vec::new();
         let mut replies = Vec::new();
         let mut fault = None;
         while let Some(next) = entries.next().await {
@@ -122,6 +138,7 @@ impl RaftStateMachine<Types> for Machine {
                 EntryPayload::Normal(command) => match self.state.apply_octets(entry.log_id.index, command.0.as_bytes()) {
                     Ok(applied) => {
                         news.extend(applied.audit);
+                        fed.push(Fed { index: entry.log_id.index, octets: command.0.into_bytes().into() });
                         Reply::Applied { outcome: applied.outcome, repeated: applied.repeated }
                     }
                     Err(halt) => {
@@ -135,6 +152,10 @@ impl RaftStateMachine<Types> for Machine {
         }
         // Readers first: who got a reply must find what it is about.
         self.publish(news);
+        for entry in fed {
+            // Nobody follows.
+            let _ = self.feed.send(Told::Applied(entry));
+        }
         for (responder, reply) in replies {
             responder.send(reply);
         }
@@ -148,9 +169,12 @@ impl RaftStateMachine<Types> for Machine {
 
     async fn install_snapshot(&mut self, meta: &SnapshotMetaOf<Types>, snapshot: Octets) -> io::Result<()> {
         let state = State::restore(&snapshot.0, FEATURE_LEVEL).map_err(|halt| halted(&halt))?;
+        // Followers notice the gap before the next entry.
         store(&self.disk, meta.clone(), snapshot.0).await?;
         (self.state, self.applied, self.membership) = (state, meta.last_log_id, meta.last_membership.clone());
         self.publish(Vec::new());
+        // Nobody follows.
+        let _ = self.feed.send(Told::Jumped);
         Ok(())
     }
 

@@ -16,14 +16,18 @@
 
 mod consensus;
 mod disk;
+mod follow;
+mod identity;
 mod log;
 mod machine;
 mod network;
 mod types;
 
-pub use consensus::{Consensus, Leadership, ProposeError, Timing};
+pub use consensus::{Changes, Consensus, Leadership, Members, ProposeError, Timing};
 pub use disk::{Calls, Disk, DiskError};
+pub use follow::{Fed, Follower, Step};
+pub use identity::Identity;
 pub use log::LogStore;
-pub use machine::{Machine, Octets, Standing};
+pub use machine::{Machine, Octets, Readers, Standing};
 pub use network::{Call, Lane, Transport, Undelivered};
 pub use types::{Command, Member, Reply, Types};

@@ -39,6 +39,28 @@ pub enum Call {
     TransferLeader,
 }
 
+impl Call {
+    const ALL: [Self; 5] = [Self::Append, Self::Snapshot, Self::Vote, Self::PreVote, Self::TransferLeader];
+
+    /// Its number between nodes, which never changes.
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        match self {
+            Self::Append => 1,
+            Self::Snapshot => 2,
+            Self::Vote => 3,
+            Self::PreVote => 4,
+            Self::TransferLeader => 5,
+        }
+    }
+
+    /// The call with this [`number`](Self::number).
+    #[must_use]
+    pub fn from_number(number: u32) -> Option<Self> {
+        Self::ALL.into_iter().find(|call| call.number() == number)
+    }
+}
+
 /// Which connection a call takes: a heartbeat must not wait behind a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Lane {

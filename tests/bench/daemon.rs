@@ -23,6 +23,7 @@ pub(crate) async fn start(plan: PathBuf) -> Daemon {
         latency_table: None,
         stale_limit: Duration::from_secs(3600),
         allowed_targets: Vec::new(),
+        cluster: None,
     };
     Daemon::start(setup).await.unwrap()
 }

@@ -143,9 +143,6 @@ fn auth(config: &NodeConfig, error: &mut impl FnMut(Path, String, &str)) {
 /// What works, but perhaps not as meant.
 fn warnings(config: &NodeConfig, document: &Document<'_>, report: &mut Report) {
     let mut warning = |path: Path, message: &str, fix: &str| report.at_path(Severity::Warning, document, &path, message, fix);
-    if !config.peers.is_empty() {
-        warning(Path::root().key("peers"), "takes effect with several nodes; until then this node runs alone", "");
-    }
     if config.peers.len().is_multiple_of(2) && !config.peers.is_empty() {
         warning(Path::root().key("peers"), "an even number of voters has no tie-breaker", "add a witness in a third place");
     }

@@ -123,6 +123,13 @@ pub enum Event {
         /// As in [`Event::FileRejected`].
         kind: &'static str,
     },
+    /// The process noticed something that people should know, or that it is over.
+    Noted {
+        /// What; a later note of the same kind takes its place.
+        kind: &'static str,
+        /// How bad, and what in one sentence; `None`: it is over.
+        notice: Option<(Severity, String)>,
+    },
     /// The overrides are these now.
     OverridesChanged(Vec<Override>),
     /// A report of another node arrived; see [`vantage::Event::Heard`].
@@ -284,6 +291,7 @@ impl Node {
             Event::FileAccepted { kind } => {
                 self.notices.remove(kind);
             }
+            Event::Noted { kind, notice } => self.note(now, kind, notice, effects),
             Event::OverridesChanged(overrides) => self.set_overrides(now, overrides, effects),
             Event::ReportHeard { report, round_trip } => {
                 self.vantage.handle(now, vantage::Event::Heard { report, round_trip }, &mut self.seen)?;
@@ -385,11 +393,27 @@ impl Node {
         self.tally = self.tally.moved(&before.topology, &self.world.topology);
         self.dirty.clear();
         // A world is made of all files together, so each of them was good.
-        self.notices.retain(|kind, _| *kind == OVERRIDES);
+        self.notices.retain(|kind, notice| *kind == OVERRIDES || notice.kind == *kind);
         let text = format!("plan revision {} in force, digest {}", self.world.topology.revision, short(&self.digest));
         self.tell(now, text, effects);
         if self.table.is_some() {
             self.publish_whole(now, effects);
+        }
+    }
+
+    fn note(&mut self, now: Now, kind: &'static str, notice: Option<(Severity, String)>, effects: &mut Vec<Effect>) {
+        let before = self.notices.get(kind).map(|notice| notice.text.clone());
+        match notice {
+            Some((severity, text)) if before.as_ref() != Some(&text) => {
+                self.tell(now, format!("{kind}: {text}"), effects);
+                self.notices.insert(kind, Notice { severity, kind: kind.to_owned(), text });
+            }
+            Some(_) => {}
+            None => {
+                if self.notices.remove(kind).is_some() {
+                    self.tell(now, format!("{kind}: over"), effects);
+                }
+            }
         }
     }
 

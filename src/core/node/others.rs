@@ -111,6 +111,22 @@ impl Node {
         notice(Severity::Warning, "vantage_silent", text)
     }
 
+    /// Why a leader on this node should hand leadership on; `None`: nothing speaks against it.
+    #[must_use]
+    pub fn unfit_to_lead(&self) -> Option<String> {
+        if self.vantage.is_single() {
+            return None;
+        }
+        if self.vantage.sight() == Sight::Blind {
+            return Some("this node is blind".to_owned());
+        }
+        let region = &self.settings.region;
+        let own = self.world.topology.region(region.as_str())?;
+        let has_endpoints = self.world.topology.endpoints.iter().any(|endpoint| endpoint.region == own);
+        let is_judged = self.table.is_some() && self.stale_since.is_none();
+        (has_endpoints && is_judged && self.tally.up(own) == 0).then(|| format!("no endpoint of {region} is up"))
+    }
+
     /// Whether an endpoint of this node's region stands on a check.
     fn is_home(&self, check: CheckIdx) -> bool {
         self.world.topology.region(self.settings.region.as_str()).is_some_and(|region| self.checks.regions(check).contains(region))

@@ -8,4 +8,4 @@ pub mod scenario;
 mod tests;
 
 pub use population::{Population, PopulationError};
-pub use scenario::{Outcome, RegionOutcome, Scenario, run};
+pub use scenario::{Outcome, RegionOutcome, Scenario, all_well, moved, run};

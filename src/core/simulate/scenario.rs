@@ -174,9 +174,41 @@ impl Tally {
     }
 
     fn share(&self, part: u64) -> Share {
-        let points = (part * 10_000 + self.total / 2) / self.total.max(1);
-        Share::basis_points(u16::try_from(points).unwrap_or(10_000))
+        part_of(part, self.total)
     }
+}
+
+/// The share of clients whose answer is another one with `after` than with `before`, over the services of either; services count alike. Both may
+/// be of different plans.
+#[must_use]
+pub fn moved(before: &Table, after: &Table, population: &Population) -> Share {
+    let names = |table: &Table| -> BTreeSet<Name> {
+        let steered = table.world.topology.services.iter().filter(|service| !service.pools.is_empty());
+        steered.filter_map(|service| service.hostnames.first().cloned()).collect()
+    };
+    let names: BTreeSet<Name> = names(before).union(&names(after)).cloned().collect();
+    let clients = population.thinned((QUESTIONS_MAX / names.len().max(1)).max(CLIENTS_MIN));
+    let (mut total, mut moved) = (0, 0);
+    for name in &names {
+        for (position, &(address, weight)) in clients.clients().iter().enumerate() {
+            total += weight;
+            if ask(before, name, address, position).as_ref().map(targets) != ask(after, name, address, position).as_ref().map(targets) {
+                moved += weight;
+            }
+        }
+    }
+    part_of(moved, total)
+}
+
+/// The table that a world gives when everything in it is well.
+#[must_use]
+pub fn all_well(world: &std::sync::Arc<World>) -> Table {
+    Table::compile(1, world.clone(), |endpoint| state(&world.topology, endpoint, RegionSet::EMPTY))
+}
+
+fn part_of(part: u64, total: u64) -> Share {
+    let points = (part * 10_000 + total / 2) / total.max(1);
+    Share::basis_points(u16::try_from(points).unwrap_or(10_000))
 }
 
 /// What the client number `position` at this address gets for `name`: addresses of either family, IPv4 first. `None`: none of either.

@@ -6,6 +6,7 @@
 
 mod ask;
 mod checks;
+mod cluster;
 mod dig;
 mod failure;
 mod plan;
@@ -80,6 +81,7 @@ impl Files {
             latency_table: None,
             stale_limit: Duration::from_secs(3600),
             allowed_targets: Vec::new(),
+            cluster: None,
         };
         Self { directory, setup }
     }

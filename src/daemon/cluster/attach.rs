@@ -1,0 +1,88 @@
+//! Whom this node has links to. A voter dials the voters whose names come after its own; an observer dials one voter, of its own region where
+//! there is one, and another one when that is gone.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::{Instant, interval};
+
+use super::Shared;
+use crate::mesh::Address;
+
+/// Between looks at the links.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// A voter that gave no link for so long is given up, and as much again by chance, so that its observers do not all move at once.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How often an observer at another region's voter looks whether one of its own is back.
+const HOMEWARD_EVERY: Duration = Duration::from_secs(30);
+
+/// Which of the voters an observer is at, as a count of how often it moved on.
+#[derive(Debug, Default)]
+pub(super) struct Turn(Mutex<usize>);
+
+/// The voters in the order in which this node prefers them, other than itself.
+fn preferred(shared: &Shared) -> Vec<Address> {
+    let own = |address: &Address| {
+        let region = shared.me.book.iter().find(|entry| entry.node == address.node).map(|entry| entry.region.clone());
+        let state = shared.state();
+        let registered = state.nodes().find(|known| known.node.name == address.node).map(|known| known.node.region.clone());
+        registered.or(region).as_ref() == Some(&shared.me.region)
+    };
+    let mut voters: Vec<Address> = shared.voters().into_values().filter(|address| address.node != shared.me.node).collect();
+    // Others by this node's own random order, so that the observers of a lost voter spread.
+    let spread = |address: &Address| portolan_core::steering::rendezvous::salt(&format!("{} {}", shared.consensus.id(), address.node));
+    voters.sort_by_key(|address| (!own(address), spread(address)));
+    voters
+}
+
+/// The voter that an observer is at, or is to try next; `None`: it knows none.
+pub(super) fn choice(shared: &Shared) -> Option<Address> {
+    let voters = preferred(shared);
+    let turn = *shared.turn.0.lock().unwrap_or_else(PoisonError::into_inner);
+    if voters.is_empty() { None } else { Some(voters[turn % voters.len()].clone()) }
+}
+
+/// Moves on from a voter that gives nothing, if this node still is at it.
+pub(super) fn failed(shared: &Shared, at: &Address) {
+    if choice(shared).as_ref() == Some(at) {
+        *shared.turn.0.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+    }
+}
+
+/// Keeps the links as they are to be.
+pub(super) async fn keep(shared: Arc<Shared>) {
+    let Some(mesh) = shared.mesh.clone() else { return };
+    let mut ticks = interval(LOOK_EVERY);
+    let chance = PATIENCE.mul_f64(f64::from(u8::try_from(shared.clock.entropy() & 0xff).unwrap_or(0)) / 256.0);
+    let (mut linked_at, mut homeward_at) = (Instant::now(), Instant::now());
+    loop {
+        ticks.tick().await;
+        if shared.identity.borrow().cluster.is_none() {
+            continue;
+        }
+        if shared.is_voter() {
+            let after = |address: &Address| address.node > shared.me.node;
+            mesh.dial(shared.voters().into_values().filter(after).collect());
+            continue;
+        }
+        let Some(at) = choice(&shared) else { continue };
+        let is_linked = mesh.peers().iter().any(|(node, _)| *node == at.node);
+        if is_linked {
+            linked_at = Instant::now();
+        } else if linked_at.elapsed() > PATIENCE + chance {
+            failed(&shared, &at);
+            linked_at = Instant::now();
+        }
+        if homeward_at.elapsed() > HOMEWARD_EVERY {
+            homeward_at = Instant::now();
+            if let Some(home) = preferred(&shared).first().filter(|home| **home != at)
+                && mesh.greet(home, PATIENCE).await.is_ok_and(|greeting| greeting.leader.is_some())
+            {
+                *shared.turn.0.lock().unwrap_or_else(PoisonError::into_inner) = 0;
+            }
+        }
+        mesh.dial(choice(&shared).into_iter().collect());
+    }
+}

@@ -1,0 +1,157 @@
+//! What peers ask of this node.
+
+use std::{
+    sync::{Arc, OnceLock, Weak, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use portolan_core::cluster::{FEATURE_LEVEL, NodeId, NodeRole};
+use tokio::{sync::mpsc, time::interval};
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::{Shared, birth};
+use crate::{
+    mesh::{FollowStream, Followed, Greeting, Host, Passport, Proposed},
+    raft::{Call, Follower, ProposeError, Step},
+};
+
+/// How often a follower hears that nothing is new.
+const PROGRESS_EVERY: Duration = Duration::from_secs(1);
+
+/// The node, as soon as it is complete. Weak, because the node holds the mesh that holds this.
+#[derive(Default)]
+pub(super) struct ClusterHost {
+    shared: OnceLock<Weak<Shared>>,
+}
+
+impl ClusterHost {
+    pub(super) fn serve(&self, shared: &Arc<Shared>) {
+        // Only ever called once.
+        let _ = self.shared.set(Arc::downgrade(shared));
+    }
+
+    fn shared(&self) -> Option<Arc<Shared>> {
+        self.shared.get()?.upgrade()
+    }
+}
+
+#[tonic::async_trait]
+impl Host for ClusterHost {
+    fn passport(&self) -> Passport {
+        self.shared().map_or_else(
+            // A node that does not stand yet, or no more, is nobody: whoever hears it refuses it.
+            || Passport { cluster: None, id: 0, node: "".into(), region: "".into(), generation: 0 },
+            |shared| passport(&shared),
+        )
+    }
+
+    fn refuses(&self, id: u64) -> Option<String> {
+        let state = self.shared()?.state();
+        let is_refused = state.is_refused(NodeId(id));
+        is_refused.then(|| {
+            format!(
+                "node {} was on the side that recovery generation {} left behind; empty its disk, so that it joins as new",
+                NodeId(id),
+                state.generation()
+            )
+        })
+    }
+
+    fn greeting(&self) -> Greeting {
+        let Some(shared) = self.shared() else {
+            return Greeting {
+                passport: self.passport(),
+                is_empty: false,
+                is_persistent: false,
+                peers: Vec::new(),
+                leader: None,
+                is_witness: false,
+                feature_level: FEATURE_LEVEL,
+                wall_ms: 0,
+                members: Vec::new(),
+            };
+        };
+        let members = shared.consensus.members();
+        let is_member = shared.is_member();
+        Greeting {
+            passport: passport(&shared),
+            is_empty: birth::is_empty(&shared),
+            is_persistent: shared.me.is_persistent,
+            peers: shared.me.book_digest.clone(),
+            leader: shared.truth.borrow().leader,
+            is_witness: shared.me.role == NodeRole::Witness,
+            feature_level: FEATURE_LEVEL,
+            wall_ms: shared.clock.now().wall.0,
+            members: if is_member { members.voters.into_keys().chain(members.learners.into_keys()).collect() } else { Vec::new() },
+        }
+    }
+
+    async fn raft(&self, from: &Passport, call: u32, body: Bytes) -> Result<Vec<u8>, String> {
+        let shared = self.shared().ok_or("this node is starting or stopping")?;
+        let call = Call::from_number(call).ok_or_else(|| format!("this version knows no call {call} of the consensus; upgrade it"))?;
+        if shared.identity.borrow().cluster.is_none() {
+            birth::join(&shared, from).await?;
+        }
+        let answer = shared.consensus.receive(call, &body).await.map_err(|error| error.to_string())?;
+        if matches!(call, Call::Append | Call::Snapshot) {
+            shared.led_at.store(shared.clock.tick().0, Relaxed);
+        }
+        Ok(answer)
+    }
+
+    async fn propose(&self, entry: Bytes) -> Proposed {
+        let Some(shared) = self.shared() else { return Proposed::NotLeader(None) };
+        match shared.consensus.propose_octets(entry.into()).await {
+            Ok(reply) => serde_json::to_vec(&reply).map_or(Proposed::Unknown, |octets| Proposed::Done(octets.into())),
+            Err(ProposeError::NotLeader(leader)) => Proposed::NotLeader(leader.map(|(id, _)| id)),
+            Err(ProposeError::Unknown) => Proposed::Unknown,
+            Err(error @ (ProposeError::Refused(_) | ProposeError::Halted(_))) => Proposed::Refused(error.to_string()),
+            Err(ProposeError::Stopped(_)) => Proposed::NotLeader(None),
+        }
+    }
+
+    fn follow(&self, next: u64) -> Option<FollowStream> {
+        let shared = self.shared().filter(|shared| shared.is_member())?;
+        let (steps, queue) = mpsc::channel(1);
+        let stop = shared.stop.clone();
+        let follower = shared.consensus.follow(next);
+        let weak = Arc::downgrade(&shared);
+        tokio::spawn(stop.run_until_cancelled_owned(feed(follower, steps, weak)));
+        Some(Box::pin(ReceiverStream::new(queue)))
+    }
+}
+
+/// Feeds one follower until it leaves.
+async fn feed(mut follower: Follower, steps: mpsc::Sender<Followed>, shared: Weak<Shared>) {
+    let mut progress = interval(PROGRESS_EVERY);
+    loop {
+        let followed = tokio::select! {
+            biased;
+            step = follower.step() => match step {
+                Some(Step::Snapshot { next, octets }) => Followed::Snapshot { next, octets: octets.into() },
+                Some(Step::Entry(fed)) => Followed::Entry { index: fed.index, octets: Bytes::copy_from_slice(&fed.octets) },
+                None => return,
+            },
+            _ = progress.tick() => {
+                // A node that was removed has nothing to tell any more.
+                let Some(shared) = shared.upgrade().filter(|shared| shared.is_member()) else { return };
+                Followed::Progress { next: follower.next_index(), leader: shared.consensus.leadership().leader.map(|(id, _)| id) }
+            }
+        };
+        if steps.send(followed).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn passport(shared: &Shared) -> Passport {
+    let identity = shared.identity.borrow();
+    Passport {
+        cluster: identity.cluster.clone(),
+        id: identity.id,
+        node: shared.me.node.clone(),
+        region: shared.me.region.clone(),
+        generation: shared.truth.borrow().state.generation(),
+    }
+}

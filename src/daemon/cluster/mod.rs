@@ -1,0 +1,342 @@
+//! The node among others: who it is, what is agreed, and how a command gets to the leader.
+//!
+//! ```text
+//!  disk: identity, vote, log                                    .--> control task: overrides, plan
+//!  consensus (members) --standing--.                            |
+//!  mesh: follow a voter (others) --+--> truth: one watched value-+--> host: who is refused, which generation
+//!                                                               '--> leader's duties, registration
+//!  birth: found, or join   attach: whom to link to   propose: to the leader, wherever it is
+//! ```
+//!
+//! A node on its own is a cluster of one voter, so that a command means the same there.
+//!
+//! Invariants: a node with an empty disk makes a cluster only with all others of the address book, all of them empty; it votes only after a
+//! leader made it a member.
+
+mod attach;
+mod birth;
+mod host;
+mod leader;
+mod propose;
+mod register;
+mod transport;
+mod truth;
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use anyhow::Context as _;
+use aws_lc_rs::digest;
+use portolan_core::{
+    cluster::{NodeId, NodeRole, State},
+    model::{ids::Label, time::Tick},
+};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::{Clock, PeerEntry, Setup};
+use crate::{
+    mesh::{Address, Event, Far, FarRole, Mesh, MeshSetup, Passport},
+    raft::{Consensus, Disk, Identity, Timing},
+};
+
+pub(super) use propose::Unproposed;
+pub(super) use truth::{Truth, Via};
+
+/// The file with everything that a node must not forget.
+pub(super) const DISK_FILE: &str = "cluster.redb";
+
+/// What happens on links and waits for the control task.
+const EVENT_QUEUE: usize = 4096;
+
+/// A cluster of one node elects itself this quickly after a start.
+const ALONE_HEARTBEAT: std::time::Duration = std::time::Duration::from_millis(100);
+const ALONE_ELECTION: std::time::Duration = std::time::Duration::from_millis(600);
+
+/// Who this node is, for as long as it runs.
+#[derive(Debug)]
+pub(super) struct Me {
+    pub(super) node: Label,
+    pub(super) region: Label,
+    /// What it is to be; what it is, the membership says.
+    pub(super) role: NodeRole,
+    /// Where peers reach it.
+    pub(super) address: String,
+    /// It keeps its disk over a restart.
+    pub(super) is_persistent: bool,
+    /// How the cluster must be called; `None`: any name.
+    pub(super) cluster_name: Option<String>,
+    /// The address book in order of name.
+    pub(super) book: Vec<PeerEntry>,
+    /// Its digest: nodes with other books do not found a cluster together.
+    pub(super) book_digest: Vec<u8>,
+    /// Others agree, not this node alone.
+    pub(super) has_peers: bool,
+}
+
+/// What all parts share.
+pub(super) struct Shared {
+    pub(super) me: Me,
+    pub(super) clock: Arc<Clock>,
+    pub(super) disk: Disk,
+    pub(super) identity: watch::Sender<Identity>,
+    pub(super) consensus: Consensus,
+    pub(super) mesh: Option<Mesh>,
+    pub(super) truth: watch::Sender<Truth>,
+    /// Which voter an observer is at.
+    turn: attach::Turn,
+    /// The revision of the plan that this node runs; `None`: none.
+    pub(super) running: watch::Sender<Option<u64>>,
+    /// Why this node should not lead; `None`: nothing speaks against it.
+    pub(super) unfit: watch::Sender<Option<String>>,
+    /// When a leader last wrote to this node; zero: never.
+    pub(super) led_at: AtomicU64,
+    /// Without a word for so long a leader is taken for gone.
+    leader_silence_max: std::time::Duration,
+    /// How long a voter must be lost before it is replaced.
+    replace_after: std::time::Duration,
+    pub(super) stop: CancellationToken,
+}
+
+/// The handle. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Cluster {
+    shared: Arc<Shared>,
+    _stop: Arc<DropGuard>,
+}
+
+/// What is to be told of this node on links, and where what happens there comes out.
+pub(super) struct Wires {
+    pub(super) introduction: watch::Sender<Far>,
+    pub(super) events: mpsc::Receiver<Event>,
+}
+
+impl Cluster {
+    /// Opens the disk, takes the peer port and takes part.
+    ///
+    /// # Errors
+    /// What of it cannot be had.
+    pub(super) async fn start(setup: &Setup, clock: &Arc<Clock>) -> anyhow::Result<(Self, Wires)> {
+        let disk = match &setup.data_dir {
+            Some(directory) => Disk::open(&directory.join(DISK_FILE))?,
+            None => Disk::in_memory()?,
+        };
+        let identity = Identity::open(&disk, clock.entropy()).await.context("read who this node is")?;
+        let listener = match &setup.cluster {
+            Some(clustering) => Some(Mesh::bind(clustering.listen, setup.tls.is_some()).await?),
+            None => None,
+        };
+        let me = me(setup, listener.as_ref().map(|listener| listener.address().to_string()));
+        let timing = timing(setup, &me);
+        let (identity, _) = watch::channel(identity);
+        let (truth, _) = watch::channel(Truth::nothing());
+        let (events, event_queue) = mpsc::channel(EVENT_QUEUE);
+        let (introduction, introduced) = watch::channel(introduction(&me, &identity.borrow()));
+        let stop = CancellationToken::new();
+
+        let host = Arc::new(host::ClusterHost::default());
+        let mesh = match listener {
+            Some(listener) => {
+                let mesh_setup = MeshSetup {
+                    tls: setup.tls.clone(),
+                    peers: me.book.iter().map(|entry| Address { node: entry.node.clone(), address: entry.address.clone() }).collect(),
+                    introduction: introduced,
+                    events,
+                    clock: Arc::new(super::clock::SystemClock),
+                };
+                Some(Mesh::start(listener, mesh_setup, host.clone())?)
+            }
+            None => None,
+        };
+        let name = me.cluster_name.clone().unwrap_or_else(|| "portolan".to_owned());
+        let transport = Arc::new(transport::PeerTransport { mesh: mesh.clone() });
+        let id = identity.borrow().id;
+        let consensus = Consensus::start(id, &name, timing, disk.clone(), transport).await.context("take part in the consensus")?;
+        let shared = Arc::new(Shared {
+            me,
+            clock: clock.clone(),
+            disk,
+            identity,
+            consensus,
+            mesh,
+            truth,
+            turn: attach::Turn::default(),
+            running: watch::Sender::new(None),
+            unfit: watch::Sender::new(None),
+            led_at: AtomicU64::new(0),
+            leader_silence_max: timing.election * 2,
+            replace_after: leader::REPLACE_AFTER,
+            stop: stop.clone(),
+        });
+        host.serve(&shared);
+        for task in [Task::Truth, Task::Birth, Task::Attach, Task::Register, Task::Leader] {
+            let shared = Arc::clone(&shared);
+            tokio::spawn(stop.clone().run_until_cancelled_owned(async move {
+                match task {
+                    Task::Truth => truth::keep(shared).await,
+                    Task::Birth => birth::be_born(shared).await,
+                    Task::Attach => attach::keep(shared).await,
+                    Task::Register => register::keep(shared).await,
+                    Task::Leader => leader::serve(shared).await,
+                }
+            }));
+        }
+        Ok((Self { shared, _stop: Arc::new(stop.drop_guard()) }, Wires { introduction, events: event_queue }))
+    }
+
+    /// What is agreed, as this node knows.
+    pub(super) fn truth(&self) -> watch::Receiver<Truth> {
+        self.shared.truth.subscribe()
+    }
+
+    /// The mesh; `None` on a node on its own.
+    pub(super) fn mesh(&self) -> Option<&Mesh> {
+        self.shared.mesh.as_ref()
+    }
+
+    /// Who this node is.
+    pub(super) fn me(&self) -> &Me {
+        &self.shared.me
+    }
+
+    /// This node's id.
+    pub(super) fn id(&self) -> u64 {
+        self.shared.consensus.id()
+    }
+
+    /// Higher at each start of this node.
+    pub(super) fn incarnation(&self) -> u64 {
+        self.shared.identity.borrow().incarnation
+    }
+
+    /// Tells others which plan this node runs.
+    pub(super) fn runs(&self, revision: u64) {
+        self.shared.running.send_if_modified(|before| before.replace(revision) != Some(revision));
+    }
+
+    /// Says why this node should not lead, or that nothing speaks against it.
+    pub(super) fn is_unfit(&self, why: Option<String>) {
+        self.shared.unfit.send_if_modified(|before| {
+            let is_new = *before != why;
+            *before = why;
+            is_new
+        });
+    }
+
+    /// Takes no part any more.
+    pub(super) async fn stop(self) {
+        self.shared.stop.cancel();
+        // What is under way is synced already; an error is a panic that the hook has reported.
+        let _ = self.shared.consensus.shutdown().await;
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Task {
+    Truth,
+    Birth,
+    Attach,
+    Register,
+    Leader,
+}
+
+impl Shared {
+    /// This node's id.
+    pub(super) fn id(&self) -> NodeId {
+        NodeId(self.consensus.id())
+    }
+
+    /// The replicated state, as this node has it.
+    pub(super) fn state(&self) -> Arc<State> {
+        Arc::clone(&self.truth.borrow().state)
+    }
+
+    /// Whether this node is a member of the consensus, as far as it knows itself.
+    pub(super) fn is_member(&self) -> bool {
+        let members = self.consensus.members();
+        let id = self.consensus.id();
+        members.voters.contains_key(&id) || members.learners.contains_key(&id)
+    }
+
+    /// Whether this node votes, as far as it knows itself.
+    pub(super) fn is_voter(&self) -> bool {
+        self.consensus.members().voters.contains_key(&self.consensus.id())
+    }
+
+    /// Who leads, for a member: as the consensus knows, and only while the leader shows that it does.
+    pub(super) fn leads(&self) -> Option<u64> {
+        let leadership = self.consensus.leadership();
+        let (leader, _) = leadership.leader?;
+        let silent = if leadership.is_leader {
+            if self.mesh.is_none() { std::time::Duration::ZERO } else { leadership.unconfirmed.unwrap_or_default() }
+        } else {
+            self.clock.tick().since(Tick(self.led_at.load(Relaxed)))
+        };
+        (silent < self.leader_silence_max).then_some(leader)
+    }
+
+    /// All voters that this node knows of, by name: of the membership, of the registry, of the address book, whichever knows best.
+    pub(super) fn voters(&self) -> BTreeMap<Label, Address> {
+        let address = |node: &Label, address: &str| (node.clone(), Address { node: node.clone(), address: address.to_owned() });
+        let members = self.consensus.members();
+        if self.is_member() && !members.voters.is_empty() {
+            return members.voters.values().map(|member| address(&Label::new(&member.name), &member.address)).collect();
+        }
+        let state = self.state();
+        let registered = state.nodes().filter(|known| known.node.role.votes());
+        let registered: BTreeMap<_, _> = registered.map(|known| address(&known.node.name, &known.node.address)).collect();
+        if registered.is_empty() { self.me.book.iter().map(|entry| address(&entry.node, &entry.address)).collect() } else { registered }
+    }
+}
+
+fn me(setup: &Setup, listening: Option<String>) -> Me {
+    let clustering = setup.cluster.as_ref();
+    let mut book = clustering.map(|it| it.book.clone()).unwrap_or_default();
+    book.sort_by(|a, b| a.node.cmp(&b.node));
+    let node = Label::new(&setup.node);
+    let listed = book.iter().find(|entry| entry.node == node).map(|entry| entry.address.clone());
+    let text: Vec<String> = book.iter().map(|entry| format!("{} {} {}\n", entry.node, entry.region, entry.address)).collect();
+    Me {
+        region: Label::new(&setup.region),
+        role: clustering.map_or(NodeRole::Voter, |it| it.role),
+        address: listed.or(listening).unwrap_or_else(|| "alone:0".to_owned()),
+        is_persistent: setup.data_dir.is_some(),
+        cluster_name: clustering.and_then(|it| it.name.clone()),
+        book_digest: digest::digest(&digest::SHA256, text.concat().as_bytes()).as_ref().to_vec(),
+        has_peers: clustering.is_some(),
+        book,
+        node,
+    }
+}
+
+fn timing(setup: &Setup, me: &Me) -> Timing {
+    match &setup.cluster {
+        None => Timing { heartbeat: ALONE_HEARTBEAT, election: ALONE_ELECTION, place: 0 },
+        Some(clustering) => {
+            let place = me.book.iter().position(|entry| entry.node == me.node).unwrap_or(me.book.len());
+            Timing { heartbeat: clustering.heartbeat, election: clustering.election, place: u32::try_from(place).unwrap_or(0) }
+        }
+    }
+}
+
+fn introduction(me: &Me, identity: &Identity) -> Far {
+    Far {
+        passport: Passport {
+            cluster: identity.cluster.clone(),
+            id: identity.id,
+            node: me.node.clone(),
+            region: me.region.clone(),
+            generation: 0,
+        },
+        role: if me.role.votes() { FarRole::Voter } else { FarRole::Observer },
+        incarnation: identity.incarnation,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        heard: Vec::new(),
+        plan_revision: None,
+    }
+}
