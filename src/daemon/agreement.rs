@@ -28,13 +28,16 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Hands orders to the control task as they are agreed, until `stop`.
 pub(super) async fn follow(cluster: Cluster, clock: Arc<Clock>, commands: mpsc::Sender<Command>, stop: CancellationToken) {
     let mut truth = cluster.truth();
+    let mut local = cluster.local().changes();
     let mut looks = interval(LOOK_EVERY);
     let started = clock.tick();
     // What this node restored from its last run rules until it hears what is agreed.
     let mut orders: Option<Vec<Override>> = None;
     loop {
         let now = truth.borrow_and_update().clone();
-        let agreed = (now.via != Via::Nobody && now.state.cluster().is_some()).then(|| now.state.overrides());
+        let is_known = now.via != Via::Nobody && now.state.cluster().is_some();
+        let held = cluster.local().all(clock.now().wall);
+        let agreed = (is_known || !held.is_empty()).then(|| joined(now.state.overrides(), held));
         if let Some(agreed) = agreed.filter(|agreed| orders.as_ref() != Some(agreed)) {
             orders = Some(agreed.clone());
             if commands.send(Command::Agreed(agreed)).await.is_err() {
@@ -58,9 +61,17 @@ pub(super) async fn follow(cluster: Cluster, clock: Arc<Clock>, commands: mpsc::
         tokio::select! {
             () = stop.cancelled() => return,
             changed = truth.changed() => if changed.is_err() { return },
+            _ = local.changed() => {}
             _ = looks.tick() => {}
         }
     }
+}
+
+/// What is agreed, and what holds without: where both have a name, what is agreed.
+fn joined(mut agreed: Vec<Override>, held: Vec<Override>) -> Vec<Override> {
+    let others: Vec<Override> = held.into_iter().filter(|order| agreed.iter().all(|it| it.id != order.id)).collect();
+    agreed.extend(others);
+    agreed
 }
 
 pub(super) async fn note(commands: &mpsc::Sender<Command>, kind: &'static str, notice: Option<(Severity, String)>) {

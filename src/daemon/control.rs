@@ -102,7 +102,7 @@ impl Control {
             answers.publish(table.clone());
             painter.published(table.generation, saved_at, readings(&node));
         }
-        let peering = cluster.mesh().map(|mesh| Peering::new(mesh.clone(), saved_at));
+        let peering = cluster.mesh().map(|mesh| Peering::new(mesh.clone(), cluster.clone(), saved_at));
         cluster.runs(node.world().topology.revision);
         Self { node, clock, answers, painter, store, metrics, plan, unsaved: true, saved_at, copy: None, peering, cluster }
     }

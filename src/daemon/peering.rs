@@ -12,6 +12,7 @@ use portolan_core::{
 };
 use tracing::{debug, warn};
 
+use super::cluster::Cluster;
 use crate::mesh::{self, Far, FarRole, LinkId, Mesh, Parcel, Route};
 
 /// Between two requests for everything that one observer says.
@@ -36,11 +37,12 @@ pub(super) struct Peering {
     links: BTreeMap<LinkId, (Label, FarRole)>,
     /// How far each peer's wall clock is ahead, in milliseconds.
     ahead: BTreeMap<Label, i64>,
+    cluster: Cluster,
 }
 
 impl Peering {
-    pub(super) fn new(mesh: Mesh, now: Now) -> Self {
-        Self { mesh, told: 0, pulse_at: now.tick, needed: BTreeMap::new(), links: BTreeMap::new(), ahead: BTreeMap::new() }
+    pub(super) fn new(mesh: Mesh, cluster: Cluster, now: Now) -> Self {
+        Self { mesh, told: 0, pulse_at: now.tick, needed: BTreeMap::new(), links: BTreeMap::new(), ahead: BTreeMap::new(), cluster }
     }
 
     /// When [`Self::due`] has something to do next.
@@ -97,7 +99,11 @@ impl Peering {
                 let _ = node.handle(now, Event::BeatReceived { name: name.clone(), ok }, effects);
                 self.mesh.spread(Route::Relayed(link), Parcel::Beat { name, ok });
             }
-            mesh::Event::Clock { node: peer, ahead_ms } => drop(self.ahead.insert(peer, ahead_ms)),
+            mesh::Event::Local { link, octets } => self.cluster.local().hear(&octets, Route::Relayed(link), now.wall, &self.mesh),
+            mesh::Event::Clock { node: peer, ahead_ms } => {
+                self.ahead.insert(peer, ahead_ms);
+                self.cluster.note_clocks(&self.ahead);
+            }
             mesh::Event::Down { link, node: peer, why } => {
                 self.links.remove(&link);
                 if !self.links.values().any(|(name, _)| *name == peer) {
@@ -126,6 +132,9 @@ impl Peering {
             }
         }
         self.mesh.send(link, &Parcel::Reports(reports));
+        for parcel in self.cluster.local().parcels(now.wall) {
+            self.mesh.send(link, &parcel);
+        }
         self.mesh.activate(link);
     }
 

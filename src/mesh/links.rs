@@ -22,8 +22,8 @@ use super::{
     listener::Reload,
     parcel::{WAIT_MAX, Waiting},
     proto::{
-        FollowRequest, GreetRequest, ObserveFrame, ProposeRequest, RaftRequest, follow_response::Message, observe_frame::Frame,
-        propose_response::Result as ProposeResult,
+        FollowRequest, GreetRequest, ObserveFrame, OrderRequest, ProposeRequest, RaftRequest, follow_response::Message,
+        observe_frame::Frame, propose_response::Result as ProposeResult,
     },
     service::read_followed,
     stream::{Event, Far, FarRole, Side, hello, read_hello},
@@ -219,6 +219,16 @@ impl Mesh {
             Some(ProposeResult::Refused(why)) => Proposed::Refused(why),
             Some(ProposeResult::Unknown(_)) | None => Proposed::Unknown,
         })
+    }
+
+    /// Hands an order about who leads or votes to a peer.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn order(&self, to: &Address, order: Vec<u8>, limit: Duration) -> Result<Vec<u8>, CallError> {
+        let request = OrderRequest { caller: Some(self.inner.host.passport().caller()), order: order.into() };
+        let mut client = self.inner.dialer.client(to, Lane::Log);
+        Ok(within(limit, client.order(request)).await?.done.into())
     }
 
     /// Follows the replicated state at a peer: `heard` gets what happens from entry `next` on, until the stream ends.

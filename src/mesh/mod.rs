@@ -161,6 +161,12 @@ pub trait Host: Send + Sync + 'static {
     /// A command that another node hands over.
     async fn propose(&self, entry: Bytes) -> Proposed;
 
+    /// An order about who leads or votes, from a member.
+    ///
+    /// # Errors
+    /// A sentence; nothing was done, or as much as it says.
+    async fn order(&self, order: Bytes) -> Result<Vec<u8>, String>;
+
     /// What happens to the replicated state from entry `next` on; 0: from nothing. `None`: this node does not take part in the consensus.
     fn follow(&self, next: u64) -> Option<FollowStream>;
 }

@@ -29,6 +29,8 @@ pub enum Parcel {
     Need(Label),
     /// A check is to be probed at once.
     Confirm(CheckKey),
+    /// An order that holds without a majority, as the daemon writes it.
+    Local(Bytes),
     /// A heartbeat was pushed.
     Beat {
         /// The check's name in the plan.
@@ -45,6 +47,7 @@ impl Parcel {
             Self::Reports(reports) => frames(reports.iter().cloned()),
             Self::Need(observer) => vec![frame(Frame::Need(observer.to_string()))],
             Self::Confirm(check) => vec![frame(Frame::Confirm(Bytes::copy_from_slice(&check.number().to_be_bytes())))],
+            Self::Local(octets) => vec![frame(Frame::Local(octets.clone()))],
             Self::Beat { name, ok } => vec![frame(Frame::Beat(Beat { name: name.clone(), ok: *ok }))],
         }
     }

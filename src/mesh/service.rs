@@ -22,9 +22,9 @@ use super::{
     identity::From,
     links::{HELLO_TIME_MAX, Inner, QUEUE},
     proto::{
-        Caller, Entry, FollowRequest, FollowResponse, GreetRequest, GreetResponse, ObserveFrame, Progress, ProposeRequest, ProposeResponse,
-        RaftRequest, RaftResponse, SnapshotPart, follow_response::Message, observe_frame::Frame, peer_service_server::PeerService,
-        propose_response::Result as ProposeResult,
+        Caller, Entry, FollowRequest, FollowResponse, GreetRequest, GreetResponse, ObserveFrame, OrderRequest, OrderResponse, Progress,
+        ProposeRequest, ProposeResponse, RaftRequest, RaftResponse, SnapshotPart, follow_response::Message, observe_frame::Frame,
+        peer_service_server::PeerService, propose_response::Result as ProposeResult,
     },
     stream::{hello, read_hello},
 };
@@ -132,6 +132,13 @@ impl PeerService for PeerApi {
             Proposed::Unknown => ProposeResult::Unknown(true),
         };
         Ok(Response::new(ProposeResponse { result: Some(result) }))
+    }
+
+    async fn order(&self, mut request: Request<OrderRequest>) -> Result<Response<OrderResponse>, Status> {
+        let caller = request.get_mut().caller.take();
+        self.admit(&request, caller, From::Members)?;
+        let done = self.inner.host.order(request.into_inner().order).await.map_err(Status::failed_precondition)?;
+        Ok(Response::new(OrderResponse { done: done.into() }))
     }
 
     type FollowStream = Answers<FollowResponse>;

@@ -101,6 +101,13 @@ pub enum Event {
         /// `false`: its sender is not well.
         ok: bool,
     },
+    /// An order that holds without a majority.
+    Local {
+        /// On which link.
+        link: LinkId,
+        /// As the daemon writes it.
+        octets: bytes::Bytes,
+    },
     /// How far the other side's wall clock is ahead of this node's, in milliseconds, as far as the way there lets tell.
     Clock {
         /// Whose.
@@ -256,6 +263,7 @@ impl Side {
                 self.tell(Event::Beat { link, name, ok }).await;
             }
             Frame::Beat(_) => {}
+            Frame::Local(octets) => self.tell(Event::Local { link, octets }).await,
         }
         Ok(())
     }

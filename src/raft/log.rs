@@ -15,7 +15,7 @@ use redb::ReadableTable as _;
 
 use super::disk::{Disk, Fault, LOG, set_value, value};
 
-const VOTE: &str = "vote";
+pub(super) const VOTE: &str = "vote";
 const COMMITTED: &str = "committed";
 const PURGED: &str = "purged";
 

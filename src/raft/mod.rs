@@ -17,6 +17,7 @@
 mod consensus;
 mod disk;
 mod follow;
+mod force;
 mod identity;
 mod log;
 mod machine;
@@ -26,6 +27,7 @@ mod types;
 pub use consensus::{Changes, Consensus, Leadership, Members, ProposeError, Timing};
 pub use disk::{Calls, Disk, DiskError};
 pub use follow::{Fed, Follower, Step};
+pub use force::force_membership;
 pub use identity::Identity;
 pub use log::LogStore;
 pub use machine::{Machine, Octets, Readers, Standing};

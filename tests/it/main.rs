@@ -9,6 +9,7 @@ mod daemon;
 mod demo;
 mod dns;
 mod fuzz;
+mod mesh;
 mod mutate;
 mod probe;
 mod raft;

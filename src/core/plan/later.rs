@@ -14,23 +14,17 @@ pub(super) fn check(plan: &Plan, out: &mut Findings) {
             out.warning(Path::root().key(key), format!("takes effect with {with}; until then {until}"), "");
         }
     };
-    later("vantage", plan.vantage.is_some(), "several nodes", "this node judges alone");
     later("data_groups", !plan.data_groups.is_empty(), "data groups", "they are checked, not acted on");
     later("disaster_recovery", plan.disaster_recovery.is_some(), "recovery", "it is checked, not measured");
     later("backups", !plan.backups.is_empty(), "recovery", "backups are not looked at");
     later("validation", !plan.validation.is_empty(), "recovery", "no step is run");
     later("signals", !plan.signals.queries.is_empty(), "recovery", "rollback triggers are not evaluated");
-    let freezes = !plan.guardrails.freeze.is_empty();
     let publish = &plan.publish;
     let publishes = !publish.route53.is_empty() || !publish.cloudflare.is_empty() || !publish.rfc2136.is_empty();
     later("publish", publishes, "publishers", "nothing is written to other people's DNS");
     let told = &plan.notifications;
     let tells = told.slack.is_some() || told.pagerduty.is_some() || told.webhook.is_some() || told.email.is_some();
     later("notifications", tells, "notification", "nobody is told");
-    if freezes {
-        let path = Path::root().key("guardrails").key("freeze");
-        out.warning(path, "takes effect with commands; until then there is nothing that it could refuse", "");
-    }
     for (apex, zone) in plan.zones.iter() {
         if zone.dnssec.is_some() {
             let path = Path::root().key("zones").key(apex).key("dnssec");

@@ -32,7 +32,7 @@ fn preferred(shared: &Shared) -> Vec<Address> {
     };
     let mut voters: Vec<Address> = shared.voters().into_values().filter(|address| address.node != shared.me.node).collect();
     // Others by this node's own random order, so that the observers of a lost voter spread.
-    let spread = |address: &Address| portolan_core::steering::rendezvous::salt(&format!("{} {}", shared.consensus.id(), address.node));
+    let spread = |address: &Address| portolan_core::steering::rendezvous::salt(&format!("{} {}", shared.consensus().id(), address.node));
     voters.sort_by_key(|address| (!own(address), spread(address)));
     voters
 }

@@ -24,7 +24,7 @@ const GREET_TIME_MAX: Duration = Duration::from_secs(3);
 /// Whether the node was never part of a cluster, nor began to make one.
 pub(super) fn is_empty(shared: &Shared) -> bool {
     let identity = shared.identity.borrow();
-    identity.cluster.is_none() || identity.is_founder && shared.consensus.members().voters.is_empty()
+    identity.cluster.is_none() || identity.is_founder && shared.consensus().members().voters.is_empty()
 }
 
 /// Runs until the node belongs to a cluster.
@@ -52,12 +52,12 @@ pub(super) async fn be_born(shared: Arc<Shared>) {
 
 /// A node on its own is a cluster of one.
 async fn found_alone(shared: &Arc<Shared>) -> anyhow::Result<()> {
-    if !shared.consensus.is_initialized().await? {
+    if !shared.consensus().is_initialized().await? {
         let name = cluster_id(shared);
         keep(shared, &name, true).await?;
-        shared.consensus.initialize(BTreeMap::from([(shared.consensus.id(), member(shared))])).await?;
+        shared.consensus().initialize(BTreeMap::from([(shared.consensus().id(), member(shared))])).await?;
     }
-    shared.consensus.elect().await
+    shared.consensus().elect().await
 }
 
 /// Looks at all peers once; `true`: this node founded the cluster, or joined one.
@@ -85,7 +85,7 @@ async fn look(shared: &Arc<Shared>) -> Result<bool, String> {
     if !shared.me.book.iter().all(|entry| entry.node == shared.me.node || greetings.contains_key(entry.node.as_str())) {
         return Err("not all of the address book was asked".to_owned());
     }
-    let mut members = BTreeMap::from([(shared.consensus.id(), member(shared))]);
+    let mut members = BTreeMap::from([(shared.consensus().id(), member(shared))]);
     for entry in shared.me.book.iter().filter(|entry| entry.node != shared.me.node) {
         let Some(Ok(greeting)) = greetings.get(entry.node.as_str()) else { return Err(format!("{} did not answer", entry.node)) };
         if greeting.passport.node != entry.node || greeting.passport.region != entry.region {
@@ -113,7 +113,7 @@ async fn found(shared: &Arc<Shared>, members: BTreeMap<u64, Member>) -> anyhow::
     keep(shared, &cluster, true).await?;
     let names: Vec<&str> = members.values().map(|member| member.name.as_str()).collect();
     info!(cluster, voters = names.join(" "), "founding the cluster");
-    shared.consensus.initialize(members).await
+    shared.consensus().initialize(members).await
 }
 
 async fn keep(shared: &Shared, cluster: &str, is_founder: bool) -> anyhow::Result<()> {

@@ -10,7 +10,7 @@ use portolan_core::cluster::{FEATURE_LEVEL, NodeId, NodeRole};
 use tokio::{sync::mpsc, time::interval};
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::{Shared, birth};
+use super::{Shared, birth, membership};
 use crate::{
     mesh::{FollowStream, Followed, Greeting, Host, Passport, Proposed},
     raft::{Call, Follower, ProposeError, Step},
@@ -72,7 +72,7 @@ impl Host for ClusterHost {
                 members: Vec::new(),
             };
         };
-        let members = shared.consensus.members();
+        let members = shared.consensus().members();
         let is_member = shared.is_member();
         Greeting {
             passport: passport(&shared),
@@ -93,7 +93,7 @@ impl Host for ClusterHost {
         if shared.identity.borrow().cluster.is_none() {
             birth::join(&shared, from).await?;
         }
-        let answer = shared.consensus.receive(call, &body).await.map_err(|error| error.to_string())?;
+        let answer = shared.consensus().receive(call, &body).await.map_err(|error| error.to_string())?;
         if matches!(call, Call::Append | Call::Snapshot) {
             shared.led_at.store(shared.clock.tick().0, Relaxed);
         }
@@ -102,7 +102,7 @@ impl Host for ClusterHost {
 
     async fn propose(&self, entry: Bytes) -> Proposed {
         let Some(shared) = self.shared() else { return Proposed::NotLeader(None) };
-        match shared.consensus.propose_octets(entry.into()).await {
+        match shared.consensus().propose_octets(entry.into()).await {
             Ok(reply) => serde_json::to_vec(&reply).map_or(Proposed::Unknown, |octets| Proposed::Done(octets.into())),
             Err(ProposeError::NotLeader(leader)) => Proposed::NotLeader(leader.map(|(id, _)| id)),
             Err(ProposeError::Unknown) => Proposed::Unknown,
@@ -111,11 +111,19 @@ impl Host for ClusterHost {
         }
     }
 
+    async fn order(&self, order: Bytes) -> Result<Vec<u8>, String> {
+        let shared = self.shared().ok_or("this node is starting or stopping")?;
+        let order = serde_json::from_slice(&order)
+            .map_err(|error| format!("the order cannot be read: {error}; bring both nodes to one release"))?;
+        let ordered = membership::obey(&shared, &order).await?;
+        serde_json::to_vec(&ordered).map_err(|error| error.to_string())
+    }
+
     fn follow(&self, next: u64) -> Option<FollowStream> {
         let shared = self.shared().filter(|shared| shared.is_member())?;
         let (steps, queue) = mpsc::channel(1);
         let stop = shared.stop.clone();
-        let follower = shared.consensus.follow(next);
+        let follower = shared.consensus().follow(next);
         let weak = Arc::downgrade(&shared);
         tokio::spawn(stop.run_until_cancelled_owned(feed(follower, steps, weak)));
         Some(Box::pin(ReceiverStream::new(queue)))
@@ -136,7 +144,7 @@ async fn feed(mut follower: Follower, steps: mpsc::Sender<Followed>, shared: Wea
             _ = progress.tick() => {
                 // A node that was removed has nothing to tell any more.
                 let Some(shared) = shared.upgrade().filter(|shared| shared.is_member()) else { return };
-                Followed::Progress { next: follower.next_index(), leader: shared.consensus.leadership().leader.map(|(id, _)| id) }
+                Followed::Progress { next: follower.next_index(), leader: shared.consensus().leadership().leader.map(|(id, _)| id) }
             }
         };
         if steps.send(followed).await.is_err() {

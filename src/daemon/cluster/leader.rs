@@ -29,7 +29,7 @@ pub(super) async fn serve(shared: Arc<Shared>) {
     let (mut replaced_at, mut handed_at): (Option<Instant>, Option<Instant>) = (None, None);
     loop {
         ticks.tick().await;
-        if !shared.consensus.leadership().is_leader {
+        if !shared.consensus().leadership().is_leader {
             silent_since.clear();
             continue;
         }
@@ -76,9 +76,9 @@ async fn keep_house(shared: &Arc<Shared>) {
 
 /// The voter that is lost for longest, if one is for long enough.
 fn note_silence(shared: &Shared, silent_since: &mut BTreeMap<u64, Instant>) -> Option<u64> {
-    let members = shared.consensus.members();
+    let members = shared.consensus().members();
     let now = Instant::now();
-    for id in members.voters.keys().filter(|id| **id != shared.consensus.id()) {
+    for id in members.voters.keys().filter(|id| **id != shared.consensus().id()) {
         // Who never answered this leader is silent since it leads.
         let silent = members.silent.get(id).copied();
         let since = match silent {
@@ -98,14 +98,14 @@ fn note_silence(shared: &Shared, silent_since: &mut BTreeMap<u64, Instant>) -> O
 /// Puts another node in the place of a lost voter: the one that came back under its name with an empty disk, else an observer, of its region
 /// before others. Only onto a disk that lasts, and never so that one region holds most votes.
 async fn replace(shared: &Arc<Shared>, lost: u64) -> Result<(), String> {
-    let members = shared.consensus.members();
+    let members = shared.consensus().members();
     let gone = members.voters.get(&lost).cloned().ok_or("it is no voter any more")?;
     let (id, member) = candidate(shared, &members.voters, lost, &gone).await?;
     info!(lost = gone.name, by = member.name, "replacing a lost voter");
     let failed = |error: anyhow::Error| format!("{error:#}");
-    shared.consensus.add_learner(id, member).await.map_err(failed)?;
+    shared.consensus().add_learner(id, member).await.map_err(failed)?;
     let voters = members.voters.keys().copied().filter(|voter| *voter != lost).chain([id]);
-    shared.consensus.change_voters(voters).await.map_err(failed)?;
+    shared.consensus().change_voters(voters).await.map_err(failed)?;
     let forget = Change::ForgetNode { id: portolan_core::cluster::NodeId(lost) };
     shared.propose_own(forget, "replaced after it was lost").await.map_err(|why| why.to_string())
 }
@@ -144,12 +144,12 @@ async fn candidate(shared: &Arc<Shared>, voters: &BTreeMap<u64, Member>, lost: u
 
 /// To the voter of another region that answered last, a witness only if there is nobody else.
 async fn hand_over(shared: &Arc<Shared>, why: &str) {
-    let members = shared.consensus.members();
+    let members = shared.consensus().members();
     let others = members.voters.iter().filter(|(_, member)| member.region != shared.me.region.as_str());
     let answering = others.filter(|(id, _)| members.silent.get(id).is_some_and(|silent| *silent < LOOK_EVERY * 2));
     let Some((id, member)) = answering.min_by_key(|(id, member)| (member.is_witness, **id)) else { return };
     info!(to = member.name, why, "handing leadership on");
-    if let Err(error) = shared.consensus.transfer_leader(*id).await {
+    if let Err(error) = shared.consensus().transfer_leader(*id).await {
         warn!("{error:#}; leadership was not handed on");
     }
 }

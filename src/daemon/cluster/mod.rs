@@ -15,8 +15,11 @@
 
 mod attach;
 mod birth;
+mod force;
 mod host;
 mod leader;
+mod local;
+mod membership;
 mod propose;
 mod register;
 mod transport;
@@ -25,12 +28,13 @@ mod truth;
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
 
 use anyhow::Context as _;
+use arc_swap::ArcSwap;
 use aws_lc_rs::digest;
 use portolan_core::{
     cluster::{NodeId, NodeRole, State},
@@ -45,7 +49,9 @@ use crate::{
     raft::{Consensus, Disk, Identity, Timing},
 };
 
-pub(super) use propose::Unproposed;
+pub(super) use local::{LOCAL_LIFE_MAX, LocalOrders};
+pub(super) use membership::{Order, Ordered, What};
+pub(super) use propose::{Committed, Unproposed};
 pub(super) use truth::{Truth, Via};
 
 /// The file with everything that a node must not forget.
@@ -85,13 +91,21 @@ pub(super) struct Shared {
     pub(super) clock: Arc<Clock>,
     pub(super) disk: Disk,
     pub(super) identity: watch::Sender<Identity>,
-    pub(super) consensus: Consensus,
+    consensus: ArcSwap<Consensus>,
+    /// Wakes when this node took part anew.
+    pub(super) restarted: watch::Sender<u64>,
+    transport: Arc<transport::PeerTransport>,
+    timing: Timing,
     pub(super) mesh: Option<Mesh>,
     pub(super) truth: watch::Sender<Truth>,
     /// Which voter an observer is at.
     turn: attach::Turn,
     /// The revision of the plan that this node runs; `None`: none.
     pub(super) running: watch::Sender<Option<u64>>,
+    /// Orders that hold without a majority.
+    pub(super) local: LocalOrders,
+    /// How far each linked peer's wall clock is ahead, in milliseconds.
+    pub(super) clocks: Mutex<BTreeMap<Label, i64>>,
     /// Why this node should not lead; `None`: nothing speaks against it.
     pub(super) unfit: watch::Sender<Option<String>>,
     /// When a leader last wrote to this node; zero: never.
@@ -156,17 +170,22 @@ impl Cluster {
         let name = me.cluster_name.clone().unwrap_or_else(|| "portolan".to_owned());
         let transport = Arc::new(transport::PeerTransport { mesh: mesh.clone() });
         let id = identity.borrow().id;
-        let consensus = Consensus::start(id, &name, timing, disk.clone(), transport).await.context("take part in the consensus")?;
+        let consensus = Consensus::start(id, &name, timing, disk.clone(), transport.clone()).await.context("take part in the consensus")?;
         let shared = Arc::new(Shared {
             me,
             clock: clock.clone(),
             disk,
             identity,
-            consensus,
+            consensus: ArcSwap::from_pointee(consensus),
+            restarted: watch::Sender::new(0),
+            transport,
+            timing,
             mesh,
             truth,
             turn: attach::Turn::default(),
             running: watch::Sender::new(None),
+            local: LocalOrders::default(),
+            clocks: Mutex::default(),
             unfit: watch::Sender::new(None),
             led_at: AtomicU64::new(0),
             leader_silence_max: timing.election * 2,
@@ -174,7 +193,7 @@ impl Cluster {
             stop: stop.clone(),
         });
         host.serve(&shared);
-        for task in [Task::Truth, Task::Birth, Task::Attach, Task::Register, Task::Leader] {
+        for task in [Task::Truth, Task::Birth, Task::Attach, Task::Register, Task::Leader, Task::Local] {
             let shared = Arc::clone(&shared);
             tokio::spawn(stop.clone().run_until_cancelled_owned(async move {
                 match task {
@@ -183,6 +202,7 @@ impl Cluster {
                     Task::Attach => attach::keep(shared).await,
                     Task::Register => register::keep(shared).await,
                     Task::Leader => leader::serve(shared).await,
+                    Task::Local => local::hand_over(shared).await,
                 }
             }));
         }
@@ -206,12 +226,22 @@ impl Cluster {
 
     /// This node's id.
     pub(super) fn id(&self) -> u64 {
-        self.shared.consensus.id()
+        self.shared.consensus().id()
     }
 
     /// Higher at each start of this node.
     pub(super) fn incarnation(&self) -> u64 {
         self.shared.identity.borrow().incarnation
+    }
+
+    /// Orders that hold without a majority.
+    pub(super) fn local(&self) -> &LocalOrders {
+        &self.shared.local
+    }
+
+    /// Notes how far peers' wall clocks are ahead of this node's, in milliseconds.
+    pub(super) fn note_clocks(&self, ahead: &BTreeMap<Label, i64>) {
+        self.shared.clocks.lock().unwrap_or_else(PoisonError::into_inner).clone_from(ahead);
     }
 
     /// Tells others which plan this node runs.
@@ -232,7 +262,7 @@ impl Cluster {
     pub(super) async fn stop(self) {
         self.shared.stop.cancel();
         // What is under way is synced already; an error is a panic that the hook has reported.
-        let _ = self.shared.consensus.shutdown().await;
+        let _ = self.shared.consensus().shutdown().await;
     }
 }
 
@@ -243,12 +273,18 @@ enum Task {
     Attach,
     Register,
     Leader,
+    Local,
 }
 
 impl Shared {
+    /// This node's part in the consensus. Not to be kept: [`Self::restarted`] says when there is another.
+    pub(super) fn consensus(&self) -> Arc<Consensus> {
+        self.consensus.load_full()
+    }
+
     /// This node's id.
     pub(super) fn id(&self) -> NodeId {
-        NodeId(self.consensus.id())
+        NodeId(self.consensus().id())
     }
 
     /// The replicated state, as this node has it.
@@ -258,19 +294,19 @@ impl Shared {
 
     /// Whether this node is a member of the consensus, as far as it knows itself.
     pub(super) fn is_member(&self) -> bool {
-        let members = self.consensus.members();
-        let id = self.consensus.id();
+        let members = self.consensus().members();
+        let id = self.consensus().id();
         members.voters.contains_key(&id) || members.learners.contains_key(&id)
     }
 
     /// Whether this node votes, as far as it knows itself.
     pub(super) fn is_voter(&self) -> bool {
-        self.consensus.members().voters.contains_key(&self.consensus.id())
+        self.consensus().members().voters.contains_key(&self.consensus().id())
     }
 
     /// Who leads, for a member: as the consensus knows, and only while the leader shows that it does.
     pub(super) fn leads(&self) -> Option<u64> {
-        let leadership = self.consensus.leadership();
+        let leadership = self.consensus().leadership();
         let (leader, _) = leadership.leader?;
         let silent = if leadership.is_leader {
             if self.mesh.is_none() { std::time::Duration::ZERO } else { leadership.unconfirmed.unwrap_or_default() }
@@ -283,7 +319,7 @@ impl Shared {
     /// All voters that this node knows of, by name: of the membership, of the registry, of the address book, whichever knows best.
     pub(super) fn voters(&self) -> BTreeMap<Label, Address> {
         let address = |node: &Label, address: &str| (node.clone(), Address { node: node.clone(), address: address.to_owned() });
-        let members = self.consensus.members();
+        let members = self.consensus().members();
         if self.is_member() && !members.voters.is_empty() {
             return members.voters.values().map(|member| address(&Label::new(&member.name), &member.address)).collect();
         }

@@ -89,7 +89,7 @@ impl Shared {
         }
     }
 
-    async fn propose(self: &Arc<Self>, mut entry: Entry) -> Result<Committed, Unproposed> {
+    pub(super) async fn propose(self: &Arc<Self>, mut entry: Entry) -> Result<Committed, Unproposed> {
         // What the cluster does by itself it does again when it was lost, and a name that nobody asks for fills the memory of requests.
         if entry.by.role != Role::System {
             entry.request_id.get_or_insert_with(|| format!("{:016x}{:016x}", self.clock.entropy(), self.clock.entropy()));
@@ -117,9 +117,9 @@ impl Shared {
     }
 
     async fn attempt(&self, octets: &[u8]) -> Attempt {
-        let leadership = self.consensus.leadership();
+        let leadership = self.consensus().leadership();
         if leadership.is_leader || self.mesh.is_none() {
-            return match timeout(ATTEMPT_MAX, self.consensus.propose_octets(octets.to_vec())).await {
+            return match timeout(ATTEMPT_MAX, self.consensus().propose_octets(octets.to_vec())).await {
                 Ok(Ok(reply)) => Attempt::Done(reply),
                 Ok(Err(error @ (ProposeError::NotLeader(_) | ProposeError::Stopped(_)))) => Attempt::NotTaken(error.to_string()),
                 Ok(Err(error @ ProposeError::Unknown)) => Attempt::Doubtful(error.to_string()),
@@ -145,7 +145,7 @@ impl Shared {
     pub(super) fn leader(&self) -> Option<Address> {
         let address = |node: &str, address: &str| Address { node: Label::new(node), address: address.to_owned() };
         if self.is_member() {
-            return self.consensus.leadership().leader.map(|(_, member)| address(&member.name, &member.address));
+            return self.consensus().leadership().leader.map(|(_, member)| address(&member.name, &member.address));
         }
         let truth = self.truth.borrow();
         let known = truth.state.node(portolan_core::cluster::NodeId(truth.leader?))?;

@@ -76,10 +76,12 @@ pub(super) async fn keep(shared: Arc<Shared>) {
 
 /// Until it is no member any more; `true`: others say so, and its own log does not know yet.
 async fn as_member(shared: &Arc<Shared>) -> bool {
-    let (mut standing, mut changes) = (shared.consensus.standing(), shared.consensus.changes());
+    let (mut standing, mut changes) = (shared.consensus().standing(), shared.consensus().changes());
     let mut looks = tokio::time::interval(LOOK_EVERY);
     let mut doubted = shared.clock.tick();
     let mut seen: Option<u64> = None;
+    let mut restarted = shared.restarted.subscribe();
+    let at = *restarted.borrow_and_update();
     loop {
         let now = standing.borrow_and_update().clone();
         let leader = shared.leads();
@@ -116,16 +118,19 @@ async fn as_member(shared: &Arc<Shared>) -> bool {
             return false;
         }
         if !went_on {
-            // The consensus ended: this node cannot read what others agreed on, or its disk failed. What it knows stays in force.
-            warn!("this node takes no part in the consensus any more; it answers on from what it knows");
-            std::future::pending::<()>().await;
+            // The consensus ended: a person made this node go on alone, or it cannot read what others agreed on, or its disk failed.
+            if *restarted.borrow_and_update() == at {
+                warn!("this node takes no part in the consensus; it answers on from what it knows");
+                let _ = restarted.changed().await;
+            }
+            return false;
         }
     }
 }
 
 /// Whether somebody who knows the leader does not count this node among the members.
 async fn is_removed(shared: &Arc<Shared>) -> bool {
-    let id = shared.consensus.id();
+    let id = shared.consensus().id();
     let greetings = birth::greet_all(shared).await;
     let knowing = greetings.values().filter_map(|it| it.as_ref().ok()).filter(|it| it.leader.is_some() && !it.members.is_empty());
     let cluster = shared.identity.borrow().cluster.clone();
@@ -134,7 +139,7 @@ async fn is_removed(shared: &Arc<Shared>) -> bool {
 
 /// Follows one voter until the stream ends or this node becomes a member; `false`: it did.
 async fn as_follower(shared: &Arc<Shared>) -> bool {
-    let mut changes = shared.consensus.changes();
+    let mut changes = shared.consensus().changes();
     if shared.identity.borrow().cluster.is_none() {
         let mut identity = shared.identity.subscribe();
         tokio::select! {
