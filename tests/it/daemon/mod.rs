@@ -149,7 +149,7 @@ impl Bed {
     /// A client of the control API.
     async fn client(&self) -> Client {
         let addresses = vec![self.daemon.control().unwrap().to_string()];
-        Client::connect(&Target { addresses, tls: None }).await.unwrap()
+        Client::connect(&Target { addresses, tls: None, ca_file: None, token: None }).await.unwrap()
     }
 
     async fn status(&self) -> Status {
