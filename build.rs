@@ -6,11 +6,24 @@ use prost::Message as _;
 
 /// For clients; reflection tells them all of it.
 const CONTROL: &[&str] = &[
+    "proto/portolan/v1/access_service.proto",
+    "proto/portolan/v1/acknowledgement_service.proto",
+    "proto/portolan/v1/audit_service.proto",
+    "proto/portolan/v1/cluster_service.proto",
     "proto/portolan/v1/dns_service.proto",
+    "proto/portolan/v1/event_service.proto",
     "proto/portolan/v1/explain_service.proto",
+    "proto/portolan/v1/freeze_service.proto",
+    "proto/portolan/v1/freshness.proto",
     "proto/portolan/v1/heartbeat_service.proto",
+    "proto/portolan/v1/mutation.proto",
+    "proto/portolan/v1/override_service.proto",
+    "proto/portolan/v1/plan_service.proto",
     "proto/portolan/v1/reason.proto",
+    "proto/portolan/v1/scope.proto",
+    "proto/portolan/v1/simulate_service.proto",
     "proto/portolan/v1/status_service.proto",
+    "proto/portolan/v1/traffic_service.proto",
 ];
 
 /// Between nodes.

@@ -1,25 +1,52 @@
-//! The control API: gRPC `portolan.v1` over what the node reports, with health and reflection.
+//! The control API: gRPC `portolan.v1` over what the node reports and what the cluster agreed on, with health, reflection and a JSON mirror.
 //!
-//! One file per proto service; [`source`] is what the daemon implements, [`server`] the listener with its limits, [`convert`] the way
-//! between core reports and the wire, in both directions because the command line wants reports back.
-//! Invariant: nothing here decides or remembers anything; each answer is what the [`ControlSource`] said.
-//! Absent on purpose: roles, audit, rate limits and mutations of the plan; they come with the full control API.
+//! ```text
+//!  port with TLS --.                                    .--> status, why, preview, heartbeat, traffic, simulate --> ControlSource (the node)
+//!  socket ---------+--> front: who, may it, how often --+--> overrides, freezes, plan, cluster, audit, events ----> ClusterSource
+//!                                                       '--> JSON mirror, through the same services
+//! ```
+//!
+//! One file per proto service; [`source`] is what the daemon implements, [`server`] the listeners with their limits, [`auth`] who may what,
+//! [`convert`] the way between values and the wire.
+//! Invariant: nothing here decides or remembers anything that is agreed; each answer is what a source said, and each change is judged by the
+//! replicated machine. Absent on purpose: long-running operations, which come with operations on data.
 
+pub mod access;
+pub mod acknowledgements;
+pub mod audit;
+pub mod auth;
+pub mod cluster;
 pub mod convert;
 pub mod dns;
+pub mod event_log;
+pub mod events;
 pub mod explain;
+pub mod freezes;
 pub mod heartbeat;
+pub mod overrides;
+pub mod page;
+pub mod plan;
 pub mod refusal;
+pub mod rotate;
 pub mod server;
+pub mod simulate;
+pub mod socket;
 pub mod source;
 pub mod status;
+pub mod traffic;
+
+mod front;
+mod json;
+mod mutation;
+mod reading;
 
 pub use crate::net::{
-    accept::Peer,
+    accept::{Origin, Peer},
     mutual::{TlsError, TlsFiles},
 };
-pub use server::{ApiError, ApiServer};
-pub use source::{Beat, BeatError, ControlSource, PreviewReport, PreviewRequest, RecordText};
+pub use auth::{AuthOptions, Binding, Caller, JwtOptions, Who};
+pub use server::{ApiError, ApiOptions, ApiServer};
+pub use source::{Beat, BeatError, ControlSource, PreviewReport, PreviewRequest, RecordText, Simulation, ZoneReport};
 
 /// What `proto/portolan/v1` compiles to.
 #[allow(

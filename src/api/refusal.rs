@@ -1,12 +1,19 @@
 //! Typed errors on the wire: a stable reason, a sentence, and the next step (`google.rpc.ErrorInfo`, AIP-193).
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
-use portolan_core::node::report::ReportError;
+use portolan_core::{
+    cluster::{self, Role, Rule},
+    node::report::ReportError,
+};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
-use super::source::BeatError;
+use super::{
+    auth::{Caller, methods::Method},
+    event_log::OutOfRange,
+    source::{BeatError, cluster::ClusterError},
+};
 
 /// The domain of our reasons.
 pub const DOMAIN: &str = "portolan";
@@ -28,6 +35,38 @@ pub enum Reason {
     Stopping,
     /// As many streams as are allowed are open.
     TooManyWatchers,
+    /// A token is not good, or there should be one.
+    Unproved,
+    /// The caller's role is not enough.
+    RoleMissing,
+    /// Too many calls of one caller.
+    RateLimited,
+    /// Something else has the name already.
+    NameTaken,
+    /// No plan is in force.
+    NoPlan,
+    /// The plan has errors.
+    PlanInvalid,
+    /// The node runs on its own.
+    NoCluster,
+    /// Nothing can be committed now.
+    NoQuorum,
+    /// It may have been committed.
+    UnknownOutcome,
+    /// The node applies nothing more.
+    Halted,
+    /// The membership cannot be changed so, as things stand.
+    Membership,
+    /// No node has that name or id, or several have.
+    UnknownNode,
+    /// The token names no place that is kept here.
+    TokenOutOfRange,
+    /// Links of the audit chain are no longer kept.
+    AuditGap,
+    /// One simulation is under way.
+    BusySimulating,
+    /// A defect.
+    Internal,
 }
 
 impl Reason {
@@ -42,15 +81,39 @@ impl Reason {
             Self::Busy => "BUSY",
             Self::Stopping => "STOPPING",
             Self::TooManyWatchers => "TOO_MANY_WATCHERS",
+            Self::Unproved => "UNPROVED",
+            Self::RoleMissing => "ROLE_MISSING",
+            Self::RateLimited => "RATE_LIMITED",
+            Self::NameTaken => "NAME_TAKEN",
+            Self::NoPlan => "NO_PLAN",
+            Self::PlanInvalid => "PLAN_INVALID",
+            Self::NoCluster => "NO_CLUSTER",
+            Self::NoQuorum => "NO_QUORUM",
+            Self::UnknownOutcome => "UNKNOWN_OUTCOME",
+            Self::Halted => "HALTED",
+            Self::Membership => "MEMBERSHIP",
+            Self::UnknownNode => "UNKNOWN_NODE",
+            Self::TokenOutOfRange => "TOKEN_OUT_OF_RANGE",
+            Self::AuditGap => "AUDIT_GAP",
+            Self::BusySimulating => "BUSY_SIMULATING",
+            Self::Internal => "INTERNAL",
         }
     }
 
     const fn code(self) -> Code {
         match self {
-            Self::BadField => Code::InvalidArgument,
-            Self::UnknownObject | Self::UnknownHeartbeat => Code::NotFound,
-            Self::NotReady | Self::Busy | Self::Stopping => Code::Unavailable,
-            Self::TooManyWatchers => Code::ResourceExhausted,
+            Self::BadField | Self::PlanInvalid => Code::InvalidArgument,
+            Self::UnknownObject | Self::UnknownHeartbeat | Self::NoPlan | Self::UnknownNode => Code::NotFound,
+            Self::NotReady | Self::Busy | Self::Stopping | Self::NoQuorum => Code::Unavailable,
+            Self::TooManyWatchers | Self::RateLimited | Self::BusySimulating => Code::ResourceExhausted,
+            Self::Unproved => Code::Unauthenticated,
+            Self::RoleMissing => Code::PermissionDenied,
+            Self::NameTaken => Code::AlreadyExists,
+            Self::NoCluster | Self::Halted | Self::Membership => Code::FailedPrecondition,
+            // Not UNAVAILABLE, which clients repeat by themselves: without a request id that could act twice.
+            Self::UnknownOutcome => Code::DeadlineExceeded,
+            Self::TokenOutOfRange | Self::AuditGap => Code::OutOfRange,
+            Self::Internal => Code::Internal,
         }
     }
 
@@ -63,21 +126,62 @@ impl Reason {
             Self::Busy => "call again",
             Self::Stopping => "connect again, or to another node",
             Self::TooManyWatchers => "close a watcher, or poll GetStatus",
+            Self::Unproved => "show a good token (`authorization: Bearer …`), or a client certificate by the cluster's authority",
+            Self::RoleMissing => {
+                "ask somebody with that role, or have `auth.roles` in the node config give it; `portolan whoami` says what you are"
+            }
+            Self::RateLimited => "wait as long as the details say, then go on more slowly",
+            Self::NameTaken => "choose another name, take the other one back first, or set `replace`",
+            Self::NoPlan => "put one in force: portolan plan apply",
+            Self::PlanInvalid => "correct what the problems name; `portolan plan validate` shows them with their lines",
+            Self::NoCluster => "name `peers` in the node config to form a cluster, or edit the plan file of this node",
+            Self::NoQuorum => "see `portolan peers list`; drain and weight work without a majority by --local, and DNS answers go on",
+            Self::UnknownOutcome => "send it again with the same request id: it has its effect once",
+            Self::Halted => "install the version that the other nodes run; DNS answers go on",
+            Self::Membership => "see `portolan peers list`, and try again when what it names is over",
+            Self::UnknownNode => "see `portolan peers list` for names and ids",
+            Self::TokenOutOfRange => "read the whole picture (GetStatus), then go on from the token `newest` of the details",
+            Self::AuditGap => "begin at `oldest` of the details, and export more often",
+            Self::BusySimulating => "wait for the one under way",
+            Self::Internal => "report it with the node's log",
         }
     }
 
     /// The error with its details; `subject` is the field or name at fault, `candidates` names near it.
     #[must_use]
     pub fn status(self, message: impl fmt::Display, subject: &str, candidates: &[String]) -> Status {
-        let metadata = [("remedy", self.remedy().to_owned()), ("subject", subject.to_owned()), ("candidates", candidates.join(","))];
-        let metadata = metadata.map(|(key, value)| (key.to_owned(), value));
-        let mut details = ErrorDetails::with_error_info(self.word(), DOMAIN, metadata);
-        if self == Self::BadField {
-            details.add_bad_request_violation(subject, message.to_string());
+        let message = message.to_string();
+        self.status_with(&message, [("subject", subject.to_owned()), ("candidates", candidates.join(","))], |details| {
+            if self == Self::BadField {
+                details.add_bad_request_violation(subject, &message);
+            }
+        })
+    }
+
+    /// The error with further metadata and details.
+    fn status_with<const N: usize>(
+        self,
+        message: impl fmt::Display,
+        metadata: [(&str, String); N],
+        add: impl FnOnce(&mut ErrorDetails),
+    ) -> Status {
+        let remedy = ("remedy".to_owned(), self.remedy().to_owned());
+        let metadata = metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).chain([remedy]);
+        let mut details = ErrorDetails::with_error_info(self.word(), DOMAIN, metadata.collect::<Metadata>());
+        if self.code() == Code::FailedPrecondition {
+            details.add_precondition_failure_violation(self.word(), "", message.to_string());
         }
+        add(&mut details);
         Status::with_error_details(self.code(), message.to_string(), details)
     }
 }
+
+/// The form in which the library takes metadata; its order has no meaning.
+#[expect(clippy::disallowed_types, reason = "the library asks for it, and nothing is decided by its order")]
+type Metadata = std::collections::HashMap<String, String>;
+
+/// How soon something that waits for a leader may be tried again: about one election.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// A field that cannot be read.
 #[must_use]
@@ -103,6 +207,107 @@ pub fn beat(error: &BeatError) -> Status {
     }
 }
 
+/// A "no" of the replicated machine, or of a guardrail: its rule is the reason.
+#[must_use]
+pub fn rule(refusal: &cluster::Refusal) -> Status {
+    let cluster::Refusal { rule, text, remedy } = refusal;
+    let code = match rule {
+        Rule::Invalid | Rule::ReasonRequired | Rule::End => Code::InvalidArgument,
+        Rule::UnknownName => Code::NotFound,
+        Rule::AlreadyFounded | Rule::RequestReused | Rule::NodeNameTaken => Code::AlreadyExists,
+        Rule::Full | Rule::RequestsFull => Code::ResourceExhausted,
+        Rule::RevisionMismatch | Rule::Generation => Code::Aborted,
+        Rule::NotFounded
+        | Rule::FeatureLevel
+        | Rule::PlanRevision
+        | Rule::MinHealthyRegions
+        | Rule::MaxShareMoved
+        | Rule::Frozen
+        | Rule::RegionInUse
+        | Rule::NodeLost => Code::FailedPrecondition,
+    };
+    let mut metadata = Metadata::from([("remedy".to_owned(), remedy.clone())]);
+    if rule.can_be_overruled() {
+        metadata.insert("override".to_owned(), rule.word().to_ascii_lowercase());
+    }
+    let mut details = ErrorDetails::with_error_info(rule.word(), DOMAIN, metadata);
+    if code == Code::FailedPrecondition {
+        details.add_precondition_failure_violation(rule.word(), "", text);
+    }
+    Status::with_error_details(code, text, details)
+}
+
+/// What the cluster did not do.
+#[must_use]
+pub fn cluster(error: &ClusterError) -> Status {
+    let reason = match error {
+        ClusterError::Refused(refusal) => return rule(refusal),
+        ClusterError::NoCluster => Reason::NoCluster,
+        ClusterError::NoQuorum(_) => {
+            return Reason::NoQuorum.status_with(error, [], |details| {
+                details.set_retry_info(Some(RETRY_AFTER));
+            });
+        }
+        ClusterError::Unknown(_) => Reason::UnknownOutcome,
+        ClusterError::Halted(_) => Reason::Halted,
+        ClusterError::Membership(_) => Reason::Membership,
+        ClusterError::Busy(_) => Reason::Busy,
+    };
+    reason.status_with(error, [], |_| ())
+}
+
+/// A proof of identity is not good, or missing.
+#[must_use]
+pub fn unproved(problem: &str) -> Status {
+    Reason::Unproved.status_with(format!("the caller is not proved: {problem}"), [], |_| ())
+}
+
+/// The role is not enough.
+#[must_use]
+pub fn role_missing(caller: &Caller, method: &Method) -> Status {
+    if caller.role.is_none() && caller.proof == super::auth::Proof::Nothing {
+        return unproved(&caller.because);
+    }
+    let needed = method.least.map_or("none", Role::word);
+    let end = method.name.rsplit('/').next().unwrap_or(method.name);
+    let message = format!("{caller} may not call {end}: it needs the role {needed}; {}", caller.because);
+    let metadata = [
+        ("identity", caller.name.clone()),
+        ("role", caller.role.map_or("none", Role::word).to_owned()),
+        ("needed", needed.to_owned()),
+        ("subject", method.name.to_owned()),
+    ];
+    Reason::RoleMissing.status_with(message, metadata, |_| ())
+}
+
+/// Too many calls.
+#[must_use]
+pub fn rate_limited(who: &str, wait: Duration) -> Status {
+    let message = format!("{who} calls too often; the next call is taken in {wait:?}");
+    Reason::RateLimited.status_with(message, [("subject", who.to_owned())], |details| {
+        details.set_retry_info(Some(wait));
+    })
+}
+
+/// A token that names no place here.
+#[must_use]
+pub fn out_of_range(error: &OutOfRange) -> Status {
+    let metadata = [("oldest", error.oldest.to_string()), ("newest", error.newest.to_string())];
+    Reason::TokenOutOfRange.status_with(&error.problem, metadata, |_| ())
+}
+
+/// Links after `after` are gone; the oldest place that is kept is after `oldest`.
+#[must_use]
+pub fn audit_gap(after: u64, oldest: u64) -> Status {
+    let message = format!("links after entry {after} are no longer kept; the kept ones begin after entry {oldest}");
+    Reason::AuditGap.status_with(message, [("oldest", oldest.to_string())], |_| ())
+}
+
+/// A request without a connection, which only a defect can make.
+pub(super) fn no_peer() -> Status {
+    Reason::Internal.status_with("the call has no connection that it came by", [], |_| ())
+}
+
 /// The node is going down.
 #[must_use]
 pub fn stopping() -> Status {
@@ -120,16 +325,17 @@ pub struct Refusal {
     pub message: String,
     /// The next step; empty when the server gave none.
     pub remedy: String,
+    /// What may be overruled, as `--override` takes it; empty: nothing.
+    pub overrule: String,
 }
 
 impl From<&Status> for Refusal {
     fn from(status: &Status) -> Self {
         let info = status.get_details_error_info().filter(|info| info.domain == DOMAIN);
-        let (reason, remedy) = match info {
-            Some(mut info) => (info.reason, info.metadata.remove("remedy").unwrap_or_default()),
-            None => (String::new(), String::new()),
-        };
-        Self { code: status.code(), reason, message: status.message().to_owned(), remedy }
+        let (reason, mut metadata) = info.map(|info| (info.reason, info.metadata)).unwrap_or_default();
+        let mut take = |key| metadata.remove(key).unwrap_or_default();
+        let (remedy, overrule) = (take("remedy"), take("override"));
+        Self { code: status.code(), reason, message: status.message().to_owned(), remedy, overrule }
     }
 }
 

@@ -4,6 +4,8 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+pub mod cluster;
+
 use portolan_core::{
     answer::{ClientSubnet, ExtendedError, Rcode},
     model::{
@@ -14,6 +16,7 @@ use portolan_core::{
         units::Ttl,
     },
     node::report::{Preview, ReportError, Status, Why},
+    simulate,
 };
 use serde::Serialize;
 use tokio::sync::watch;
@@ -35,6 +38,34 @@ pub trait ControlSource: Send + Sync + 'static {
 
     /// Takes in a pushed observation.
     async fn beat(&self, beat: Beat) -> Result<(), BeatError>;
+
+    /// What would happen if regions of the plan in force failed. Seconds of one core on the largest plans; the API asks for one at a time.
+    async fn simulate(&self, scenario: Simulation) -> Result<simulate::Outcome, ReportError>;
+
+    /// The zones that are answered for.
+    async fn zones(&self) -> Result<Vec<ZoneReport>, ReportError>;
+}
+
+/// Regions to fail.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Simulation {
+    /// By name; one that the plan does not have is [`ReportError::Unknown`].
+    pub fail: Vec<String>,
+    /// Requests per second over all regions; `None`: not known.
+    pub rps: Option<u64>,
+}
+
+/// A zone that is answered for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ZoneReport {
+    /// Its apex, without a final dot.
+    pub name: String,
+    /// Serial of its SOA record.
+    pub serial: u32,
+    /// Names in it that are steered.
+    pub steered_names: u32,
+    /// Records of its static content.
+    pub static_records: u32,
 }
 
 /// A question to preview, already read and found sound.

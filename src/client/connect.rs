@@ -3,6 +3,7 @@
 use std::{
     error::Error,
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -11,7 +12,7 @@ use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
-    net::{TcpStream, lookup_host},
+    net::{TcpStream, UnixStream, lookup_host},
     time::timeout,
 };
 use tokio_rustls::TlsConnector;
@@ -30,6 +31,9 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 /// and takes it for dead after this time.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// What the address of a break-glass socket begins with.
+const SOCKET: &str = "unix:";
+
 /// One address to try.
 struct Place {
     /// As given.
@@ -38,11 +42,25 @@ struct Place {
 }
 
 pub(super) async fn connect(target: &Target) -> Result<(Channel, String), ClientError> {
-    let tls = target.tls.as_ref().map(crate::api::TlsFiles::client).transpose()?;
+    let tls = match (&target.tls, &target.ca_file) {
+        (Some(files), _) => Some(files.client()?),
+        (None, Some(authority)) => Some(crate::api::TlsFiles::anonymous_client(authority)?),
+        (None, None) => None,
+    };
     let default = [format!("{}:{PORT}", Ipv4Addr::LOCALHOST)];
     let addresses = if target.addresses.is_empty() { &default[..] } else { &target.addresses[..] };
-    let places = addresses.iter().map(|text| place(text, tls.is_some())).collect::<Result<Vec<_>, _>>()?;
+    let sockets = |text: &&String| text.strip_prefix(SOCKET).map(PathBuf::from);
+    let places = addresses.iter().filter(|text| sockets(text).is_none()).map(|text| place(text, tls.is_some()));
+    let places = places.collect::<Result<Vec<_>, _>>()?;
     let mut attempts = Vec::new();
+    // Sockets first: they are here or not, which is known at once.
+    for path in addresses.iter().filter_map(|text| sockets(&text)).take(ADDRESSES_MAX) {
+        let address = format!("{SOCKET}{}", path.display());
+        match try_socket(&path).await {
+            Ok(channel) => return Ok((channel, address)),
+            Err(cause) => attempts.push(Attempt { address, cause }),
+        }
+    }
     for place in &places {
         match resolve(place).await {
             Ok(found) => {
@@ -117,28 +135,48 @@ fn shown(place: &Place, address: SocketAddr) -> String {
 
 async fn try_one(place: &Place, address: SocketAddr, tls: Option<Arc<ClientConfig>>) -> Result<Channel, Cause> {
     let name = ServerName::try_from(place.host.clone()).map_err(|_| Cause::Tls(format!("`{}` cannot be in a certificate", place.host)))?;
-    // The scheme only fills the :scheme field; encryption is the connector's.
-    let endpoint = Endpoint::try_from(format!("http://{address}")).map_err(|error| Cause::Closed(error.to_string()))?;
-    let endpoint = endpoint
-        .user_agent(concat!("portolan/", env!("CARGO_PKG_VERSION")))
-        .map_err(|error| Cause::Closed(error.to_string()))?
-        .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
-        .keep_alive_timeout(KEEPALIVE_TIMEOUT);
+    let endpoint = endpoint(&address.to_string())?;
     let plaintext = tls.is_none();
     let connector = tower::service_fn(move |_: Uri| {
         let (tls, name) = (tls.clone(), name.clone());
         async move { open(address, tls, name).await.map(TokioIo::new) }
     });
     let channel = endpoint.connect_with_connector(connector).await.map_err(|error| found_in(&error))?;
-    // Serving or not: who knows the service is Portolan.
+    match prove(channel).await {
+        Err(Cause::Closed(problem)) if plaintext => Err(what_is_it(address).await.unwrap_or(Cause::Closed(problem))),
+        proved => proved,
+    }
+}
+
+/// The user of the other end is proved by the kernel, so there is no TLS.
+async fn try_socket(path: &Path) -> Result<Channel, Cause> {
+    let path = path.to_owned();
+    let connector = tower::service_fn(move |_: Uri| {
+        let path = path.clone();
+        async move {
+            let stream = timeout(CONNECT_TIME_MAX, UnixStream::connect(path)).await.map_err(|_| Cause::Timeout(CONNECT_TIME_MAX))?;
+            stream.map(TokioIo::new).map_err(|error| Cause::of_socket(&error))
+        }
+    });
+    let channel = endpoint("localhost")?.connect_with_connector(connector).await.map_err(|error| found_in(&error))?;
+    prove(channel).await
+}
+
+fn endpoint(authority: &str) -> Result<Endpoint, Cause> {
+    // The scheme only fills the :scheme field; encryption is the connector's.
+    let endpoint = Endpoint::try_from(format!("http://{authority}")).map_err(|error| Cause::Closed(error.to_string()))?;
+    let endpoint = endpoint.user_agent(concat!("portolan/", env!("CARGO_PKG_VERSION")));
+    let endpoint = endpoint.map_err(|error| Cause::Closed(error.to_string()))?;
+    Ok(endpoint.http2_keep_alive_interval(KEEPALIVE_INTERVAL).keep_alive_timeout(KEEPALIVE_TIMEOUT))
+}
+
+/// Serving or not: who knows the service is Portolan.
+async fn prove(channel: Channel) -> Result<Channel, Cause> {
     let mut health = HealthClient::new(channel.clone());
     let check = health.check(HealthCheckRequest { service: SERVICE_NAME.to_owned() });
     match timeout(CONNECT_TIME_MAX, check).await {
         Ok(Ok(_)) => Ok(channel),
-        Ok(Err(status)) => Err(match Cause::of_status(&status) {
-            Cause::Closed(problem) if plaintext => what_is_it(address).await.unwrap_or(Cause::Closed(problem)),
-            cause => cause,
-        }),
+        Ok(Err(status)) => Err(Cause::of_status(&status)),
         Err(_) => Err(Cause::NotPortolan(format!("it accepts connections, but says nothing within {CONNECT_TIME_MAX:?}"))),
     }
 }

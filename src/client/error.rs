@@ -97,6 +97,17 @@ impl Cause {
         }
     }
 
+    /// What a socket that cannot be opened means.
+    pub(super) fn of_socket(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::NotFound => {
+                Self::Closed("there is no such socket; is `listen.socket` set, and `portolan serve` running?".to_owned())
+            }
+            io::ErrorKind::PermissionDenied => Self::Closed("the socket is for root and the daemon's own user; use sudo".to_owned()),
+            _ => Self::of_io(error, false),
+        }
+    }
+
     /// What a status means that the daemon did not word itself.
     pub(super) fn of_status(status: &tonic::Status) -> Self {
         let problem = innermost(status);

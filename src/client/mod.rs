@@ -5,6 +5,7 @@
 //! the API in one round trip, so that a wrong port is told apart from a daemon that is down.
 
 mod connect;
+mod control;
 mod error;
 
 use std::{
@@ -19,8 +20,10 @@ use portolan_core::{
     model::{name::Name, record::RecordType},
     node::report::{Status, Why},
 };
-use tonic::{Code, Request, Streaming, transport::Channel};
+use tonic::{Code, Request, Streaming, service::interceptor::InterceptedService, transport::Channel};
 
+use control::Bearer;
+pub use control::{BearerToken, Messages, new_request_id};
 pub use error::{Attempt, Cause, ClientError};
 
 use crate::api::{
@@ -49,10 +52,15 @@ const RETRIES_MAX: usize = 4;
 /// Where the daemon is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Target {
-    /// `host:port`, `host`, `http://host:port` or `https://host:port`, tried in order. Empty: the default port on loopback.
+    /// `host:port`, `host`, `http://host:port`, `https://host:port` or `unix:/path` of a break-glass socket, tried in
+    /// order, sockets first. Empty: the default port on loopback.
     pub addresses: Vec<String>,
-    /// Mutual TLS; `None`: plaintext, which is for loopback only.
+    /// Mutual TLS; `None`: plaintext, which is for loopback only. A socket needs none.
     pub tls: Option<TlsFiles>,
+    /// The authority to trust, for a caller that shows a token and has no certificate; not looked at where `tls` is set.
+    pub ca_file: Option<std::path::PathBuf>,
+    /// Who calls, in place of the certificate's holder; `None`: the certificate decides.
+    pub token: Option<BearerToken>,
 }
 
 impl Target {
@@ -63,13 +71,13 @@ impl Target {
         if listen.ip().is_unspecified() {
             address.set_ip(if listen.is_ipv4() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { IpAddr::V6(std::net::Ipv6Addr::LOCALHOST) });
         }
-        Self { addresses: vec![address.to_string()], tls }
+        Self { addresses: vec![address.to_string()], tls, ca_file: None, token: None }
     }
 }
 
 /// A connection to a daemon that has shown to be one.
 pub struct Client {
-    channel: Channel,
+    channel: InterceptedService<Channel, Bearer>,
     address: String,
 }
 
@@ -95,6 +103,7 @@ impl Client {
     pub async fn connect(target: &Target) -> Result<Self, ClientError> {
         let attempt = || async {
             let (channel, address) = connect::connect(target).await?;
+            let channel = InterceptedService::new(channel, Bearer(target.token.clone()));
             Ok(Self { channel, address })
         };
         attempt.retry(pauses()).when(ClientError::is_worth_another_try).await

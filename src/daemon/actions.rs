@@ -7,7 +7,7 @@ use std::{
 };
 
 use portolan_core::{
-    cluster::NodeRole,
+    cluster::{NodeRole, Role},
     document::Decode as _,
     geo::{GeoMap, Profiles},
     model::ids::RegionSet,
@@ -21,12 +21,15 @@ use super::{
     world::{WorldError, load_plan, read_source},
 };
 use crate::{
-    api::TlsFiles,
+    api::{AuthOptions, Binding, JwtOptions, TlsFiles, Who},
     cli::{Actions, Demo, Env, Exit, Failure, Format, JSON_VERSION, Outcome, Simulation, Terminal},
     client::Target,
     config::{
         Problems,
-        node::{self, LoadedNode, sections::LogFormat as ConfiguredFormat},
+        node::{
+            self, LoadedNode,
+            sections::{ControlRole, LogFormat as ConfiguredFormat},
+        },
         plan::LoadedPlan,
     },
     demo, telemetry,
@@ -174,6 +177,27 @@ fn tls(node: &LoadedNode) -> Option<TlsFiles> {
     })
 }
 
+fn auth(node: &LoadedNode) -> AuthOptions {
+    let config = &node.config.auth;
+    let jwt = config.jwt.as_ref().map(|jwt| JwtOptions {
+        issuer: jwt.issuer.as_str().to_owned(),
+        audience: jwt.audience.0.clone(),
+        jwks_file: jwt.jwks_file.as_path().to_owned(),
+        role_claim: jwt.role_claim.0.clone(),
+    });
+    let binding = |binding: &node::sections::Binding| {
+        let role = match binding.role {
+            ControlRole::Viewer => Role::Viewer,
+            ControlRole::Operator => Role::Operator,
+            ControlRole::Approver => Role::Approver,
+            ControlRole::Admin => Role::Admin,
+        };
+        let group = binding.group.as_ref().map(|group| Who::Group(group.0.clone()));
+        Some(Binding { role, who: group.or_else(|| binding.spiffe.as_ref().map(|id| Who::Spiffe(id.as_str().to_owned())))? })
+    };
+    AuthOptions { jwt, bindings: config.roles.iter().filter_map(binding).collect() }
+}
+
 /// `None` for a node without peers.
 fn clustering(node: &LoadedNode) -> Result<Option<Clustering>, Failure> {
     let config = &node.config;
@@ -214,7 +238,13 @@ fn setup(node: &LoadedNode) -> Result<Setup, Failure> {
         region: node.region.to_string(),
         data_dir: Some(path(&config.data_dir)),
         plan,
-        listen: Listen { dns: config.listen.dns.clone(), control: config.listen.control, http: config.listen.http },
+        listen: Listen {
+            dns: config.listen.dns.clone(),
+            control: config.listen.control,
+            http: config.listen.http,
+            socket: config.listen.socket.as_ref().map(path),
+        },
+        auth: auth(node),
         tls: tls(node),
         geo_database: config.geo.database.as_ref().map(path),
         latency_table: config.geo.latency.as_ref().map(path),

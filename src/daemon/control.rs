@@ -8,7 +8,10 @@ use portolan_core::{
         check::Outcome,
         time::{Now, Tick},
     },
-    node::{Attempt, Effect, Event, Node, Peers, StartProbe, report::Severity},
+    node::{
+        Attempt, Effect, Event, Node, Peers, StartProbe,
+        report::{Happening, Severity},
+    },
 };
 use tokio::sync::{
     mpsc::{Receiver, Sender},
@@ -26,6 +29,7 @@ use super::{
     store::{PlanSource, Store},
 };
 use crate::{
+    api::event_log::{EventLog, News},
     mesh,
     probe::scheduler::{ProbeOrder, ProbeResult},
     telemetry::{Metrics, RegionReading},
@@ -72,6 +76,7 @@ pub(super) struct Outlets {
     pub(super) painter: Painter,
     pub(super) store: Store,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) events: Arc<EventLog>,
 }
 
 /// The task's state.
@@ -91,11 +96,12 @@ pub(super) struct Control {
     /// `None` on a node on its own.
     peering: Option<Peering>,
     cluster: Cluster,
+    events: Arc<EventLog>,
 }
 
 impl Control {
     pub(super) fn new(node: Node, clock: Arc<Clock>, outlets: Outlets, plan: PlanSource, cluster: Cluster) -> Self {
-        let Outlets { answers, painter, store, metrics } = outlets;
+        let Outlets { answers, painter, store, metrics, events } = outlets;
         let saved_at = clock.now();
         if let Some(table) = node.table() {
             info!(generation = table.generation, "answering from the state of the former run until probes have judged anew");
@@ -104,7 +110,7 @@ impl Control {
         }
         let peering = cluster.mesh().map(|mesh| Peering::new(mesh.clone(), cluster.clone(), saved_at));
         cluster.runs(node.world().topology.revision);
-        Self { node, clock, answers, painter, store, metrics, plan, unsaved: true, saved_at, copy: None, peering, cluster }
+        Self { node, clock, answers, painter, store, metrics, plan, unsaved: true, saved_at, copy: None, peering, cluster, events }
     }
 
     /// Runs until it is told to stop, then writes the state.
@@ -265,7 +271,10 @@ impl Control {
                     self.answers.publish(table);
                     self.unsaved = true;
                 }
-                Effect::Tell(happening) => info!(at = %happening.at, "{}", happening.text),
+                Effect::Tell(happening) => {
+                    info!(at = %happening.at, "{}", happening.text);
+                    self.events.push(news(&happening));
+                }
                 // Only a node with peers asks for these.
                 Effect::Report | Effect::Confirm { .. } => {}
             }
@@ -296,6 +305,11 @@ impl Control {
         // A panic in it has been reported by the panic hook.
         let _ = tokio::task::spawn_blocking(move || write(&store, &node, now, &plan)).await;
     }
+}
+
+/// As it goes to those who watch events. What it is about stands first in the text.
+fn news(happening: &Happening) -> News {
+    News { at: happening.at, kind: "happening", object: String::new(), severity: Severity::Info, text: happening.text.clone(), index: None }
 }
 
 /// Endpoints that are up per region, for metrics.

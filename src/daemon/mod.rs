@@ -12,6 +12,7 @@
 mod actions;
 mod agreement;
 mod answers;
+mod authority;
 mod clock;
 mod cluster;
 mod control;
@@ -38,13 +39,14 @@ use tokio::{
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
-    api::ApiServer,
+    api::{ApiOptions, ApiServer, event_log::EventLog},
     dns::{DnsOptions, DnsServer},
     mesh::Far,
     probe::{ProbeEnv, scheduler::Prober},
     telemetry::{HttpServer, Metrics, Probes},
 };
 use answers::Answers;
+use authority::Authority;
 use cluster::Cluster;
 use control::{Control, Inputs, Outlets};
 use portolan_core::{
@@ -130,7 +132,9 @@ impl Daemon {
 
         let cluster::Wires { introduction, events: links } = wires;
         let inputs = Inputs { commands: command_queue, results, orders, links, stop: stop.clone() };
-        let outlets = Outlets { answers, painter, store, metrics: metrics.clone() };
+        let start_ms = u64::try_from(clock.now().wall.0).unwrap_or(0);
+        let events = Arc::new(EventLog::new(&setup.node, start_ms));
+        let outlets = Outlets { answers, painter, store, metrics: metrics.clone(), events: events.clone() };
         let control = Control::new(node, clock.clone(), outlets, start.loaded.source.clone(), cluster.clone());
         let task = probe_threads.handle().spawn(control.run(inputs, start.notices));
         let (references, of_plan) = watch::channel(Vec::new());
@@ -144,7 +148,24 @@ impl Daemon {
 
         let source = Arc::new(DaemonSource::new(pictures.clone(), commands));
         let control = match setup.listen.control {
-            Some(address) => Some(ApiServer::start(address, setup.tls.as_ref(), source).await?),
+            Some(address) => {
+                let authority = Authority {
+                    cluster: cluster.clone(),
+                    pictures: pictures.clone(),
+                    clock: clock.clone(),
+                    events,
+                    allowed_targets: setup.allowed_targets.clone(),
+                    plan_file: setup.plan.clone(),
+                };
+                let options = ApiOptions {
+                    listen: address,
+                    tls: setup.tls.clone(),
+                    socket: setup.listen.socket.clone(),
+                    auth: setup.auth.clone(),
+                    clock: clock.clone(),
+                };
+                Some(ApiServer::start_with(options, source, Arc::new(authority)).await?)
+            }
             None => None,
         };
         let http = match setup.listen.http {

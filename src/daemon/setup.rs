@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use ipnet::IpNet;
 use portolan_core::{cluster::NodeRole, model::ids::Label};
 
-use crate::api::TlsFiles;
+use crate::api::{AuthOptions, TlsFiles};
 
 /// Everything that differs between two daemons.
 #[derive(Clone, Debug)]
@@ -20,6 +20,8 @@ pub struct Setup {
     pub plan: PathBuf,
     /// Where it listens.
     pub listen: Listen,
+    /// Who may do what on the control listener.
+    pub auth: AuthOptions,
     /// Certificates of the control listener; `None`: plain text, on loopback only.
     pub tls: Option<TlsFiles>,
     /// A geo database in MaxMind's format; `None`: the built-in coarse table.
@@ -73,6 +75,8 @@ pub struct Listen {
     pub control: Option<SocketAddr>,
     /// Health and metrics of this process; `None`: none.
     pub http: Option<SocketAddr>,
+    /// The break-glass socket; `None`: none.
+    pub socket: Option<PathBuf>,
 }
 
 /// A listener that would be open to strangers.

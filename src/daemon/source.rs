@@ -2,16 +2,20 @@
 
 use portolan_core::{
     answer::Query,
-    model::check::ProbeKind,
+    model::{check::ProbeKind, ids::RegionSet, record::RecordData, topology::Topology},
     node::{
         Event, Node,
         report::{Preview, ReportError, Status, Why},
     },
+    simulate::{self, Outcome, Population, Scenario},
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{Pictures, control::Command};
-use crate::api::{Beat, BeatError, ControlSource, PreviewReport, PreviewRequest};
+use crate::api::{Beat, BeatError, ControlSource, PreviewReport, PreviewRequest, Simulation, ZoneReport};
+
+/// Clients of the model population, as `portolan simulate` takes without a file of them.
+const CLIENTS: usize = 4000;
 
 pub(super) struct DaemonSource {
     pictures: Pictures,
@@ -58,6 +62,46 @@ impl ControlSource for DaemonSource {
         let (node, _) = self.pictures.copy().await.ok_or(BeatError::Busy)?;
         Err(BeatError::Unknown { name: beat.name, candidates: heartbeats(&node) })
     }
+
+    async fn simulate(&self, simulation: Simulation) -> Result<Outcome, ReportError> {
+        let (node, _) = self.pictures.copy().await.ok_or(ReportError::NotReady)?;
+        let topology = &node.world().topology;
+        let mut fail = RegionSet::EMPTY;
+        for name in simulation.fail {
+            let Some(region) = topology.region(&name) else {
+                let candidates = topology.regions.iter().map(|region| region.name.to_string()).collect();
+                return Err(ReportError::Unknown { object: name, candidates });
+            };
+            fail.insert(region);
+        }
+        let scenario = Scenario { fail, rps: simulation.rps };
+        let run = move || simulate::run(node.world(), &scenario, &Population::world(CLIENTS));
+        tokio::task::spawn_blocking(run).await.map_err(|_| ReportError::NotReady)
+    }
+
+    async fn zones(&self) -> Result<Vec<ZoneReport>, ReportError> {
+        let (node, _) = self.pictures.copy().await.ok_or(ReportError::NotReady)?;
+        Ok(zones(&node.world().topology))
+    }
+}
+
+/// The zones that are answered for, counted.
+fn zones(topology: &Topology) -> Vec<ZoneReport> {
+    let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    let report = |apex: &portolan_core::model::name::Name, records: &[portolan_core::model::record::Record]| {
+        let serial = records.iter().find_map(|record| match &record.data {
+            RecordData::Soa(soa) => Some(soa.serial),
+            _ => None,
+        });
+        let steered = topology.services.iter().flat_map(|service| &service.hostnames).filter(|name| name.is_at_or_below(apex));
+        ZoneReport {
+            name: apex.to_string(),
+            serial: serial.unwrap_or(0),
+            steered_names: count(steered.count()),
+            static_records: count(records.len()),
+        }
+    };
+    topology.zones.iter().map(|zone| report(&zone.apex, &zone.records)).collect()
 }
 
 /// The preview with names instead of positions.

@@ -20,7 +20,7 @@ use super::{
     stream::{Event, Far},
 };
 use crate::net::{
-    accept::{Purpose, accept},
+    accept::{Purpose, READY_MAX, accept},
     clock::WallClock,
     mutual::{TlsError, TlsFiles},
 };
@@ -118,7 +118,7 @@ impl Mesh {
     pub fn reload_tls(&self) -> Result<(), TlsError> {
         let Reload { files, server } = &self.inner.reload;
         if let Some(files) = files {
-            server.store(Some(files.server()?));
+            server.store(Some(files.server(false)?));
         }
         Ok(())
     }
@@ -130,7 +130,7 @@ impl Mesh {
     pub fn start(bound: PeerListener, setup: MeshSetup, host_of: Arc<dyn Host>) -> Result<Self, MeshError> {
         let MeshSetup { tls: files, peers, introduction, events, clock } = setup;
         let tls: Arc<ArcSwapOption<ServerConfig>> =
-            Arc::new(ArcSwapOption::new(files.as_ref().map(TlsFiles::server).transpose().map_err(MeshError::Tls)?));
+            Arc::new(ArcSwapOption::new(files.as_ref().map(|files| files.server(false)).transpose().map_err(MeshError::Tls)?));
         let stop = CancellationToken::new();
         let reload = Reload { files: files.clone(), server: Arc::clone(&tls) };
         let mesh = Self::new(host_of, clock, introduction, Dialer::new(files), events, reload, stop.clone());
@@ -144,7 +144,8 @@ impl Mesh {
             .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
             .add_service(service);
-        let connections = accept(bound.listener, PURPOSE, tls, stop.clone());
+        let (ready, connections) = mpsc::channel(READY_MAX);
+        accept(bound.listener, PURPOSE, tls, ready, stop.clone());
         tokio::spawn(async move {
             if let Err(error) = router.serve_with_incoming_shutdown(ReceiverStream::new(connections), stop.cancelled_owned()).await {
                 tracing::error!(%error, "the peer listener ended");

@@ -59,7 +59,7 @@ impl PeerApi {
         let peer = request.extensions().get::<Peer>();
         let admitted = self.judge(peer, caller, from);
         if let Err(why) = &admitted {
-            let address = peer.map_or_else(String::new, |peer| peer.address.ip().to_string());
+            let address = peer.map_or_else(String::new, |peer| peer.origin.to_string());
             self.complain(&format!("{address}: {}", why.message()));
         }
         admitted

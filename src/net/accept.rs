@@ -1,9 +1,10 @@
-//! Accepts connections of a listener that strangers reach: bounded in number, with TLS already done when tonic sees them.
+//! Accepts connections of listeners that strangers reach: bounded in number, with TLS already done when tonic sees them.
 //!
-//! TLS is ours, not tonic's, so that the certificate can change between two connections and each request knows who calls.
+//! TLS is ours, not tonic's, so that the certificate can change between two connections and each request knows who calls. The break-glass
+//! socket feeds the same server, and has places of its own: who floods the port must not lock out the person on the machine.
 
 use std::{
-    io,
+    fmt, io,
     net::SocketAddr,
     pin::Pin,
     sync::Arc,
@@ -15,7 +16,7 @@ use arc_swap::ArcSwapOption;
 use rustls::{ServerConfig, pki_types::CertificateDer};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpStream, UnixListener, UnixStream},
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     time::{Sleep, sleep},
 };
@@ -23,14 +24,17 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::Connected;
 
+/// People at the machine itself, and their scripts.
+const SOCKET_CONNECTIONS_MAX: usize = 16;
 /// A handshake takes two round trips; who needs longer holds a connection for nothing.
 const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(5);
-/// A client speaks first, with the preface; who needs longer for it holds a connection for nothing. Later silence is for keepalive to end.
+/// A client speaks first, with the preface of HTTP/2 or a request of HTTP/1, which is no shorter; who needs longer for it holds a connection
+/// for nothing. Later silence is for keepalive to end, and in HTTP/1 for the time that the framework gives the next request.
 const PREFACE_TIME_MAX: Duration = Duration::from_secs(5);
 /// Octets of the connection preface (RFC 9113 section 3.4).
 const PREFACE_OCTETS: usize = 24;
 /// Connections that are ready before tonic takes them; it takes them at once.
-const READY_MAX: usize = 16;
+pub const READY_MAX: usize = 16;
 /// After a failed accept, as a rule for want of descriptors: lets others close theirs.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -38,9 +42,32 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 #[derive(Clone, Debug)]
 pub struct Peer {
     /// Where the connection comes from.
-    pub address: SocketAddr,
-    /// The verified client certificate; `None` without TLS.
+    pub origin: Origin,
+    /// The verified client certificate; `None` without TLS, and where tokens are taken and the client showed none.
     pub certificate: Option<Arc<CertificateDer<'static>>>,
+}
+
+/// Where a connection comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The listener with TLS.
+    Tls(SocketAddr),
+    /// The listener without, which takes loopback addresses only.
+    Loopback(SocketAddr),
+    /// The break-glass socket; the kernel says which user is at the other end.
+    Socket {
+        /// The user's id.
+        uid: u32,
+    },
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tls(address) | Self::Loopback(address) => address.fmt(f),
+            Self::Socket { uid } => write!(f, "the socket, as user {uid}"),
+        }
+    }
 }
 
 /// One connection with its place in the count.
@@ -55,7 +82,11 @@ pub struct Connection {
 enum Stream {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
+    Socket(UnixStream),
 }
+
+/// What a listener hands over.
+pub type Ready = mpsc::Sender<io::Result<Connection>>;
 
 /// What a listener is for.
 #[derive(Clone, Copy, Debug)]
@@ -67,13 +98,7 @@ pub struct Purpose {
 }
 
 /// Accepts until `stop`; `tls` is read for each connection anew.
-pub fn accept(
-    listener: TcpListener,
-    purpose: Purpose,
-    tls: Arc<ArcSwapOption<ServerConfig>>,
-    stop: CancellationToken,
-) -> mpsc::Receiver<io::Result<Connection>> {
-    let (ready, connections) = mpsc::channel(READY_MAX);
+pub fn accept(listener: TcpListener, purpose: Purpose, tls: Arc<ArcSwapOption<ServerConfig>>, ready: Ready, stop: CancellationToken) {
     tokio::spawn(async move {
         let Purpose { name, connections_max } = purpose;
         let places = Arc::new(Semaphore::new(connections_max));
@@ -94,28 +119,61 @@ pub fn accept(
             let (config, ready, stop) = (tls.load_full(), ready.clone(), stop.clone());
             tokio::spawn(stop.run_until_cancelled_owned(async move {
                 match establish(stream, address, config).await {
-                    Ok((stream, peer)) => {
-                        // Fails only when the server is gone, and then the connection shall close.
-                        let preface = Some((Box::pin(sleep(PREFACE_TIME_MAX)), 0));
-                        let _ = ready.send(Ok(Connection { stream, peer, preface, _place: place })).await;
-                    }
+                    // Fails only when the server is gone, and then the connection shall close.
+                    Ok((stream, peer)) => drop(ready.send(Ok(Connection::new(stream, peer, place))).await),
                     Err(error) => tracing::info!(%address, %error, "{name} connection refused"),
                 }
             }));
         }
     });
-    connections
+}
+
+/// Accepts on the break-glass socket until `stop`: root and the daemon's own user only, whatever the file's mode has become.
+pub fn accept_socket(listener: UnixListener, ready: Ready, stop: CancellationToken) {
+    tokio::spawn(async move {
+        let own = rustix::process::geteuid().as_raw();
+        let places = Arc::new(Semaphore::new(SOCKET_CONNECTIONS_MAX));
+        while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
+            let credentials = accepted.and_then(|(stream, _)| stream.peer_cred().map(|found| (stream, found.uid())));
+            let (stream, uid) = match credentials {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!(%error, "connection on the break-glass socket not accepted");
+                    sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            if uid != 0 && uid != own {
+                tracing::warn!(uid, "connection on the break-glass socket refused: it is for root and the daemon's own user");
+                continue;
+            }
+            let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+                tracing::warn!(uid, max = SOCKET_CONNECTIONS_MAX, "connection on the break-glass socket closed: too many are open");
+                continue;
+            };
+            let peer = Peer { origin: Origin::Socket { uid }, certificate: None };
+            if ready.send(Ok(Connection::new(Stream::Socket(stream), peer, place))).await.is_err() {
+                break;
+            }
+        }
+    });
 }
 
 async fn establish(stream: TcpStream, address: SocketAddr, config: Option<Arc<ServerConfig>>) -> io::Result<(Stream, Peer)> {
     stream.set_nodelay(true)?;
     let Some(config) = config else {
-        return Ok((Stream::Plain(stream), Peer { address, certificate: None }));
+        return Ok((Stream::Plain(stream), Peer { origin: Origin::Loopback(address), certificate: None }));
     };
     let handshake = tokio::time::timeout(HANDSHAKE_TIME_MAX, TlsAcceptor::from(config).accept(stream)).await;
     let stream = handshake.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no TLS handshake in time"))??;
     let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first).map(|first| Arc::new(first.clone().into_owned()));
-    Ok((Stream::Tls(Box::new(stream)), Peer { address, certificate }))
+    Ok((Stream::Tls(Box::new(stream)), Peer { origin: Origin::Tls(address), certificate }))
+}
+
+impl Connection {
+    fn new(stream: Stream, peer: Peer, place: OwnedSemaphorePermit) -> Self {
+        Self { stream, peer, preface: Some((Box::pin(sleep(PREFACE_TIME_MAX)), 0)), _place: place }
+    }
 }
 
 impl Connected for Connection {
@@ -132,13 +190,14 @@ impl AsyncRead for Connection {
         let read = match &mut self.stream {
             Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
             Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Stream::Socket(stream) => Pin::new(stream).poll_read(cx, buffer),
         };
         if let Some((deadline, octets)) = &mut self.preface {
             *octets += buffer.filled().len() - before;
             if *octets >= PREFACE_OCTETS {
                 self.preface = None;
             } else if read.is_pending() && deadline.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "no HTTP/2 preface in time")));
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "no preface or request in time")));
             }
         }
         read
@@ -150,6 +209,7 @@ impl AsyncWrite for Connection {
         match &mut self.stream {
             Stream::Plain(stream) => Pin::new(stream).poll_write(cx, octets),
             Stream::Tls(stream) => Pin::new(stream).poll_write(cx, octets),
+            Stream::Socket(stream) => Pin::new(stream).poll_write(cx, octets),
         }
     }
 
@@ -157,6 +217,7 @@ impl AsyncWrite for Connection {
         match &mut self.stream {
             Stream::Plain(stream) => Pin::new(stream).poll_flush(cx),
             Stream::Tls(stream) => Pin::new(stream).poll_flush(cx),
+            Stream::Socket(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
@@ -164,6 +225,7 @@ impl AsyncWrite for Connection {
         match &mut self.stream {
             Stream::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Stream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Socket(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

@@ -18,6 +18,8 @@ use rustls::{
 
 /// HTTP/2 as ALPN names it (RFC 9113 section 3.1).
 const ALPN_H2: &[u8] = b"h2";
+/// HTTP/1.1 as ALPN names it (RFC 7301 section 6), for the JSON mirror.
+const ALPN_HTTP1: &[u8] = b"http/1.1";
 
 /// Where the three files are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,19 +56,21 @@ pub enum TlsError {
 }
 
 impl TlsFiles {
-    /// Reads the files for a server that demands a client certificate signed by `ca_file`.
+    /// Reads the files for a server that demands a client certificate signed by `ca_file`; with `or_none`, a client may also show none at all,
+    /// because it will show a token. A certificate that is shown and not signed so is refused all the same.
     ///
     /// # Errors
     /// [`TlsError`] names the file and the problem.
-    pub fn server(&self) -> Result<Arc<ServerConfig>, TlsError> {
+    pub fn server(&self, or_none: bool) -> Result<Arc<ServerConfig>, TlsError> {
         let (chain, key) = self.identity()?;
         let provider = provider();
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(self.roots()?), Arc::clone(&provider)).build();
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(self.roots()?), Arc::clone(&provider));
+        let verifier = if or_none { verifier.allow_unauthenticated().build() } else { verifier.build() };
         let verifier = verifier.map_err(|error| self.unusable(&error))?;
         let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
         let config = config.map_err(|error| self.unusable(&error))?.with_client_cert_verifier(verifier);
         let mut config = config.with_single_cert(chain, key).map_err(|error| self.unusable(&error))?;
-        config.alpn_protocols = vec![ALPN_H2.to_vec()];
+        config.alpn_protocols = vec![ALPN_H2.to_vec(), ALPN_HTTP1.to_vec()];
         Ok(Arc::new(config))
     }
 
@@ -92,6 +96,19 @@ impl TlsFiles {
         let config = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
         let config = config.map_err(|error| self.unusable(&error))?.dangerous().with_custom_certificate_verifier(verifier);
         let mut config = config.with_client_auth_cert(chain, key).map_err(|error| self.unusable(&error))?;
+        config.alpn_protocols = vec![ALPN_H2.to_vec()];
+        Ok(Arc::new(config))
+    }
+
+    /// Reads the authority for a client that shows no certificate, because it shows a token.
+    ///
+    /// # Errors
+    /// [`TlsError`] names the file and the problem.
+    pub fn anonymous_client(ca_file: &Path) -> Result<Arc<ClientConfig>, TlsError> {
+        let files = Self { ca_file: ca_file.to_owned(), cert_file: PathBuf::new(), key_file: PathBuf::new() };
+        let config = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
+        let config = config.map_err(|error| files.unusable(&error))?.with_root_certificates(files.roots()?);
+        let mut config = config.with_no_client_auth();
         config.alpn_protocols = vec![ALPN_H2.to_vec()];
         Ok(Arc::new(config))
     }

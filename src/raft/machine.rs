@@ -139,7 +139,7 @@ impl RaftStateMachine<Types> for Machine {
                     Ok(applied) => {
                         news.extend(applied.audit);
                         fed.push(Fed { index: entry.log_id.index, octets: command.0.into_bytes().into() });
-                        Reply::Applied { outcome: applied.outcome, repeated: applied.repeated }
+                        Reply::Applied { index: entry.log_id.index, outcome: applied.outcome, repeated: applied.repeated }
                     }
                     Err(halt) => {
                         fault = Some(halted(&halt));

@@ -33,6 +33,8 @@ impl fmt::Display for Command {
 pub enum Reply {
     /// It was a command.
     Applied {
+        /// Its index in the log.
+        index: u64,
         /// What the replicated machine says.
         outcome: Outcome,
         /// The request was known, and this is its recorded outcome.

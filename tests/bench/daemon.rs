@@ -11,7 +11,7 @@ use tokio::{net::UdpSocket, time::timeout};
 
 /// A daemon that answers DNS on a free port of loopback and listens nowhere else.
 pub(crate) async fn start(plan: PathBuf) -> Daemon {
-    let listen = Listen { dns: vec![(Ipv4Addr::LOCALHOST, 0).into()], control: None, http: None };
+    let listen = Listen { dns: vec![(Ipv4Addr::LOCALHOST, 0).into()], control: None, http: None, socket: None };
     let setup = Setup {
         node: "bench".to_owned(),
         region: "us-east-1".to_owned(),
@@ -19,6 +19,7 @@ pub(crate) async fn start(plan: PathBuf) -> Daemon {
         plan,
         listen,
         tls: None,
+        auth: Default::default(),
         geo_database: None,
         latency_table: None,
         stale_limit: Duration::from_secs(3600),

@@ -35,7 +35,7 @@ async fn start(source: &Arc<Canned>) -> ApiServer {
 }
 
 fn target(address: impl ToString) -> Target {
-    Target { addresses: vec![address.to_string()], tls: None }
+    Target { addresses: vec![address.to_string()], tls: None, ca_file: None, token: None }
 }
 
 async fn channel(server: &ApiServer) -> Channel {
@@ -284,7 +284,7 @@ async fn with_tls_both_sides_prove_themselves() {
     let server_files = ours.files(folder.path(), "server", &ours);
     let source = Canned::new(Ok(canned::ok()));
     let server = ApiServer::start(loopback(), Some(&server_files), source).await.unwrap();
-    let secured = |files: TlsFiles| Target { addresses: vec![server.address().to_string()], tls: Some(files) };
+    let secured = |files: TlsFiles| Target { addresses: vec![server.address().to_string()], tls: Some(files), ca_file: None, token: None };
 
     let client = Client::connect(&secured(ours.files(folder.path(), "client", &ours))).await.unwrap();
     assert_eq!(client.status(true).await.unwrap(), canned::ok());
@@ -316,7 +316,10 @@ async fn with_tls_both_sides_prove_themselves() {
     // TLS to a plaintext port.
     let plain = start(&Canned::new(Ok(canned::ok()))).await;
     let files = ours.files(folder.path(), "mistaken", &ours);
-    let error = Client::connect(&Target { addresses: vec![plain.address().to_string()], tls: Some(files) }).await.err().unwrap();
+    let error = Client::connect(&Target { addresses: vec![plain.address().to_string()], tls: Some(files), ca_file: None, token: None })
+        .await
+        .err()
+        .unwrap();
     let cause = attempts(error).remove(0).cause;
     assert!(matches!(&cause, Cause::Tls(_)), "{cause:?}");
 
@@ -368,10 +371,15 @@ async fn every_address_is_tried_and_its_trouble_told_apart() {
 
     // The first that answers as Portolan does is taken.
     let list = [refusing, web_address, server.address()];
-    let all = Target { addresses: list.map(|address| address.to_string()).to_vec(), tls: None };
+    let all = Target { addresses: list.map(|address| address.to_string()).to_vec(), tls: None, ca_file: None, token: None };
     assert_eq!(Client::connect(&all).await.unwrap().address(), server.address().to_string());
 
-    let none = Target { addresses: [refusing, web_address, silent_address].map(|address| address.to_string()).to_vec(), tls: None };
+    let none = Target {
+        addresses: [refusing, web_address, silent_address].map(|address| address.to_string()).to_vec(),
+        tls: None,
+        ca_file: None,
+        token: None,
+    };
     let error = Client::connect(&none).await.err().unwrap();
     let text = error.to_string();
     assert!(text.ends_with("DNS answers continue from the last table; this is the control path only."), "{text}");

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use portolan::api::{Beat, BeatError, ControlSource, PreviewReport, PreviewRequest};
+use portolan::api::{Beat, BeatError, ControlSource, PreviewReport, PreviewRequest, Simulation, ZoneReport};
 use portolan_core::{
     answer::{Answer, ExtendedError, Rcode},
     model::{
@@ -16,6 +16,7 @@ use portolan_core::{
         verdict::Health,
     },
     node::report::{EndpointStatus, Happening, Notice, Preview, RegionStatus, ReportError, ServiceStatus, Severity, State, Status, Why},
+    simulate,
 };
 use tokio::sync::watch;
 
@@ -108,6 +109,36 @@ impl ControlSource for Canned {
         }
         self.beats.lock().unwrap().push(beat);
         Ok(())
+    }
+
+    async fn simulate(&self, simulation: Simulation) -> Result<simulate::Outcome, ReportError> {
+        if let Some(object) = simulation.fail.iter().find(|name| *name != "us-east-1") {
+            return Err(ReportError::Unknown { object: object.clone(), candidates: vec!["us-east-1".to_owned()] });
+        }
+        let region = |name: &str, before: u16, after: u16| simulate::RegionOutcome {
+            name: name.to_owned(),
+            failed: simulation.fail.iter().any(|failed| failed == name),
+            before: Share::basis_points(before),
+            after: Share::basis_points(after),
+            rps_after: simulation.rps,
+            capacity_rps: None,
+            overloaded: None,
+        };
+        Ok(simulate::Outcome {
+            regions: vec![region("us-east-1", 6000, 0), region("eu-west-1", 4000, 10_000)],
+            moved: Share::basis_points(6000),
+            unserved: Share::NONE,
+            detection_refused: Duration::from_millis(2500),
+            detection_hung: Duration::from_secs(9),
+            ttl_tail: Duration::from_secs(60),
+            safe_rps: (None, Some(1 << 60)),
+            refusals: vec!["api keeps 1 region".to_owned()],
+        })
+    }
+
+    async fn zones(&self) -> Result<Vec<ZoneReport>, ReportError> {
+        let zone = |name: &str| ZoneReport { name: name.to_owned(), serial: 7, steered_names: 2, static_records: 5 };
+        Ok(vec![zone("gslb.example.com"), zone("example.org")])
     }
 }
 

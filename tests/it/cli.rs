@@ -23,7 +23,7 @@ struct Echo;
 impl Actions for Echo {
     fn control_target(&self, config: &Path, env: &Env) -> Result<Target, Failure> {
         match env.get("TEST_CONTROL") {
-            Some(address) => Ok(Target { addresses: vec![address.clone()], tls: None }),
+            Some(address) => Ok(Target { addresses: vec![address.clone()], tls: None, ca_file: None, token: None }),
             None => Err(Failure::new(Exit::Usage, format!("{}: line 3: no such key", config.display()))),
         }
     }

@@ -5,6 +5,7 @@
 mod api;
 mod canned;
 mod cli;
+mod control;
 mod daemon;
 mod demo;
 mod dns;

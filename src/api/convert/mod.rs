@@ -3,9 +3,18 @@
 //! To the wire never fails. Back fails with the field that is missing or unknown: a newer daemon may say more than this client knows, and
 //! half a picture would be worse than none.
 
+mod cluster;
 mod dns;
 mod explain;
+mod simulate;
 mod status;
+
+#[cfg(test)]
+pub(in crate::api) use cluster::scope_out;
+pub(in crate::api) use cluster::{
+    acknowledgement_out, audit_out, cluster_out, freeze_out, freshness_out, member_out, override_out, place_out, problem_out,
+};
+pub(in crate::api) use status::{endpoint_out, region_out, service_out};
 
 use std::time::Duration;
 
@@ -37,17 +46,17 @@ fn narrow<T: TryFrom<u32>>(value: u32, field: &'static str) -> Result<T, Unreada
     T::try_from(value).map_err(|_| unknown(field, value))
 }
 
-fn time_out(time: Timestamp) -> prost_types::Timestamp {
+pub(in crate::api) fn time_out(time: Timestamp) -> prost_types::Timestamp {
     let nanos = i32::try_from(time.0.rem_euclid(1000) * 1_000_000).expect("invariant: below a second");
     prost_types::Timestamp { seconds: time.0.div_euclid(1000), nanos }
 }
 
 /// Whole milliseconds; what is finer is cut off.
-fn time_in(time: prost_types::Timestamp) -> Timestamp {
+pub(in crate::api) fn time_in(time: prost_types::Timestamp) -> Timestamp {
     Timestamp(time.seconds.saturating_mul(1000).saturating_add(i64::from(time.nanos / 1_000_000)))
 }
 
-fn duration_out(duration: Duration) -> prost_types::Duration {
+pub(in crate::api) fn duration_out(duration: Duration) -> prost_types::Duration {
     let nanos = i32::try_from(duration.subsec_nanos()).expect("invariant: below a second");
     prost_types::Duration { seconds: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX), nanos }
 }

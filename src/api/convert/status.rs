@@ -53,7 +53,7 @@ impl TryFrom<proto::Status> for Status {
     }
 }
 
-fn region_out(region: &RegionStatus) -> proto::RegionStatus {
+pub(in crate::api) fn region_out(region: &RegionStatus) -> proto::RegionStatus {
     proto::RegionStatus {
         name: region.name.clone(),
         observed: health_out(region.observed).into(),
@@ -87,7 +87,7 @@ fn region_in(wire: proto::RegionStatus) -> Result<RegionStatus, Unreadable> {
     })
 }
 
-fn service_out(service: &ServiceStatus) -> proto::ServiceStatus {
+pub(in crate::api) fn service_out(service: &ServiceStatus) -> proto::ServiceStatus {
     proto::ServiceStatus {
         name: service.name.clone(),
         hostnames: service.hostnames.clone(),
@@ -113,7 +113,7 @@ fn service_in(wire: proto::ServiceStatus) -> Result<ServiceStatus, Unreadable> {
     })
 }
 
-fn endpoint_out(endpoint: &EndpointStatus) -> proto::EndpointStatus {
+pub(in crate::api) fn endpoint_out(endpoint: &EndpointStatus) -> proto::EndpointStatus {
     proto::EndpointStatus {
         name: endpoint.name.clone(),
         region: endpoint.region.clone(),

@@ -7,13 +7,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     apply::Judge,
+    entry::Entry,
     limits::{AUDIT_TEXT_MAX, cut},
     outline::{Outline, Service, meet},
     refusal::{Refusal, Rule},
 };
 use crate::{
     health::overlay::{Override, OverrideKind, Scope},
-    model::{ids::Label, time::Timestamp},
+    model::{
+        ids::{Label, ServiceIdx},
+        time::Timestamp,
+    },
+    table::Table,
 };
 
 /// The longest list of names in a refusal.
@@ -89,6 +94,33 @@ impl Judge<'_> {
         let text = format!("the order would last until {until}, and {} is overruled until {end} only", Rule::MinHealthyRegions);
         Err(Refusal::new(Rule::End, text, format!("let the order end by {end}")))
     }
+}
+
+/// Refused when, by what is observed, a service would keep fewer regions with an endpoint that is up than before, and fewer than its
+/// `min_healthy_regions`: the log knows orders, not health, so whoever proposes asks this first.
+///
+/// # Errors
+/// The refusal, unless the entry overrules the rule.
+pub fn observed_regions(before: &Table, after: &Table, entry: &Entry) -> Result<(), Refusal> {
+    let rule = Rule::MinHealthyRegions;
+    if entry.overrules.iter().any(|it| it.rule == rule && it.end.resolve(entry.at) > entry.at) {
+        return Ok(());
+    }
+    let topology = &after.world.topology;
+    for (position, service) in topology.services.iter().enumerate() {
+        let at = ServiceIdx::at(position);
+        let (had, keeps) = (before.view(at).up.len(), after.view(at).up.len());
+        if keeps < had && keeps < service.min_healthy_regions {
+            let text = format!(
+                "service {} would keep {keeps} of {} regions that are up now; its min_healthy_regions is {}",
+                service.name,
+                service.pools.len(),
+                service.min_healthy_regions
+            );
+            return Err(Refusal::new(rule, text, remedy("wait until more regions are up", rule)));
+        }
+    }
+    Ok(())
 }
 
 fn remedy(what: &str, rule: Rule) -> String {

@@ -40,6 +40,7 @@ mod wire;
 pub use apply::{Applied, Outcome, Part};
 pub use change::{Change, End, FEATURE_LEVEL, PutPlan};
 pub use entry::{Actor, Entry, Overrule, Role};
+pub use guardrails::observed_regions;
 pub use members::{Node, NodeId, NodeRole, Registered};
 pub use outline::{Outline, Service, Window};
 pub use refusal::{Halt, Refusal, Rule};

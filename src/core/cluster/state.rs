@@ -141,6 +141,12 @@ impl State {
         self.refused.contains(&node)
     }
 
+    /// How many nodes are refused for ever.
+    #[must_use]
+    pub fn n_refused(&self) -> usize {
+        self.refused.len()
+    }
+
     /// Why this node applies nothing more; `None`: it does.
     #[must_use]
     pub const fn halted(&self) -> Option<&Halt> {
@@ -203,6 +209,11 @@ impl State {
     #[must_use]
     pub fn acknowledgement(&self, object: &str, now: Timestamp) -> Option<&Acknowledgement> {
         self.acknowledgements.get(object).filter(|it| now < it.until)
+    }
+
+    /// The acknowledgements that have not ended at `now`, by object.
+    pub fn acknowledgements(&self, now: Timestamp) -> impl Iterator<Item = (&str, &Acknowledgement)> {
+        self.acknowledgements.iter().filter(move |(_, it)| now < it.until).map(|(object, it)| (object.as_str(), it))
     }
 
     /// The registry, by id.

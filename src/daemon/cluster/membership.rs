@@ -182,7 +182,7 @@ async fn change(
         None => None,
     };
     let region = |id: &u64| {
-        members.voters.get(id).or(new.as_ref().filter(|(new, _)| new == id).map(|(_, member)| member)).map(|it| it.region.clone())
+        members.voters.get(id).or_else(|| new.as_ref().filter(|(new, _)| new == id).map(|(_, member)| member)).map(|it| it.region.clone())
     };
     let regions: Vec<String> = voters.iter().filter_map(region).collect();
     let distinct: BTreeSet<&String> = regions.iter().collect();

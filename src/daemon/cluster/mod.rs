@@ -46,12 +46,12 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::{Clock, PeerEntry, Setup};
 use crate::{
     mesh::{Address, Event, Far, FarRole, Mesh, MeshSetup, Passport},
-    raft::{Consensus, Disk, Identity, Timing},
+    raft::{Consensus, Disk, Identity, Members, Timing},
 };
 
 pub(super) use local::{LOCAL_LIFE_MAX, LocalOrders};
 pub(super) use membership::{Order, Ordered, What};
-pub(super) use propose::{Committed, Unproposed};
+pub(super) use propose::Unproposed;
 pub(super) use truth::{Truth, Via};
 
 /// The file with everything that a node must not forget.
@@ -232,6 +232,31 @@ impl Cluster {
     /// Higher at each start of this node.
     pub(super) fn incarnation(&self) -> u64 {
         self.shared.identity.borrow().incarnation
+    }
+
+    /// Who is a member of the consensus, as this node knows.
+    pub(super) fn members(&self) -> Members {
+        self.shared.consensus().members()
+    }
+
+    /// The latest term that this node knows.
+    pub(super) fn term(&self) -> u64 {
+        self.shared.consensus().leadership().term
+    }
+
+    /// Whether this node votes.
+    pub(super) fn is_voter(&self) -> bool {
+        self.shared.is_voter()
+    }
+
+    /// All voters that this node knows of, by name.
+    pub(super) fn voters(&self) -> Vec<Label> {
+        self.shared.voters().into_keys().collect()
+    }
+
+    /// How far each linked peer's wall clock is ahead of this node's, in milliseconds.
+    pub(super) fn clocks(&self) -> BTreeMap<Label, i64> {
+        self.shared.clocks.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Orders that hold without a majority.

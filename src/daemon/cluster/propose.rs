@@ -43,6 +43,8 @@ pub(in crate::daemon) enum Unproposed {
 /// A command that went through the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::daemon) struct Committed {
+    /// Its index in the log.
+    pub(in crate::daemon) index: u64,
     /// What the replicated machine says.
     pub(in crate::daemon) outcome: Outcome,
     /// The request was known, and this is its recorded outcome.
@@ -100,7 +102,7 @@ impl Shared {
         let mut in_doubt = false;
         loop {
             let last = match self.attempt(&octets).await {
-                Attempt::Done(Reply::Applied { outcome, repeated }) => return Ok(Committed { outcome, repeated }),
+                Attempt::Done(Reply::Applied { index, outcome, repeated }) => return Ok(Committed { index, outcome, repeated }),
                 Attempt::Done(Reply::Blank) => return Err(Unproposed::Unknown("the leader's answer says nothing".to_owned())),
                 Attempt::Refused(why) => return Err(Unproposed::Refused(why)),
                 Attempt::NotTaken(why) => why,

@@ -75,8 +75,9 @@ impl Files {
             region: plan::US.to_owned(),
             data_dir: None,
             plan: file,
-            listen: Listen { dns: vec![loopback()], control: Some(loopback()), http: Some(loopback()) },
+            listen: Listen { dns: vec![loopback()], control: Some(loopback()), http: Some(loopback()), socket: None },
             tls: None,
+            auth: Default::default(),
             geo_database: None,
             latency_table: None,
             stale_limit: Duration::from_secs(3600),
@@ -151,7 +152,7 @@ impl Bed {
     /// A client of the control API.
     async fn client(&self) -> Client {
         let addresses = vec![self.daemon.control().unwrap().to_string()];
-        Client::connect(&Target { addresses, tls: None }).await.unwrap()
+        Client::connect(&Target { addresses, tls: None, ca_file: None, token: None }).await.unwrap()
     }
 
     async fn status(&self) -> Status {

@@ -1,0 +1,116 @@
+//! In front of all services: who calls is proved, what it may is judged, and changes are logged, alike for gRPC and for its JSON mirror.
+//!
+//! ```text
+//!  connection --request--> guard --refused--> a status, in the caller's form
+//!                            '--admitted--+--> gRPC services
+//!                                         '--> mirror: JSON to message --> the same gRPC services --> message to JSON
+//! ```
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use http::{HeaderMap, Request, Response, header::CONTENT_TYPE};
+use portolan_core::cluster::Role;
+use tonic::{Code, Status, body::Body, service::Routes};
+use tower::Service;
+
+use super::{
+    auth::{Admitted, Guard, methods::Kind},
+    json::{self, Mirror},
+};
+
+/// What the layer holds for all connections.
+#[derive(Clone)]
+pub(super) struct FrontLayer {
+    guard: Arc<Guard>,
+    mirror: Arc<Mirror>,
+}
+
+impl FrontLayer {
+    pub(super) fn new(guard: Guard, mirror: Arc<Mirror>) -> Self {
+        Self { guard: Arc::new(guard), mirror }
+    }
+}
+
+impl tower::Layer<Routes> for FrontLayer {
+    type Service = Front;
+
+    fn layer(&self, routes: Routes) -> Front {
+        Front { shared: self.clone(), routes }
+    }
+}
+
+/// The services behind the guard.
+#[derive(Clone)]
+pub(super) struct Front {
+    shared: FrontLayer,
+    routes: Routes,
+}
+
+impl Service<Request<Body>> for Front {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Service::<Request<Body>>::poll_ready(&mut self.routes, cx)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        // The one that was ready serves this call.
+        let fresh = self.clone();
+        let ready = std::mem::replace(self, fresh);
+        Box::pin(async move { Ok(ready.serve(request).await) })
+    }
+}
+
+impl Front {
+    async fn serve(self, request: Request<Body>) -> Response<Body> {
+        let Self { shared: FrontLayer { guard, mirror }, mut routes } = self;
+        let is_grpc = is_grpc(request.headers());
+        if !is_grpc && let Some(document) = mirror.document(&request) {
+            return document;
+        }
+        let (mut parts, body) = request.into_parts();
+        let admitted = match guard.admit(&parts) {
+            Ok(admitted) => admitted,
+            Err(status) => return if is_grpc { status.into_http() } else { json::error(&status) },
+        };
+        parts.extensions.insert(admitted.caller.clone());
+        let response = if is_grpc && admitted.method.is_none() {
+            // What is not in the table has no least role, so it is not served.
+            Status::unimplemented(format!("there is no method {}", parts.uri.path())).into_http()
+        } else if is_grpc {
+            routes.call(Request::from_parts(parts, body)).await.unwrap_or_else(|never| match never {})
+        } else {
+            mirror.call(admitted.method, parts, body, routes).await
+        };
+        if admitted.method.is_some_and(|method| method.kind == Kind::Change) {
+            log(&admitted, &response);
+        }
+        response
+    }
+}
+
+/// `application/grpc`, with or without the form of its messages.
+fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// Who changed what, and what became of it. Never what the request held: that is the audit's, in its own bounds.
+fn log(Admitted { caller, method }: &Admitted, response: &Response<Body>) {
+    let method = method.map_or("", |method| method.name);
+    let role = caller.role.map_or("none", Role::word);
+    // A refusal comes in the headers alone; what has a body went well, as a change is answered once.
+    let status = json::outcome(response).or_else(|| Status::from_header_map(response.headers()));
+    match status {
+        Some(status) if status.code() != Code::Ok => {
+            tracing::warn!(who = %caller.name, role, method, outcome = ?status.code(), text = status.message(), "control change refused");
+        }
+        _ => tracing::info!(who = %caller.name, role, method, outcome = "Ok", "control change made"),
+    }
+}

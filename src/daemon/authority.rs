@@ -1,0 +1,333 @@
+//! What is agreed, as the control API sees it: reads from memory, and commands on their way to the leader.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+
+use ipnet::IpNet;
+use portolan_core::{
+    cluster::{Change, Entry, NodeId, NodeRole, Outcome, Outline, PutPlan, observed_regions},
+    document::Severity as ProblemSeverity,
+    health::overlay::Override,
+    model::{
+        ids::Label,
+        time::{Now, Tick, Timestamp},
+        units::Share,
+    },
+    node::{Event, Node},
+    simulate::{self, Population},
+    table::Table,
+};
+
+use super::{
+    Clock, Pictures,
+    cluster::{Cluster, LOCAL_LIFE_MAX, Order, Ordered, Unproposed, What},
+    store::PlanSource,
+    world::{WorldError, load_plan},
+};
+use crate::{
+    api::{
+        event_log::EventLog,
+        source::cluster::{
+            Asked, ClusterError, ClusterSource, Committed, Draft, Member, MemberRole, MembershipDone, MembershipOrder, PlanProblem,
+            PlanReading, PlanText, Reach, Standing,
+        },
+    },
+    raft::Member as RaftMember,
+};
+
+/// Clients that are asked for when the effect of a command is worked out: a tenth of a percent shows.
+const CLIENTS: usize = 2000;
+
+/// How a plan that was sent is called in problems.
+const PLAN: &str = "plan";
+
+/// The cluster behind the API.
+pub(super) struct Authority {
+    pub(super) cluster: Cluster,
+    pub(super) pictures: Pictures,
+    pub(super) clock: Arc<Clock>,
+    pub(super) events: Arc<EventLog>,
+    pub(super) allowed_targets: Vec<IpNet>,
+    pub(super) plan_file: PathBuf,
+}
+
+impl Authority {
+    /// The share of clients that a change moves, and what speaks against it by what is observed. `None`: nobody knows, or it moves none.
+    async fn foresee(&self, entry: &Entry) -> (Option<Share>, Option<Outcome>) {
+        let (Some((node, now)), true) = (self.pictures.copy().await, moves_clients(&entry.change)) else {
+            return (Some(Share::NONE), None);
+        };
+        let truth = self.cluster.truth().borrow().clone();
+        let held = self.cluster.local().all(now.wall);
+        let (entry, allowed, file) = (entry.clone(), self.allowed_targets.clone(), self.plan_file.display().to_string());
+        let worked_out = tokio::task::spawn_blocking(move || {
+            let before = node.table()?.clone();
+            let after = if let Change::PutPlan(plan) = &entry.change {
+                with_plan(&before, plan, &file, &allowed)?
+            } else {
+                let mut orders = truth.state.overrides();
+                orders.extend(held);
+                with_orders(&node, now, &entry, orders)?
+            };
+            let share = simulate::moved(&before, &after, &Population::world(CLIENTS));
+            let refused = match &entry.change {
+                Change::PutPlan(_) => None,
+                _ => observed_regions(&before, &after, &entry).err().map(Outcome::Rejected),
+            };
+            Some((share, refused))
+        });
+        match worked_out.await {
+            Ok(Some((share, refused))) => (Some(share), refused),
+            Ok(None) | Err(_) => (None, None),
+        }
+    }
+
+    async fn act_locally(&self, draft: &Draft, entry: &Entry) -> Result<Outcome, ClusterError> {
+        let now = self.clock.now().wall;
+        let mesh = self.cluster.mesh();
+        match &draft.change {
+            Change::PutOverride { id, kind, scope, end } => {
+                let longest = Timestamp(now.0.saturating_add(i64::try_from(LOCAL_LIFE_MAX.as_millis()).unwrap_or(i64::MAX)));
+                let id = id
+                    .clone()
+                    .unwrap_or_else(|| Label::new(&format!("local-{}-{:08x}", self.cluster.me().node, self.clock.entropy() & 0xffff_ffff)));
+                let order = Override {
+                    id: id.clone(),
+                    kind: *kind,
+                    scope: scope.clone(),
+                    who: entry.by.name.clone(),
+                    why: entry.reason.clone(),
+                    at: now,
+                    until: Some(end.resolve(now).min(longest)),
+                };
+                self.cluster.local().put(order, now, mesh).map_err(ClusterError::Busy)?;
+                Ok(Outcome::Accepted { object: Some(id) })
+            }
+            Change::RemoveOverride { id } => {
+                self.cluster.local().remove(id, now, mesh);
+                Ok(Outcome::Accepted { object: Some(id.clone()) })
+            }
+            _ => Err(ClusterError::Membership("only orders can be given or taken back without a majority".to_owned())),
+        }
+    }
+
+    fn name_of(&self, id: u64) -> Option<String> {
+        let members = self.cluster.members();
+        if let Some(member) = members.voters.get(&id).or_else(|| members.learners.get(&id)) {
+            return Some(member.name.clone());
+        }
+        self.cluster.truth().borrow().state.node(NodeId(id)).map(|known| known.node.name.to_string())
+    }
+}
+
+/// Whether a change can move clients at once.
+const fn moves_clients(change: &Change) -> bool {
+    matches!(change, Change::PutOverride { .. } | Change::RemoveOverride { .. } | Change::PutPlan(_))
+}
+
+/// The table that this node would answer from under these orders and the one that is given.
+fn with_orders(node: &Node, now: Now, entry: &Entry, mut orders: Vec<Override>) -> Option<Arc<Table>> {
+    match &entry.change {
+        Change::PutOverride { id, kind, scope, end } => {
+            let id = id.clone().unwrap_or_else(|| "the-new-order".into());
+            orders.retain(|order| order.id != id);
+            orders.push(Override {
+                id,
+                kind: *kind,
+                scope: scope.clone(),
+                who: entry.by.name.clone(),
+                why: entry.reason.clone(),
+                at: entry.at,
+                until: Some(end.resolve(entry.at)),
+            });
+        }
+        Change::RemoveOverride { id } => orders.retain(|order| order.id != *id),
+        _ => {}
+    }
+    let mut node = node.clone();
+    let mut effects = Vec::new();
+    node.handle(now, Event::OverridesChanged(orders), &mut effects).ok()?;
+    // Nothing is probed: what is not carried out does not happen.
+    node.advance(now, 0, &mut effects);
+    node.table().cloned()
+}
+
+/// The table of another plan, with everything as well as it can be: what is observed belongs to the plan in force.
+fn with_plan(before: &Table, plan: &PutPlan, file: &str, allowed: &[IpNet]) -> Option<Arc<Table>> {
+    let source = PlanSource { text: plan.text.clone(), zone_files: plan.zones.clone() };
+    let topology = Arc::new(load_plan(file, &source, allowed).ok()?.topology);
+    let map =
+        portolan_core::geo::GeoMap::build(&topology.regions, &portolan_core::geo::Profiles::of(&topology).distinct, None, None).ok()?;
+    let _ = before;
+    Some(Arc::new(simulate::all_well(&Arc::new(portolan_core::table::World::new(topology, Arc::new(map))))))
+}
+
+#[tonic::async_trait]
+impl ClusterSource for Authority {
+    fn standing(&self) -> Result<Standing, ClusterError> {
+        let truth = self.cluster.truth().borrow().clone();
+        let me = self.cluster.me();
+        let now = self.clock.now();
+        let is_leader = truth.leader == Some(self.cluster.id());
+        let voters = self.cluster.voters();
+        let linked: Vec<Label> =
+            self.cluster.mesh().map(|mesh| mesh.peers().into_iter().map(|(name, _)| name).collect()).unwrap_or_default();
+        let reachable = voters.iter().filter(|name| linked.contains(name) || **name == me.node).count();
+        Ok(Standing {
+            node: me.node.to_string(),
+            region: me.region.to_string(),
+            applied: truth.next.checked_sub(1),
+            leader: truth.leader.and_then(|id| self.name_of(id)),
+            term: self.cluster.term(),
+            age: if is_leader || truth.heard == Tick(0) { Duration::ZERO } else { now.tick.since(truth.heard) },
+            voters_reachable: self.cluster.is_voter().then(|| u32::try_from(reachable).unwrap_or(u32::MAX)),
+            now: now.wall,
+            state: truth.state,
+        })
+    }
+
+    async fn members(&self) -> Result<Vec<Member>, ClusterError> {
+        let members = self.cluster.members();
+        let truth = self.cluster.truth().borrow().clone();
+        let clocks = self.cluster.clocks();
+        let linked: Vec<Label> =
+            self.cluster.mesh().map(|mesh| mesh.peers().into_iter().map(|(name, _)| name).collect()).unwrap_or_default();
+        let me = self.cluster.me();
+        let own = self.cluster.id();
+        let describe = |id: u64, name: String, region: String, address: String, role| {
+            let label = Label::new(&name);
+            let is_own = id == own;
+            Member {
+                id: NodeId(id),
+                is_leader: truth.leader == Some(id),
+                reachable: if is_own {
+                    Some(true)
+                } else {
+                    Some(linked.contains(&label)).filter(|linked| *linked || me.role.votes() && role != MemberRole::Observer)
+                },
+                last_contact: if is_own { Some(Duration::ZERO) } else { members.silent.get(&id).copied() },
+                clock_ahead_ms: clocks.get(&label).copied(),
+                matched: None,
+                name,
+                region,
+                address,
+                role,
+            }
+        };
+        let of_log = |(id, member): (&u64, &RaftMember), role| {
+            describe(*id, member.name.clone(), member.region.clone(), member.address.clone(), role)
+        };
+        let mut all: BTreeMap<u64, Member> = BTreeMap::new();
+        for known in truth.state.nodes() {
+            let role = match known.node.role {
+                NodeRole::Voter => MemberRole::Voter,
+                NodeRole::Witness => MemberRole::Witness,
+                NodeRole::Observer => MemberRole::Observer,
+            };
+            let node = &known.node;
+            all.insert(node.id.0, describe(node.id.0, node.name.to_string(), node.region.to_string(), node.address.clone(), role));
+        }
+        for (id, member) in &members.voters {
+            let role = if member.is_witness { MemberRole::Witness } else { MemberRole::Voter };
+            all.insert(*id, of_log((id, member), role));
+        }
+        for (id, member) in &members.learners {
+            all.insert(*id, of_log((id, member), MemberRole::Learner));
+        }
+        Ok(all.into_values().collect())
+    }
+
+    fn local_overrides(&self) -> Vec<Override> {
+        self.cluster.local().all(self.clock.now().wall)
+    }
+
+    async fn propose(&self, draft: Draft) -> Result<Committed, ClusterError> {
+        let at = self.clock.now().wall;
+        let (moves, refused) = self.foresee(&draft.entry(at, None)).await;
+        let entry = draft.entry(at, moves);
+        let judged = |outcome| Committed { index: None, at, outcome, repeated: false };
+        let state = self.cluster.truth().borrow().state.clone();
+        let preview = || state.preview(state.audit().head().index + 1, &entry).map_err(|halt| ClusterError::Halted(halt.to_string()));
+        if draft.validate_only || draft.reach == Reach::Local {
+            let outcome = match (preview()?, refused) {
+                (Outcome::Accepted { .. }, Some(refused)) => refused,
+                (outcome, _) => outcome,
+            };
+            if draft.validate_only || matches!(outcome, Outcome::Rejected(_)) {
+                return Ok(judged(outcome));
+            }
+            return Ok(judged(self.act_locally(&draft, &entry).await?));
+        }
+        // What the log refuses it refuses on the record; what is observed only the proposer knows.
+        if let Some(refused) = refused
+            && matches!(preview()?, Outcome::Accepted { .. })
+        {
+            return Ok(judged(refused));
+        }
+        match self.cluster.propose(entry).await {
+            Ok(committed) => Ok(Committed { index: Some(committed.index), at, outcome: committed.outcome, repeated: committed.repeated }),
+            Err(Unproposed::NoLeader(why)) => Err(ClusterError::NoQuorum(why)),
+            Err(Unproposed::Unknown(why)) => Err(ClusterError::Unknown(why)),
+            Err(Unproposed::Refused(why)) => Err(ClusterError::Halted(why)),
+        }
+    }
+
+    async fn change_membership(&self, order: MembershipOrder, asked: Asked) -> Result<MembershipDone, ClusterError> {
+        let what = match order {
+            MembershipOrder::Transfer(to) => What::Transfer(to),
+            MembershipOrder::Add(id) => What::Add(id),
+            MembershipOrder::Remove(id) => What::Remove(id),
+            MembershipOrder::Replace { old, new } => What::Replace { old, new },
+            MembershipOrder::ForceQuorum { lost, expected_generation } => What::ForceQuorum { lost, expected_generation },
+        };
+        tracing::warn!(by = %asked.by.name, why = asked.reason, validate_only = asked.validate_only, ?what, "a person orders a change of the membership");
+        let order = Order { what, validate_only: asked.validate_only };
+        let Ordered { leader, voters, generation } = self.cluster.order(order).await.map_err(ClusterError::Membership)?;
+        Ok(MembershipDone { leader, voters, generation })
+    }
+
+    async fn read_plan(&self, plan: PlanText) -> Result<PlanReading, ClusterError> {
+        let (allowed, source) = (self.allowed_targets.clone(), PlanSource { text: plan.text, zone_files: plan.zones });
+        let read = move || match load_plan(PLAN, &source, &allowed) {
+            Ok(loaded) => PlanReading {
+                plan: Some(PutPlan {
+                    revision: loaded.topology.revision,
+                    expected_revision: None,
+                    digest: loaded.digest.clone(),
+                    outline: Outline::of(&loaded.plan, &loaded.topology),
+                    text: source.text.clone(),
+                    zones: source.zone_files.clone(),
+                }),
+                problems: problems(&loaded.warnings),
+            },
+            Err(WorldError::Plan(found)) => PlanReading { plan: None, problems: problems(&found) },
+            Err(error) => {
+                let whole = PlanProblem {
+                    is_error: true,
+                    file: PLAN.to_owned(),
+                    line: 0,
+                    path: String::new(),
+                    message: error.to_string(),
+                    fix: String::new(),
+                };
+                PlanReading { plan: None, problems: vec![whole] }
+            }
+        };
+        tokio::task::spawn_blocking(read).await.map_err(|error| ClusterError::Busy(error.to_string()))
+    }
+
+    fn events(&self) -> Result<Arc<EventLog>, ClusterError> {
+        Ok(self.events.clone())
+    }
+}
+
+fn problems(found: &crate::config::Problems) -> Vec<PlanProblem> {
+    let problem = |problem: &portolan_core::document::Problem| PlanProblem {
+        is_error: problem.severity == ProblemSeverity::Error,
+        file: PLAN.to_owned(),
+        line: u32::try_from(problem.line).unwrap_or(u32::MAX),
+        path: problem.path.clone(),
+        message: problem.message.clone(),
+        fix: problem.fix.clone(),
+    };
+    found.list.iter().map(problem).collect()
+}

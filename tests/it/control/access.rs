@@ -1,0 +1,290 @@
+//! Who may what: certificates, tokens, the table of methods, and how often.
+
+use std::{path::Path, sync::Arc};
+
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode, jwk::Jwk};
+use portolan::{
+    api::{
+        ApiOptions, ApiServer, AuthOptions, Binding, JwtOptions, TlsFiles, Who,
+        auth::methods::METHODS,
+        proto::{CanIRequest, GetClusterRequest, ListOverridesRequest, Role as WireRole, WhoAmIRequest, who_am_i_response::Proof},
+    },
+    client::{BearerToken, Client, Target},
+};
+use portolan_core::cluster::Role;
+use rcgen::{KeyPair, PKCS_ED25519};
+use serde_json::{Value, json};
+use tonic::Code;
+
+use super::{Authority, Node, at, double::Ideal, drain, loopback, refused, serve};
+use crate::canned::NOW;
+
+const RUNNER: &str = "spiffe://example.com/runner";
+const ADMIN: &str = "spiffe://example.com/admin";
+const ISSUER: &str = "https://id.example.com";
+
+fn bindings() -> Vec<Binding> {
+    let spiffe = |role, id: &str| Binding { role, who: Who::Spiffe(id.to_owned()) };
+    let group = |role, name: &str| Binding { role, who: Who::Group(name.to_owned()) };
+    vec![
+        spiffe(Role::Operator, RUNNER),
+        spiffe(Role::Admin, ADMIN),
+        group(Role::Operator, "sre"),
+        group(Role::Viewer, "staff"),
+        group(Role::Admin, "platform"),
+    ]
+}
+
+/// A node with TLS, and the authority that its clients' certificates are by.
+struct Secured {
+    folder: tempfile::TempDir,
+    authority: Authority,
+    server: ApiServer,
+    cluster: Arc<Ideal>,
+}
+
+impl Secured {
+    async fn start(jwt: Option<JwtOptions>) -> Self {
+        let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::new("ours"));
+        let files = authority.files(folder.path(), "server", None, &authority);
+        let options = ApiOptions {
+            auth: AuthOptions { jwt, bindings: bindings() },
+            clock: Arc::new(NOW),
+            ..ApiOptions::new(loopback(), Some(files))
+        };
+        let cluster = Ideal::founded();
+        Self { server: serve(options, &cluster).await, folder, authority, cluster }
+    }
+
+    fn files(&self, name: &str, spiffe: Option<&str>) -> TlsFiles {
+        self.authority.files(self.folder.path(), name, spiffe, &self.authority)
+    }
+
+    async fn as_certificate(&self, name: &str, spiffe: Option<&str>) -> Client {
+        let target = Target { tls: Some(self.files(name, spiffe)), ..at(self.server.address()) };
+        Client::connect(&target).await.unwrap()
+    }
+
+    async fn as_token(&self, token: &str) -> Client {
+        let ca_file = Some(self.folder.path().join("server-ca.pem"));
+        let target = Target { ca_file, token: Some(BearerToken::new(token).unwrap()), ..at(self.server.address()) };
+        Client::connect(&target).await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn without_tls_everybody_on_the_machine_is_admin_and_is_told_so() {
+    let node = Node::start().await;
+    let client = &node.client;
+    let me = client.who_am_i(WhoAmIRequest {}).await.unwrap();
+    assert_eq!((me.name.as_str(), me.role(), me.proof()), ("local", WireRole::Admin, Proof::Loopback));
+    assert!(me.because.contains("no TLS"), "{}", me.because);
+    let can = client.can_i(CanIRequest { method: "ForceQuorum".to_owned() }).await.unwrap();
+    assert_eq!((can.allowed, can.needed()), (false, WireRole::Breakglass));
+    assert_eq!(can.method, "portolan.v1.ClusterService/ForceQuorum");
+    let refusal = refused(client.can_i(CanIRequest { method: "Fly".to_owned() }).await);
+    assert_eq!((refusal.code, refusal.reason.as_str()), (Code::InvalidArgument, "BAD_FIELD"));
+}
+
+#[tokio::test]
+async fn a_certificate_reads_and_its_spiffe_id_gives_it_more() {
+    let node = Secured::start(None).await;
+    let viewer = node.as_certificate("laptop", None).await;
+    let me = viewer.who_am_i(WhoAmIRequest {}).await.unwrap();
+    assert_eq!((me.name.as_str(), me.role(), me.proof()), ("dns:localhost", WireRole::Viewer, Proof::Certificate));
+    viewer.list_overrides(ListOverridesRequest::default()).await.unwrap();
+    let refusal = refused(viewer.create_override(drain("us-east-1")).await);
+    assert_eq!((refusal.code, refusal.reason.as_str()), (Code::PermissionDenied, "ROLE_MISSING"));
+    assert!(
+        refusal.message.starts_with("dns:localhost (viewer) may not call CreateOverride: it needs the role operator"),
+        "{}",
+        refusal.message
+    );
+    assert!(refusal.remedy.contains("auth.roles"), "{}", refusal.remedy);
+
+    let runner = node.as_certificate("runner", Some(RUNNER)).await;
+    let given = runner.create_override(drain("us-east-1")).await.unwrap();
+    assert_eq!(given.r#override.unwrap().creator, RUNNER);
+    assert_eq!(refused(runner.apply_plan(portolan::api::proto::ApplyPlanRequest::default()).await).reason, "ROLE_MISSING");
+    let stranger = node.as_certificate("other", Some("spiffe://example.com/runner/x")).await;
+    assert_eq!(stranger.who_am_i(WhoAmIRequest {}).await.unwrap().role(), WireRole::Viewer);
+    let link = node.cluster.state().audit().links().next_back().unwrap().clone();
+    assert_eq!((link.who.as_str(), link.role), (RUNNER, Role::Operator));
+}
+
+#[tokio::test]
+async fn each_role_may_what_the_table_says_and_nothing_more() {
+    let node = Secured::start(None).await;
+    let roles = [("laptop", None, Role::Viewer), ("runner", Some(RUNNER), Role::Operator), ("root", Some(ADMIN), Role::Admin)];
+    for (name, spiffe, role) in roles {
+        let files = node.files(name, spiffe);
+        let read = |path: &Path| std::fs::read(path).unwrap();
+        let identity = reqwest::Identity::from_pem(&[read(&files.cert_file), read(&files.key_file)].concat()).unwrap();
+        let authority = reqwest::Certificate::from_pem(&read(&files.ca_file)).unwrap();
+        let http = reqwest::Client::builder().tls_certs_only([authority]).identity(identity).build().unwrap();
+        for method in METHODS.iter().filter(|method| method.name.starts_with("portolan.")) {
+            let url = format!("https://localhost:{}/{}", node.server.address().port(), method.name);
+            let answer = http.post(url).header("content-type", "application/json").body("{}").send().await.unwrap();
+            assert_eq!(answer.status() == 403, method.least > Some(role), "{role} at {}: {}", method.name, answer.status());
+        }
+    }
+}
+
+/// An issuer with one key.
+struct Issuer {
+    key: EncodingKey,
+    jwks: std::path::PathBuf,
+    id: String,
+}
+
+impl Issuer {
+    fn new(folder: &Path, id: &str) -> Self {
+        let key = EncodingKey::from_ed_der(&KeyPair::generate_for(&PKCS_ED25519).unwrap().serialize_der());
+        let issuer = Self { key, jwks: folder.join("jwks.json"), id: id.to_owned() };
+        issuer.publish();
+        issuer
+    }
+
+    fn publish(&self) {
+        let mut jwk = Jwk::from_encoding_key(&self.key, Algorithm::EdDSA).unwrap();
+        jwk.common.key_id = Some(self.id.clone());
+        std::fs::write(&self.jwks, json!({ "keys": [jwk] }).to_string()).unwrap();
+    }
+
+    fn options(&self) -> JwtOptions {
+        let (issuer, audience, role_claim) = (ISSUER.to_owned(), "portolan".to_owned(), "groups".to_owned());
+        JwtOptions { issuer, audience, jwks_file: self.jwks.clone(), role_claim }
+    }
+
+    /// A token of ana with these claims over the usual ones.
+    fn token(&self, over: Value) -> String {
+        let now = NOW.0 / 1000;
+        let mut claims = json!({ "iss": ISSUER, "aud": "portolan", "sub": "ana", "exp": now + 600, "groups": ["staff", "sre"] });
+        for (name, value) in over.as_object().unwrap() {
+            claims[name] = value.clone();
+        }
+        let header = Header { kid: Some(self.id.clone()), ..Header::new(Algorithm::EdDSA) };
+        encode(&header, &claims, &self.key).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_token_says_who_calls_and_its_groups_what_they_may() {
+    let folder = tempfile::tempdir().unwrap();
+    let issuer = Issuer::new(folder.path(), "one");
+    let node = Secured::start(Some(issuer.options())).await;
+    let ana = node.as_token(&issuer.token(json!({}))).await;
+    let me = ana.who_am_i(WhoAmIRequest {}).await.unwrap();
+    assert_eq!((me.name.as_str(), me.role(), me.proof()), ("user:ana", WireRole::Operator, Proof::Token));
+    assert_eq!((me.groups.join(" "), me.because.as_str()), ("staff sre".to_owned(), "auth.roles gives operator to group sre"));
+    assert_eq!(ana.create_override(drain("us-east-1")).await.unwrap().r#override.unwrap().creator, "user:ana");
+
+    // In no group that has a role.
+    let guest = node.as_token(&issuer.token(json!({ "groups": "guests" }))).await;
+    let refusal = refused(guest.list_overrides(ListOverridesRequest::default()).await);
+    assert_eq!((refusal.code, refusal.reason.as_str()), (Code::PermissionDenied, "ROLE_MISSING"));
+    // The audience may be one of several.
+    let several = node.as_token(&issuer.token(json!({ "aud": ["other", "portolan"], "groups": ["platform"] }))).await;
+    assert_eq!(several.who_am_i(WhoAmIRequest {}).await.unwrap().role(), WireRole::Admin);
+
+    // A token beats the certificate that it comes with.
+    let token = Some(BearerToken::new(&issuer.token(json!({ "groups": ["staff"] }))).unwrap());
+    let both = Target { tls: Some(node.files("root", Some(ADMIN))), token, ..at(node.server.address()) };
+    let both = Client::connect(&both).await.unwrap();
+    assert_eq!(both.who_am_i(WhoAmIRequest {}).await.unwrap().role(), WireRole::Viewer);
+}
+
+#[tokio::test]
+async fn a_token_that_is_not_good_is_refused_with_the_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let issuer = Issuer::new(folder.path(), "one");
+    let node = Secured::start(Some(issuer.options())).await;
+    let now = NOW.0 / 1000;
+    let good = issuer.token(json!({}));
+    let (body, signature) = good.rsplit_once('.').unwrap();
+    let flipped = if signature.starts_with('A') { 'B' } else { 'A' };
+    let forged = format!("{body}.{flipped}{}", &signature[1..]);
+    let shared = encode(&Header::new(Algorithm::HS256), &json!({ "sub": "ana" }), &EncodingKey::from_secret(b"shared")).unwrap();
+    let other = tempfile::tempdir().unwrap();
+    let unknown = Issuer::new(other.path(), "two");
+    for (token, reason) in [
+        (issuer.token(json!({ "exp": now - 61 })), "it ended at"),
+        (issuer.token(json!({ "exp": null })), "exp"),
+        (issuer.token(json!({ "nbf": now + 120 })), "it is good from"),
+        (issuer.token(json!({ "aud": "another" })), "for audience portolan"),
+        (issuer.token(json!({ "iss": "https://evil.example.com" })), "by issuer https://id.example.com"),
+        (issuer.token(json!({ "sub": "ana\nadmin" })), "subject"),
+        (forged, "InvalidSignature"),
+        (shared, "HS256"),
+        (unknown.token(json!({})), "no key in the jwks_file"),
+        ("e30.e30.".to_owned(), "no signed JWT"),
+        ("x".repeat(9000), "octets"),
+    ] {
+        let client = node.as_token(&token).await;
+        let refusal = refused(client.list_overrides(ListOverridesRequest::default()).await);
+        assert_eq!((refusal.code, refusal.reason.as_str()), (Code::Unauthenticated, "UNPROVED"), "{reason}");
+        assert!(refusal.message.contains(reason), "{reason}: {}", refusal.message);
+        assert!(!refusal.message.contains(&token), "a token is shown nowhere");
+    }
+    // A minute of leeway, both ways.
+    let client = node.as_token(&issuer.token(json!({ "exp": now - 50, "nbf": now + 50 }))).await;
+    client.list_overrides(ListOverridesRequest::default()).await.unwrap();
+}
+
+#[tokio::test]
+async fn who_shows_nothing_may_only_ask_who_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let issuer = Issuer::new(folder.path(), "one");
+    let node = Secured::start(Some(issuer.options())).await;
+    let target = Target { ca_file: Some(node.folder.path().join("server-ca.pem")), ..at(node.server.address()) };
+    let nobody = Client::connect(&target).await.unwrap();
+    let me = nobody.who_am_i(WhoAmIRequest {}).await.unwrap();
+    assert_eq!((me.name.as_str(), me.role(), me.proof()), ("anonymous", WireRole::Unspecified, Proof::Unspecified));
+    let refusal = refused(nobody.get_cluster(GetClusterRequest {}).await);
+    assert_eq!((refusal.code, refusal.reason.as_str()), (Code::Unauthenticated, "UNPROVED"));
+}
+
+#[tokio::test]
+async fn a_renewed_key_of_the_issuer_is_taken_and_a_broken_file_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let old = Issuer::new(folder.path(), "one");
+    let node = Secured::start(Some(old.options())).await;
+    std::fs::write(&old.jwks, "{").unwrap();
+    let ana = node.as_token(&old.token(json!({}))).await;
+    ana.who_am_i(WhoAmIRequest {}).await.unwrap();
+    let new = Issuer::new(folder.path(), "two");
+    let taken = async {
+        let ben = node.as_token(&new.token(json!({ "sub": "ben" }))).await;
+        while ben.who_am_i(WhoAmIRequest {}).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    // Wrong tokens are slowed down, so this takes some tries more than looks at the file.
+    tokio::time::timeout(std::time::Duration::from_secs(30), taken).await.expect("the new key is in force");
+    assert!(ana.who_am_i(WhoAmIRequest {}).await.is_err(), "the old key is no more");
+}
+
+#[tokio::test]
+async fn who_calls_too_often_is_told_when_to_call_again_and_others_go_on() {
+    use portolan::api::proto::override_service_client::OverrideServiceClient;
+    use tonic_types::StatusExt as _;
+    let node = Node::start().await;
+    let (server, client) = (&node.server, &node.client);
+    let channel = tonic::transport::Endpoint::try_from(format!("http://{}", server.address())).unwrap().connect().await.unwrap();
+    let mut raw = OverrideServiceClient::new(channel);
+    let request = portolan::api::proto::CreateOverrideRequest { validate_only: true, ..drain("us-east-1") };
+    let mut accepted = 0;
+    let status = loop {
+        match raw.create_override(request.clone()).await {
+            Ok(_) => accepted += 1,
+            Err(status) => break status,
+        }
+        assert!(accepted < 10_000, "nobody stops a script that runs away");
+    };
+    assert!(accepted >= 60, "{accepted}");
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    assert_eq!(status.get_details_error_info().unwrap().reason, "RATE_LIMITED");
+    let wait = status.get_details_retry_info().unwrap().retry_delay.unwrap();
+    assert!(!wait.is_zero() && wait.as_millis() <= 200, "{wait:?}");
+    client.list_overrides(ListOverridesRequest::default()).await.expect("reads have a bucket of their own");
+}

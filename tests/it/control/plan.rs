@@ -1,0 +1,108 @@
+//! The plan: read, compared, put in force once, and only from the revision that its author knew.
+
+use portolan::api::proto::{ApplyPlanRequest, DiffPlanRequest, GetPlanRequest, PlanDocument, ValidatePlanRequest, plan_problem::Severity};
+use tonic::Code;
+
+use super::{Node, double::PLAN, refused};
+
+fn document(text: String) -> Option<PlanDocument> {
+    Some(PlanDocument { text, ..Default::default() })
+}
+
+fn revision(n: u64, weight: u64) -> String {
+    PLAN.replace("revision: 1", &format!("revision: {n}")).replace("weight: 60", &format!("weight: {weight}"))
+}
+
+#[tokio::test]
+async fn a_plan_is_put_in_force_from_the_revision_that_was_known() {
+    let node = Node::start().await;
+    let client = &node.client;
+    let running = client.get_plan(GetPlanRequest {}).await.unwrap();
+    assert_eq!((running.revision, running.index, running.creator.as_str()), (1, 5, "node use1-a"));
+    assert_eq!(running.document.unwrap().text, PLAN);
+
+    let apply =
+        |text: String, expected| ApplyPlanRequest { document: document(text), expected_revision: Some(expected), ..Default::default() };
+    let judged = ApplyPlanRequest { validate_only: true, ..apply(revision(2, 50), 1) };
+    assert!(client.apply_plan(judged).await.unwrap().commit.unwrap().index.is_none());
+    let applied = client.apply_plan(apply(revision(2, 50), 1)).await.unwrap();
+    assert_eq!((applied.revision, applied.digest.len(), applied.commit.unwrap().index), (2, 64, Some(6)));
+
+    let refusal = refused(client.apply_plan(apply(revision(3, 40), 1)).await);
+    assert_eq!((refusal.code, refusal.reason.as_str()), (Code::Aborted, "REVISION_MISMATCH"));
+    let refusal = refused(client.apply_plan(apply(revision(2, 40), 2)).await);
+    assert_eq!((refusal.code, refusal.reason.as_str()), (Code::FailedPrecondition, "PLAN_REVISION"));
+    // What is in force already is accepted again.
+    client.apply_plan(apply(revision(2, 50), 2)).await.unwrap();
+    assert_eq!(client.get_plan(GetPlanRequest {}).await.unwrap().revision, 2);
+}
+
+#[tokio::test]
+async fn every_problem_is_named_and_a_plan_with_errors_is_refused_whole() {
+    let node = Node::start().await;
+    let (client, cluster) = (&node.client, &node.cluster);
+    let broken = revision(2, 70_000).replace("steering: geo", "stering: geo");
+    let answer = client.validate_plan(ValidatePlanRequest { document: document(broken.clone()) }).await.unwrap();
+    assert!(!answer.valid);
+    let errors: Vec<_> = answer.problems.iter().filter(|problem| problem.severity() == Severity::Error).collect();
+    assert!(errors.len() >= 2 && errors.iter().all(|problem| problem.line > 0 && !problem.message.is_empty()), "{errors:?}");
+    assert!(errors.iter().any(|problem| problem.fix.contains("steering")), "{errors:?}");
+
+    let before = cluster.state();
+    let refusal = refused(client.apply_plan(ApplyPlanRequest { document: document(broken), ..Default::default() }).await);
+    assert_eq!((refusal.code, refusal.reason.as_str()), (Code::InvalidArgument, "PLAN_INVALID"));
+    assert!(refusal.message.contains(&format!("plan:{}:", errors[0].line)), "{}", refusal.message);
+    assert_eq!(cluster.state(), before, "not even the audit: it was never proposed");
+
+    let good = client.validate_plan(ValidatePlanRequest { document: document(revision(2, 50)) }).await.unwrap();
+    assert_eq!((good.valid, good.revision, good.digest.len()), (true, 2, 64));
+    assert_eq!(refused(client.validate_plan(ValidatePlanRequest { document: None }).await).reason, "BAD_FIELD");
+}
+
+#[tokio::test]
+async fn a_difference_is_shown_as_lines_and_by_meaning() {
+    let node = Node::start().await;
+    let client = &node.client;
+    let diff = |text: String| client.diff_plan(DiffPlanRequest { document: document(text) });
+    let same = diff(format!("# a comment\n{PLAN}")).await.unwrap();
+    assert_eq!((same.running_revision, same.same_meaning, same.files.len()), (1, true, 1));
+    let other = diff(revision(2, 50)).await.unwrap();
+    assert!(!other.same_meaning);
+    let unified = &other.files[0].unified;
+    assert!(unified.contains("-revision: 1\n+revision: 2\n") && unified.contains("+  us-east-1: { weight: 50,"), "{unified}");
+    assert_eq!(diff(PLAN.to_owned()).await.unwrap().files, []);
+}
+
+#[tokio::test]
+async fn guardrails_judge_plans_too() {
+    let node = Node::start().await;
+    let client = &node.client;
+    let fewer = revision(2, 60)
+        .replace("      eu-west-1: [{ address: 192.0.2.20, port: 80 }]\n", "")
+        .replace("      ap-southeast-1: [{ address: 192.0.2.30, port: 80 }]\n", "");
+    let answer = client.apply_plan(ApplyPlanRequest { document: document(fewer), ..Default::default() }).await;
+    let refusal = refused(answer);
+    assert!(["MIN_HEALTHY_REGIONS", "PLAN_INVALID"].contains(&refusal.reason.as_str()), "{refusal:?}");
+}
+
+#[tokio::test]
+async fn a_plan_of_full_length_goes_through_and_a_longer_one_is_refused() {
+    let node = Node::start().await;
+    let client = &node.client;
+    let max = portolan_core::cluster::limits::PLAN_TEXT_MAX;
+    let padded = |n: usize| {
+        let text = revision(2, 50);
+        let fill = n - text.len() - 1;
+        let lines: String = "#".to_owned() + &"x".repeat(98) + "\n";
+        let mut comments = lines.repeat(fill / 100);
+        comments.push_str(&"#".repeat(fill % 100));
+        format!("{text}{comments}\n")
+    };
+    let applied = client.apply_plan(ApplyPlanRequest { document: document(padded(max)), ..Default::default() }).await;
+    let is_long_enough = !matches!(&applied, Err(portolan::client::ClientError::Refused(refusal)) if refusal.reason == "BAD_FIELD");
+    assert!(is_long_enough, "{:?}", applied.err());
+    let refusal = refused(client.apply_plan(ApplyPlanRequest { document: document(padded(max + 1)), ..Default::default() }).await);
+    assert_eq!((refusal.code, refusal.reason.as_str()), (Code::InvalidArgument, "BAD_FIELD"));
+    let huge = ApplyPlanRequest { document: document(padded(5 * max)), ..Default::default() };
+    assert_eq!(refused(client.apply_plan(huge).await).code, Code::OutOfRange);
+}
