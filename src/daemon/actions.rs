@@ -16,7 +16,9 @@ use portolan_core::{
 };
 
 use super::{
-    Listen, Setup, serve,
+    Listen, Setup,
+    cluster::REPLACE_AFTER,
+    serve,
     setup::{Clustering, PeerEntry},
     world::{WorldError, load_plan, read_source},
 };
@@ -224,6 +226,7 @@ fn clustering(node: &LoadedNode) -> Result<Option<Clustering>, Failure> {
         heartbeat: config.raft.heartbeat,
         election: config.raft.election_timeout,
         plan_follow: config.plan_follow,
+        replace_after: REPLACE_AFTER,
     }))
 }
 

@@ -51,6 +51,8 @@ pub struct Clustering {
     pub heartbeat: Duration,
     /// Without a sign of life for so long, another one stands for election.
     pub election: Duration,
+    /// How long a voter must be lost before another node takes its place.
+    pub replace_after: Duration,
     /// The plan file is put in force for the cluster when its revision is greater.
     pub plan_follow: bool,
 }

@@ -49,6 +49,7 @@ use crate::{
     raft::{Consensus, Disk, Identity, Members, Timing},
 };
 
+pub(super) use leader::REPLACE_AFTER;
 pub(super) use local::{LOCAL_LIFE_MAX, LocalOrders};
 pub(super) use membership::{Order, Ordered, What};
 pub(super) use propose::Unproposed;
@@ -189,7 +190,7 @@ impl Cluster {
             unfit: watch::Sender::new(None),
             led_at: AtomicU64::new(0),
             leader_silence_max: timing.election * 2,
-            replace_after: leader::REPLACE_AFTER,
+            replace_after: setup.cluster.as_ref().map_or(REPLACE_AFTER, |it| it.replace_after),
             stop: stop.clone(),
         });
         host.serve(&shared);

@@ -1,6 +1,9 @@
 //! Several daemons: one truth, whoever is lost. All in this process, each with its own address, disk and plan file.
 
-use portolan::daemon::{Clustering, PeerEntry};
+use portolan::{
+    api::proto,
+    daemon::{Clustering, PeerEntry},
+};
 use portolan_core::{
     cluster::{Actor, Change, End, Entry, NodeRole, Outcome, Role, State},
     health::overlay::{OverrideKind, Scope},
@@ -48,6 +51,7 @@ impl Fleet {
                 heartbeat: HEARTBEAT,
                 election: ELECTION,
                 plan_follow: false,
+                replace_after: Duration::from_secs(600),
             });
             Some(files)
         });
@@ -175,4 +179,140 @@ async fn without_a_majority_answers_go_on_and_commands_say_why_they_do_not() {
     drop(sites);
     fleet.start(0).await;
     fleet.agrees("a majority is back", |state| state.nodes().len() == 3).await;
+}
+
+/// The order to drain a region, as a client sends it.
+fn drain_order(region: &str, local: bool) -> proto::CreateOverrideRequest {
+    let scope = proto::Scope { scope: Some(proto::scope::Scope::Region(region.to_owned())) };
+    let lasts = proto::r#override::Expiration::Ttl(prost_types::Duration { seconds: 600, nanos: 0 });
+    proto::CreateOverrideRequest {
+        r#override: Some(proto::Override {
+            scope: Some(scope),
+            kind: proto::r#override::Kind::Drain.into(),
+            expiration: Some(lasts),
+            local,
+            ..proto::Override::default()
+        }),
+        reason: "maintenance window".to_owned(),
+        ..proto::CreateOverrideRequest::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_local_order_holds_without_a_majority_and_is_agreed_when_there_is_one() {
+    let (plan, _sites) = three_sites().await;
+    let mut fleet = Fleet::started(&plan, &[]).await;
+    let [ap, eu, us] = [plan.v4(AP), plan.v4(EU), plan.v4(US)];
+    fleet.answer("all is well", [ap, eu, us]).await;
+    fleet.kill(0);
+    fleet.kill(1);
+    let survivor = fleet.beds[2].as_ref().unwrap();
+    let given = survivor.client().await.create_override(drain_order(EU, true)).await.unwrap();
+    assert!(given.commit.is_some_and(|commit| commit.index.is_none()), "it is in no log");
+    fleet.answer("the survivor obeys", [ap, us, us]).await;
+    fleet.start(0).await;
+    fleet.agrees("it is agreed when a majority is back", |state| state.overrides().len() == 1).await;
+    fleet.answer("and holds everywhere", [ap, us, us]).await;
+    let listed = fleet.beds[0].as_ref().unwrap().client().await.list_overrides(proto::ListOverridesRequest::default()).await.unwrap();
+    assert_eq!(listed.overrides.len(), 1, "{listed:?}");
+    assert!(!listed.overrides[0].local);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_that_leaves_too_few_regions_is_refused_and_says_how_to_overrule_it() {
+    let (plan, mut sites) = three_sites().await;
+    let mut plan = plan;
+    plan.service.push_str(", min_healthy_regions: 2");
+    let fleet = Fleet::started(&plan, &[]).await;
+    let [ap, eu, us] = [plan.v4(AP), plan.v4(EU), plan.v4(US)];
+    fleet.answer("all is well", [ap, eu, us]).await;
+    sites.remove(0);
+    fleet.answer("a region is lost", [ap, eu, eu]).await;
+    let client = fleet.beds[0].as_ref().unwrap().client().await;
+    let error = client.create_override(drain_order(EU, false)).await.unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("min_healthy_regions") && text.contains("--override"), "{text}");
+    fleet.answer("nothing changed", [ap, eu, eu]).await;
+    let mut overruling = drain_order(EU, false);
+    overruling.overrules.push(proto::Overrule {
+        rule: "min_healthy_regions".to_owned(),
+        reason: "the region burns".to_owned(),
+        expiration: None,
+    });
+    client.create_override(overruling).await.unwrap();
+    fleet.answer("who overrules it is obeyed", [ap, ap, ap]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_emptied_disk_joins_as_new_and_takes_the_place_of_the_lost_voter_later() {
+    let (plan, _sites) = three_sites().await;
+    let mut fleet = Fleet::new(&plan, &[]);
+    for files in fleet.files.iter_mut().flatten() {
+        files.setup.cluster.as_mut().unwrap().replace_after = Duration::from_secs(3);
+    }
+    for n in 0..VOTERS.len() {
+        fleet.start(n).await;
+    }
+    fleet.agrees("all are registered", |state| state.nodes().len() == 3).await;
+    let before = fleet.beds[0].as_ref().unwrap().daemon.agreed().nodes().find(|it| it.node.name.as_str() == VOTERS[0].0).unwrap().node.id;
+    fleet.kill(0);
+    let data = fleet.files[0].as_ref().unwrap().setup.data_dir.clone().unwrap();
+    std::fs::remove_dir_all(data).unwrap();
+    fleet.start(0).await;
+    fleet
+        .agrees("the new disk votes in the place of the old one, under an id of its own", |state| {
+            let mut named = state.nodes().filter(|it| it.node.name.as_str() == VOTERS[0].0);
+            named.next().is_some_and(|it| it.node.id != before && it.node.role == NodeRole::Voter) && named.next().is_none()
+        })
+        .await;
+    // It carries the majority alone with one other.
+    fleet.kill(1);
+    let outcome = fleet.beds[0].as_ref().unwrap().daemon.propose(now(drain(AP, "with-the-new-one"))).await.unwrap();
+    assert!(matches!(outcome, Outcome::Accepted { .. }), "{outcome}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_survivor_goes_on_alone_when_a_person_says_so_and_the_lost_stay_out() {
+    let (plan, _sites) = three_sites().await;
+    let mut fleet = Fleet::new(&plan, &[]);
+    let socket = fleet.files[2].as_ref().unwrap().directory.path().join("portolan.sock");
+    fleet.files[2].as_mut().unwrap().setup.listen.socket = Some(socket.clone());
+    for n in 0..VOTERS.len() {
+        fleet.start(n).await;
+    }
+    fleet.agrees("all are registered", |state| state.nodes().len() == 3 && state.plan().is_some()).await;
+    let outcome = fleet.beds[0].as_ref().unwrap().daemon.propose(now(drain(EU, "before"))).await.unwrap();
+    assert!(matches!(outcome, Outcome::Accepted { .. }), "{outcome}");
+    fleet.agrees("it is agreed", |state| state.overrides().len() == 1).await;
+    let cluster = fleet.beds[2].as_ref().unwrap().daemon.agreed().cluster().unwrap().to_string();
+    let request = proto::ForceQuorumRequest {
+        lost: vec![VOTERS[0].0.to_owned(), VOTERS[1].0.to_owned()],
+        expected_generation: Some(0),
+        cluster,
+        validate_only: false,
+        reason: "two regions burnt down".to_owned(),
+    };
+    let by_socket = Target { addresses: vec![format!("unix:{}", socket.display())], tls: None };
+    let client = Client::connect(&by_socket).await.unwrap();
+    let error = client.force_quorum(request.clone()).await.unwrap_err();
+    assert!(error.to_string().contains("leader") || error.to_string().contains("answers"), "while the others live: {error}");
+
+    fleet.kill(0);
+    fleet.kill(1);
+    let survivor = fleet.beds[2].as_ref().unwrap();
+    eventually("the leader is missed", || survivor.status(), |status| status.notices.iter().any(|it| it.kind == "no_quorum")).await;
+    let done = client.force_quorum(request).await.unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!((done.generation, done.voters), (1, vec![VOTERS[2].0.to_owned()]));
+    let outcome = survivor.daemon.propose(now(drain(AP, "after"))).await.unwrap();
+    assert!(matches!(outcome, Outcome::Accepted { .. }), "{outcome}");
+    assert_eq!(survivor.daemon.agreed().overrides().len(), 2, "nothing agreed before is lost");
+
+    // One of the lost comes back with its old disk: it is told why it is not taken, and elects nobody.
+    fleet.start(0).await;
+    let lost = fleet.beds[0].as_ref().unwrap();
+    let error = lost.daemon.propose(now(drain(US, "from-the-lost"))).await.unwrap_err();
+    assert!(!error.to_string().is_empty());
+    let survivor = fleet.beds[2].as_ref().unwrap();
+    assert_eq!(survivor.daemon.agreed().overrides().len(), 2, "the lost side changes nothing");
+    assert_eq!(lost.daemon.agreed().generation(), 0);
 }

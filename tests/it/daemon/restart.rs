@@ -173,12 +173,12 @@ async fn a_stopped_daemon_frees_its_ports_and_so_does_a_dropped_one() {
     let mut files = Files::new(&Plan::three_regions().text(1));
     // On an address of its own: nobody else takes the ports meanwhile.
     let own = (own_address(), 0).into();
-    files.setup.listen = Listen { dns: vec![own], control: Some(own), http: Some(own) };
+    files.setup.listen = Listen { dns: vec![own], control: Some(own), http: Some(own), socket: None };
     let bed = files.start().await;
     bed.ready().await;
     let (dns, control, http) = (bed.dns(), bed.daemon.control().unwrap(), bed.daemon.http().unwrap());
     let mut files = bed.stop().await;
-    files.setup.listen = Listen { dns: vec![dns], control: Some(control), http: Some(http) };
+    files.setup.listen = Listen { dns: vec![dns], control: Some(control), http: Some(http), socket: None };
     // As soon as it has stopped, not some time later.
     let bed = files.start().await;
     bed.ready().await;
