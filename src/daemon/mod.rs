@@ -83,11 +83,18 @@ pub struct Daemon {
     http: Option<HttpServer>,
     pictures: Pictures,
     cluster: Cluster,
+    _cluster_guard: DropGuard,
     _introduction: watch::Sender<Far>,
     prober: Prober,
     _probe_threads: ProbeThreads,
     stop: DropGuard,
     task: JoinHandle<()>,
+}
+
+impl std::fmt::Debug for Daemon {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Daemon").field("node", &self.cluster.me().node).finish_non_exhaustive()
+    }
 }
 
 impl Daemon {
@@ -185,6 +192,7 @@ impl Daemon {
             control,
             http,
             pictures,
+            _cluster_guard: cluster.guard(),
             cluster,
             _introduction: introduction,
             prober,

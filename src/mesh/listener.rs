@@ -48,6 +48,8 @@ pub struct MeshSetup {
     pub events: mpsc::Sender<Event>,
     /// Tells peers the time.
     pub clock: Arc<dyn WallClock>,
+    /// Ends it, as dropping the last clone does.
+    pub stop: CancellationToken,
 }
 
 /// Why there is no mesh.
@@ -128,10 +130,10 @@ impl Mesh {
     /// # Errors
     /// [`MeshError::Tls`].
     pub fn start(bound: PeerListener, setup: MeshSetup, host_of: Arc<dyn Host>) -> Result<Self, MeshError> {
-        let MeshSetup { tls: files, peers, introduction, events, clock } = setup;
+        let MeshSetup { tls: files, peers, introduction, events, clock, stop } = setup;
         let tls: Arc<ArcSwapOption<ServerConfig>> =
             Arc::new(ArcSwapOption::new(files.as_ref().map(|files| files.server(false)).transpose().map_err(MeshError::Tls)?));
-        let stop = CancellationToken::new();
+        let stop = stop.child_token();
         let reload = Reload { files: files.clone(), server: Arc::clone(&tls) };
         let mesh = Self::new(host_of, clock, introduction, Dialer::new(files), events, reload, stop.clone());
         let hosts: BTreeMap<_, _> = peers.into_iter().map(|peer| (peer.node, host(&peer.address).to_owned())).collect();

@@ -25,6 +25,7 @@ use tokio::{
     sync::{mpsc, watch},
     time::timeout,
 };
+use tokio_util::sync::CancellationToken;
 
 /// How long something may take that takes a moment on an idle machine.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -147,7 +148,14 @@ async fn refusing(passport: Passport, role: FarRole, tls: Option<TlsFiles>, refu
     let (introduction, introduced) = watch::channel(far);
     let (events, queue) = mpsc::channel(64);
     let host = Arc::new(Recorder { passport, refused, asked: Mutex::default() });
-    let setup = MeshSetup { tls, peers: Vec::new(), introduction: introduced, events, clock: Arc::new(Timestamp(1_000_000)) };
+    let setup = MeshSetup {
+        tls,
+        peers: Vec::new(),
+        introduction: introduced,
+        events,
+        clock: Arc::new(Timestamp(1_000_000)),
+        stop: CancellationToken::new(),
+    };
     let mesh = Mesh::start(bound, setup, host.clone()).unwrap();
     Node { mesh, events: queue, host, address, _introduction: introduction }
 }

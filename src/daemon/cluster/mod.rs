@@ -163,6 +163,7 @@ impl Cluster {
                     introduction: introduced,
                     events,
                     clock: Arc::new(super::clock::SystemClock),
+                    stop: stop.clone(),
                 };
                 Some(Mesh::start(listener, mesh_setup, host.clone())?)
             }
@@ -282,6 +283,11 @@ impl Cluster {
             *before = why;
             is_new
         });
+    }
+
+    /// Takes no part any more when it is dropped, whoever else has a handle: nothing is heard or said from then on.
+    pub(super) fn guard(&self) -> DropGuard {
+        self.shared.stop.clone().drop_guard()
     }
 
     /// Takes no part any more.

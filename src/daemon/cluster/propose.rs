@@ -21,6 +21,8 @@ use crate::{
 const TRY_FOR: Duration = Duration::from_secs(15);
 /// For one attempt: two round trips and a sync to disk, with room for a slow disk.
 const ATTEMPT_MAX: Duration = Duration::from_secs(4);
+/// How long the answer to a command waits for this node to have applied it.
+const CATCH_UP_MAX: Duration = Duration::from_secs(2);
 /// Between attempts.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -102,7 +104,10 @@ impl Shared {
         let mut in_doubt = false;
         loop {
             let last = match self.attempt(&octets).await {
-                Attempt::Done(Reply::Applied { index, outcome, repeated }) => return Ok(Committed { index, outcome, repeated }),
+                Attempt::Done(Reply::Applied { index, outcome, repeated }) => {
+                    self.catch_up(index).await;
+                    return Ok(Committed { index, outcome, repeated });
+                }
                 Attempt::Done(Reply::Blank) => return Err(Unproposed::Unknown("the leader's answer says nothing".to_owned())),
                 Attempt::Refused(why) => return Err(Unproposed::Refused(why)),
                 Attempt::NotTaken(why) => why,
@@ -116,6 +121,13 @@ impl Shared {
             }
             sleep(PAUSE).await;
         }
+    }
+
+    /// Who gave a command here finds it here, if this node is not far behind.
+    async fn catch_up(&self, index: u64) {
+        let mut truth = self.truth.subscribe();
+        // Late, or stopping: it is committed all the same.
+        let _ = timeout(CATCH_UP_MAX, truth.wait_for(|truth| truth.next > index)).await;
     }
 
     async fn attempt(&self, octets: &[u8]) -> Attempt {
