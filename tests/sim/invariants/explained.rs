@@ -1,0 +1,31 @@
+//! 8: the explain tree's leaf is the served answer.
+
+use portolan_core::{answer::explain, model::reason::Mark};
+
+use super::{Invariant, never_empty::ask};
+use crate::{happened::Happened, world::World};
+
+pub(crate) struct Explained;
+
+impl Invariant for Explained {
+    fn name(&self) -> &'static str {
+        "explained"
+    }
+
+    fn check(&mut self, world: &World, happened: &Happened<'_>) -> Result<(), String> {
+        let Happened::Published { id, .. } = *happened else { return Ok(()) };
+        let process = world.stations[id].process.as_ref().expect("invariant: it has just had its turn");
+        let Some(table) = process.node.table() else { return Ok(()) };
+        // One client per table: another one at the next.
+        let region = usize::try_from(table.generation).unwrap_or(0) % world.n_regions;
+        for service in &table.world.topology.services {
+            let (query, served) = ask(table, service.name.as_str(), region);
+            let (explained, reason) = explain(table, &query);
+            let leaf = reason.because.last().filter(|it| it.mark == Mark::Leaf).map(|it| it.text.clone());
+            if explained != served || leaf != Some(served.summary()) {
+                return Err(format!("{} serves {} and explains {leaf:?}", world.stations[id].name, served.summary()));
+            }
+        }
+        Ok(())
+    }
+}
