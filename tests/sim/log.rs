@@ -12,7 +12,7 @@ use std::{
 };
 
 use portolan_core::{
-    cluster::{Actor, Applied, Change, End, Entry, NodeId, NodeRole, Outcome, Role, State},
+    cluster::{Actor, Applied, Change, End, Entry, NodeId, NodeRole, Outcome, Role, State, audit::Hash},
     health::overlay::{OverrideKind, Scope},
     model::{
         ids::Label,
@@ -22,6 +22,9 @@ use portolan_core::{
 };
 
 use crate::{plan::PLACES, random::Random};
+
+/// After so many entries there is a snapshot.
+pub(crate) const SNAPSHOT_EVERY: u64 = 6;
 
 /// What an acknowledged order must be in every later state.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,11 +39,13 @@ pub(crate) struct Order {
 /// The log, and the state that follows from it.
 #[derive(Clone, Debug)]
 pub(crate) struct Log {
-    /// As octets; the first has index 1.
-    pub(crate) entries: Vec<Vec<u8>>,
+    /// With their octets; the first has index 1.
+    pub(crate) entries: Vec<(Entry, Vec<u8>)>,
     pub(crate) state: State,
-    /// Of the state's octets after each entry.
-    pub(crate) digests: Vec<u64>,
+    /// The head of the audit chain after each entry.
+    pub(crate) heads: Vec<Hash>,
+    /// Of the state's octets after some entries.
+    pub(crate) digests: BTreeMap<u64, u64>,
     /// After each entry: the orders that were acknowledged and not taken back. Kept by a model of its own.
     pub(crate) orders: Vec<Arc<BTreeMap<Label, Order>>>,
     /// What became of each command when it was first committed.
@@ -63,7 +68,8 @@ impl Default for Log {
         Self {
             entries: Vec::new(),
             state: State::default(),
-            digests: Vec::new(),
+            heads: Vec::new(),
+            digests: BTreeMap::new(),
             orders: Vec::new(),
             outcomes: BTreeMap::new(),
             ever: Vec::new(),
@@ -96,10 +102,11 @@ impl Log {
         let octets = entry.encode().map_err(|refusal| format!("an entry does not fit: {}", refusal.text))?;
         let index = self.end() + 1;
         let applied = self.state.apply_octets(index, &octets).map_err(|halt| format!("the log stops at entry {index}: {halt}"))?;
-        self.entries.push(octets);
-        let octets = self.state.snapshot();
-        self.digests.push(digest(&octets));
-        if index.is_multiple_of(5) {
+        self.entries.push((entry.clone(), octets));
+        self.heads.push(self.state.audit().head().hash);
+        if index.is_multiple_of(SNAPSHOT_EVERY) {
+            let octets = self.state.snapshot();
+            self.digests.insert(index, digest(&octets));
             self.snapshot = (index, octets);
         }
         let mut orders = (*self.orders_at(index - 1)).clone();
@@ -149,13 +156,13 @@ pub(crate) fn stamped(change: Change, at: Timestamp, request_id: Option<String>,
     Entry { at, by, request_id, reason, moves: Some(Share::percent(10)), overrules: Vec::new(), change }
 }
 
-/// A node as it is recorded.
-pub(crate) fn registered(id: usize, name: &Label, region: usize, is_voter: bool, revision: u64) -> Change {
+/// A voter as it is recorded.
+pub(crate) fn registered(id: usize, name: &Label, region: usize, revision: u64) -> Change {
     Change::RecordNode(portolan_core::cluster::Node {
         id: NodeId(id as u64 + 1),
         name: name.clone(),
         region: Label::new(PLACES[region].0),
-        role: if is_voter { NodeRole::Voter } else { NodeRole::Observer },
+        role: NodeRole::Voter,
         version: "0.1.0".to_owned(),
         feature_level: 1,
         plan_revision: Some(revision),
@@ -183,7 +190,7 @@ pub(crate) fn wish(random: &mut Random, number: u64, n_regions: usize, endpoints
             OverrideKind::Weight(Weight(7)),
             OverrideKind::Hold,
         ];
-        let id = random.permille(400).then(|| Label::new(*random.pick(&["kernel", "storm"])));
+        let id = random.permille(400).then(|| Label::new(random.pick::<&str>(&["kernel", "storm"])));
         Change::PutOverride { id, kind: *random.pick(&kinds), scope, end }
     };
     let change = match random.below(8) {

@@ -97,11 +97,12 @@ impl Shape {
         self.endpoints.iter().enumerate().flat_map(|(region, n)| (0..*n).map(move |host| (region, host)))
     }
 
-    /// Within this time of quiet what probes say of an endpoint is what it is, whatever they said before: a probe that waits for its turn,
-    /// as many as flap damping asks for at most, and as much again for a round that falls between.
+    /// Within this time of quiet what probes say of an endpoint is what it is, whatever they said before: a probe that is under way and may
+    /// be wrong still, then as many as a drop needs, or a return of one that flapped.
     pub(crate) fn settled_after(&self) -> Duration {
         let it = &self.cadence;
-        it.interval.max(it.down_interval) + (it.fast_interval + it.timeout) * u32::from(it.fall.max(it.flap.rise_max)) + it.judged_over()
+        let rise = if it.flap.window.is_zero() { it.rise } else { it.rise.max(it.flap.rise_max) };
+        it.timeout + it.judged_over().max(it.down_interval + (it.fast_interval + it.timeout) * u32::from(rise))
     }
 
     /// As the daemon would resolve it.

@@ -74,7 +74,8 @@ pub(crate) struct Station {
     pub(crate) name: Label,
     pub(crate) region: usize,
     pub(crate) clock: Clock,
-    pub(crate) process: Option<Process>,
+    /// Boxed, because it is taken out for each turn.
+    pub(crate) process: Option<Box<Process>>,
     /// How many processes there were; events for an earlier one are void.
     pub(crate) number: u64,
     pub(crate) incarnation: u64,
@@ -121,7 +122,9 @@ impl World {
         if !self.planted.keeps_incarnation() || station.incarnation == 0 {
             station.incarnation += 1;
         }
-        let saved = station.disk.saved.last().map(|(_, saved)| saved.clone());
+        // Through the form on disk, which is a part of what is proved.
+        let octets = station.disk.saved.last().map(|(_, saved)| serde_json::to_vec(saved).expect("invariant: it has a form"));
+        let saved: Option<SavedNode> = octets.map(|octets| serde_json::from_slice(&octets).expect("invariant: what was written is read"));
         let (applied, state) = match &station.disk.state {
             Some((index, octets)) => (*index, State::restore(octets, FEATURE_LEVEL).expect("invariant: as it was written")),
             None => (0, State::default()),
@@ -142,8 +145,9 @@ impl World {
         let mesh = Mesh::new(id, incarnation, voters, now.tick);
         let given = state.overrides();
         let (revision, running) = (state.plan().map_or(1, |it| it.plan.revision), station.revision);
-        station.process =
-            Some(Process { node, mesh, state, applied, given: Vec::new(), started: self.now, is_restored, is_flooded: false });
+        let started = self.now;
+        let process = Process { node, mesh, state, applied, given: Vec::new(), started, is_restored, is_flooded: false };
+        station.process = Some(Box::new(process));
         self.say(id, || format!("starts, incarnation {incarnation}"));
         self.give_orders(id, given);
         self.schedule_start(id);
@@ -175,10 +179,7 @@ impl World {
         let station = &mut self.stations[id];
         let at = station.clock.now(now);
         let Some(saved) = station.process.as_ref().filter(|_| station.asleep == 0).and_then(|it| it.node.save(at)) else { return };
-        // Through the form on disk, which is a part of what is proved.
-        let octets = serde_json::to_vec(&saved).expect("invariant: it has a form");
-        let read = serde_json::from_slice(&octets).expect("invariant: what was written is read");
-        station.disk.saved.push((now, read));
+        station.disk.saved.push((now, saved));
         if station.disk.saved.len() > 3 {
             station.disk.saved.remove(0);
         }

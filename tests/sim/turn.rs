@@ -34,6 +34,9 @@ const HISTORY_MAX: usize = 64;
 impl World {
     /// Lets a node take in what waits, and do what is due.
     pub(crate) fn turn(&mut self, id: usize, inputs: Vec<Input>) {
+        if self.stations[id].process.is_none() {
+            return;
+        }
         if !self.stations[id].is_awake() {
             inputs.into_iter().filter(|it| !matches!(it, Input::Wake)).for_each(|it| self.stations[id].keep(it));
             return;

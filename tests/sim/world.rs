@@ -49,11 +49,11 @@ const SAVE_EVERY: Duration = Duration::from_secs(5);
 /// Lines of the trace that a failure shows.
 const TRACE_MAX: usize = 60;
 
-/// After the last fault: attaching to a voter again, freshness, the log, a plan that is loaded, and the first round of a restarted node.
-const MENDED: Duration = Duration::from_secs(16);
+/// After the last fault: attaching to a voter again, freshness, the log, and the first round of a restarted node with jitter.
+const MENDED: Duration = Duration::from_secs(9);
 
 /// How long everything must stay as it is.
-pub(crate) const QUIET: Duration = Duration::from_secs(8);
+pub(crate) const QUIET: Duration = Duration::from_secs(5);
 
 /// What happens next.
 #[derive(Clone, Debug)]
@@ -210,8 +210,9 @@ impl World {
     /// The world of a seed, before anything happened.
     pub(crate) fn new(seed: u64, planted: Planted, n_episodes: usize, is_traced: bool) -> Self {
         let mut random = Random::new(seed);
-        let n_regions = planted.n_regions().unwrap_or_else(|| *random.pick(&[3, 3, 3, 4, 5]));
-        let sizes: Vec<usize> = (0..n_regions).map(|_| *random.pick(if n_regions == 3 { &[1, 2, 2, 3] } else { &[1, 1, 2, 2] })).collect();
+        let n_regions = planted.n_regions().unwrap_or_else(|| *random.pick(&[3, 3, 3, 3, 4, 5]));
+        let sizes: Vec<usize> =
+            (0..n_regions).map(|_| *random.pick(if n_regions == 3 { &[1, 1, 2, 2, 3] } else { &[1, 1, 1, 2] })).collect();
         let regions: Vec<usize> = sizes.iter().enumerate().flat_map(|(region, n)| vec![region; *n]).collect();
         let n_voters = if n_regions == 5 { 5 } else { 3 };
         let voters = (0..n_voters).filter_map(|region| regions.iter().position(|it| *it == region)).collect();
@@ -287,7 +288,7 @@ impl World {
         world.found_cluster();
         (0..n).for_each(|id| world.start(id));
         world.schedule(Moment(1_000_000), Event::Second);
-        let warm = world.random.millis(4000, 16_000);
+        let warm = world.random.millis(2500, 8000);
         world.now = Moment(0);
         world.plan_episode(warm);
         world
@@ -320,20 +321,16 @@ impl World {
     fn happen(&mut self, event: Event) {
         let is_of = |world: &Self, id: usize, number: u64| world.stations[id].number == number && world.stations[id].process.is_some();
         match event {
-            Event::Wake { id } => {
-                if self.stations[id].wake == Some(self.now) {
-                    self.stations[id].wake = None;
-                    self.turn(id, vec![Input::Wake]);
-                }
+            Event::Wake { id } if self.stations[id].wake == Some(self.now) => {
+                self.stations[id].wake = None;
+                self.turn(id, vec![Input::Wake]);
             }
             Event::Result { id, number, attempt, outcome, latency } if is_of(self, id, number) => {
                 let input = self.found(id, attempt, outcome, latency);
                 self.turn(id, vec![input]);
             }
-            Event::Arrive { from, to, batch } => {
-                if self.stations[to].process.is_some() && self.suspended[to] == 0 && self.network.has_link(to) {
-                    self.turn(to, vec![Input::Arrived { from, batch }]);
-                }
+            Event::Arrive { from, to, batch } if self.suspended[to] == 0 && self.network.has_link(to) => {
+                self.turn(to, vec![Input::Arrived { from, batch }]);
             }
             Event::Pulse { id, number } if is_of(self, id, number) => self.pulse(id),
             Event::Look { id, number } if is_of(self, id, number) => {
@@ -372,7 +369,7 @@ impl World {
                 self.is_settled = true;
                 self.look(&Happened::Settled);
             }
-            // Of a process that is gone; the end of an episode is seen to by the loop.
+            // Of a process that is gone, or too late; the end of an episode is seen to by the loop.
             _ => {}
         }
     }
@@ -404,7 +401,7 @@ impl World {
 
     fn plan_episode(&mut self, warm: Duration) {
         self.n_episodes -= 1;
-        let length = self.random.millis(12_000, 40_000);
+        let length = self.random.millis(8000, 24_000);
         let begin = self.now + warm;
         let heal = begin + length;
         let before = std::mem::replace(&mut self.now, begin);

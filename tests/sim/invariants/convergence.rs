@@ -9,7 +9,7 @@ use portolan_core::{
     table::Tier,
 };
 
-use super::{Invariant, running, site_of};
+use super::{Invariant, is_known_to_all, running, site_of};
 use crate::{
     happened::Happened,
     plan::{Site, site},
@@ -73,11 +73,6 @@ fn judge(world: &World, id: usize, process: &Process, now: Now) -> Result<(), St
         }
     }
     Ok(())
-}
-
-/// Where plans differ, only those who have an endpoint say anything of it; and in a region it may be the others whose turn it is to probe it.
-fn is_known_to_all(world: &World, target: Site) -> bool {
-    world.stations.iter().all(|it| world.shapes[&it.revision].sites().any(|known| known == target))
 }
 
 /// Nodes with one plan and one state answer from the same endpoints.

@@ -3,7 +3,7 @@
 
 use portolan_core::{health::overlay::OverrideKind, model::ids::EndpointIdx, table::Tier};
 
-use super::{Invariant, is_ordered, running, site_of, window};
+use super::{Invariant, is_known_to_all, is_ordered, running, site_of, window};
 use crate::{happened::Happened, station::Process, world::World};
 
 pub(crate) struct DeadLeave;
@@ -31,7 +31,7 @@ fn judge(world: &World, id: usize, process: &Process) -> Result<(), String> {
         && world.truth.had_references(home, from)
         && world.network.has_link(id)
         && world.linked_since(id) > reach
-        && world.reloaded_since(id) > reach;
+        && (0..world.stations.len()).all(|other| world.reloaded_since(other) > reach);
     let Some(table) = process.node.table().filter(|_| could_know) else { return Ok(()) };
     let topology = &table.world.topology;
     let members = table.views.iter().flat_map(|view| &view.pools).flat_map(|pool| &pool.members);
@@ -39,7 +39,8 @@ fn judge(world: &World, id: usize, process: &Process) -> Result<(), String> {
         let endpoint: EndpointIdx = member.endpoint;
         let target = site_of(topology, endpoint);
         let kinds = [OverrideKind::ForcedUp, OverrideKind::Maintenance];
-        if world.truth.unreachable_since(target, from) && !is_ordered(world, id, process, topology, endpoint, &kinds) {
+        let is_dead = world.truth.unreachable_since(target, from) && is_known_to_all(world, target);
+        if is_dead && !is_ordered(world, id, process, topology, endpoint, &kinds) {
             let name = topology.endpoint_name(endpoint);
             return Err(format!("{} keeps {name} as {:?}, which cannot be reached for {reach:?}", world.stations[id].name, member.tier));
         }

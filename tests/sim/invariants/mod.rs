@@ -63,7 +63,7 @@ pub(crate) fn all() -> Vec<Box<dyn Invariant>> {
 /// The nodes that run, with their clocks.
 fn running(world: &World) -> impl Iterator<Item = (usize, &Process, Now)> {
     let awake = world.stations.iter().enumerate().filter(|(_, it)| it.is_awake());
-    awake.filter_map(|(id, it)| Some((id, it.process.as_ref()?, it.now(world.now))))
+    awake.filter_map(|(id, it)| Some((id, it.process.as_deref()?, it.now(world.now))))
 }
 
 /// What an endpoint of a plan stands on.
@@ -72,6 +72,12 @@ fn site_of(topology: &Topology, endpoint: EndpointIdx) -> Site {
         Target::Address(address) => site(address),
         Target::Name(_) => unreachable!("plans here have addresses"),
     }
+}
+
+/// Whether the plan of every node has a site. Where plans differ, only those who have an endpoint say anything of it; and of the nodes of a
+/// region it may be the others whose turn it is to probe it, so that nobody does.
+fn is_known_to_all(world: &World, target: Site) -> bool {
+    world.stations.iter().all(|it| world.shapes[&it.revision].sites().any(|known| known == target))
 }
 
 /// How far back something may still be at work: what was wrongly seen is stated, believed while fresh, and seen right again.
