@@ -28,6 +28,8 @@ pub(crate) enum Fault {
     Doubled(usize),
     /// So many milliseconds more per way.
     Slower(usize),
+    /// Messages take up to so many milliseconds longer, and overtake each other.
+    Jumbled(usize),
     /// The references answer nobody.
     ReferencesDie,
     /// A process is stopped and continued: what arrives meanwhile waits.
@@ -54,7 +56,7 @@ impl World {
         let other = (region + self.random.between(1, n - 1)) % n;
         let machine = self.random.below(self.stations.len());
         let random = &mut self.random;
-        match random.below(34) {
+        match random.below(36) {
             0..=5 => {
                 let behaviours = [Behaviour::Refuses, Behaviour::Refuses, Behaviour::Hangs, Behaviour::Errs];
                 Fault::Endpoint((region, random.below(2)), *random.pick(&behaviours))
@@ -78,7 +80,8 @@ impl World {
             30 => Fault::ClockSet(machine, *random.pick(&[-90_000, -1500, 1500, 90_000])),
             31 => Fault::SlowRelay(machine, random.millis(500, 8000)),
             32 => Fault::Replay(machine),
-            _ if random.permille(100) => Fault::Flood(machine),
+            33..=34 => Fault::Jumbled(random.between(200, 1500)),
+            _ if random.permille(150) => Fault::Flood(machine),
             _ => Fault::Replay(machine),
         }
     }
@@ -102,6 +105,10 @@ impl World {
             Fault::Doubled(n) => self.network.doubled += n,
             Fault::Slower(ms) => {
                 self.network.slower += ms;
+                self.slowest = self.slowest.max(self.network.delay_max());
+            }
+            Fault::Jumbled(ms) => {
+                self.network.jumbled += ms;
                 self.slowest = self.slowest.max(self.network.delay_max());
             }
             Fault::ReferencesDie => self.network.references_dead += 1,
@@ -142,6 +149,7 @@ impl World {
             Fault::Loss(n) => self.network.loss -= n,
             Fault::Doubled(n) => self.network.doubled -= n,
             Fault::Slower(ms) => self.network.slower -= ms,
+            Fault::Jumbled(ms) => self.network.jumbled -= ms,
             Fault::ReferencesDie => self.network.references_dead -= 1,
             Fault::Pause(machine) => self.wake_up(machine),
             Fault::Suspend(machine) => {

@@ -12,6 +12,8 @@ pub(crate) enum Happened<'a> {
         id: usize,
         /// `None`: its first one.
         before: Option<&'a Arc<Table>>,
+        /// From which answers are explained; `None`: the one in force, as it should be.
+        explained: Option<&'a Arc<Table>>,
     },
     /// A node was told again what it had heard.
     Replayed { id: usize, report: &'a str, is_refused: bool, changed: bool },

@@ -28,7 +28,7 @@ mod truth;
 mod turn;
 mod world;
 
-use planted::Planted;
+use world::Setting;
 
 /// Runs in a plain `cargo test`.
 const SEEDS: u64 = 10_000;
@@ -61,7 +61,7 @@ fn over_an_ideal_log_no_invariant_breaks() {
 #[test]
 fn a_run_is_a_function_of_its_seed() {
     let told = || {
-        let outcome = runner::run(7, Planted::Nothing, 2, true);
+        let outcome = runner::run(7, Setting::plain(2).traced());
         (outcome.trace, outcome.n_turns, outcome.n_tables, outcome.broken)
     };
     let first = told();

@@ -30,6 +30,8 @@ pub(crate) struct Network {
     pub(crate) doubled: usize,
     /// Added to every way between regions, in milliseconds.
     pub(crate) slower: usize,
+    /// Messages between regions take up to so many milliseconds longer, each as it happens: late ones are overtaken.
+    pub(crate) jumbled: usize,
     /// How many faults take the references away.
     pub(crate) references_dead: usize,
 }
@@ -46,6 +48,7 @@ impl Network {
             loss: 0,
             doubled: 0,
             slower: 0,
+            jumbled: 0,
             references_dead: 0,
         }
     }
@@ -104,13 +107,13 @@ impl Network {
             return None;
         }
         let least = self.ways[from][to] + self.slower;
-        Some(random.millis(least, least + self.jitter + self.slower / 2))
+        Some(random.millis(least, least + self.jitter + self.slower / 2 + self.jumbled))
     }
 
     /// The longest that [`Self::delay`] gives between any two regions.
     pub(crate) fn delay_max(&self) -> Duration {
         let longest = self.ways.iter().flatten().copied().max().unwrap_or(0);
-        Duration::from_millis((longest + self.jitter + self.slower * 3 / 2) as u64)
+        Duration::from_millis((longest + self.jitter + self.slower * 3 / 2 + self.jumbled) as u64)
     }
 
     /// Whether a probe between regions fails because of lost packets, which are sent again a few times while it lasts.

@@ -11,10 +11,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{
-    planted::Planted,
-    world::{Broken, World},
-};
+use crate::world::{Broken, Setting, World};
 
 /// What a run came to.
 #[derive(Clone, Debug)]
@@ -30,8 +27,8 @@ pub(crate) struct Outcome {
 }
 
 /// Runs the world of one seed.
-pub(crate) fn run(seed: u64, planted: Planted, n_episodes: usize, is_traced: bool) -> Outcome {
-    let mut world = World::new(seed, planted, n_episodes, is_traced);
+pub(crate) fn run(seed: u64, setting: Setting) -> Outcome {
+    let mut world = World::new(seed, setting);
     world.run();
     Outcome {
         broken: world.broken.clone(),
@@ -94,7 +91,7 @@ pub(crate) fn run_all(from: u64, to: u64, n_episodes: usize, hours: Option<u64>)
                     if seed >= to {
                         break;
                     }
-                    let outcome = run(seed, Planted::Nothing, n_episodes, false);
+                    let outcome = run(seed, Setting::plain(n_episodes));
                     sums.add(&outcome);
                     if outcome.broken.is_some()
                         && let Ok(mut failed) = failed.lock()
@@ -115,7 +112,7 @@ pub(crate) fn run_all(from: u64, to: u64, n_episodes: usize, hours: Option<u64>)
 
 /// Runs a seed again, with a trace.
 pub(crate) fn tell_failure(seed: u64, n_episodes: usize, told: &str) -> String {
-    let outcome = run(seed, Planted::Nothing, n_episodes, true);
+    let outcome = run(seed, Setting::plain(n_episodes).traced());
     let mut text = format!("{told}\n{}", outcome.trace);
     match outcome.broken {
         Some(Broken { invariant, at, text: what }) => {

@@ -78,7 +78,8 @@ impl World {
         self.look_at_applied();
         if is_published {
             self.n_tables += 1;
-            self.look(&Happened::Published { id, before: before.as_ref() });
+            let explained = if self.planted.explains_old() { before.clone() } else { None };
+            self.look(&Happened::Published { id, before: before.as_ref(), explained: explained.as_ref() });
         }
     }
 
@@ -146,6 +147,7 @@ impl World {
             let _ = process.node.handle(now, Fact::ReportHeard { report, round_trip }, effects);
             return;
         }
+        let report = if self.planted.renumbers() { renumbered(report) } else { report };
         let (before, mut seen) = (verdicts(process, now), Vec::new());
         let told = report.to_string();
         let outcome = process.node.handle(now, Fact::ReportHeard { report, round_trip }, &mut seen);
@@ -205,6 +207,9 @@ impl World {
         let failed = |category, text: &str| Outcome::Failed(Failure::new(category, text));
         let is_late = !is_open || latency >= timeout || (region != target.0 && self.network.loses_probe(&mut self.random));
         let (after, outcome) = match self.truth.behaviour(target) {
+            _ if self.planted.flickers() && self.now.0 / 4_000_000 % 2 == 1 => (latency, failed(FailureCategory::Connect, "flickers")),
+            _ if self.planted.passes_all() => (latency, Outcome::Passed),
+            _ if self.planted.fails_all() && self.now.0 > 10_000_000 => (latency, failed(FailureCategory::Resolve, "no resolver")),
             _ if is_late => (timeout, failed(FailureCategory::ConnectTimeout, "no connection in time")),
             Behaviour::Works => (latency, Outcome::Passed),
             Behaviour::Refuses => (latency, failed(FailureCategory::Connect, "refused")),
@@ -304,6 +309,11 @@ impl World {
             self.turn(id, vec![Input::Pulse]);
         }
     }
+}
+
+/// As a relay sends it that counts by itself.
+fn renumbered(report: Report) -> Report {
+    Report { sequence: report.sequence + 1_000_000, ..report }
 }
 
 /// What steering uses of each check, and who stands behind it.

@@ -152,6 +152,29 @@ pub(crate) struct Broken {
     pub(crate) text: String,
 }
 
+/// What a run is, besides its seed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setting {
+    pub(crate) planted: Planted,
+    /// The one invariant that looks on; `None`: all do.
+    pub(crate) only: Option<&'static str>,
+    pub(crate) n_episodes: usize,
+    /// Whether the last lines of what happens are kept.
+    pub(crate) is_traced: bool,
+}
+
+impl Setting {
+    /// The world as it should be.
+    pub(crate) const fn plain(n_episodes: usize) -> Self {
+        Self { planted: Planted::Nothing, only: None, n_episodes, is_traced: false }
+    }
+
+    /// The same with a trace.
+    pub(crate) const fn traced(self) -> Self {
+        Self { is_traced: true, ..self }
+    }
+}
+
 /// Everything.
 pub(crate) struct World {
     pub(crate) now: Moment,
@@ -208,7 +231,8 @@ pub(crate) struct World {
 
 impl World {
     /// The world of a seed, before anything happened.
-    pub(crate) fn new(seed: u64, planted: Planted, n_episodes: usize, is_traced: bool) -> Self {
+    pub(crate) fn new(seed: u64, setting: Setting) -> Self {
+        let Setting { planted, only, n_episodes, is_traced } = setting;
         let mut random = Random::new(seed);
         let n_regions = planted.n_regions().unwrap_or_else(|| *random.pick(&[3, 3, 3, 3, 4, 5]));
         let sizes: Vec<usize> =
@@ -276,7 +300,7 @@ impl World {
             is_settled: false,
             n_commands: 0,
             n_episodes,
-            invariants: invariants::all(),
+            invariants: invariants::all().into_iter().filter(|it| only.is_none_or(|only| it.name() == only)).collect(),
             broken: None,
             trace: is_traced.then(VecDeque::new),
             n_turns: 0,
@@ -389,6 +413,7 @@ impl World {
     /// Sees to it that a node has its turn at its deadline.
     pub(crate) fn schedule_wake(&mut self, id: usize, deadline: Option<Tick>) {
         let Some(deadline) = deadline else { return };
+        let deadline = if self.planted.spins() { Tick(0) } else { deadline };
         // What ends by the wall clock ends within its millisecond.
         let at = self.stations[id].clock.when(deadline).max(self.now + Duration::from_micros(100));
         if self.stations[id].wake.is_none_or(|known| at < known) {

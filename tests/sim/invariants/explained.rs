@@ -13,7 +13,7 @@ impl Invariant for Explained {
     }
 
     fn check(&mut self, world: &World, happened: &Happened<'_>) -> Result<(), String> {
-        let Happened::Published { id, .. } = *happened else { return Ok(()) };
+        let Happened::Published { id, explained, .. } = *happened else { return Ok(()) };
         let process = world.stations[id].process.as_ref().expect("invariant: it has just had its turn");
         let Some(table) = process.node.table() else { return Ok(()) };
         // One client, of every third table: another one the next time.
@@ -24,7 +24,7 @@ impl Invariant for Explained {
         let region = turn / 3 % world.n_regions;
         for service in &table.world.topology.services {
             let (query, served) = ask(table, service.name.as_str(), region);
-            let (explained, reason) = explain(table, &query);
+            let (explained, reason) = explain(explained.unwrap_or(table), &query);
             let leaf = reason.because.last().filter(|it| it.mark == Mark::Leaf).map(|it| it.text.clone());
             if explained != served || leaf != Some(served.summary()) {
                 return Err(format!("{} serves {} and explains {leaf:?}", world.stations[id].name, served.summary()));

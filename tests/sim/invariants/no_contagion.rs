@@ -25,7 +25,7 @@ impl Invariant for NoContagion {
     }
 
     fn check(&mut self, world: &World, happened: &Happened<'_>) -> Result<(), String> {
-        let Happened::Published { id, before: Some(before) } = *happened else { return Ok(()) };
+        let Happened::Published { id, before: Some(before), .. } = *happened else { return Ok(()) };
         let process = world.stations[id].process.as_ref().expect("invariant: it has just had its turn");
         let Some(after) = process.node.table() else { return Ok(()) };
         left(before, after).into_iter().try_for_each(|endpoint| judge(world, id, endpoint))
