@@ -10,10 +10,12 @@ use portolan_core::{
 };
 
 use crate::{
+    episodes::QUIET,
     happened::Happened,
     log::{Command, registered, stamped},
+    queue::Event,
     station::{Input, Process},
-    world::{Broken, Event, QUIET, World},
+    world::{Broken, World},
 };
 
 /// Behind by so many entries, a node gets a snapshot.

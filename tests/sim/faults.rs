@@ -5,10 +5,11 @@ use std::time::Duration;
 use crate::{
     clock::Moment,
     plan::Site,
+    queue::Event,
     random::Random,
     station::{Fate, Input},
     truth::Behaviour,
-    world::{Event, World},
+    world::World,
 };
 
 /// One fault.

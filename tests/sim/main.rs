@@ -13,6 +13,7 @@
 
 mod clock;
 mod commits;
+mod episodes;
 mod faults;
 mod happened;
 mod invariants;
@@ -21,6 +22,7 @@ mod mesh;
 mod network;
 mod plan;
 mod planted;
+mod queue;
 mod random;
 mod runner;
 mod station;

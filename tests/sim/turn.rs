@@ -17,9 +17,10 @@ use crate::{
     happened::Happened,
     mesh::{Batch, Mesh},
     plan::site,
+    queue::Event,
     station::{Input, Process},
     truth::Behaviour,
-    world::{Event, World},
+    world::World,
 };
 
 /// Probes that a daemon lets run at once: more than any plan here has.

@@ -8,17 +8,15 @@
 //! A run is a function of its seed: no clock, no thread, no hash order.
 
 use std::{
-    cmp::Reverse,
-    collections::{BTreeMap, BinaryHeap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::Arc,
     time::Duration,
 };
 
 use portolan_core::{
-    cluster::Entry,
     health::vantage::{CheckKey, FRESH_FOR, PULSE_EVERY, Report},
-    model::{check::Outcome, ids::Label, time::Tick},
-    node::{Attempt, Event as Fact},
+    model::{ids::Label, time::Tick},
+    node::Event as Fact,
     table::World as Loaded,
 };
 
@@ -27,11 +25,11 @@ use crate::{
     faults::Fault,
     happened::Happened,
     invariants::{self, Invariant},
-    log::{Command, Log},
-    mesh::Batch,
+    log::Log,
     network::Network,
     plan::{PLACES, Shape},
     planted::Planted,
+    queue::{Event, Queue},
     random::Random,
     station::{Disk, Input, Station},
     truth::Truth,
@@ -48,101 +46,6 @@ const SAVE_EVERY: Duration = Duration::from_secs(5);
 
 /// Lines of the trace that a failure shows.
 const TRACE_MAX: usize = 60;
-
-/// After the last fault: attaching to a voter again, freshness, the log, and the first round of a restarted node with jitter.
-const MENDED: Duration = Duration::from_secs(9);
-
-/// How long everything must stay as it is.
-pub(crate) const QUIET: Duration = Duration::from_secs(5);
-
-/// What happens next.
-#[derive(Clone, Debug)]
-pub(crate) enum Event {
-    Wake {
-        id: usize,
-    },
-    Result {
-        id: usize,
-        number: u64,
-        attempt: Attempt,
-        outcome: Outcome,
-        latency: Duration,
-    },
-    Arrive {
-        from: usize,
-        to: usize,
-        batch: Batch,
-    },
-    Pulse {
-        id: usize,
-        number: u64,
-    },
-    Look {
-        id: usize,
-        number: u64,
-    },
-    Looked {
-        id: usize,
-        number: u64,
-        reached: u16,
-    },
-    Save {
-        id: usize,
-        number: u64,
-    },
-    HandOn {
-        id: usize,
-        number: u64,
-        to: usize,
-        batch: Batch,
-        hold: Duration,
-    },
-    /// The log reaches a node, if it can.
-    Entries {
-        id: usize,
-        number: u64,
-    },
-    Load {
-        id: usize,
-        number: u64,
-        revision: u64,
-    },
-    Order {
-        command: Box<Command>,
-        request: String,
-    },
-    Propose(Box<Entry>, Option<u64>),
-    Edit,
-    Begin(usize),
-    End(usize),
-    Second,
-    Settled,
-    Over,
-}
-
-/// One event in the queue; of two at one moment the earlier made comes first.
-#[derive(Debug)]
-struct Scheduled(Moment, u64, Event);
-
-impl PartialEq for Scheduled {
-    fn eq(&self, other: &Self) -> bool {
-        (self.0, self.1) == (other.0, other.1)
-    }
-}
-
-impl Eq for Scheduled {}
-
-impl PartialOrd for Scheduled {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Scheduled {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.0, self.1).cmp(&(other.0, other.1))
-    }
-}
 
 /// An invariant that did not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -179,8 +82,7 @@ impl Setting {
 pub(crate) struct World {
     pub(crate) now: Moment,
     pub(crate) random: Random,
-    queue: BinaryHeap<Reverse<Scheduled>>,
-    n_scheduled: u64,
+    queue: Queue,
     pub(crate) planted: Planted,
     pub(crate) n_regions: usize,
     pub(crate) voters: Vec<usize>,
@@ -218,8 +120,9 @@ pub(crate) struct World {
     pub(crate) settles: Moment,
     /// Whether faults are over and everything has come to rest.
     pub(crate) is_settled: bool,
-    n_commands: u64,
-    n_episodes: usize,
+    pub(crate) n_commands: u64,
+    /// Those that are to come.
+    pub(crate) n_episodes: usize,
     invariants: Vec<Box<dyn Invariant>>,
     pub(crate) broken: Option<Broken>,
     trace: Option<VecDeque<String>>,
@@ -272,8 +175,7 @@ impl World {
         let unproven_hold = Duration::from_secs(*random.pick(&[5, 10, 60]));
         let mut world = Self {
             now: Moment(0),
-            queue: BinaryHeap::new(),
-            n_scheduled: 0,
+            queue: Queue::default(),
             planted,
             n_regions,
             voters,
@@ -321,7 +223,7 @@ impl World {
     /// Runs until the last episode is over, or an invariant breaks.
     pub(crate) fn run(&mut self) {
         while self.broken.is_none() {
-            let Some(Reverse(Scheduled(at, _, event))) = self.queue.pop() else { break };
+            let Some((at, event)) = self.queue.pop() else { break };
             self.n_at_once = if at > self.now { 0 } else { self.n_at_once + 1 };
             self.now = at;
             if matches!(event, Event::Over) {
@@ -338,8 +240,7 @@ impl World {
     }
 
     pub(crate) fn schedule(&mut self, at: Moment, event: Event) {
-        self.n_scheduled += 1;
-        self.queue.push(Reverse(Scheduled(at, self.n_scheduled, event)));
+        self.queue.push(at, event);
     }
 
     fn happen(&mut self, event: Event) {
@@ -420,62 +321,6 @@ impl World {
             self.stations[id].wake = Some(at);
             self.schedule(at, Event::Wake { id });
         }
-    }
-
-    //--- Episodes
-
-    fn plan_episode(&mut self, warm: Duration) {
-        self.n_episodes -= 1;
-        let length = self.random.millis(8000, 24_000);
-        let begin = self.now + warm;
-        let heal = begin + length;
-        let before = std::mem::replace(&mut self.now, begin);
-        self.plan_faults(heal);
-        self.now = before;
-        self.plan_commands(begin, heal);
-        let settled = heal + self.settled_after() + MENDED + self.slowest * 2;
-        self.settles = settled;
-        self.schedule(settled, Event::Settled);
-        self.schedule(settled + QUIET, Event::Over);
-    }
-
-    fn next_episode(&mut self) {
-        let lasting = std::mem::take(&mut self.lasting);
-        lasting.into_iter().for_each(|position| self.end(position));
-        self.first_fault = self.faults.len();
-        let pause = self.random.millis(0, 20_000);
-        self.plan_episode(pause);
-    }
-
-    fn plan_commands(&mut self, begin: Moment, heal: Moment) {
-        let whole = usize::try_from(heal.since(begin).as_millis()).expect("invariant: short");
-        for _ in 0..self.random.below(4) {
-            self.n_commands += 1;
-            let number = self.n_commands;
-            let at = begin + self.random.millis(0, whole);
-            let endpoints: Vec<String> = self.shapes[&1].put().outline.services[&Label::new("api")]
-                .pools
-                .iter()
-                .flat_map(|(region, targets)| targets.iter().map(move |target| format!("api/{region}/{target}")))
-                .collect();
-            let mut command = crate::log::wish(&mut self.random, number, self.n_regions, &endpoints, &self.log);
-            command.number = number;
-            let mut sent = at;
-            for attempt in 0..self.random.between(1, 3) {
-                let request = if self.planted.forgets_request() { format!("r{number}-{attempt}") } else { format!("r{number}") };
-                self.schedule(sent.min(heal), Event::Order { command: Box::new(command.clone()), request });
-                sent = sent + self.random.millis(50, 8000);
-            }
-        }
-        if self.random.permille(400) {
-            let at = begin + self.random.millis(0, whole);
-            self.schedule(at, Event::Edit);
-        }
-    }
-
-    /// Of all plans that there were; see [`Shape::settled_after`].
-    pub(crate) fn settled_after(&self) -> Duration {
-        self.shapes.values().map(Shape::settled_after).max().unwrap_or_default()
     }
 
     //--- Who is where
