@@ -53,6 +53,7 @@ impl World {
         let next = latest.clone().edited(&mut self.random);
         let put = Change::PutPlan(Box::new(next.put()));
         self.worlds.insert(revision + 1, next.world());
+        self.settled_after = self.settled_after.max(next.settled_after());
         self.shapes.insert(revision + 1, next);
         let at = self.stations[0].now(self.now).wall;
         self.say_all(|| format!("plan revision {}", revision + 1));
@@ -158,7 +159,7 @@ impl World {
     /// A plan is loaded so much later; but not when everything is to come to rest.
     pub(crate) fn schedule_load(&mut self, id: usize, revision: u64, later: Duration) {
         let number = self.stations[id].number;
-        let (begin, end) = (self.settles - self.settled_after() - Duration::from_secs(5), self.settles + QUIET + Duration::from_secs(1));
+        let (begin, end) = (self.settles - self.settled_after - Duration::from_secs(5), self.settles + QUIET + Duration::from_secs(1));
         let at = self.now + later;
         let at = if (begin..end).contains(&at) { end } else { at };
         self.schedule(at, Event::Load { id, number, revision });

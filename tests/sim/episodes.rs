@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use portolan_core::model::ids::Label;
 
-use crate::{clock::Moment, log::wish, plan::Shape, queue::Event, world::World};
+use crate::{clock::Moment, log::wish, queue::Event, world::World};
 
 /// After the last fault: attaching to a voter again, freshness, the log, and the first round of a restarted node with jitter.
 const MENDED: Duration = Duration::from_secs(9);
@@ -28,7 +28,7 @@ impl World {
         self.plan_faults(heal);
         self.now = before;
         self.plan_commands(begin, heal);
-        let settled = heal + self.settled_after() + MENDED + self.slowest * 2;
+        let settled = heal + self.settled_after + MENDED + self.slowest * 2;
         self.settles = settled;
         self.schedule(settled, Event::Settled);
         self.schedule(settled + QUIET, Event::Over);
@@ -68,10 +68,5 @@ impl World {
             let at = begin + self.random.millis(0, whole);
             self.schedule(at, Event::Edit);
         }
-    }
-
-    /// Of all plans that there were; see [`Shape::settled_after`].
-    pub(crate) fn settled_after(&self) -> Duration {
-        self.shapes.values().map(Shape::settled_after).max().unwrap_or_default()
     }
 }

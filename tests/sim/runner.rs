@@ -40,6 +40,9 @@ pub(crate) fn run(seed: u64, setting: Setting) -> Outcome {
     }
 }
 
+/// A soak says how far it is after so many runs.
+const TOLD_EVERY: u64 = 500;
+
 /// Sums over runs.
 #[derive(Debug, Default)]
 struct Sums {
@@ -51,13 +54,14 @@ struct Sums {
 }
 
 impl Sums {
-    fn add(&self, outcome: &Outcome) {
+    /// Gives the number of runs so far.
+    fn add(&self, outcome: &Outcome) -> u64 {
         let add = |sum: &AtomicU64, n: u64| sum.fetch_add(n, Ordering::Relaxed);
-        add(&self.runs, 1);
         add(&self.millis, u64::try_from(outcome.lasted.as_millis()).unwrap_or(u64::MAX));
         add(&self.turns, outcome.n_turns);
         add(&self.tables, outcome.n_tables);
         add(&self.faults, outcome.n_faults as u64);
+        add(&self.runs, 1) + 1
     }
 
     fn tell(&self) -> String {
@@ -92,7 +96,9 @@ pub(crate) fn run_all(from: u64, to: u64, n_episodes: usize, hours: Option<u64>)
                         break;
                     }
                     let outcome = run(seed, Setting::plain(n_episodes));
-                    sums.add(&outcome);
+                    if sums.add(&outcome).is_multiple_of(TOLD_EVERY) && hours.is_some() {
+                        let _ = writeln!(std::io::stderr(), "sim, ideal log: {}", sums.tell());
+                    }
                     if outcome.broken.is_some()
                         && let Ok(mut failed) = failed.lock()
                     {

@@ -92,6 +92,8 @@ pub(crate) struct World {
     /// Plans by revision.
     pub(crate) shapes: BTreeMap<u64, Shape>,
     pub(crate) worlds: BTreeMap<u64, Arc<Loaded>>,
+    /// The longest of all plans that there were; see [`Shape::settled_after`].
+    pub(crate) settled_after: Duration,
     pub(crate) log: Log,
     pub(crate) unproven_hold: Duration,
     pub(crate) faults: Vec<Fault>,
@@ -182,6 +184,7 @@ impl World {
             slowest: network.delay_max(),
             network,
             truth: Truth::new(n_regions, (0..n_regions).flat_map(|region| [(region, 0), (region, 1)])),
+            settled_after: shape.settled_after(),
             worlds: BTreeMap::from([(1, shape.world())]),
             shapes: BTreeMap::from([(1, shape)]),
             log: Log::default(),

@@ -82,7 +82,7 @@ fn is_known_to_all(world: &World, target: Site) -> bool {
 
 /// How far back something may still be at work: what was wrongly seen is stated, believed while fresh, and seen right again.
 fn window(world: &World) -> Duration {
-    world.settled_after() + FRESH_FOR + world.blur() + Duration::from_secs(3)
+    world.settled_after + FRESH_FOR + world.blur() + Duration::from_secs(3)
 }
 
 /// Whether all that a node hears of a site was right since `from`, in so many regions that nobody could prove otherwise to it.

@@ -62,7 +62,8 @@ fn judge(world: &World, id: usize, endpoint: EndpointIdx) -> Result<(), String> 
     if is_seen_rightly(world, id, target, from) {
         return Err(format!("{} withdraws {name}, which works and could be seen ({provenance})", station.name));
     }
-    let is_dark = world.truth.is_dark(world.now, station.region, GRACE) || (!world.network.has_link(id) && world.cut_off_for(id) > GRACE);
+    // Who wakes takes in first what others said while it slept.
+    let is_dark = world.slept_since(id) > GRACE && (world.truth.is_dark(world.now, station.region, GRACE) || world.cut_off_for(id) > GRACE);
     if is_dark && provenance != Provenance::Blind && target.0 != station.region {
         return Err(format!("{} sees nothing at all, and withdraws {name}, which works ({provenance})", station.name));
     }

@@ -9,7 +9,7 @@ use portolan_core::{
 };
 
 use super::{Invariant, covers, running};
-use crate::{happened::Happened, station::Process, world::World};
+use crate::{happened::Happened, log::Order, station::Process, world::World};
 
 /// A node that is busy is a moment late.
 const GRACE: Duration = Duration::from_millis(50);
@@ -37,7 +37,8 @@ fn judge(world: &World, id: usize, process: &Process, now: Timestamp) -> Result<
     for pool in table.views.iter().flat_map(|view| &view.pools) {
         for member in &pool.members {
             let note = member.note.as_deref().unwrap_or_default();
-            if let Some(order) = world.log.ever.iter().find(|it| is_over(it.until) && note.contains(it.why.as_str())) {
+            let is_named = |it: &&Order| is_over(it.until) && note.contains(it.why.as_str());
+            if let Some(order) = world.log.ever.iter().filter(|_| !note.is_empty()).find(is_named) {
                 return Err(format!("{name} at {now} acts by an order that ended at {}: {note}", order.until));
             }
             let topology = &table.world.topology;
@@ -46,7 +47,7 @@ fn judge(world: &World, id: usize, process: &Process, now: Timestamp) -> Result<
                 (member.weight, Some(topology.endpoints[member.endpoint.get()].weight.0)),
             ];
             for (weight, planned) in weights.into_iter().filter(|(weight, planned)| Some(*weight) != *planned) {
-                let gives = |it: &&crate::log::Order| {
+                let gives = |it: &&Order| {
                     it.kind == OverrideKind::Weight(Weight(weight)) && !is_over(it.until) && covers(&it.scope, topology, member.endpoint)
                 };
                 if world.log.ever.iter().find(gives).is_none() {
