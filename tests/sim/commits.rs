@@ -156,13 +156,10 @@ impl World {
         }
     }
 
-    /// A plan is loaded so much later; but not when everything is to come to rest.
+    /// A plan is loaded so much later.
     pub(crate) fn schedule_load(&mut self, id: usize, revision: u64, later: Duration) {
         let number = self.stations[id].number;
-        let (begin, end) = (self.settles - self.settled_after - Duration::from_secs(5), self.settles + QUIET + Duration::from_secs(1));
-        let at = self.now + later;
-        let at = if (begin..end).contains(&at) { end } else { at };
-        self.schedule(at, Event::Load { id, number, revision });
+        self.schedule(self.now + later, Event::Load { id, number, revision });
     }
 
     /// Orders as a node gets them; a bug is planted here.
@@ -183,6 +180,13 @@ impl World {
 
     pub(crate) fn load(&mut self, id: usize, revision: u64) {
         if self.stations[id].revision >= revision {
+            return;
+        }
+        // Not when everything is to come to rest: then it waits until that is over.
+        let second = Duration::from_secs(1);
+        let (begin, end) = (self.settles - self.settled_after - second * 5, self.settles + QUIET + second);
+        if (begin..end).contains(&self.now) {
+            self.schedule_load(id, revision, end.since(self.now));
             return;
         }
         self.stations[id].revision = revision;

@@ -4,10 +4,12 @@
 //! cargo test -p portolan-core --test sim                              10,000 short runs, and the planted bugs
 //! SIM_SEED=n cargo test -p portolan-core --test sim ideal_log         one run again, with its trace when it fails
 //! SIM_SEEDS=from..to …                                                others
-//! SIM_HOURS=10000 SIM_EPISODES=40 …                                   long runs until so many cluster hours were lived
+//! SIM_EPISODES=40 SIM_HOURS=10000 cargo test --release …              a soak: long runs until so many cluster hours were lived
 //! ```
 //!
 //! Each run is a function of its seed. [`invariants`] has one file for each thing that must hold; [`planted`] proves that they see.
+//!
+//! Absent on purpose: consensus, which has a simulation of its own strength; here everybody gets the same log. Also wire formats.
 
 #![allow(clippy::unwrap_used, reason = "a test that unwraps nothing has failed; helpers of tests are no exception")]
 
