@@ -116,7 +116,7 @@ pub fn verify_lines<'a>(lines: impl IntoIterator<Item = &'a str>, from: Option<P
         let link: AuditEntry =
             serde_json::from_str(text).map_err(|error| format!("line {}: no link of the audit chain: {error}", i + 1))?;
         // Without a place to begin at, the first link is believed in what came before it.
-        let before = place.unwrap_or(Place { index: link.index.saturating_sub(1), hash: link.prev });
+        let before = place.unwrap_or_else(|| Place { index: link.index.saturating_sub(1), hash: link.prev });
         place = Some(verify([&link], before).map_err(|broken| format!("line {}: entry {}: {}", i + 1, broken.index, broken.kind))?);
     }
     Ok(place.unwrap_or_default())

@@ -1,4 +1,4 @@
-//! In front of all services: who calls is proved, what it may is judged, and changes are logged, alike for gRPC and for its JSON mirror.
+//! In front of all services: who calls is proved, what it may is judged, and refused changes are logged, alike for gRPC and for its JSON mirror.
 //!
 //! ```text
 //!  connection --request--> guard --refused--> a status, in the caller's form
@@ -101,16 +101,13 @@ fn is_grpc(headers: &HeaderMap) -> bool {
     headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 
-/// Who changed what, and what became of it. Never what the request held: that is the audit's, in its own bounds.
+/// Who was refused what, and why. What is accepted is logged where it is known what it was ([`super::mutation`]); what is in a request is the
+/// audit's, in its own bounds.
 fn log(Admitted { caller, method }: &Admitted, response: &Response<Body>) {
-    let method = method.map_or("", |method| method.name);
-    let role = caller.role.map_or("none", Role::word);
-    // A refusal comes in the headers alone; what has a body went well, as a change is answered once.
+    // A refusal comes in the headers alone.
     let status = json::outcome(response).or_else(|| Status::from_header_map(response.headers()));
-    match status {
-        Some(status) if status.code() != Code::Ok => {
-            tracing::warn!(who = %caller.name, role, method, outcome = ?status.code(), text = status.message(), "control change refused");
-        }
-        _ => tracing::info!(who = %caller.name, role, method, outcome = "Ok", "control change made"),
+    if let Some(status) = status.filter(|status| status.code() != Code::Ok) {
+        let (method, role) = (method.map_or("", |method| method.name), caller.role.map_or("none", Role::word));
+        tracing::warn!(who = %caller.name, role, method, outcome = ?status.code(), text = status.message(), "control change refused");
     }
 }

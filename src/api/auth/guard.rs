@@ -5,7 +5,12 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use http::{HeaderMap, header::AUTHORIZATION, request::Parts};
+use http::{
+    HeaderMap,
+    header::{AUTHORIZATION, HOST},
+    request::Parts,
+    uri::Authority,
+};
 use portolan_core::cluster::Role;
 use tokio::time::Instant;
 use tonic::Status;
@@ -48,9 +53,12 @@ impl Guard {
     /// Judges a call by its connection, its headers and its path.
     ///
     /// # Errors
-    /// UNAUTHENTICATED: a token is not good. PERMISSION_DENIED: the role is not enough. RESOURCE_EXHAUSTED: too many calls.
+    /// UNAUTHENTICATED: a token is not good. PERMISSION_DENIED: the role is not enough, or a foreign page is behind it. RESOURCE_EXHAUSTED: too many calls.
     pub(in crate::api) fn admit(&self, parts: &Parts) -> Result<Admitted, Status> {
         let peer = parts.extensions.get::<Peer>().ok_or_else(refusal::no_peer)?;
+        if matches!(peer.origin, Origin::Loopback(_)) {
+            check_host(parts)?;
+        }
         let caller = self.identify(peer, &parts.headers)?;
         let method = methods::find(parts.uri.path());
         let kind = method.map_or(Kind::Read, |method| method.kind);
@@ -138,4 +146,17 @@ impl Guard {
     fn limits(&self) -> std::sync::MutexGuard<'_, Limits> {
         self.limits.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Without TLS a browser on this machine could be led here by a page whose name was made to mean 127.0.0.1, and everybody here is admin. Such
+/// a call is for that name. (A certificate would not hold it, so with TLS the browser refuses by itself.)
+fn check_host(parts: &Parts) -> Result<(), Status> {
+    let header = parts.headers.get(HOST).map(|value| value.to_str().unwrap_or("(no text)"));
+    let named = parts.uri.authority().map(Authority::as_str).or(header);
+    let Some(named) = named else { return Ok(()) };
+    let host = named.parse::<Authority>().map(|authority| authority.host().trim_matches(['[', ']']).to_owned());
+    let is_here = host.is_ok_and(|host| {
+        host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
+    });
+    if is_here { Ok(()) } else { Err(refusal::foreign_host(named)) }
 }

@@ -86,7 +86,7 @@ impl Limits {
                 return Err(Duration::from_secs(1));
             }
         }
-        let bucket = self.0.entry(payer).or_insert(Bucket { left: full(rate), at: now });
+        let bucket = self.0.entry(payer).or_insert_with(|| Bucket { left: full(rate), at: now });
         *bucket = filled(*bucket, rate, now);
         wait(bucket.left, rate)?;
         bucket.left -= 1000;
