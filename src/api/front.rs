@@ -15,24 +15,33 @@ use std::{
 
 use http::{HeaderMap, Request, Response, header::CONTENT_TYPE};
 use portolan_core::cluster::Role;
+use tokio::sync::Semaphore;
 use tonic::{Code, Status, body::Body, service::Routes};
 use tower::Service;
 
 use super::{
-    auth::{Admitted, Guard, methods::Kind},
+    auth::{
+        Admitted, Guard,
+        methods::{Kind, Method},
+    },
     json::{self, Mirror},
+    refusal::Reason,
 };
+
+/// Plans that are received, read and compared at a time, over all callers: each may have megabytes, several times over while it is read.
+pub const PLANS_MAX: usize = 8;
 
 /// What the layer holds for all connections.
 #[derive(Clone)]
 pub(super) struct FrontLayer {
     guard: Arc<Guard>,
     mirror: Arc<Mirror>,
+    plans: Arc<Semaphore>,
 }
 
 impl FrontLayer {
     pub(super) fn new(guard: Guard, mirror: Arc<Mirror>) -> Self {
-        Self { guard: Arc::new(guard), mirror }
+        Self { guard: Arc::new(guard), mirror, plans: Arc::new(Semaphore::new(PLANS_MAX)) }
     }
 }
 
@@ -70,7 +79,7 @@ impl Service<Request<Body>> for Front {
 
 impl Front {
     async fn serve(self, request: Request<Body>) -> Response<Body> {
-        let Self { shared: FrontLayer { guard, mirror }, mut routes } = self;
+        let Self { shared: FrontLayer { guard, mirror, plans }, mut routes } = self;
         let is_grpc = is_grpc(request.headers());
         if !is_grpc && let Some(document) = mirror.document(&request) {
             return document;
@@ -81,9 +90,16 @@ impl Front {
             Err(status) => return if is_grpc { status.into_http() } else { json::error(&status) },
         };
         parts.extensions.insert(admitted.caller.clone());
+        // Held until the answer is there.
+        let place = admitted.method.filter(|method| takes_plan(method)).map(|_| plans.try_acquire_owned()).transpose();
+        let Ok(_place) = place else {
+            let text = format!("{PLANS_MAX} plans are being read on this node, as many as it reads at a time");
+            let busy = Reason::Busy.status(text, "", &[]);
+            return if is_grpc { busy.into_http() } else { json::error(&busy) };
+        };
         let response = if is_grpc && admitted.method.is_none() {
             // What is not in the table has no least role, so it is not served.
-            Status::unimplemented(format!("there is no method {}", parts.uri.path())).into_http()
+            Status::unimplemented("there is no such method; reflection lists those that are").into_http()
         } else if is_grpc {
             routes.call(Request::from_parts(parts, body)).await.unwrap_or_else(|never| match never {})
         } else {
@@ -94,6 +110,11 @@ impl Front {
         }
         response
     }
+}
+
+/// Whether a whole plan is in the request.
+fn takes_plan(method: &Method) -> bool {
+    method.name.starts_with("portolan.v1.PlanService/") && !method.name.ends_with("/GetPlan")
 }
 
 /// `application/grpc`, with or without the form of its messages.

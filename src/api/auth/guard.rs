@@ -74,16 +74,16 @@ impl Guard {
 
     fn identify(&self, peer: &Peer, headers: &HeaderMap) -> Result<Caller, Status> {
         let nobody = |name: String, role, proof, because: String| Caller { name, role, proof, groups: Vec::new(), because };
+        // The kernel's word is better than any token, and must do without the issuer's file.
+        if let Origin::Socket { uid } = peer.origin {
+            let because = "the break-glass socket gives the role breakglass".to_owned();
+            return Ok(nobody(format!("uid:{uid}"), Some(Role::Breakglass), Proof::Socket, because));
+        }
         match (peer.origin, self.bearer(headers)?) {
             (Origin::Tls(address) | Origin::Loopback(address), Some((tokens, token))) => {
                 let (ip, now) = (address.ip(), Instant::now());
                 self.limits().check_stranger(ip, now).map_err(|wait| refusal::rate_limited(&ip.to_string(), wait))?;
                 self.by_token(tokens, token).map_err(|problem| self.unproved(ip, now, &problem))
-            }
-            // The kernel's word is better than any token, and must do without the issuer's file.
-            (Origin::Socket { uid }, _) => {
-                let because = "the break-glass socket gives the role breakglass".to_owned();
-                Ok(nobody(format!("uid:{uid}"), Some(Role::Breakglass), Proof::Socket, because))
             }
             (Origin::Loopback(_), None) => {
                 let because =
@@ -91,7 +91,7 @@ impl Guard {
                         .to_owned();
                 Ok(nobody("local".to_owned(), Some(Role::Admin), Proof::Loopback, because))
             }
-            (Origin::Tls(_), None) => Ok(peer.certificate.as_ref().map_or_else(
+            (Origin::Tls(_) | Origin::Socket { .. }, None | Some(_)) => Ok(peer.certificate.as_ref().map_or_else(
                 || {
                     let because = "neither a client certificate nor a token was shown".to_owned();
                     nobody("anonymous".to_owned(), None, Proof::Nothing, because)
@@ -101,10 +101,10 @@ impl Guard {
         }
     }
 
-    /// The token of a call, where tokens are taken.
+    /// The token of a call. One that nobody here can judge is refused, not ignored: its holder would be somebody else without knowing it.
     fn bearer<'a>(&'a self, headers: &'a HeaderMap) -> Result<Option<(&'a Tokens, &'a str)>, Status> {
         let Some(value) = headers.get(AUTHORIZATION) else { return Ok(None) };
-        let Some(tokens) = &self.tokens else { return Ok(None) };
+        let tokens = self.tokens.as_ref().ok_or_else(|| refusal::unproved("this node takes no tokens: `auth.jwt` is not in its config"))?;
         let text = value.to_str().unwrap_or_default();
         let token = text.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token.trim());
         token.map(|token| Some((&**tokens, token))).ok_or_else(|| refusal::unproved("the authorization header is not `Bearer TOKEN`"))

@@ -311,6 +311,16 @@ async fn a_token_that_is_not_good_is_refused_with_the_reason() {
 }
 
 #[tokio::test]
+async fn a_token_that_nobody_can_judge_is_refused_and_not_ignored() {
+    let node = Node::start().await;
+    let target = Target { token: Some(BearerToken::new("a.b.c").unwrap()), ..at(node.server.address()) };
+    let client = Client::connect(&target).await;
+    let refusal = refused(client.unwrap().list_overrides(ListOverridesRequest::default()).await);
+    assert_eq!((refusal.code, refusal.reason.as_str()), (Code::Unauthenticated, "UNPROVED"));
+    assert!(refusal.message.contains("auth.jwt"), "{}", refusal.message);
+}
+
+#[tokio::test]
 async fn who_shows_nothing_may_only_ask_who_it_is() {
     let folder = tempfile::tempdir().unwrap();
     let issuer = Issuer::new(folder.path(), "one", &PKCS_ED25519);

@@ -1,7 +1,14 @@
 //! The plan: read, compared, put in force once, and only from the revision that its author knew.
 
-use portolan::api::proto::{ApplyPlanRequest, DiffPlanRequest, GetPlanRequest, PlanDocument, ValidatePlanRequest, plan_problem::Severity};
+use portolan::api::{
+    PLANS_MAX,
+    proto::{
+        ApplyPlanRequest, DiffPlanRequest, GetPlanRequest, PlanDocument, ValidatePlanRequest, plan_problem::Severity,
+        plan_service_client::PlanServiceClient,
+    },
+};
 use tonic::Code;
+use tonic_types::StatusExt as _;
 
 use super::{Node, double::PLAN, refused};
 
@@ -105,4 +112,28 @@ async fn a_plan_of_full_length_goes_through_and_a_longer_one_is_refused() {
     assert_eq!((refusal.code, refusal.reason.as_str()), (Code::InvalidArgument, "BAD_FIELD"));
     let huge = ApplyPlanRequest { document: document(padded(5 * max)), ..Default::default() };
     assert_eq!(refused(client.apply_plan(huge).await).code, Code::OutOfRange);
+}
+
+#[tokio::test]
+async fn so_many_plans_are_read_at_a_time_and_the_next_caller_is_told_to_wait() {
+    let node = Node::start().await;
+    node.cluster.reads_plans.send_replace(false);
+    let channel = tonic::transport::Endpoint::try_from(format!("http://{}", node.server.address())).unwrap().connect().await.unwrap();
+    let validate = || {
+        let mut service = PlanServiceClient::new(channel.clone());
+        async move { service.validate_plan(ValidatePlanRequest { document: document(PLAN.to_owned()) }).await }
+    };
+    let waiting: Vec<_> = (0..PLANS_MAX).map(|_| tokio::spawn(validate())).collect();
+    // Each waits for the reader; their number is seen there.
+    while node.cluster.reads_plans.receiver_count() < PLANS_MAX {
+        tokio::task::yield_now().await;
+    }
+    let status = validate().await.unwrap_err();
+    assert_eq!((status.code(), status.get_details_error_info().unwrap().reason.as_str()), (Code::Unavailable, "BUSY"));
+    node.client.get_plan(GetPlanRequest {}).await.expect("the plan in force can be had all the same");
+    node.cluster.reads_plans.send_replace(true);
+    for answer in waiting {
+        assert!(answer.await.unwrap().unwrap().into_inner().valid);
+    }
+    validate().await.expect("there is room again");
 }
