@@ -45,6 +45,7 @@ mod reading;
 pub use accept::{Origin, Peer};
 pub use auth::{AuthOptions, Binding, Caller, JwtOptions, Who};
 pub use front::PLANS_MAX;
+pub use json::fuzz_json;
 pub use server::{ApiError, ApiOptions, ApiServer};
 pub use source::{Beat, BeatError, ControlSource, PreviewReport, PreviewRequest, RecordText, Simulation, ZoneReport};
 pub use tls::{TlsError, TlsFiles};
