@@ -377,3 +377,36 @@ async fn who_calls_too_often_is_told_when_to_call_again_and_others_go_on() {
     assert!(!wait.is_zero() && wait.as_millis() <= 200, "{wait:?}");
     client.list_overrides(ListOverridesRequest::default()).await.expect("reads have a bucket of their own");
 }
+
+#[tokio::test]
+async fn the_mirror_asks_for_the_same_proofs_and_says_so_in_the_words_of_http() {
+    let folder = tempfile::tempdir().unwrap();
+    let issuer = Issuer::new(folder.path(), "one", &PKCS_ED25519);
+    let node = Secured::start(Some(issuer.options())).await;
+    let authority = reqwest::Certificate::from_pem(&std::fs::read(node.folder.path().join("server-ca.pem")).unwrap()).unwrap();
+    let http = reqwest::Client::builder().tls_certs_only([authority]).build().unwrap();
+    let base = format!("https://localhost:{}", node.server.address().port());
+    let get = |path: &str| http.get(format!("{base}/{path}"));
+    let list = "portolan.v1.OverrideService/ListOverrides";
+
+    let stranger = get(list).send().await.unwrap();
+    assert_eq!((stranger.status().as_u16(), stranger.headers()["www-authenticate"].as_bytes()), (401, &b"Bearer"[..]));
+    assert_eq!(get("openapi.json").send().await.unwrap().status(), 200, "what can be called is no secret");
+    let bearer = |over: Value| format!("bearer {}", issuer.token(over));
+    let seen = get(list).header("authorization", bearer(json!({ "groups": ["staff"] }))).send().await.unwrap();
+    assert_eq!(seen.status(), 200);
+    let change = |over: Value| {
+        let call = http.post(format!("{base}/portolan.v1.OverrideService/CreateOverride")).header("content-type", "application/json");
+        call.header("authorization", bearer(over)).body(r#"{"validateOnly":true}"#).send()
+    };
+    assert_eq!(change(json!({ "groups": ["staff"] })).await.unwrap().status(), 403);
+    assert_eq!(change(json!({})).await.unwrap().status(), 400, "ana may, but says nothing that can be done");
+    let limited = loop {
+        let answer = change(json!({ "sub": "script" })).await.unwrap();
+        if answer.status() == 429 {
+            break answer;
+        }
+    };
+    assert_eq!(limited.headers()["retry-after"], "1");
+    assert_eq!(change(json!({})).await.unwrap().status(), 400, "ana goes on");
+}
