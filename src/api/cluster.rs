@@ -10,7 +10,7 @@ use tonic::{Request, Response, Status};
 use super::{
     auth::Caller,
     convert::{cluster_out, freshness_out, member_out, place_out, time_out},
-    mutation::caller,
+    mutation::{accepted, caller},
     page::{PAGE_SIZE_MAX, Page},
     proto::{
         AddMemberRequest, AddMemberResponse, BackupRequest, BackupResponse, ForceQuorumRequest, ForceQuorumResponse, GetClusterRequest,
@@ -49,12 +49,15 @@ impl ClusterApi {
 
     async fn members(&self) -> Result<Vec<Member>, Status> {
         let mut members = self.source.members().await.map_err(|error| refusal::cluster(&error))?;
-        members.sort_by_key(key);
+        members.sort_by_cached_key(key);
         Ok(members)
     }
 
     async fn change(&self, order: MembershipOrder, asked: Asked) -> Result<MembershipDone, Status> {
-        self.source.change_membership(order, asked).await.map_err(|error| refusal::cluster(&error))
+        let (by, validate_only, what) = (asked.by.clone(), asked.validate_only, format!("membership: {order:?}"));
+        let done = self.source.change_membership(order, asked).await.map_err(|error| refusal::cluster(&error))?;
+        accepted(&by, &what, validate_only, None, false);
+        Ok(done)
     }
 }
 

@@ -45,6 +45,8 @@ pub use crate::net::{
     mutual::{TlsError, TlsFiles},
 };
 pub use auth::{AuthOptions, Binding, Caller, JwtOptions, Who};
+pub use front::PLANS_MAX;
+pub use json::fuzz_json;
 pub use server::{ApiError, ApiOptions, ApiServer};
 pub use source::{Beat, BeatError, ControlSource, PreviewReport, PreviewRequest, RecordText, Simulation, ZoneReport};
 

@@ -1,7 +1,7 @@
 //! What all mutations have in common: who, why, once, and whether only to judge.
 
 use portolan_core::{
-    cluster::{Change, End, Outcome, Overrule, Rule},
+    cluster::{Actor, Change, End, Outcome, Overrule, Rule},
     model::ids::Label,
 };
 use tonic::{Request, Status};
@@ -82,12 +82,14 @@ fn read_overrule(wire: proto::Overrule, end: Option<End>) -> Result<Overrule, St
 /// # Errors
 /// The cluster did not do it, or a rule refuses it.
 pub(super) async fn propose(source: &dyn ClusterSource, draft: Draft) -> Result<Accepted, Status> {
-    let validate_only = draft.validate_only;
+    let (validate_only, reach) = (draft.validate_only, draft.reach);
+    let (by, what) = (draft.by.clone(), draft.change.to_string());
     let Committed { index, at, outcome, repeated } = source.propose(draft).await.map_err(|error| refusal::cluster(&error))?;
     let object = match outcome {
         Outcome::Accepted { object } => object,
         Outcome::Rejected(refused) => return Err(refusal::rule(&refused)),
     };
+    accepted(&by, &what, validate_only, index, reach == Reach::Local);
     Ok(Accepted { at, object, commit: proto::Commit { index, repeated_request: repeated, validate_only, time: Some(time_out(at)) } })
 }
 
@@ -99,4 +101,13 @@ pub(super) struct Accepted {
     pub(super) object: Option<Label>,
     /// For the caller.
     pub(super) commit: proto::Commit,
+}
+
+/// Logs who changed what.
+pub(super) fn accepted(by: &Actor, what: &str, validate_only: bool, index: Option<u64>, is_local: bool) {
+    if validate_only {
+        tracing::info!(who = %by.name, role = %by.role, what, "control change would be accepted");
+    } else {
+        tracing::info!(who = %by.name, role = %by.role, what, index, is_local, "control change accepted");
+    }
 }

@@ -65,6 +65,8 @@ pub enum Reason {
     AuditGap,
     /// One simulation is under way.
     BusySimulating,
+    /// A name that is not this machine's leads to a listener that is for this machine.
+    ForeignHost,
     /// A defect.
     Internal,
 }
@@ -96,6 +98,7 @@ impl Reason {
             Self::TokenOutOfRange => "TOKEN_OUT_OF_RANGE",
             Self::AuditGap => "AUDIT_GAP",
             Self::BusySimulating => "BUSY_SIMULATING",
+            Self::ForeignHost => "FOREIGN_HOST",
             Self::Internal => "INTERNAL",
         }
     }
@@ -107,7 +110,7 @@ impl Reason {
             Self::NotReady | Self::Busy | Self::Stopping | Self::NoQuorum => Code::Unavailable,
             Self::TooManyWatchers | Self::RateLimited | Self::BusySimulating => Code::ResourceExhausted,
             Self::Unproved => Code::Unauthenticated,
-            Self::RoleMissing => Code::PermissionDenied,
+            Self::RoleMissing | Self::ForeignHost => Code::PermissionDenied,
             Self::NameTaken => Code::AlreadyExists,
             Self::NoCluster | Self::Halted | Self::Membership => Code::FailedPrecondition,
             // Not UNAVAILABLE, which clients repeat by themselves: without a request id that could act twice.
@@ -143,6 +146,7 @@ impl Reason {
             Self::TokenOutOfRange => "read the whole picture (GetStatus), then go on from the token `newest` of the details",
             Self::AuditGap => "begin at `oldest` of the details, and export more often",
             Self::BusySimulating => "wait for the one under way",
+            Self::ForeignHost => "call 127.0.0.1, [::1] or localhost; set `tls` in the node config to be called by names",
             Self::Internal => "report it with the node's log",
         }
     }
@@ -150,7 +154,7 @@ impl Reason {
     /// The error with its details; `subject` is the field or name at fault, `candidates` names near it.
     #[must_use]
     pub fn status(self, message: impl fmt::Display, subject: &str, candidates: &[String]) -> Status {
-        let message = message.to_string();
+        let (message, subject) = (cut(&message.to_string(), MESSAGE_CHARS_MAX), &*cut(subject, SUBJECT_CHARS_MAX));
         self.status_with(&message, [("subject", subject.to_owned()), ("candidates", candidates.join(","))], |details| {
             if self == Self::BadField {
                 details.add_bad_request_violation(subject, &message);
@@ -173,6 +177,19 @@ impl Reason {
         }
         add(&mut details);
         Status::with_error_details(self.code(), message.to_string(), details)
+    }
+}
+
+/// Errors travel in headers, which are small, and may repeat what a stranger sent. Most are a sentence; that of a plan names five problems.
+const MESSAGE_CHARS_MAX: usize = 1500;
+/// The longest name of a field or an object that an error repeats.
+const SUBJECT_CHARS_MAX: usize = 200;
+
+/// The text, with its end cut off when it is longer.
+fn cut(text: &str, chars_max: usize) -> String {
+    match text.char_indices().nth(chars_max) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}…", &text[..end]),
     }
 }
 
@@ -301,6 +318,15 @@ pub fn out_of_range(error: &OutOfRange) -> Status {
 pub fn audit_gap(after: u64, oldest: u64) -> Status {
     let message = format!("links after entry {after} are no longer kept; the kept ones begin after entry {oldest}");
     Reason::AuditGap.status_with(message, [("oldest", oldest.to_string())], |_| ())
+}
+
+/// A listener without TLS was called by a name that is not this machine's.
+pub(super) fn foreign_host(host: &str) -> Status {
+    let host = cut(host, SUBJECT_CHARS_MAX);
+    let message = format!(
+        "a listener without TLS is called by localhost or a loopback address, and this call is for `{host}`: a foreign web page may be behind it"
+    );
+    Reason::ForeignHost.status_with(message, [("subject", host)], |_| ())
 }
 
 /// A request without a connection, which only a defect can make.

@@ -2,19 +2,18 @@
 //! connection or call on.
 //!
 //! Read, not watched: three small files a second cost nothing, and no way of replacing files (rename, symlink swap, network mount) is missed.
+//! When the authorities are others, connections that stand are ended: a certificate by a former one is good no more.
 //! A change counts when two looks in a row see the same, so that a certificate is not taken without its new key. What cannot be used is
 //! told once, and what was in force stays.
 
-use std::{fs, sync::Arc, time::Duration};
+use std::{fs, path::Path, sync::Arc, time::Duration};
 
-use arc_swap::ArcSwapOption;
-use aws_lc_rs::digest::{Context, SHA256};
-use rustls::ServerConfig;
+use aws_lc_rs::digest::{SHA256, digest};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::auth::Tokens;
-use crate::net::mutual::TlsFiles;
+use crate::net::{accept::InForce, mutual::TlsFiles};
 
 /// Between two looks: with two of them a renewal is in force within seconds.
 pub const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -24,11 +23,11 @@ pub(super) struct Certificates {
     pub(super) files: TlsFiles,
     /// As [`TlsFiles::server`] takes it.
     pub(super) or_none: bool,
-    pub(super) in_force: Arc<ArcSwapOption<ServerConfig>>,
+    pub(super) in_force: Arc<InForce>,
 }
 
-/// What one look sees: a digest of all files, or why one cannot be read.
-type Look = Result<Vec<u8>, String>;
+/// What one look sees: digests of authorities, certificate and key, or why one cannot be read.
+type Look = Result<[Vec<u8>; 3], String>;
 
 /// Looks until `stop`.
 pub(super) fn watch(certificates: Option<Certificates>, tokens: Option<Arc<Tokens>>, stop: CancellationToken) {
@@ -72,6 +71,8 @@ pub(super) fn watch(certificates: Option<Certificates>, tokens: Option<Arc<Token
 
 struct Rotation {
     certificates: Certificates,
+    /// The authorities in force.
+    authorities: Option<Vec<u8>>,
     /// What was judged last, good or not.
     judged: Look,
     /// What the look before saw.
@@ -81,7 +82,8 @@ struct Rotation {
 impl Rotation {
     fn new(certificates: Certificates) -> Self {
         let seen = look(&certificates.files);
-        Self { certificates, judged: seen.clone(), seen }
+        let authorities = seen.as_ref().ok().map(|[authorities, ..]| authorities.clone());
+        Self { certificates, authorities, judged: seen.clone(), seen }
     }
 
     fn look(&mut self) {
@@ -94,9 +96,13 @@ impl Rotation {
         self.judged = self.seen.clone();
         let problem = match &self.seen {
             Err(problem) => problem.clone(),
-            Ok(_) => match self.certificates.files.server(self.certificates.or_none) {
+            Ok([authorities, ..]) => match self.certificates.files.server(self.certificates.or_none) {
                 Ok(config) => {
-                    self.certificates.in_force.store(Some(config));
+                    self.certificates.in_force.replace(config);
+                    if self.authorities.as_ref() != Some(authorities) {
+                        self.authorities = Some(authorities.clone());
+                        self.certificates.in_force.end_former();
+                    }
                     tracing::info!(certificate = %self.certificates.files.cert_file.display(), "the certificate of the control listener was renewed");
                     return;
                 }
@@ -108,11 +114,9 @@ impl Rotation {
 }
 
 fn look(files: &TlsFiles) -> Look {
-    let mut digest = Context::new(&SHA256);
-    for path in [&files.ca_file, &files.cert_file, &files.key_file] {
+    let read = |path: &Path| {
         let octets = fs::read(path).map_err(|error| format!("read `{}`: {error}", path.display()))?;
-        digest.update(&(octets.len() as u64).to_be_bytes());
-        digest.update(&octets);
-    }
-    Ok(digest.finish().as_ref().to_vec())
+        Ok::<_, String>(digest(&SHA256, &octets).as_ref().to_vec())
+    };
+    Ok([read(&files.ca_file)?, read(&files.cert_file)?, read(&files.key_file)?])
 }

@@ -2,9 +2,7 @@
 
 use std::{collections::BTreeSet, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use arc_swap::ArcSwapOption;
 use portolan_core::model::time::Timestamp;
-use rustls::ServerConfig;
 use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -46,7 +44,7 @@ use super::{
 };
 use crate::net::clock::WallClock;
 use crate::net::{
-    accept::{Purpose, READY_MAX, accept, accept_socket},
+    accept::{InForce, Purpose, READY_MAX, accept, accept_socket},
     mutual::{TlsError, TlsFiles},
 };
 
@@ -95,7 +93,7 @@ impl ApiOptions {
 /// A running control listener. Dropped, it stops at once; [`ApiServer::shutdown`] lets calls end.
 pub struct ApiServer {
     address: SocketAddr,
-    tls: Arc<ArcSwapOption<ServerConfig>>,
+    tls: Arc<InForce>,
     /// Whether a client may show a token in place of a certificate.
     or_none: bool,
     health: HealthReporter,
@@ -167,7 +165,7 @@ impl ApiServer {
         }
         let or_none = auth.jwt.is_some();
         let config = files.as_ref().map(|files| files.server(or_none)).transpose().map_err(ApiError::Tls)?;
-        let tls = Arc::new(ArcSwapOption::new(config));
+        let tls = Arc::new(InForce::new(config));
         let tokens = auth.jwt.clone().map(Tokens::open).transpose().map_err(ApiError::Tokens)?.map(Arc::new);
         let bound = match TcpListener::bind(listen).await {
             Ok(listener) => listener.local_addr().map(|address| (listener, address)),
@@ -246,7 +244,7 @@ impl ApiServer {
     /// # Errors
     /// [`TlsError`]: the files are not usable, and the old ones stay in force.
     pub fn replace_tls(&self, files: &TlsFiles) -> Result<(), TlsError> {
-        self.tls.store(Some(files.server(self.or_none)?));
+        self.tls.replace(files.server(self.or_none)?);
         Ok(())
     }
 

@@ -238,7 +238,7 @@ impl Daemon {
         self.cluster.mesh().map(|_| self.cluster.me().address.as_str())
     }
 
-    /// Commits a command, wherever the leader is, for a caller in the same process. Within 15 s it is committed or the error says whether it may
+    /// Commits a command, wherever the leader is, for a caller in the same process. Within 8 s it is committed or the error says whether it may
     /// still be.
     ///
     /// # Errors

@@ -2,8 +2,6 @@
 
 use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use arc_swap::ArcSwapOption;
-use rustls::ServerConfig;
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
@@ -20,7 +18,7 @@ use super::{
     stream::{Event, Far},
 };
 use crate::net::{
-    accept::{Purpose, READY_MAX, accept},
+    accept::{InForce, Purpose, READY_MAX, accept},
     clock::WallClock,
     mutual::{TlsError, TlsFiles},
 };
@@ -80,7 +78,7 @@ pub enum MeshError {
 /// What is needed to read certificates anew.
 pub(super) struct Reload {
     files: Option<TlsFiles>,
-    server: Arc<ArcSwapOption<ServerConfig>>,
+    server: Arc<InForce>,
 }
 
 /// A bound port that does not speak yet: who a node is may depend on where it listens.
@@ -120,7 +118,7 @@ impl Mesh {
     pub fn reload_tls(&self) -> Result<(), TlsError> {
         let Reload { files, server } = &self.inner.reload;
         if let Some(files) = files {
-            server.store(Some(files.server(false)?));
+            server.replace(files.server(false)?);
         }
         Ok(())
     }
@@ -131,8 +129,7 @@ impl Mesh {
     /// [`MeshError::Tls`].
     pub fn start(bound: PeerListener, setup: MeshSetup, host_of: Arc<dyn Host>) -> Result<Self, MeshError> {
         let MeshSetup { tls: files, peers, introduction, events, clock, stop } = setup;
-        let tls: Arc<ArcSwapOption<ServerConfig>> =
-            Arc::new(ArcSwapOption::new(files.as_ref().map(|files| files.server(false)).transpose().map_err(MeshError::Tls)?));
+        let tls = Arc::new(InForce::new(files.as_ref().map(|files| files.server(false)).transpose().map_err(MeshError::Tls)?));
         let stop = stop.child_token();
         let reload = Reload { files: files.clone(), server: Arc::clone(&tls) };
         let mesh = Self::new(host_of, clock, introduction, Dialer::new(files), events, reload, stop.clone());

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use rustls::{ServerConfig, pki_types::CertificateDer};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -21,7 +21,7 @@ use tokio::{
     time::{Sleep, sleep},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::Connected;
 
 /// People at the machine itself, and their scripts.
@@ -76,6 +76,8 @@ pub struct Connection {
     peer: Peer,
     /// Until when the preface must be there, and how much of it is; `None`: it is.
     preface: Option<(Pin<Box<Sleep>>, usize)>,
+    /// When its authorities are in force no more; `None`: it has none.
+    ended: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     _place: OwnedSemaphorePermit,
 }
 
@@ -97,8 +99,42 @@ pub struct Purpose {
     pub connections_max: usize,
 }
 
+/// The certificates in force, and the connections that rely on them.
+#[derive(Debug)]
+pub struct InForce {
+    /// For the next connection; `None`: plain text.
+    config: ArcSwapOption<ServerConfig>,
+    /// Cancelled when other authorities come in force.
+    authorities: ArcSwap<CancellationToken>,
+}
+
+impl InForce {
+    /// For connections from now on.
+    #[must_use]
+    pub fn new(config: Option<Arc<ServerConfig>>) -> Self {
+        Self { config: ArcSwapOption::new(config), authorities: ArcSwap::default() }
+    }
+
+    /// Takes a configuration for connections from now on; those that stand keep theirs.
+    pub fn replace(&self, config: Arc<ServerConfig>) {
+        self.config.store(Some(config));
+    }
+
+    /// Ends the connections that rely on other authorities than those in force: who is trusted no more must not stay in by not hanging up.
+    pub fn end_former(&self) {
+        self.authorities.swap(Arc::default()).cancel();
+    }
+
+    /// For one connection. The authorities come first: one that gets the new configuration may be ended in vain, and none that got the former
+    /// one stays.
+    fn load(&self) -> (CancellationToken, Option<Arc<ServerConfig>>) {
+        let authorities = (**self.authorities.load()).clone();
+        (authorities, self.config.load_full())
+    }
+}
+
 /// Accepts until `stop`; `tls` is read for each connection anew.
-pub fn accept(listener: TcpListener, purpose: Purpose, tls: Arc<ArcSwapOption<ServerConfig>>, ready: Ready, stop: CancellationToken) {
+pub fn accept(listener: TcpListener, purpose: Purpose, tls: Arc<InForce>, ready: Ready, stop: CancellationToken) {
     tokio::spawn(async move {
         let Purpose { name, connections_max } = purpose;
         let places = Arc::new(Semaphore::new(connections_max));
@@ -116,11 +152,14 @@ pub fn accept(listener: TcpListener, purpose: Purpose, tls: Arc<ArcSwapOption<Se
                 tracing::warn!(%address, max = connections_max, "{name} connection closed: too many are open");
                 continue;
             };
-            let (config, ready, stop) = (tls.load_full(), ready.clone(), stop.clone());
+            let ((authorities, config), ready, stop) = (tls.load(), ready.clone(), stop.clone());
             tokio::spawn(stop.run_until_cancelled_owned(async move {
                 match establish(stream, address, config).await {
                     // Fails only when the server is gone, and then the connection shall close.
-                    Ok((stream, peer)) => drop(ready.send(Ok(Connection::new(stream, peer, place))).await),
+                    Ok((stream, peer)) => {
+                        let ended = matches!(peer.origin, Origin::Tls(_)).then(|| Box::pin(authorities.cancelled_owned()));
+                        drop(ready.send(Ok(Connection::new(stream, peer, ended, place))).await);
+                    }
                     Err(error) => tracing::info!(%address, %error, "{name} connection refused"),
                 }
             }));
@@ -152,7 +191,7 @@ pub fn accept_socket(listener: UnixListener, ready: Ready, stop: CancellationTok
                 continue;
             };
             let peer = Peer { origin: Origin::Socket { uid }, certificate: None };
-            if ready.send(Ok(Connection::new(Stream::Socket(stream), peer, place))).await.is_err() {
+            if ready.send(Ok(Connection::new(Stream::Socket(stream), peer, None, place))).await.is_err() {
                 break;
             }
         }
@@ -171,8 +210,14 @@ async fn establish(stream: TcpStream, address: SocketAddr, config: Option<Arc<Se
 }
 
 impl Connection {
-    fn new(stream: Stream, peer: Peer, place: OwnedSemaphorePermit) -> Self {
-        Self { stream, peer, preface: Some((Box::pin(sleep(PREFACE_TIME_MAX)), 0)), _place: place }
+    fn new(stream: Stream, peer: Peer, ended: Option<Pin<Box<WaitForCancellationFutureOwned>>>, place: OwnedSemaphorePermit) -> Self {
+        Self { stream, peer, preface: Some((Box::pin(sleep(PREFACE_TIME_MAX)), 0)), ended, _place: place }
+    }
+
+    fn check_ended(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let is_ended = self.ended.as_mut().is_some_and(|ended| ended.as_mut().poll(cx).is_ready());
+        let error = || io::Error::new(io::ErrorKind::ConnectionAborted, "its authorities are in force no more");
+        if is_ended { Err(error()) } else { Ok(()) }
     }
 }
 
@@ -186,6 +231,7 @@ impl Connected for Connection {
 
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.check_ended(cx)?;
         let before = buffer.filled().len();
         let read = match &mut self.stream {
             Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
@@ -206,6 +252,7 @@ impl AsyncRead for Connection {
 
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
+        self.check_ended(cx)?;
         match &mut self.stream {
             Stream::Plain(stream) => Pin::new(stream).poll_write(cx, octets),
             Stream::Tls(stream) => Pin::new(stream).poll_write(cx, octets),

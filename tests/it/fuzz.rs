@@ -71,6 +71,11 @@ fn node_configs() {
 }
 
 #[test]
+fn calls_in_json() {
+    run("json", portolan::api::fuzz_json);
+}
+
+#[test]
 fn zone_files() {
     run("zone_file", portolan_core::zone::file::fuzz_zone_file);
 }

@@ -5,7 +5,12 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use http::{HeaderMap, header::AUTHORIZATION, request::Parts};
+use http::{
+    HeaderMap,
+    header::{AUTHORIZATION, HOST},
+    request::Parts,
+    uri::Authority,
+};
 use portolan_core::cluster::Role;
 use tokio::time::Instant;
 use tonic::Status;
@@ -48,9 +53,12 @@ impl Guard {
     /// Judges a call by its connection, its headers and its path.
     ///
     /// # Errors
-    /// UNAUTHENTICATED: a token is not good. PERMISSION_DENIED: the role is not enough. RESOURCE_EXHAUSTED: too many calls.
+    /// UNAUTHENTICATED: a token is not good. PERMISSION_DENIED: the role is not enough, or a foreign page is behind it. RESOURCE_EXHAUSTED: too many calls.
     pub(in crate::api) fn admit(&self, parts: &Parts) -> Result<Admitted, Status> {
         let peer = parts.extensions.get::<Peer>().ok_or_else(refusal::no_peer)?;
+        if matches!(peer.origin, Origin::Loopback(_)) {
+            check_host(parts)?;
+        }
         let caller = self.identify(peer, &parts.headers)?;
         let method = methods::find(parts.uri.path());
         let kind = method.map_or(Kind::Read, |method| method.kind);
@@ -66,16 +74,16 @@ impl Guard {
 
     fn identify(&self, peer: &Peer, headers: &HeaderMap) -> Result<Caller, Status> {
         let nobody = |name: String, role, proof, because: String| Caller { name, role, proof, groups: Vec::new(), because };
+        // The kernel's word is better than any token, and must do without the issuer's file.
+        if let Origin::Socket { uid } = peer.origin {
+            let because = "the break-glass socket gives the role breakglass".to_owned();
+            return Ok(nobody(format!("uid:{uid}"), Some(Role::Breakglass), Proof::Socket, because));
+        }
         match (peer.origin, self.bearer(headers)?) {
             (Origin::Tls(address) | Origin::Loopback(address), Some((tokens, token))) => {
                 let (ip, now) = (address.ip(), Instant::now());
                 self.limits().check_stranger(ip, now).map_err(|wait| refusal::rate_limited(&ip.to_string(), wait))?;
                 self.by_token(tokens, token).map_err(|problem| self.unproved(ip, now, &problem))
-            }
-            // The kernel's word is better than any token, and must do without the issuer's file.
-            (Origin::Socket { uid }, _) => {
-                let because = "the break-glass socket gives the role breakglass".to_owned();
-                Ok(nobody(format!("uid:{uid}"), Some(Role::Breakglass), Proof::Socket, because))
             }
             (Origin::Loopback(_), None) => {
                 let because =
@@ -83,7 +91,7 @@ impl Guard {
                         .to_owned();
                 Ok(nobody("local".to_owned(), Some(Role::Admin), Proof::Loopback, because))
             }
-            (Origin::Tls(_), None) => Ok(peer.certificate.as_ref().map_or_else(
+            (Origin::Tls(_) | Origin::Socket { .. }, None | Some(_)) => Ok(peer.certificate.as_ref().map_or_else(
                 || {
                     let because = "neither a client certificate nor a token was shown".to_owned();
                     nobody("anonymous".to_owned(), None, Proof::Nothing, because)
@@ -93,10 +101,10 @@ impl Guard {
         }
     }
 
-    /// The token of a call, where tokens are taken.
+    /// The token of a call. One that nobody here can judge is refused, not ignored: its holder would be somebody else without knowing it.
     fn bearer<'a>(&'a self, headers: &'a HeaderMap) -> Result<Option<(&'a Tokens, &'a str)>, Status> {
         let Some(value) = headers.get(AUTHORIZATION) else { return Ok(None) };
-        let Some(tokens) = &self.tokens else { return Ok(None) };
+        let tokens = self.tokens.as_ref().ok_or_else(|| refusal::unproved("this node takes no tokens: `auth.jwt` is not in its config"))?;
         let text = value.to_str().unwrap_or_default();
         let token = text.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token.trim());
         token.map(|token| Some((&**tokens, token))).ok_or_else(|| refusal::unproved("the authorization header is not `Bearer TOKEN`"))
@@ -138,4 +146,17 @@ impl Guard {
     fn limits(&self) -> std::sync::MutexGuard<'_, Limits> {
         self.limits.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Without TLS a browser on this machine could be led here by a page whose name was made to mean 127.0.0.1, and everybody here is admin. Such
+/// a call is for that name. (A certificate would not hold it, so with TLS the browser refuses by itself.)
+fn check_host(parts: &Parts) -> Result<(), Status> {
+    let header = parts.headers.get(HOST).map(|value| value.to_str().unwrap_or("(no text)"));
+    let named = parts.uri.authority().map(Authority::as_str).or(header);
+    let Some(named) = named else { return Ok(()) };
+    let host = named.parse::<Authority>().map(|authority| authority.host().trim_matches(['[', ']']).to_owned());
+    let is_here = host.is_ok_and(|host| {
+        host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
+    });
+    if is_here { Ok(()) } else { Err(refusal::foreign_host(named)) }
 }

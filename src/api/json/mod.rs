@@ -10,6 +10,7 @@
 
 mod failure;
 mod frames;
+mod fuzz;
 mod openapi;
 
 use std::{
@@ -40,6 +41,7 @@ use super::{
 
 pub(super) use failure::{error, outcome};
 use failure::{failed, plain};
+pub use fuzz::fuzz_json;
 
 /// JSON writes some octets as two, line ends and quotes above all.
 const JSON_FACTOR: usize = 2;

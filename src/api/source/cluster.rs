@@ -18,8 +18,8 @@ use crate::api::event_log::EventLog;
 
 /// The cluster as the API sees it.
 ///
-/// Calls that only read answer from memory and return soon. Calls that change something may go to the leader, and end within some seconds:
-/// an outcome that is not known by then is [`ClusterError::Unknown`].
+/// Calls that only read answer from memory and return soon. Calls that change something may go to the leader, and end within eight seconds,
+/// before the API gives up: an outcome that is not known by then is [`ClusterError::Unknown`]. Nothing here blocks a thread of the runtime.
 #[tonic::async_trait]
 pub trait ClusterSource: Send + Sync + 'static {
     /// What this node holds of the agreed state, and how far behind it may be. From memory; cheap.

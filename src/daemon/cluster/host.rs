@@ -115,7 +115,7 @@ impl Host for ClusterHost {
         let shared = self.shared().ok_or("this node is starting or stopping")?;
         let order = serde_json::from_slice(&order)
             .map_err(|error| format!("the order cannot be read: {error}; bring both nodes to one release"))?;
-        let ordered = membership::obey(&shared, &order).await?;
+        let ordered = membership::obey(&shared, order).await?;
         serde_json::to_vec(&ordered).map_err(|error| error.to_string())
     }
 

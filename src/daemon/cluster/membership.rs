@@ -73,7 +73,7 @@ impl Cluster {
     pub(in crate::daemon) async fn order(&self, order: Order) -> Result<Ordered, String> {
         let shared = &self.shared;
         if matches!(order.what, What::ForceQuorum { .. }) || shared.consensus().leadership().is_leader {
-            return obey(shared, &order).await;
+            return obey(shared, order).await;
         }
         let (Some(mesh), Some(leader)) = (&shared.mesh, shared.leader()) else {
             return Err(
@@ -92,8 +92,15 @@ impl Cluster {
     }
 }
 
-/// Does as ordered, on the leader; what concerns a survivor alone, anywhere.
-pub(super) async fn obey(shared: &Arc<Shared>, order: &Order) -> Result<Ordered, String> {
+/// Does as ordered, on the leader; what concerns a survivor alone, anywhere. It goes on when nobody waits for it any more: a change that stops
+/// half way is worse than one whose end is seen in `peers`.
+pub(super) async fn obey(shared: &Arc<Shared>, order: Order) -> Result<Ordered, String> {
+    let shared = Arc::clone(shared);
+    let work = tokio::spawn(async move { carry_out(&shared, &order).await });
+    work.await.unwrap_or_else(|error| Err(format!("the change ended unexpectedly ({error}); this is a bug, see the log")))
+}
+
+async fn carry_out(shared: &Arc<Shared>, order: &Order) -> Result<Ordered, String> {
     if let What::ForceQuorum { lost, expected_generation } = &order.what {
         return force::go_on_without(shared, lost, *expected_generation, order.validate_only).await;
     }

@@ -17,8 +17,8 @@ use crate::{
     raft::{ProposeError, Reply},
 };
 
-/// How long a command is tried: an election between regions, and one more.
-const TRY_FOR: Duration = Duration::from_secs(15);
+/// How long a command is tried: longer than an election between regions takes, shorter than a call of the API may.
+const TRY_FOR: Duration = Duration::from_secs(8);
 /// For one attempt: two round trips and a sync to disk, with room for a slow disk.
 const ATTEMPT_MAX: Duration = Duration::from_secs(4);
 /// How long the answer to a command waits for this node to have applied it.

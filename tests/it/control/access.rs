@@ -2,7 +2,10 @@
 
 use std::{path::Path, sync::Arc};
 
-use jsonwebtoken::{Algorithm, EncodingKey, Header, encode, jwk::Jwk};
+use aws_lc_rs::{
+    rand::SystemRandom,
+    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, RSA_PKCS1_SHA256, RsaKeyPair},
+};
 use portolan::{
     api::{
         ApiOptions, ApiServer, AuthOptions, Binding, JwtOptions, TlsFiles, Who,
@@ -12,9 +15,10 @@ use portolan::{
     client::{BearerToken, Client, Target},
 };
 use portolan_core::cluster::Role;
-use rcgen::{KeyPair, PKCS_ED25519};
+use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, PKCS_RSA_SHA256, PublicKeyData as _, SignatureAlgorithm};
 use serde_json::{Value, json};
 use tonic::Code;
+use x509_parser::{prelude::FromDer as _, public_key::PublicKey, x509::SubjectPublicKeyInfo};
 
 use super::{Authority, Node, at, double::Ideal, drain, loopback, refused, serve};
 use crate::canned::NOW;
@@ -132,23 +136,44 @@ async fn each_role_may_what_the_table_says_and_nothing_more() {
 
 /// An issuer with one key.
 struct Issuer {
-    key: EncodingKey,
+    key: KeyPair,
     jwks: std::path::PathBuf,
     id: String,
 }
 
 impl Issuer {
-    fn new(folder: &Path, id: &str) -> Self {
-        let key = EncodingKey::from_ed_der(&KeyPair::generate_for(&PKCS_ED25519).unwrap().serialize_der());
-        let issuer = Self { key, jwks: folder.join("jwks.json"), id: id.to_owned() };
+    fn new(folder: &Path, id: &str, form: &'static SignatureAlgorithm) -> Self {
+        let issuer = Self { key: KeyPair::generate_for(form).unwrap(), jwks: folder.join("jwks.json"), id: id.to_owned() };
         issuer.publish();
         issuer
     }
 
+    /// As RFC 7518 and RFC 8037 write it.
+    fn algorithm(&self) -> &'static str {
+        if self.key.is_compatible(&PKCS_ED25519) {
+            "EdDSA"
+        } else if self.key.is_compatible(&PKCS_RSA_SHA256) {
+            "RS256"
+        } else {
+            "ES256"
+        }
+    }
+
     fn publish(&self) {
-        let mut jwk = Jwk::from_encoding_key(&self.key, Algorithm::EdDSA).unwrap();
-        jwk.common.key_id = Some(self.id.clone());
-        std::fs::write(&self.jwks, json!({ "keys": [jwk] }).to_string()).unwrap();
+        let raw = self.key.public_key_raw();
+        let mut jwk = match self.algorithm() {
+            "EdDSA" => json!({ "kty": "OKP", "crv": "Ed25519", "x": base64(raw) }),
+            "ES256" => json!({ "kty": "EC", "crv": "P-256", "x": base64(&raw[1..33]), "y": base64(&raw[33..]) }),
+            _ => {
+                let (n, e) = rsa(&self.key);
+                json!({ "kty": "RSA", "n": base64(&n), "e": base64(&e) })
+            }
+        };
+        jwk["kid"] = self.id.clone().into();
+        jwk["use"] = "sig".into();
+        // Keys for other purposes stand in the same file.
+        let others = [json!({ "kty": "oct", "k": "AAAA", "kid": self.id }), json!({ "kty": "EC", "crv": "P-384", "x": "AA", "y": "AA" })];
+        std::fs::write(&self.jwks, json!({ "keys": [others[0], jwk, others[1]] }).to_string()).unwrap();
     }
 
     fn options(&self) -> JwtOptions {
@@ -163,15 +188,68 @@ impl Issuer {
         for (name, value) in over.as_object().unwrap() {
             claims[name] = value.clone();
         }
-        let header = Header { kid: Some(self.id.clone()), ..Header::new(Algorithm::EdDSA) };
-        encode(&header, &claims, &self.key).unwrap()
+        let header = json!({ "alg": self.algorithm(), "typ": "JWT", "kid": self.id });
+        let signed = format!("{}.{}", base64(header.to_string().as_bytes()), base64(claims.to_string().as_bytes()));
+        format!("{signed}.{}", base64(&self.sign(signed.as_bytes())))
+    }
+
+    fn sign(&self, octets: &[u8]) -> Vec<u8> {
+        let (pkcs8, random) = (self.key.serialize_der(), SystemRandom::new());
+        match self.algorithm() {
+            "EdDSA" => Ed25519KeyPair::from_pkcs8_maybe_unchecked(&pkcs8).unwrap().sign(octets).as_ref().to_vec(),
+            "ES256" => {
+                let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &pkcs8).unwrap();
+                key.sign(&random, octets).unwrap().as_ref().to_vec()
+            }
+            _ => {
+                let key = RsaKeyPair::from_pkcs8(&pkcs8).unwrap();
+                let mut signature = vec![0; key.public_modulus_len()];
+                key.sign(&RSA_PKCS1_SHA256, &random, octets, &mut signature).unwrap();
+                signature
+            }
+        }
+    }
+}
+
+/// Modulus and exponent of an RSA key.
+fn rsa(key: &KeyPair) -> (Vec<u8>, Vec<u8>) {
+    let der = key.subject_public_key_info();
+    let (_, info) = SubjectPublicKeyInfo::from_der(&der).unwrap();
+    let PublicKey::RSA(key) = info.parsed().unwrap() else { panic!("it is an RSA key") };
+    (key.modulus.iter().copied().skip_while(|octet| *octet == 0).collect(), key.exponent.to_vec())
+}
+
+/// base64url without padding (RFC 4648 section 5).
+fn base64(octets: &[u8]) -> String {
+    let letters = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut text = String::new();
+    for three in octets.chunks(3) {
+        let bits = three.iter().fold(0u32, |bits, octet| bits << 8 | u32::from(*octet)) << (8 * (3 - three.len()));
+        text.extend((0..=three.len()).map(|i| char::from(letters[(bits >> (18 - 6 * i) & 63) as usize])));
+    }
+    text
+}
+
+#[tokio::test]
+async fn tokens_are_taken_in_three_forms_of_signature() {
+    for form in [&PKCS_ED25519, &PKCS_ECDSA_P256_SHA256, &PKCS_RSA_SHA256] {
+        let folder = tempfile::tempdir().unwrap();
+        let issuer = Issuer::new(folder.path(), "one", form);
+        let node = Secured::start(Some(issuer.options())).await;
+        let ana = node.as_token(&issuer.token(json!({}))).await;
+        assert_eq!(ana.who_am_i(WhoAmIRequest {}).await.unwrap().role(), WireRole::Operator, "{form:?}");
+        // Another issuer's key of the same form and id.
+        let other = tempfile::tempdir().unwrap();
+        let evil = Issuer::new(other.path(), "one", form);
+        let refusal = refused(node.as_token(&evil.token(json!({}))).await.who_am_i(WhoAmIRequest {}).await);
+        assert_eq!(refusal.reason, "UNPROVED", "{form:?}");
     }
 }
 
 #[tokio::test]
 async fn a_token_says_who_calls_and_its_groups_what_they_may() {
     let folder = tempfile::tempdir().unwrap();
-    let issuer = Issuer::new(folder.path(), "one");
+    let issuer = Issuer::new(folder.path(), "one", &PKCS_ED25519);
     let node = Secured::start(Some(issuer.options())).await;
     let ana = node.as_token(&issuer.token(json!({}))).await;
     let me = ana.who_am_i(WhoAmIRequest {}).await.unwrap();
@@ -197,16 +275,16 @@ async fn a_token_says_who_calls_and_its_groups_what_they_may() {
 #[tokio::test]
 async fn a_token_that_is_not_good_is_refused_with_the_reason() {
     let folder = tempfile::tempdir().unwrap();
-    let issuer = Issuer::new(folder.path(), "one");
+    let issuer = Issuer::new(folder.path(), "one", &PKCS_ED25519);
     let node = Secured::start(Some(issuer.options())).await;
     let now = NOW.0 / 1000;
     let good = issuer.token(json!({}));
     let (body, signature) = good.rsplit_once('.').unwrap();
     let flipped = if signature.starts_with('A') { 'B' } else { 'A' };
     let forged = format!("{body}.{flipped}{}", &signature[1..]);
-    let shared = encode(&Header::new(Algorithm::HS256), &json!({ "sub": "ana" }), &EncodingKey::from_secret(b"shared")).unwrap();
+    let unsigned = |alg: &str| format!("{}.{}.AAAA", base64(json!({ "alg": alg }).to_string().as_bytes()), base64(b"{}"));
     let other = tempfile::tempdir().unwrap();
-    let unknown = Issuer::new(other.path(), "two");
+    let unknown = Issuer::new(other.path(), "two", &PKCS_ED25519);
     for (token, reason) in [
         (issuer.token(json!({ "exp": now - 61 })), "it ended at"),
         (issuer.token(json!({ "exp": null })), "exp"),
@@ -215,7 +293,8 @@ async fn a_token_that_is_not_good_is_refused_with_the_reason() {
         (issuer.token(json!({ "iss": "https://evil.example.com" })), "by issuer https://id.example.com"),
         (issuer.token(json!({ "sub": "ana\nadmin" })), "subject"),
         (forged, "InvalidSignature"),
-        (shared, "HS256"),
+        (unsigned("HS256"), "HS256"),
+        (unsigned("none"), "no signed JWT"),
         (unknown.token(json!({})), "no key in the jwks_file"),
         ("e30.e30.".to_owned(), "no signed JWT"),
         ("x".repeat(9000), "octets"),
@@ -232,9 +311,19 @@ async fn a_token_that_is_not_good_is_refused_with_the_reason() {
 }
 
 #[tokio::test]
+async fn a_token_that_nobody_can_judge_is_refused_and_not_ignored() {
+    let node = Node::start().await;
+    let target = Target { token: Some(BearerToken::new("a.b.c").unwrap()), ..at(node.server.address()) };
+    let client = Client::connect(&target).await;
+    let refusal = refused(client.unwrap().list_overrides(ListOverridesRequest::default()).await);
+    assert_eq!((refusal.code, refusal.reason.as_str()), (Code::Unauthenticated, "UNPROVED"));
+    assert!(refusal.message.contains("auth.jwt"), "{}", refusal.message);
+}
+
+#[tokio::test]
 async fn who_shows_nothing_may_only_ask_who_it_is() {
     let folder = tempfile::tempdir().unwrap();
-    let issuer = Issuer::new(folder.path(), "one");
+    let issuer = Issuer::new(folder.path(), "one", &PKCS_ED25519);
     let node = Secured::start(Some(issuer.options())).await;
     let target = Target { ca_file: Some(node.folder.path().join("server-ca.pem")), ..at(node.server.address()) };
     let nobody = Client::connect(&target).await.unwrap();
@@ -247,12 +336,12 @@ async fn who_shows_nothing_may_only_ask_who_it_is() {
 #[tokio::test]
 async fn a_renewed_key_of_the_issuer_is_taken_and_a_broken_file_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let old = Issuer::new(folder.path(), "one");
+    let old = Issuer::new(folder.path(), "one", &PKCS_ED25519);
     let node = Secured::start(Some(old.options())).await;
     std::fs::write(&old.jwks, "{").unwrap();
     let ana = node.as_token(&old.token(json!({}))).await;
     ana.who_am_i(WhoAmIRequest {}).await.unwrap();
-    let new = Issuer::new(folder.path(), "two");
+    let new = Issuer::new(folder.path(), "two", &PKCS_ED25519);
     let taken = async {
         let ben = node.as_token(&new.token(json!({ "sub": "ben" }))).await;
         while ben.who_am_i(WhoAmIRequest {}).await.is_err() {
@@ -287,4 +376,37 @@ async fn who_calls_too_often_is_told_when_to_call_again_and_others_go_on() {
     let wait = status.get_details_retry_info().unwrap().retry_delay.unwrap();
     assert!(!wait.is_zero() && wait.as_millis() <= 200, "{wait:?}");
     client.list_overrides(ListOverridesRequest::default()).await.expect("reads have a bucket of their own");
+}
+
+#[tokio::test]
+async fn the_mirror_asks_for_the_same_proofs_and_says_so_in_the_words_of_http() {
+    let folder = tempfile::tempdir().unwrap();
+    let issuer = Issuer::new(folder.path(), "one", &PKCS_ED25519);
+    let node = Secured::start(Some(issuer.options())).await;
+    let authority = reqwest::Certificate::from_pem(&std::fs::read(node.folder.path().join("server-ca.pem")).unwrap()).unwrap();
+    let http = reqwest::Client::builder().tls_certs_only([authority]).build().unwrap();
+    let base = format!("https://localhost:{}", node.server.address().port());
+    let get = |path: &str| http.get(format!("{base}/{path}"));
+    let list = "portolan.v1.OverrideService/ListOverrides";
+
+    let stranger = get(list).send().await.unwrap();
+    assert_eq!((stranger.status().as_u16(), stranger.headers()["www-authenticate"].as_bytes()), (401, &b"Bearer"[..]));
+    assert_eq!(get("openapi.json").send().await.unwrap().status(), 200, "what can be called is no secret");
+    let bearer = |over: Value| format!("bearer {}", issuer.token(over));
+    let seen = get(list).header("authorization", bearer(json!({ "groups": ["staff"] }))).send().await.unwrap();
+    assert_eq!(seen.status(), 200);
+    let change = |over: Value| {
+        let call = http.post(format!("{base}/portolan.v1.OverrideService/CreateOverride")).header("content-type", "application/json");
+        call.header("authorization", bearer(over)).body(r#"{"validateOnly":true}"#).send()
+    };
+    assert_eq!(change(json!({ "groups": ["staff"] })).await.unwrap().status(), 403);
+    assert_eq!(change(json!({})).await.unwrap().status(), 400, "ana may, but says nothing that can be done");
+    let limited = loop {
+        let answer = change(json!({ "sub": "script" })).await.unwrap();
+        if answer.status() == 429 {
+            break answer;
+        }
+    };
+    assert_eq!(limited.headers()["retry-after"], "1");
+    assert_eq!(change(json!({})).await.unwrap().status(), 400, "ana goes on");
 }

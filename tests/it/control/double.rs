@@ -24,6 +24,8 @@ use portolan_core::{
     node::report::Severity,
 };
 
+use tokio::sync::watch;
+
 use crate::canned::NOW;
 
 /// A plan of three regions with one service, two of which must be left.
@@ -66,6 +68,8 @@ pub(super) struct Ideal {
     /// Orders for the membership, as they arrived.
     pub(super) orders: Mutex<Vec<(MembershipOrder, Asked)>>,
     pub(super) drafts: Mutex<Vec<Draft>>,
+    /// Whether plans are read, or wait.
+    pub(super) reads_plans: watch::Sender<bool>,
 }
 
 fn system() -> Actor {
@@ -83,6 +87,7 @@ impl Ideal {
             faults: Mutex::default(),
             orders: Mutex::default(),
             drafts: Mutex::default(),
+            reads_plans: watch::Sender::new(true),
         };
         ideal.commit(Change::Found { cluster: Label::new("shop-1") });
         for (id, name, region) in [(1, "use1-a", "us-east-1"), (2, "euw1-a", "eu-west-1"), (3, "aps1-a", "ap-southeast-1")] {
@@ -261,6 +266,7 @@ impl ClusterSource for Ideal {
     }
 
     async fn read_plan(&self, plan: PlanText) -> Result<PlanReading, ClusterError> {
+        self.reads_plans.subscribe().wait_for(|reads| *reads).await.unwrap();
         Ok(reading(&plan))
     }
 

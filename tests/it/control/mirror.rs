@@ -120,6 +120,28 @@ async fn a_foreign_page_can_change_nothing() {
 }
 
 #[tokio::test]
+async fn without_tls_a_call_for_another_name_is_refused_as_a_page_may_be_behind_it() {
+    let node = Node::start().await;
+    let http = Http::of(&node);
+    let port = node.server.address().port();
+    let url = format!("{}/{CREATE}", http.1);
+    let call = |host: String| {
+        let request = http.0.post(&url).header("content-type", "application/json").header("host", host);
+        answer(request.body(order("us-east-1").to_string()))
+    };
+    for host in ["evil.example.com".to_owned(), format!("evil.example.com:{port}"), "127.0.0.1.evil.example.com".to_owned()] {
+        let (status, refused) = call(host).await;
+        assert_eq!((status, &refused["error"]["details"][0]["reason"]), (403, &json!("FOREIGN_HOST")));
+    }
+    // The same octets in the form of gRPC, which a page on its own port could send, too.
+    let grpc = http.0.post(&url).header("content-type", "application/grpc").header("host", "evil.example.com").body(vec![0; 5]);
+    assert_eq!(grpc.send().await.unwrap().headers()["grpc-status"], "7");
+    for host in [format!("localhost:{port}"), format!("[::1]:{port}"), "127.0.0.1".to_owned()] {
+        assert_eq!(call(host).await.0, 200);
+    }
+}
+
+#[tokio::test]
 async fn a_stream_is_lines_and_one_that_is_refused_is_an_error() {
     let node = Node::start().await;
     let http = Http::of(&node);

@@ -10,6 +10,7 @@ mod overrides;
 mod plan;
 mod rotation;
 mod socket;
+mod traffic;
 
 use std::{net::SocketAddr, path::Path, sync::Arc};
 

@@ -246,7 +246,7 @@ async fn in_a_freeze_people_change_nothing_but_may_hold() {
     let freeze = proto::Freeze { scope: Some(everything), expiration: Some(proto::freeze::Expiration::Ttl(hour())), ..Default::default() };
     let request = CreateFreezeRequest { freeze: Some(freeze), reason: "black friday".to_owned(), ..Default::default() };
     let given = client.create_freeze(request.clone()).await.unwrap().freeze.unwrap();
-    assert_eq!(client.list_freezes(proto::ListFreezesRequest {}).await.unwrap().freezes, [given.clone()]);
+    assert_eq!(client.list_freezes(proto::ListFreezesRequest {}).await.unwrap().freezes, std::slice::from_ref(&given));
     let refusal = refused(client.create_override(drain("us-east-1")).await);
     assert_eq!((refusal.code, refusal.reason.as_str(), refusal.overrule.as_str()), (Code::FailedPrecondition, "FROZEN", "frozen"));
     assert!(refusal.message.contains("black friday"), "{}", refusal.message);

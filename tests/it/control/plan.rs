@@ -1,9 +1,16 @@
 //! The plan: read, compared, put in force once, and only from the revision that its author knew.
 
-use portolan::api::proto::{ApplyPlanRequest, DiffPlanRequest, GetPlanRequest, PlanDocument, ValidatePlanRequest, plan_problem::Severity};
+use portolan::api::{
+    PLANS_MAX,
+    proto::{
+        ApplyPlanRequest, DiffPlanRequest, GetPlanRequest, Overrule, PlanDocument, ValidatePlanRequest, plan_problem::Severity,
+        plan_service_client::PlanServiceClient,
+    },
+};
 use tonic::Code;
+use tonic_types::StatusExt as _;
 
-use super::{Node, double::PLAN, refused};
+use super::{Node, double::PLAN, drain, refused};
 
 fn document(text: String) -> Option<PlanDocument> {
     Some(PlanDocument { text, ..Default::default() })
@@ -77,12 +84,14 @@ async fn a_difference_is_shown_as_lines_and_by_meaning() {
 async fn guardrails_judge_plans_too() {
     let node = Node::start().await;
     let client = &node.client;
-    let fewer = revision(2, 60)
-        .replace("      eu-west-1: [{ address: 192.0.2.20, port: 80 }]\n", "")
-        .replace("      ap-southeast-1: [{ address: 192.0.2.30, port: 80 }]\n", "");
-    let answer = client.apply_plan(ApplyPlanRequest { document: document(fewer), ..Default::default() }).await;
-    let refusal = refused(answer);
-    assert!(["MIN_HEALTHY_REGIONS", "PLAN_INVALID"].contains(&refusal.reason.as_str()), "{refusal:?}");
+    client.create_override(drain("us-east-1")).await.unwrap();
+    let fewer = revision(2, 60).replace("      eu-west-1: [{ address: 192.0.2.20, port: 80 }]\n", "");
+    let request = ApplyPlanRequest { document: document(fewer), ..Default::default() };
+    let refusal = refused(client.apply_plan(request.clone()).await);
+    assert_eq!((refusal.code, refusal.reason.as_str()), (Code::FailedPrecondition, "MIN_HEALTHY_REGIONS"));
+    let overrule = Overrule { rule: refusal.overrule, reason: "eu-west-1 is given up".to_owned(), expiration: None };
+    let applied = client.apply_plan(ApplyPlanRequest { overrules: vec![overrule], ..request }).await.unwrap();
+    assert_eq!(applied.revision, 2);
 }
 
 #[tokio::test]
@@ -90,19 +99,44 @@ async fn a_plan_of_full_length_goes_through_and_a_longer_one_is_refused() {
     let node = Node::start().await;
     let client = &node.client;
     let max = portolan_core::cluster::limits::PLAN_TEXT_MAX;
+    // Comments, which mean nothing and count all the same.
     let padded = |n: usize| {
-        let text = revision(2, 50);
-        let fill = n - text.len() - 1;
-        let lines: String = "#".to_owned() + &"x".repeat(98) + "\n";
-        let mut comments = lines.repeat(fill / 100);
-        comments.push_str(&"#".repeat(fill % 100));
-        format!("{text}{comments}\n")
+        let mut text = revision(2, 50);
+        while text.len() < n {
+            let line = (n - text.len()).min(100);
+            text.push_str(&"#".repeat(line - 1));
+            text.push('\n');
+        }
+        assert_eq!(text.len(), n);
+        text
     };
-    let applied = client.apply_plan(ApplyPlanRequest { document: document(padded(max)), ..Default::default() }).await;
-    let is_long_enough = !matches!(&applied, Err(portolan::client::ClientError::Refused(refusal)) if refusal.reason == "BAD_FIELD");
-    assert!(is_long_enough, "{:?}", applied.err());
-    let refusal = refused(client.apply_plan(ApplyPlanRequest { document: document(padded(max + 1)), ..Default::default() }).await);
+    let apply = |n: usize| client.apply_plan(ApplyPlanRequest { document: document(padded(n)), ..Default::default() });
+    let refusal = refused(apply(max + 1).await);
     assert_eq!((refusal.code, refusal.reason.as_str()), (Code::InvalidArgument, "BAD_FIELD"));
-    let huge = ApplyPlanRequest { document: document(padded(5 * max)), ..Default::default() };
-    assert_eq!(refused(client.apply_plan(huge).await).code, Code::OutOfRange);
+    assert_eq!(refused(apply(5 * max).await).code, Code::OutOfRange);
+    assert_eq!(apply(max).await.unwrap().revision, 2);
+}
+
+#[tokio::test]
+async fn so_many_plans_are_read_at_a_time_and_the_next_caller_is_told_to_wait() {
+    let node = Node::start().await;
+    node.cluster.reads_plans.send_replace(false);
+    let channel = tonic::transport::Endpoint::try_from(format!("http://{}", node.server.address())).unwrap().connect().await.unwrap();
+    let validate = || {
+        let mut service = PlanServiceClient::new(channel.clone());
+        async move { service.validate_plan(ValidatePlanRequest { document: document(PLAN.to_owned()) }).await }
+    };
+    let waiting: Vec<_> = (0..PLANS_MAX).map(|_| tokio::spawn(validate())).collect();
+    // Each waits for the reader; their number is seen there.
+    while node.cluster.reads_plans.receiver_count() < PLANS_MAX {
+        tokio::task::yield_now().await;
+    }
+    let status = validate().await.unwrap_err();
+    assert_eq!((status.code(), status.get_details_error_info().unwrap().reason.as_str()), (Code::Unavailable, "BUSY"));
+    node.client.get_plan(GetPlanRequest {}).await.expect("the plan in force can be had all the same");
+    node.cluster.reads_plans.send_replace(true);
+    for answer in waiting {
+        assert!(answer.await.unwrap().unwrap().into_inner().valid);
+    }
+    validate().await.expect("there is room again");
 }

@@ -1,10 +1,18 @@
 //! Certificates that are renewed on disk are in force without a restart; the port stays open all the time.
 
 use portolan::{
-    api::{ApiOptions, proto::GetClusterRequest},
+    api::{
+        ApiOptions,
+        proto::{GetClusterRequest, WatchEventsRequest},
+    },
     client::{Client, Target},
 };
-use tokio::time::{Duration, timeout};
+use rustls::pki_types::{CertificateDer, pem::PemObject as _};
+use tokio::{
+    net::TcpStream,
+    time::{Duration, timeout},
+};
+use tokio_rustls::TlsConnector;
 
 use super::{Authority, at, double::Ideal, loopback, serve};
 
@@ -38,5 +46,34 @@ async fn a_renewed_authority_and_certificate_are_taken_and_half_a_renewal_is_not
     timeout(Duration::from_secs(30), taken).await.expect("the renewed files are in force");
 
     assert!(Client::connect(&target(&old, "late")).await.is_err(), "the old authority is trusted no more");
+    // Ended in its turn, and then refused: not even who stays connected is in any longer.
+    let ended = async { while before.get_cluster(GetClusterRequest {}).await.is_ok() {} };
+    timeout(Duration::from_secs(30), ended).await.expect("a connection by the old authority does not last");
+}
+
+#[tokio::test]
+async fn a_renewed_certificate_by_the_same_authority_ends_no_connection() {
+    let (folder, spare) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let authority = Authority::new("ours");
+    let files = authority.files(folder.path(), "server", None, &authority);
+    let server = serve(ApiOptions::new(loopback(), Some(files.clone())), &Ideal::founded()).await;
+    let client = authority.files(folder.path(), "client", None, &authority);
+    let target = Target { tls: Some(client.clone()), ..at(server.address()) };
+    let before = Client::connect(&target).await.unwrap();
+    let mut events = before.watch_events(WatchEventsRequest::default()).await.unwrap();
+    events.next().await.unwrap();
+
+    let next = authority.files(spare.path(), "server", None, &authority);
+    std::fs::copy(&next.key_file, &files.key_file).unwrap();
+    std::fs::copy(&next.cert_file, &files.cert_file).unwrap();
+    let wanted = CertificateDer::from_pem_file(&next.cert_file).unwrap();
+    let connector = TlsConnector::from(client.client().unwrap());
+    let shown = async || {
+        let stream = TcpStream::connect(server.address()).await.unwrap();
+        let stream = connector.connect("localhost".try_into().unwrap(), stream).await.unwrap();
+        stream.get_ref().1.peer_certificates().unwrap()[0].clone().into_owned()
+    };
+    timeout(Duration::from_secs(30), async { while shown().await != wanted {} }).await.expect("the new certificate is shown");
     before.get_cluster(GetClusterRequest {}).await.expect("a connection that stands goes on");
+    assert!(timeout(Duration::from_secs(30), events.next()).await.unwrap().unwrap().is_some(), "and so do its streams");
 }

@@ -85,3 +85,17 @@ async fn a_socket_that_is_not_there_or_is_taken_is_told_apart() {
     let text = error.to_string();
     assert!(text.contains("portolan.sock") && text.contains("listens on it already"), "{text}");
 }
+
+#[tokio::test]
+async fn who_fills_the_port_does_not_lock_out_the_socket() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("portolan.sock");
+    let options = ApiOptions { socket: Some(path.clone()), ..ApiOptions::new(loopback(), None) };
+    let server = serve(options, &Ideal::founded()).await;
+    let mut open = Vec::new();
+    for _ in 0..300 {
+        open.push(tokio::net::TcpStream::connect(server.address()).await.unwrap());
+    }
+    let client = Client::connect(&at(format!("unix:{}", path.display()))).await.unwrap();
+    client.who_am_i(WhoAmIRequest {}).await.unwrap();
+}
