@@ -26,7 +26,7 @@ SOAK_CASES ?= 8000
 SOAK_MINUTES ?= 10
 SOAK_TARGETS ?=
 soak: setup
-	PROPTEST_CASES=$(SOAK_CASES) cargo test --workspace --locked
+	PROPTEST_CASES=$(SOAK_CASES) PROPTEST_MAX_GLOBAL_REJECTS=1000000 cargo test --workspace --locked
 	sh tests/fuzz/run.sh $(SOAK_MINUTES) $(SOAK_TARGETS)
 
 # Costs and times beside their targets, in one table; about 15 minutes after the build, on an idle machine. BENCH_MINUTES is for the flapping run.

@@ -173,7 +173,7 @@ impl Node {
         timeout(LIMIT, next).await.expect("in time")
     }
 
-    async fn raft(&self, to: &Node, body: &[u8]) -> Result<Vec<u8>, CallError> {
+    async fn raft(&self, to: &Self, body: &[u8]) -> Result<Vec<u8>, CallError> {
         self.mesh.raft(&to.address, to.host.passport.id, Lane::Log, 3, body.to_vec(), LIMIT).await
     }
 }
@@ -219,7 +219,8 @@ async fn what_one_says_the_other_hears() {
     assert_eq!(two.next(|event| if let Event::Confirm { check, .. } = event { Some(check) } else { None }).await.number(), 9);
     one.mesh.send(at_one, &Parcel::Need("two".into()));
     assert_eq!(two.next(|event| if let Event::Need { observer, .. } = event { Some(observer) } else { None }).await.as_str(), "two");
-    two.next(|event| if let Event::Clock { ahead_ms, .. } = event { Some(assert!(ahead_ms.abs() < 60_000)) } else { None }).await;
+    let ahead_ms = two.next(|event| if let Event::Clock { ahead_ms, .. } = event { Some(ahead_ms) } else { None }).await;
+    assert!(ahead_ms.abs() < 60_000, "both have one clock");
 
     // An observer speaks for itself only.
     two.mesh.spread(Route::Own, Parcel::Reports(vec![report("three")]));

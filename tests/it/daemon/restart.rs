@@ -148,7 +148,7 @@ async fn a_restart_with_broken_files_of_every_sort_still_answers() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broken_plan_without_a_former_one_is_refused_with_what_is_wrong() {
     let files = Files::new("regions: [\n").with_state();
-    let error = Daemon::start(files.setup.clone()).await.err().expect("nothing to start with");
+    let error = Daemon::start(files.setup.clone()).await.expect_err("nothing to start with");
     assert!(format!("{error:#}").contains("plan.yaml:"), "{error:#}");
 }
 
@@ -198,7 +198,7 @@ async fn without_tls_only_loopback_may_be_listened_on_for_control() {
     for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:8443"] {
         let mut files = Files::new(&Plan::three_regions().text(1));
         files.setup.listen.control = Some(address.parse().unwrap());
-        let error = Daemon::start(files.setup.clone()).await.err().expect("open to strangers");
+        let error = Daemon::start(files.setup.clone()).await.expect_err("open to strangers");
         let says = format!("{error:#}");
         assert!(says.contains(&format!("listen.control is {address}")), "{says}");
         assert!(says.contains("set `tls`, or listen on 127.0.0.1 or [::1]"), "{says}");

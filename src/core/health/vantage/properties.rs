@@ -216,7 +216,7 @@ proptest! {
             prop_assert!(!told.lacks(&heard.observer));
             let report = told.relay(&heard.observer, now);
             prop_assert!(report.is_some(), "all of them are fresh");
-            let again = Event::Heard { report: report.into_iter().next().ok_or(TestCaseError::fail("none"))?, round_trip: Duration::ZERO };
+            let again = Event::Heard { report: report.into_iter().next().ok_or_else(|| TestCaseError::fail("none"))?, round_trip: Duration::ZERO };
             let handled = late.handle(now, again, &mut Vec::new());
             prop_assert!(matches!(handled, Ok(()) | Err(Rejected::Replayed)), "{:?}", handled);
         }
