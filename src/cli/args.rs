@@ -1,18 +1,33 @@
-//! The command line as it is written.
+//! The command line as it is written. What a verb takes stands in the verb's own file; here is the list of verbs and what all of them take.
 
 use std::{net::IpAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use portolan_core::model::{name::Name, record::RecordType};
 
-use super::actions::{Demo, Simulation};
+use super::{
+    access::CanI,
+    acknowledge::Acknowledge,
+    actions::{Demo, Simulation},
+    audit::AuditVerb,
+    check::Check,
+    cluster::ClusterVerb,
+    context::ContextVerb,
+    events::Events,
+    freeze::{Freeze, Unfreeze},
+    orders::{Drain, Order, TakeBack, Weight},
+    peers::PeersVerb,
+    pki::PkiVerb,
+    plan::{PlanApply, PlanDiff},
+    shell::Shell,
+};
 use crate::client::ClientNetwork;
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 ok, 1 error, 3 degraded or failing (status), 4 refused, 5 waiting for approval,
+Exit codes: 0 ok, 1 error, 3 degraded or failing (status, check), 4 refused, 5 waiting for approval,
   6 unreachable or no quorum, 7 timed out but running on, 64 wrong usage or config
-Environment: PORTOLAN_ADDRESS and PORTOLAN_CONFIG stand in for --address and --config;
-  NO_COLOR turns colour off";
+Environment: PORTOLAN_ADDRESS, PORTOLAN_CONFIG and PORTOLAN_CONTEXT stand in for --address, --config
+  and --context; PORTOLAN_CONTEXTS names the file of contexts; NO_COLOR turns colour off";
 
 /// Steers traffic between regions: health, geo-aware DNS, and the reasons for every answer.
 #[derive(Debug, Parser)]
@@ -25,13 +40,20 @@ pub(super) struct Cli {
 }
 
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Options of all verbs")]
 pub(super) struct Global {
     /// Control address of a daemon; several are tried in order [default: 127.0.0.1:8443].
     #[arg(long, global = true, value_name = "HOST:PORT", value_delimiter = ',')]
     pub(super) address: Vec<String>,
+    /// Break-glass socket of a daemon on this machine: role breakglass, works when nothing else does.
+    #[arg(long, global = true, value_name = "PATH", conflicts_with_all = ["address", "context"])]
+    pub(super) socket: Option<PathBuf>,
     /// Node config: what `serve` runs; other verbs take its control address and TLS files.
     #[arg(long, global = true, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
+    /// A named place to connect to; `context list` shows them.
+    #[arg(long, global = true, value_name = "NAME", conflicts_with = "config")]
+    pub(super) context: Option<String>,
     /// How data is printed.
     #[arg(short, long, global = true, value_enum, default_value_t = Format::Table)]
     pub(super) output: Format,
@@ -48,19 +70,24 @@ pub enum Format {
     /// For people with wide screens: every column, every service, every endpoint.
     Wide,
     /// For programs: an object with `"version": 1`; new keys may come, old ones keep their meaning.
-    /// Times are milliseconds since 1970, shares hundredths of a percent.
+    /// Numbers for times are milliseconds since 1970, for shares hundredths of a percent.
     Json,
+    /// The same object as a YAML document.
+    Yaml,
+}
+
+impl Format {
+    /// Whether programs read it.
+    #[must_use]
+    pub const fn is_data(self) -> bool {
+        matches!(self, Self::Json | Self::Yaml)
+    }
 }
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
     /// Run the daemon.
     Serve,
-    /// Read plan files; works offline.
-    Plan {
-        #[command(subcommand)]
-        verb: PlanVerb,
-    },
     /// What is going on, worst first; exits 3 when degraded or failing.
     Status {
         /// Stay, and show each change.
@@ -73,6 +100,41 @@ pub(super) enum Verb {
         #[arg(required = true, num_args = 1.., value_name = "OBJECT")]
         object: Vec<String>,
     },
+    /// Look for what is wrong or will be, and say what to do; changes nothing; exits 3 when something fails.
+    Check(Check),
+    /// What happened lately on the node that answers.
+    Events(Events),
+    /// Give no new answers that point to an object; its clients move, and leave within their TTL.
+    Drain(Drain),
+    /// Take drains back, so that traffic comes again at once; a start is not slowed down by it.
+    Undrain(TakeBack),
+    /// Give an object another weight than the plan's; traffic moves; 0 is standby.
+    Weight(Weight),
+    /// Let automation start nothing on an object; a region that dies is not failed over while it is held.
+    Hold(Order),
+    /// Do not count probes of an object; what breaks meanwhile is not seen.
+    Maintenance(Order),
+    /// Take an object for up, whatever is observed; clients may be sent to what is dead.
+    ForceUp(Order),
+    /// Take an object for down, whatever is observed; its clients move.
+    ForceDown(Order),
+    /// Take back a hold or another order that is no drain; what it held back happens then.
+    Release(TakeBack),
+    /// Orders in force: who gave them, why, until when.
+    Overrides,
+    /// Let people change nothing for a while; health never rests, automation only with --automation.
+    Freeze(Freeze),
+    /// End a freeze before its time.
+    Unfreeze(Unfreeze),
+    /// Freezes in force, those of the plan first.
+    Freezes,
+    /// Say that you have seen it, so that pages are not repeated for a while; changes nothing else.
+    Ack(Acknowledge),
+    /// Read, compare and apply plans.
+    Plan {
+        #[command(subcommand)]
+        verb: PlanVerb,
+    },
     /// Look into DNS answers.
     Dns {
         #[command(subcommand)]
@@ -80,6 +142,25 @@ pub(super) enum Verb {
     },
     /// What would follow if regions failed; works offline.
     Simulate(Simulation),
+    /// Nodes: who votes, who leads, who is behind; and changes of that.
+    Peers {
+        #[command(subcommand)]
+        verb: Option<PeersVerb>,
+    },
+    /// The agreed state as a whole.
+    Cluster {
+        #[command(subcommand)]
+        verb: ClusterVerb,
+    },
+    /// What was asked for, by whom, and what became of it.
+    Audit {
+        #[command(subcommand)]
+        verb: AuditVerb,
+    },
+    /// Who you are to the daemon, and why.
+    Whoami,
+    /// Whether you may call a method; exits 4 when not.
+    CanI(CanI),
     /// Report that a check of type heartbeat passed; silent when taken.
     Heartbeat {
         /// The check, as named in the plan.
@@ -91,26 +172,50 @@ pub(super) enum Verb {
         #[arg(long, default_value = "", hide_default_value = true)]
         note: String,
     },
+    /// Named places to connect to.
+    Context {
+        #[command(subcommand)]
+        verb: ContextVerb,
+    },
+    /// Make an authority and certificates by it, for a quick start; works offline.
+    Pki {
+        #[command(subcommand)]
+        verb: PkiVerb,
+    },
     /// Run several regions on this machine and watch one die.
     Demo(Demo),
+    /// Print completions for a shell.
+    Completion {
+        /// Which shell.
+        shell: Shell,
+    },
+    /// Write man pages, one for each verb.
+    Man {
+        /// The directory to write into.
+        dir: PathBuf,
+    },
     /// Print the version.
     Version,
 }
 
 #[derive(Debug, Subcommand)]
 pub(super) enum PlanVerb {
-    /// Say everything that is wrong with a plan; exits 64 if something is.
+    /// Say everything that is wrong with a plan; works offline; exits 64 if something is.
     Validate {
         /// The plan file.
         file: PathBuf,
     },
     /// Print the JSON schema of plans, for editors.
     Schema,
-    /// Print a plan with its defaults filled in.
+    /// Print a plan with its defaults filled in; works offline.
     Show {
         /// The plan file.
         file: PathBuf,
     },
+    /// What differs between the plan in force and a file; changes nothing.
+    Diff(PlanDiff),
+    /// Put a plan in force on all nodes at once; traffic moves as it says.
+    Apply(PlanApply),
 }
 
 #[derive(Debug, Subcommand)]
@@ -140,5 +245,21 @@ mod tests {
     #[test]
     fn the_definition_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_verb_says_in_one_line_what_it_does() {
+        fn look(command: &clap::Command, found: &mut Vec<String>) {
+            for verb in command.get_subcommands() {
+                let about = verb.get_about().map(ToString::to_string).unwrap_or_default();
+                if about.len() < 10 || about.len() > 120 || about.contains('\n') {
+                    found.push(format!("{}: {about}", verb.get_name()));
+                }
+                look(verb, found);
+            }
+        }
+        let mut found = Vec::new();
+        look(&Cli::command(), &mut found);
+        assert!(found.is_empty(), "{found:?}");
     }
 }

@@ -6,12 +6,12 @@ use portolan_core::model::{name::Name, reason::Reason, record::RecordType, time:
 use serde::Serialize;
 
 use super::{
-    Exit, Format, Outcome, Terminal, json,
+    Exit, Format, Outcome, Terminal, advice, data,
     render::text::{instant, lines, plain},
 };
 use crate::{
     api::{PreviewReport, RecordText},
-    client::{Client, ClientNetwork, Target},
+    client::{ClientNetwork, Target},
 };
 
 /// What is asked, by whom, for whom.
@@ -22,11 +22,11 @@ pub(super) struct Question<'a> {
     pub(super) resolver: Option<IpAddr>,
 }
 
-pub(super) async fn run(target: &Target, question: &Question<'_>, format: Format, terminal: &mut Terminal<'_>) -> Outcome {
+pub(super) async fn run(target: &Target, now: Timestamp, question: &Question<'_>, format: Format, terminal: &mut Terminal<'_>) -> Outcome {
     let Question { name, record_type, client, resolver } = question;
-    let report = Client::connect(target).await?.preview(name, *record_type, *client, *resolver).await?;
+    let report = advice::connect(target, now).await?.preview(name, *record_type, *client, *resolver).await?;
     match format {
-        Format::Json => json(terminal, &Body::new(question, &report))?,
+        Format::Json | Format::Yaml => data(terminal, format, &Body::new(question, &report))?,
         Format::Table | Format::Wide => terminal.out.write_all(render(question, &report).as_bytes())?,
     }
     Ok(Exit::Ok)

@@ -13,7 +13,8 @@ pub enum Exit {
     Ok,
     /// Something went wrong that no other code names.
     Error,
-    /// Done, but the state that was asked about is degraded or failing. `status` only; a node that is still starting is no such state.
+    /// Done, but the state that was asked about is degraded or failing. `status` and `check` only; a node that is still starting is no such
+    /// state.
     Degraded,
     /// Refused by a rule; the message names it.
     Refused,
@@ -59,7 +60,11 @@ impl From<&ClientError> for Exit {
             ClientError::Refused(refusal) => match refusal.code {
                 Code::Unavailable => Self::Unreachable,
                 Code::InvalidArgument => Self::Usage,
-                Code::FailedPrecondition | Code::PermissionDenied | Code::Unauthenticated | Code::Aborted => Self::Refused,
+                // The server's word for "it may have been done": never to be mistaken for a refusal.
+                Code::DeadlineExceeded => Self::RunningOn,
+                Code::FailedPrecondition | Code::PermissionDenied | Code::Unauthenticated | Code::Aborted | Code::AlreadyExists => {
+                    Self::Refused
+                }
                 _ => Self::Error,
             },
         }

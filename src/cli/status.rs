@@ -1,18 +1,21 @@
 //! `portolan status`: one picture, or each as it comes.
 
-use portolan_core::node::report::{State, Status};
+use portolan_core::{
+    model::time::Timestamp,
+    node::report::{State, Status},
+};
 
 use super::{
-    Exit, Failure, Format, Outcome, Terminal, json,
+    Exit, Failure, Format, Outcome, Terminal, advice, data,
     render::{status::render, text::plain},
 };
-use crate::client::{Client, ClientError, PictureCause, Target};
+use crate::client::{ClientError, PictureCause, Target};
 
 /// Cursor home, clear the screen (ECMA-48).
 const CLEAR: &str = "\x1b[H\x1b[2J";
 
-pub(super) async fn once(target: &Target, format: Format, terminal: &mut Terminal<'_>) -> Outcome {
-    let status = Client::connect(target).await?.status(format != Format::Table).await?;
+pub(super) async fn once(target: &Target, now: Timestamp, format: Format, terminal: &mut Terminal<'_>) -> Outcome {
+    let status = advice::connect(target, now).await?.status(format != Format::Table).await?;
     print(&status, format, terminal)?;
     Ok(match status.state {
         State::Ok | State::Starting => Exit::Ok,
@@ -21,9 +24,9 @@ pub(super) async fn once(target: &Target, format: Format, terminal: &mut Termina
 }
 
 /// Shows pictures until interrupted. A daemon that restarts is waited for as long as a connection is; one that stays away ends it.
-pub(super) async fn watch(target: &Target, format: Format, terminal: &mut Terminal<'_>) -> Outcome {
+pub(super) async fn watch(target: &Target, now: Timestamp, format: Format, terminal: &mut Terminal<'_>) -> Outcome {
     loop {
-        let client = Client::connect(target).await?;
+        let client = advice::connect(target, now).await?;
         let lost = match client.watch(format != Format::Table).await {
             Ok(mut pictures) => loop {
                 match pictures.next().await {
@@ -45,10 +48,10 @@ pub(super) async fn watch(target: &Target, format: Format, terminal: &mut Termin
 }
 
 fn show(cause: PictureCause, status: &Status, format: Format, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
-    if terminal.interactive && format != Format::Json {
+    if terminal.interactive && !format.is_data() {
         terminal.out.write_all(CLEAR.as_bytes())?;
         print(status, format, terminal)?;
-    } else if format == Format::Json {
+    } else if format.is_data() {
         print(status, format, terminal)?;
     } else if cause != PictureCause::Heartbeat {
         writeln!(terminal.out, "{}", line(status))?;
@@ -58,7 +61,7 @@ fn show(cause: PictureCause, status: &Status, format: Format, terminal: &mut Ter
 
 fn print(status: &Status, format: Format, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
     match format {
-        Format::Json => json(terminal, status),
+        Format::Json | Format::Yaml => data(terminal, format, status),
         Format::Table | Format::Wide => Ok(terminal.out.write_all(render(status, format == Format::Wide, terminal.colour).as_bytes())?),
     }
 }

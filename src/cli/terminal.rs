@@ -5,7 +5,7 @@ use std::{
     io::{self, Write},
 };
 
-use super::Exit;
+use super::{Exit, advice};
 use crate::client::ClientError;
 
 /// The two streams of a command and what they can show. Tests hand in buffers.
@@ -39,7 +39,11 @@ impl Failure {
 
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
-        Self::new(Exit::from(&error), &error)
+        let exit = Exit::from(&error);
+        match &error {
+            ClientError::Refused(refusal) => Self::new(exit, advice::refused(refusal, exit)),
+            _ => Self::new(exit, &error),
+        }
     }
 }
 

@@ -1,17 +1,17 @@
 //! `portolan why OBJECT`: the reasons, then what happened lately.
 
-use portolan_core::node::report::Why;
+use portolan_core::{model::time::Timestamp, node::report::Why};
 
 use super::{
-    Exit, Format, Outcome, Terminal, json,
+    Exit, Format, Outcome, Terminal, advice, data,
     render::text::{age, instant, lines, plain},
 };
-use crate::client::{Client, Target};
+use crate::client::Target;
 
-pub(super) async fn run(target: &Target, object: &str, format: Format, terminal: &mut Terminal<'_>) -> Outcome {
-    let why = Client::connect(target).await?.why(object).await?;
+pub(super) async fn run(target: &Target, now: Timestamp, object: &str, format: Format, terminal: &mut Terminal<'_>) -> Outcome {
+    let why = advice::connect(target, now).await?.why(object).await?;
     match format {
-        Format::Json => json(terminal, &why)?,
+        Format::Json | Format::Yaml => data(terminal, format, &why)?,
         Format::Table | Format::Wide => terminal.out.write_all(render(&why).as_bytes())?,
     }
     Ok(Exit::Ok)

@@ -2,6 +2,14 @@
 //!
 //! `UPDATE_EXPECT=1 cargo test` writes the files anew; read the difference before it is committed.
 
+mod changes;
+mod checks;
+mod cluster;
+mod contexts;
+mod pki;
+
+use crate::control::double;
+
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -10,7 +18,7 @@ use std::{
 
 use portolan::{
     api::ApiServer,
-    cli::{Actions, Demo, Env, Exit, Failure, Format, Outcome, Simulation, Terminal, run},
+    cli::{Actions, Demo, Env, Exit, Failure, Format, Outcome, Person, Simulation, Terminal, run_for},
     client::Target,
 };
 use portolan_core::node::report::{ReportError, Status};
@@ -56,12 +64,32 @@ struct Ran {
 }
 
 fn portolan(arguments: &[&str], env: &[(&str, &str)], interactive: bool) -> Ran {
+    typing(arguments, env, interactive, None)
+}
+
+/// The same for a person who answers every question with `typed`; `None`: nobody is there.
+fn typing(arguments: &[&str], env: &[(&str, &str)], interactive: bool, typed: Option<&str>) -> Ran {
+    let mut out = Vec::new();
+    let (exit, err) = running(arguments, env, interactive, typed, &mut out);
+    Ran { exit, out: String::from_utf8(out).unwrap(), err }
+}
+
+/// The same with a stdout of the test's own.
+fn running(
+    arguments: &[&str],
+    env: &[(&str, &str)],
+    interactive: bool,
+    typed: Option<&str>,
+    out: &mut dyn std::io::Write,
+) -> (Exit, String) {
     let arguments = std::iter::once("portolan").chain(arguments.iter().copied()).map(Into::into);
     let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    let (mut out, mut err) = (Vec::new(), Vec::new());
-    let mut terminal = Terminal { out: &mut out, err: &mut err, interactive, colour: interactive };
-    let exit = run(arguments.collect::<Vec<_>>(), &env, &mut terminal, &Echo);
-    Ran { exit, out: String::from_utf8(out).unwrap(), err: String::from_utf8(err).unwrap() }
+    let mut err = Vec::new();
+    let mut terminal = Terminal { out, err: &mut err, interactive, colour: interactive };
+    let mut typed = typed.map(str::as_bytes);
+    let input = typed.as_mut().map(|typed| -> &mut dyn std::io::BufRead { typed });
+    let exit = run_for(Person { input, clock: &|| canned::NOW }, arguments.collect::<Vec<_>>(), &env, &mut terminal, &Echo);
+    (exit, String::from_utf8(err).unwrap())
 }
 
 /// Compares with the file, or writes it. `address` is replaced, since it changes with each run; empty: there is none.
@@ -206,9 +234,32 @@ fn usage_errors_exit_64_and_help_0() {
         (&["demo", "--regions", "9"], Exit::Usage),
         (&["serve"], Exit::Usage),
         (&["status", "--address", "host:port"], Exit::Usage),
+        (&["status", "--socket", "/s", "--address", "a"], Exit::Usage),
+        (&["status", "--context", "a", "--config", "b"], Exit::Usage),
+        (&["drain"], Exit::Usage),
+        (&["drain", "region", "us-east-1", "--for", "1h"], Exit::Usage),
+        (&["drain", "region", "us-east-1", "--reason", "x"], Exit::Usage),
+        (&["drain", "region", "us-east-1", "--reason", "x", "--for", "1h", "--until", "06:00Z"], Exit::Usage),
+        (&["drain", "region", "us-east-1", "--reason", "x", "--for", "1"], Exit::Usage),
+        (&["drain", "region", "a", "b", "--reason", "x", "--for", "1h"], Exit::Usage),
+        (&["drain", "region", "a", "--reason", "x", "--for", "1h", "--replace"], Exit::Usage),
+        (&["weight", "region", "us-east-1", "70000", "--reason", "x", "--for", "1h"], Exit::Usage),
+        (&["weight", "20", "--reason", "x", "--for", "1h"], Exit::Usage),
+        (&["freeze", "--reason", "x"], Exit::Usage),
+        (&["peers", "force-quorum", "--reason", "x"], Exit::Usage),
+        (&["peers", "force-quorum", "--lost", "a", "--reason", "x", "--yes"], Exit::Usage),
+        (&["audit", "verify", "--known", "17"], Exit::Usage),
+        (&["audit", "list", "--limit", "0"], Exit::Usage),
+        (&["can-i"], Exit::Usage),
+        (&["completion", "tcsh"], Exit::Usage),
+        (&["pki", "init", "--dir", "d", "--cluster", "a b"], Exit::Usage),
+        (&["pki", "issue", "--dir", "d", "--days", "9000", "client", "ana", "--role", "viewer"], Exit::Usage),
+        (&["pki", "issue", "--dir", "d", "client", "ana", "--role", "king"], Exit::Usage),
+        (&["check", "--pre"], Exit::Usage),
         (&["--help"], Exit::Ok),
         (&["help", "status"], Exit::Ok),
         (&["dns", "query", "--help"], Exit::Ok),
+        (&["drain", "--help"], Exit::Ok),
         (&["--version"], Exit::Ok),
         (&["version"], Exit::Ok),
     ] {
@@ -219,6 +270,7 @@ fn usage_errors_exit_64_and_help_0() {
     }
     let ran = portolan(&["--help"], &[], false);
     expect("help", &["--help"], &ran, "");
+    expect("help-drain", &["drain", "-h"], &portolan(&["drain", "-h"], &[], false), "");
     assert_eq!(
         portolan(&["version", "-o", "json"], &[], false).out,
         concat!("{\"version\":1,\"release\":\"", env!("CARGO_PKG_VERSION"), "\"}\n")

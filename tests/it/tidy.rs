@@ -26,7 +26,7 @@ const MAY_USE: [(&str, &[&str], &str); 14] = [
     ("probe", &["net"], "an adapter"),
     ("raft", &[], "an adapter; its transport is handed to it"),
     ("telemetry", &["net"], "an adapter"),
-    ("cli", &["api", "client"], "shows what the API reports; everything else of the program is handed to it as `Actions`"),
+    ("cli", &["api", "client", "config"], "shows what the API reports; everything else of the program is handed to it as `Actions`"),
     (
         "daemon",
         &["api", "config", "dns", "geo", "net", "probe", "telemetry"],

@@ -385,7 +385,8 @@ impl Node {
         self.changes.turns.extend(changes.turns);
         self.reload_vantage(now);
         self.rotation = Rotation::restored(&self.world, &self.rotation.save(&before));
-        let overrides = self.overlay.in_force(now.wall).map(|it| (**it).clone()).collect();
+        // Those that ended, too: while this clock was ahead they may have ended here only.
+        let overrides = self.overlay.all().map(|it| (**it).clone()).collect();
         self.replace_overlay(overrides, &frozen);
         self.settle_overlay(now);
         self.absorb_seen(now, effects);

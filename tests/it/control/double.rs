@@ -29,7 +29,7 @@ use tokio::sync::watch;
 use crate::canned::NOW;
 
 /// A plan of three regions with one service, two of which must be left.
-pub(super) const PLAN: &str = "\
+pub(crate) const PLAN: &str = "\
 version: 1
 revision: 1
 name: shop
@@ -58,18 +58,18 @@ services:
       ap-southeast-1: [{ address: 192.0.2.30, port: 80 }]
 ";
 
-pub(super) struct Ideal {
+pub(crate) struct Ideal {
     state: Mutex<(State, u64)>,
     local: Mutex<Vec<Override>>,
     now: Mutex<Timestamp>,
     log: Arc<EventLog>,
     /// What goes wrong next, and whether the entry is applied all the same.
-    pub(super) faults: Mutex<Vec<(ClusterError, bool)>>,
+    pub(crate) faults: Mutex<Vec<(ClusterError, bool)>>,
     /// Orders for the membership, as they arrived.
-    pub(super) orders: Mutex<Vec<(MembershipOrder, Asked)>>,
-    pub(super) drafts: Mutex<Vec<Draft>>,
+    pub(crate) orders: Mutex<Vec<(MembershipOrder, Asked)>>,
+    pub(crate) drafts: Mutex<Vec<Draft>>,
     /// Whether plans are read, or wait.
-    pub(super) reads_plans: watch::Sender<bool>,
+    pub(crate) reads_plans: watch::Sender<bool>,
 }
 
 fn system() -> Actor {
@@ -78,7 +78,7 @@ fn system() -> Actor {
 
 impl Ideal {
     /// A cluster with a plan and three voters.
-    pub(super) fn founded() -> Arc<Self> {
+    pub(crate) fn founded() -> Arc<Self> {
         let ideal = Self {
             state: Mutex::new((State::default(), 0)),
             local: Mutex::default(),
@@ -109,7 +109,7 @@ impl Ideal {
 
     /// Commits in the cluster's own name.
     #[track_caller]
-    pub(super) fn commit(&self, change: Change) {
+    pub(crate) fn commit(&self, change: Change) {
         let entry =
             Entry { at: self.now(), by: system(), request_id: None, reason: "drill".to_owned(), moves: None, overrules: vec![], change };
         let (outcome, _, _) = self.apply(&entry);
@@ -127,22 +127,22 @@ impl Ideal {
         (applied.outcome, index, applied.repeated)
     }
 
-    pub(super) fn tell(&self, text: &str) {
+    pub(crate) fn tell(&self, text: &str) {
         let (kind, object) = ("entry", String::new());
         self.log.push(News { at: self.now(), kind, object, severity: Severity::Info, text: text.to_owned(), index: None });
     }
 
-    pub(super) fn state(&self) -> State {
+    pub(crate) fn state(&self) -> State {
         self.state.lock().unwrap().0.clone()
     }
 
     /// Lets the clock go on.
-    pub(super) fn pass(&self, time: Duration) {
+    pub(crate) fn pass(&self, time: Duration) {
         let mut now = self.now.lock().unwrap();
         *now = *now + time;
     }
 
-    pub(super) fn now(&self) -> Timestamp {
+    pub(crate) fn now(&self) -> Timestamp {
         *self.now.lock().unwrap()
     }
 }

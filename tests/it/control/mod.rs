@@ -3,7 +3,7 @@
 mod access;
 mod audit;
 mod cluster;
-mod double;
+pub(crate) mod double;
 mod events;
 mod mirror;
 mod overrides;

@@ -445,6 +445,11 @@ impl Overlay {
         self.overrides.iter().filter_map(|it| it.until).filter(|until| *until > now).min()
     }
 
+    /// All overrides, ended ones included, in the order given: a wall clock that is set back brings one in force again.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Override>> {
+        self.overrides.iter()
+    }
+
     /// The overrides in force at `now`, in the order given. Every screen shows them.
     pub fn in_force(&self, now: Timestamp) -> impl Iterator<Item = &Arc<Override>> {
         self.overrides.iter().filter(move |it| it.is_in_force(now))

@@ -205,3 +205,16 @@ fn plans_of_these_tests_are_read() {
     let world = plan_text::world(1, "region us 38.9,-77.4 NA US\nservice api geo\nendpoint us 192.0.2.1\n");
     assert_eq!(world.topology.endpoint_name(crate::model::ids::EndpointIdx(0)), "api/us/192.0.2.1:80");
 }
+
+/// Found by the simulation: a plan that was loaded while the clock was wrong took the orders away that the clock took for ended.
+#[test]
+fn a_plan_that_comes_while_the_clock_is_ahead_takes_no_order_away() {
+    let places = REGIONS[..2].iter().map(|(name, place)| format!("region {name} {place}\n")).collect::<String>();
+    let plan = format!("{places}service api geo\nendpoint us 192.0.2.1\nendpoint eu 192.0.2.11\nstart\n");
+    let seen = super::drill::play(&format!(
+        "{plan}at 20s override d1 drain region:eu by ana until 10m because kernel update\n\
+         clock +1h\nreload\nclock -1h\nask A from 10.1.1.0/24\n"
+    ));
+    let answer = seen.lines().last().unwrap_or_default();
+    assert!(answer.contains("us: NOERROR 192.0.2.1"), "the drain is in force again:\n{seen}");
+}
