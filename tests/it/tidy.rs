@@ -16,20 +16,21 @@ use portolan::config;
 /// ```
 ///
 /// Adapters meet in `daemon` only: what one needs of another comes in as a trait or a value.
-const MAY_USE: [(&str, &[&str], &str); 14] = [
+const MAY_USE: [(&str, &[&str], &str); 15] = [
     ("config", &[], "a leaf: text in, plan or node config out"),
     ("net", &[], "a leaf: connections, names, certificates"),
     ("api", &["net"], "an adapter"),
     ("client", &["api", "net"], "an adapter; the other end of the API, so that the form of messages is written once"),
     ("dns", &["net"], "an adapter"),
     ("geo", &["net"], "an adapter"),
+    ("mesh", &["net"], "an adapter; what it asks of the node is a trait"),
     ("probe", &["net"], "an adapter"),
     ("raft", &[], "an adapter; its transport is handed to it"),
     ("telemetry", &["net"], "an adapter"),
     ("cli", &["api", "client", "config"], "shows what the API reports; everything else of the program is handed to it as `Actions`"),
     (
         "daemon",
-        &["api", "config", "dns", "geo", "net", "probe", "telemetry"],
+        &["api", "config", "dns", "geo", "mesh", "net", "probe", "raft", "telemetry"],
         "the composition root: the only place that knows every adapter",
     ),
     ("demo", &["cli", "client", "config", "daemon", "telemetry"], "whole daemons in one process, shown on the command line's terminal"),
