@@ -6,6 +6,7 @@ use ipnet::IpNet;
 use portolan_core::{
     cluster::{Change, Entry, NodeId, NodeRole, Outcome, Outline, PutPlan, observed_regions},
     document::Severity as ProblemSeverity,
+    geo::{GeoMap, Profiles},
     health::overlay::Override,
     model::{
         ids::Label,
@@ -14,7 +15,7 @@ use portolan_core::{
     },
     node::{Event, Node},
     simulate::{self, Population},
-    table::Table,
+    table::{Table, World},
 };
 
 use super::{
@@ -155,10 +156,9 @@ fn with_orders(node: &Node, now: Now, entry: &Entry, mut orders: Vec<Override>) 
 fn with_plan(before: &Table, plan: &PutPlan, file: &str, allowed: &[IpNet]) -> Option<Arc<Table>> {
     let source = PlanSource { text: plan.text.clone(), zone_files: plan.zones.clone() };
     let topology = Arc::new(load_plan(file, &source, allowed).ok()?.topology);
-    let map =
-        portolan_core::geo::GeoMap::build(&topology.regions, &portolan_core::geo::Profiles::of(&topology).distinct, None, None).ok()?;
+    let map = GeoMap::build(&topology.regions, &Profiles::of(&topology).distinct, None, None).ok()?;
     let _ = before;
-    Some(Arc::new(simulate::all_well(&Arc::new(portolan_core::table::World::new(topology, Arc::new(map))))))
+    Some(Arc::new(simulate::all_well(&Arc::new(World::new(topology, Arc::new(map))))))
 }
 
 #[tonic::async_trait]

@@ -180,11 +180,13 @@ impl Control {
         self.carry_out(effects, Duration::ZERO);
     }
 
-    /// Signs of life, and what peers tell of this node's clock.
+    /// Signs of life, and as often what peers tell of this node's clock and whether it is fit to lead.
     fn attend_peers(&mut self) {
         let Some(peering) = &mut self.peering else { return };
         let now = self.clock.now();
-        peering.due(&mut self.node, now);
+        if !peering.due(&mut self.node, now) {
+            return;
+        }
         let (correction, told) = peering.skew();
         self.clock.correct(correction);
         let notice = told.map(|text| (Severity::Warning, text));

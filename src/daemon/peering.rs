@@ -50,15 +50,16 @@ impl Peering {
         self.pulse_at
     }
 
-    /// Gives a sign of life when it is time.
-    pub(super) fn due(&mut self, node: &mut Node, now: Now) {
+    /// Gives a sign of life when it is time; `true`: it was.
+    pub(super) fn due(&mut self, node: &mut Node, now: Now) -> bool {
         if now.tick < self.pulse_at {
-            return;
+            return false;
         }
         // From now on, not from then: a process that slept says once that it lives.
         self.pulse_at = now.tick + PULSE_EVERY;
         node.pulse();
         self.say(node);
+        true
     }
 
     /// Tells all peers what this node says new.
