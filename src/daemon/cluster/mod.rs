@@ -15,6 +15,7 @@
 
 mod attach;
 mod birth;
+mod certificates;
 mod force;
 mod host;
 mod leader;
@@ -195,7 +196,7 @@ impl Cluster {
             stop: stop.clone(),
         });
         host.serve(&shared);
-        for task in [Task::Truth, Task::Birth, Task::Attach, Task::Register, Task::Leader, Task::Local] {
+        for task in [Task::Truth, Task::Birth, Task::Attach, Task::Register, Task::Leader, Task::Local, Task::Certificates] {
             let shared = Arc::clone(&shared);
             tokio::spawn(stop.clone().run_until_cancelled_owned(async move {
                 match task {
@@ -205,6 +206,7 @@ impl Cluster {
                     Task::Register => register::keep(shared).await,
                     Task::Leader => leader::serve(shared).await,
                     Task::Local => local::hand_over(shared).await,
+                    Task::Certificates => certificates::keep(shared).await,
                 }
             }));
         }
@@ -306,6 +308,7 @@ enum Task {
     Register,
     Leader,
     Local,
+    Certificates,
 }
 
 impl Shared {
