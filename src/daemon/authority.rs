@@ -168,10 +168,6 @@ impl ClusterSource for Authority {
         let me = self.cluster.me();
         let now = self.clock.now();
         let is_leader = truth.leader == Some(self.cluster.id());
-        let voters = self.cluster.voters();
-        let linked: Vec<Label> =
-            self.cluster.mesh().map(|mesh| mesh.peers().into_iter().map(|(name, _)| name).collect()).unwrap_or_default();
-        let reachable = voters.iter().filter(|name| linked.contains(name) || **name == me.node).count();
         Ok(Standing {
             node: me.node.to_string(),
             region: me.region.to_string(),
@@ -179,7 +175,7 @@ impl ClusterSource for Authority {
             leader: truth.leader.and_then(|id| self.name_of(id)),
             term: self.cluster.term(),
             age: if is_leader || truth.heard == Tick(0) { Duration::ZERO } else { now.tick.since(truth.heard) },
-            voters_reachable: self.cluster.is_voter().then(|| u32::try_from(reachable).unwrap_or(u32::MAX)),
+            voters_reachable: self.cluster.voters_reachable(),
             now: now.wall,
             state: truth.state,
         })
@@ -189,8 +185,7 @@ impl ClusterSource for Authority {
         let members = self.cluster.members();
         let truth = self.cluster.truth().borrow().clone();
         let clocks = self.cluster.clocks();
-        let linked: Vec<Label> =
-            self.cluster.mesh().map(|mesh| mesh.peers().into_iter().map(|(name, _)| name).collect()).unwrap_or_default();
+        let linked = self.cluster.linked();
         let me = self.cluster.me();
         let own = self.cluster.id();
         let describe = |id: u64, name: String, region: String, address: String, role| {
@@ -206,7 +201,7 @@ impl ClusterSource for Authority {
                 },
                 last_contact: if is_own { Some(Duration::ZERO) } else { members.silent.get(&id).copied() },
                 clock_ahead_ms: clocks.get(&label).copied(),
-                matched: None,
+                matched: members.matched.get(&id).copied(),
                 name,
                 region,
                 address,

@@ -134,7 +134,7 @@ impl Daemon {
         let (prober, orders, results) = Prober::start(probe_threads.handle(), ProbeEnv::new(clock.clone()), PROBE_QUEUE);
         let (commands, command_queue) = mpsc::channel(COMMAND_QUEUE);
         let (pictures, painter) = picture::pair(clock.clone(), answers.clone(), commands.clone());
-        let readings = DaemonReadings::new(dns.clone(), pictures.clone());
+        let readings = DaemonReadings::new(dns.clone(), pictures.clone(), cluster.clone(), clock.clone());
         let metrics = Arc::new(Metrics::new(Arc::new(readings))?);
 
         let cluster::Wires { introduction, events: links } = wires;

@@ -2,9 +2,13 @@
 //!
 //! Status and reasons are worked out on a copy, away from the control task, so that no question delays a verdict.
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicU64, Ordering::Relaxed},
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -22,10 +26,13 @@ use super::{
     answers::Answers,
     control::{Command, TURN_MAX},
 };
-use crate::telemetry::{Readiness, RegionReading, ReloadReading, TableReading};
+use crate::telemetry::{NoticeReading, Readiness, RegionReading, ReloadReading, TableReading};
 
 /// The control task is taken for stuck when it has not turned for so many of its longest turns.
 const STUCK_TURNS: u32 = 30;
+
+/// How often notices are counted for metrics: a scrape comes every few seconds.
+const NOTICED_EVERY: Duration = Duration::from_secs(1);
 
 /// Slices of the minute over which served answers are shown.
 const SLICES: usize = 12;
@@ -38,6 +45,7 @@ struct Seen {
     table: Mutex<Option<(u64, Tick)>>,
     reload: Mutex<Option<ReloadReading>>,
     regions: ArcSwap<Vec<RegionReading>>,
+    noticed: Mutex<(Tick, BTreeMap<(String, &'static str), u64>)>,
     served: Mutex<Window>,
 }
 
@@ -65,6 +73,7 @@ pub(super) fn pair(clock: Arc<Clock>, answers: Arc<Answers>, commands: mpsc::Sen
         table: Mutex::new(None),
         reload: Mutex::new(None),
         regions: ArcSwap::from_pointee(Vec::new()),
+        noticed: Mutex::default(),
         served: Mutex::new(Window::default()),
     });
     let (sender, generation) = watch::channel(0);
@@ -86,6 +95,14 @@ impl Painter {
                 self.seen.started.store(Arc::new(true));
             }
             self.seen.ready.store(Arc::new(ready));
+        }
+        let mut noticed = lock(&self.seen.noticed);
+        if now.tick.since(noticed.0) >= NOTICED_EVERY {
+            let mut counts = BTreeMap::new();
+            for notice in node.notices(now) {
+                *counts.entry((notice.kind, notice.severity.word())).or_default() += 1;
+            }
+            *noticed = (now.tick, counts);
         }
     }
 
@@ -136,6 +153,12 @@ impl Pictures {
         *lock(&self.seen.reload)
     }
 
+    /// What status warns of, as of a second ago at most.
+    pub(super) fn notices(&self) -> Vec<NoticeReading> {
+        let noticed = lock(&self.seen.noticed);
+        noticed.1.iter().map(|((kind, severity), count)| NoticeReading { kind: kind.clone(), severity, count: *count }).collect()
+    }
+
     pub(super) fn regions(&self) -> Vec<RegionReading> {
         self.seen.regions.load().to_vec()
     }
@@ -165,7 +188,7 @@ impl Pictures {
         let Some(published) = self.answers.published() else { return portolan_core::node::Served::default() };
         let topology = &published.table.world.topology;
         let totals: Vec<u64> = published.trail.answers.iter().map(|count| count.load(Relaxed)).collect();
-        let mut outstanding = std::collections::BTreeMap::new();
+        let mut outstanding = BTreeMap::new();
         for (position, service) in topology.services.iter().enumerate() {
             for region in service.regions().iter() {
                 let key: (ServiceIdx, RegionIdx) = (ServiceIdx::at(position), region);
@@ -197,7 +220,7 @@ struct Window {
 impl Window {
     /// The increase over about the last minute; over all time when nothing older was sampled.
     fn lately(&mut self, totals: Vec<u64>, now: Tick) -> Vec<u64> {
-        let minute = std::time::Duration::from_secs(60);
+        let minute = Duration::from_secs(60);
         let slice = minute / u32::try_from(SLICES).unwrap_or(1);
         if self.samples.back().is_some_and(|(_, last)| last.len() != totals.len() || last.iter().zip(&totals).any(|(was, is)| is < was)) {
             self.samples.clear();

@@ -1,21 +1,25 @@
 //! What metrics read at each scrape.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use super::Pictures;
+use portolan_core::model::time::Tick;
+
+use super::{Clock, Pictures, cluster::Cluster};
 use crate::{
     dns::DnsServer,
-    telemetry::{DnsReading, Readings, RegionReading, ReloadReading, TableReading},
+    telemetry::{ClusterReading, DnsReading, NoticeReading, Readings, RegionReading, ReloadReading, TableReading},
 };
 
 pub(super) struct DaemonReadings {
     dns: Arc<DnsServer>,
     pictures: Pictures,
+    cluster: Cluster,
+    clock: Arc<Clock>,
 }
 
 impl DaemonReadings {
-    pub(super) fn new(dns: Arc<DnsServer>, pictures: Pictures) -> Self {
-        Self { dns, pictures }
+    pub(super) fn new(dns: Arc<DnsServer>, pictures: Pictures, cluster: Cluster, clock: Arc<Clock>) -> Self {
+        Self { dns, pictures, cluster, clock }
     }
 }
 
@@ -35,5 +39,35 @@ impl Readings for DaemonReadings {
 
     fn reload(&self) -> Option<ReloadReading> {
         self.pictures.reload()
+    }
+
+    fn cluster(&self) -> ClusterReading {
+        let (cluster, now) = (&self.cluster, self.clock.now());
+        let truth = cluster.truth().borrow().clone();
+        let is_leader = truth.leader == Some(cluster.id());
+        let mut overrides = BTreeMap::new();
+        let held = cluster.local().all(now.wall);
+        for order in truth.state.overrides().iter().chain(&held).filter(|order| order.is_in_force(now.wall)) {
+            *overrides.entry(order.kind.word()).or_default() += 1;
+        }
+        ClusterReading {
+            is_leader_known: truth.leader.is_some(),
+            is_leader,
+            silence: (is_leader || truth.heard != Tick(0)).then(|| if is_leader { Duration::ZERO } else { now.tick.since(truth.heard) }),
+            term: cluster.term(),
+            applied: truth.next.checked_sub(1),
+            generation: truth.state.generation(),
+            voters: u64::try_from(cluster.n_voters()).unwrap_or(u64::MAX),
+            voters_reachable: cluster.voters_reachable(),
+            links: u64::try_from(cluster.linked().len()).unwrap_or(u64::MAX),
+            clock_offset_max: cluster.clocks().values().map(|ahead| Duration::from_millis(ahead.unsigned_abs())).max(),
+            plan_revision: truth.state.plan().map(|agreed| agreed.plan.revision),
+            running_revision: cluster.running(),
+            overrides,
+        }
+    }
+
+    fn notices(&self) -> Vec<NoticeReading> {
+        self.pictures.notices()
     }
 }

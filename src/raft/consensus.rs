@@ -121,6 +121,8 @@ pub struct Members {
     pub is_changing: bool,
     /// On the leader: since when each other member did not answer. One that never did is not in it.
     pub silent: BTreeMap<u64, Duration>,
+    /// On the leader: up to which entry each member has the log on disk. One that has nothing, or is not known to, is not in it.
+    pub matched: BTreeMap<u64, u64>,
 }
 
 /// Wakes when leadership or membership may have changed.
@@ -204,7 +206,9 @@ impl Consensus {
         let (voters, learners) = all.partition(|(id, _)| voters.contains(id));
         let silent = metrics.heartbeat.iter().flatten();
         let silent = silent.filter_map(|(id, at)| Some((*id, at.as_ref()?.elapsed()))).collect();
-        Members { voters, learners, is_changing: membership.get_joint_config().len() > 1, silent }
+        let matched = metrics.replication.iter().flatten();
+        let matched = matched.filter_map(|(id, log_id)| Some((*id, log_id.as_ref()?.index))).collect();
+        Members { voters, learners, is_changing: membership.get_joint_config().len() > 1, silent, matched }
     }
 
     /// Wakes whenever leadership or membership may have changed.

@@ -5,8 +5,9 @@ use std::io;
 use tracing::Subscriber;
 use tracing_subscriber::{EnvFilter, Layer as _, fmt::MakeWriter, layer::SubscriberExt as _};
 
-/// Libraries whose information is noise to an operator; a filter may raise each by name.
-const QUIET: &str = "info,hickory_proto=warn,hickory_server=warn,h2=warn,hyper=warn,hyper_util=warn,opentelemetry=warn,\
+/// Libraries whose information is noise to an operator; a filter may raise each by name. Of the consensus also warnings are: a peer that does
+/// not answer makes one per heartbeat, and the daemon says itself who leads, who votes and who is out of reach.
+const QUIET: &str = "info,hickory_proto=warn,hickory_server=warn,h2=warn,hyper=warn,hyper_util=warn,openraft=error,opentelemetry=warn,\
                      opentelemetry_sdk=warn,opentelemetry-prometheus=warn,reqwest=warn,rustls=warn,tonic=warn,tower=warn";
 
 /// How a line looks.

@@ -13,6 +13,8 @@ use opentelemetry_sdk::{Resource, metrics::SdkMeterProvider};
 use portolan_core::model::{check::FailureCategory, time::Timestamp};
 use prometheus::{Registry, TextEncoder};
 
+use super::cluster::{self, ClusterReading, NoticeReading};
+
 /// Upper bounds in seconds: a probe takes from a local round trip to the longest timeout.
 const PROBE_BOUNDS: [f64; 12] = [0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
 /// Upper bounds in seconds: a table is built in under 5 ms after a verdict, in under 1 s from a plan.
@@ -28,6 +30,10 @@ pub trait Readings: Send + Sync + 'static {
     fn table(&self) -> Option<TableReading>;
     /// The latest reload of plan or config; `None`: none since the start.
     fn reload(&self) -> Option<ReloadReading>;
+    /// What is agreed, and with whom.
+    fn cluster(&self) -> ClusterReading;
+    /// What status warns of.
+    fn notices(&self) -> Vec<NoticeReading>;
 }
 
 /// Counts of the DNS server since the start.
@@ -105,6 +111,7 @@ impl Metrics {
         observe_dns(&meter, &readings);
         observe_regions(&meter, &readings);
         observe_state(&meter, &readings);
+        cluster::observe(&meter, &readings);
         let histogram = |name, description, bounds: &[f64]| {
             meter.f64_histogram(name).with_description(description).with_boundaries(bounds.to_vec()).build()
         };
@@ -209,6 +216,6 @@ fn observe_state(meter: &Meter, readings: &Arc<dyn Readings>) {
 
 /// Metrics are floating point by their format.
 #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53: table generations and milliseconds stay far below")]
-fn approximate(value: u64) -> f64 {
+pub(super) fn approximate(value: u64) -> f64 {
     value as f64
 }

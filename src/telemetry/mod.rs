@@ -3,10 +3,12 @@
 //! Nothing in here decides anything: values come in as closures and atomics that the composition root hands over.
 //! Invariant: labels come from the plan or from enums, never from a query or a client, so that their number is bounded.
 
+pub mod cluster;
 pub mod http;
 pub mod log;
 pub mod metrics;
 
+pub use cluster::{ClusterReading, NoticeReading};
 pub use http::{HttpError, HttpServer, Probes, Readiness};
 pub use log::{LogError, LogFormat};
 pub use metrics::{DnsReading, Metrics, MetricsError, Readings, RegionReading, ReloadReading, TableReading};

@@ -1,6 +1,7 @@
 //! Probes and metrics over real sockets.
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     sync::{
         Arc, Mutex,
@@ -9,7 +10,9 @@ use std::{
     time::Duration,
 };
 
-use portolan::telemetry::{DnsReading, HttpServer, Metrics, Probes, Readiness, Readings, RegionReading, ReloadReading, TableReading};
+use portolan::telemetry::{
+    ClusterReading, DnsReading, HttpServer, Metrics, NoticeReading, Probes, Readiness, Readings, RegionReading, ReloadReading, TableReading,
+};
 use portolan_core::model::{check::FailureCategory, time::Timestamp};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -36,6 +39,28 @@ impl Readings for Fake {
 
     fn reload(&self) -> Option<ReloadReading> {
         Some(ReloadReading { successful: true, succeeded_at: Some(Timestamp(1_795_316_600_000)) })
+    }
+
+    fn cluster(&self) -> ClusterReading {
+        ClusterReading {
+            is_leader_known: true,
+            is_leader: false,
+            silence: Some(Duration::from_millis(250)),
+            term: 7,
+            applied: Some(4117),
+            generation: 1,
+            voters: 3,
+            voters_reachable: Some(2),
+            links: 5,
+            clock_offset_max: Some(Duration::from_millis(1500)),
+            plan_revision: Some(12),
+            running_revision: Some(11),
+            overrides: BTreeMap::from([("drain", 2)]),
+        }
+    }
+
+    fn notices(&self) -> Vec<NoticeReading> {
+        vec![NoticeReading { kind: "plan_drift".to_owned(), severity: "warning", count: 1 }]
     }
 }
 
@@ -76,6 +101,15 @@ fn metrics_hold_what_they_were_given() {
         "portolan_table_age_seconds 1.5",
         "portolan_table_build_seconds_sum 0.0009",
         "portolan_config_last_reload_successful 1",
+        "portolan_cluster_leader_known 1",
+        "portolan_cluster_is_leader 0",
+        "portolan_cluster_leader_silence_seconds 0.25",
+        "portolan_cluster_voters_reachable 2",
+        "portolan_cluster_plan_revision 12",
+        "portolan_plan_revision 11",
+        "portolan_clock_offset_max_seconds 1.5",
+        r#"portolan_overrides{kind="drain"} 2"#,
+        r#"portolan_notice{kind="plan_drift",severity="warning"} 1"#,
         "portolan_config_last_reload_timestamp_seconds 1795316600",
         concat!("portolan_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
     ] {

@@ -171,6 +171,18 @@ pub enum Severity {
     Critical,
 }
 
+impl Severity {
+    /// The word of it, for labels of metrics.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+        }
+    }
+}
+
 /// The answer to `why OBJECT`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Why {

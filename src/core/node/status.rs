@@ -80,7 +80,9 @@ impl Node {
         if worst == State::Ok && disturbed { State::Degraded } else { worst }
     }
 
-    fn notices(&self, now: Now) -> Vec<Notice> {
+    /// What people should know, orders in force among it. Costs as much as its texts are long.
+    #[must_use]
+    pub fn notices(&self, now: Now) -> Vec<Notice> {
         let mut notices: Vec<Notice> = self.notices.values().cloned().collect();
         for it in self.overlay.in_force(now.wall) {
             notices.push(Notice { severity: Severity::Warning, kind: "override".to_owned(), text: it.to_string() });

@@ -23,6 +23,7 @@ mod local;
 mod membership;
 mod propose;
 mod register;
+mod tell;
 mod transport;
 mod truth;
 
@@ -196,7 +197,7 @@ impl Cluster {
             stop: stop.clone(),
         });
         host.serve(&shared);
-        for task in [Task::Truth, Task::Birth, Task::Attach, Task::Register, Task::Leader, Task::Local, Task::Certificates] {
+        for task in [Task::Truth, Task::Birth, Task::Attach, Task::Register, Task::Leader, Task::Local, Task::Certificates, Task::Tell] {
             let shared = Arc::clone(&shared);
             tokio::spawn(stop.clone().run_until_cancelled_owned(async move {
                 match task {
@@ -207,6 +208,7 @@ impl Cluster {
                     Task::Leader => leader::serve(shared).await,
                     Task::Local => local::hand_over(shared).await,
                     Task::Certificates => certificates::keep(shared).await,
+                    Task::Tell => tell::who_leads(shared).await,
                 }
             }));
         }
@@ -248,14 +250,22 @@ impl Cluster {
         self.shared.consensus().leadership().term
     }
 
-    /// Whether this node votes.
-    pub(super) fn is_voter(&self) -> bool {
-        self.shared.is_voter()
+    /// How many voters this node knows of.
+    pub(super) fn n_voters(&self) -> usize {
+        self.shared.voters().len()
     }
 
-    /// All voters that this node knows of, by name.
-    pub(super) fn voters(&self) -> Vec<Label> {
-        self.shared.voters().into_keys().collect()
+    /// How many voters this node reaches, itself included; `None`: it does not vote, and so has a link to one of them only.
+    pub(super) fn voters_reachable(&self) -> Option<u32> {
+        let linked = self.linked();
+        let is_reached = |name: &&Label| linked.contains(*name) || **name == self.shared.me.node;
+        let reached = || self.shared.voters().keys().filter(is_reached).count();
+        self.shared.is_voter().then(|| u32::try_from(reached()).unwrap_or(u32::MAX))
+    }
+
+    /// The nodes that this one has a link to.
+    pub(super) fn linked(&self) -> Vec<Label> {
+        self.mesh().map(|mesh| mesh.peers().into_iter().map(|(name, _)| name).collect()).unwrap_or_default()
     }
 
     /// How far each linked peer's wall clock is ahead of this node's, in milliseconds.
@@ -276,6 +286,11 @@ impl Cluster {
     /// Tells others which plan this node runs.
     pub(super) fn runs(&self, revision: u64) {
         self.shared.running.send_if_modified(|before| before.replace(revision) != Some(revision));
+    }
+
+    /// The revision of the plan that this node runs; `None`: none yet.
+    pub(super) fn running(&self) -> Option<u64> {
+        *self.shared.running.borrow()
     }
 
     /// Says why this node should not lead, or that nothing speaks against it.
@@ -309,6 +324,7 @@ enum Task {
     Leader,
     Local,
     Certificates,
+    Tell,
 }
 
 impl Shared {

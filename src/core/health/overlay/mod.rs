@@ -134,6 +134,21 @@ impl Scope {
     }
 }
 
+impl OverrideKind {
+    /// The word of the kind, without what belongs to one order: for labels of metrics.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Drain => "drain",
+            Self::Maintenance => "maintenance",
+            Self::ForcedUp => "forced_up",
+            Self::ForcedDown => "forced_down",
+            Self::Weight(_) => "weight",
+            Self::Hold => "hold",
+        }
+    }
+}
+
 impl fmt::Display for OverrideKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
