@@ -359,7 +359,8 @@ impl Book {
         if was_counted && became_judged {
             self.n_unjudged -= 1;
         }
-        changes.add(check, recorded.touch);
+        // Among peers a verdict from before the start counts less than one of this process, even when it is the same.
+        changes.add(check, recorded.touch.or(became_judged.then_some(Touch::NextChange)));
         if let Some(transition) = recorded.transition {
             self.remember(Turn { check, transition }, changes);
         }
@@ -392,14 +393,14 @@ impl Book {
         let transition = state.derive(now, outcome.health, outcome.failure, outcome.judged);
         let touch = match (&transition, before == Some(outcome.next_change)) {
             (Some(_), _) => Some(Touch::Verdict),
-            (None, false) => Some(Touch::NextChange),
-            (None, true) => None,
+            (None, true) if was_judged == outcome.judged => None,
+            (None, _) => Some(Touch::NextChange),
         };
         changes.add(check, touch);
         if let Some(transition) = transition {
             self.remember(Turn { check, transition }, changes);
         }
-        touch.is_some() || was_judged != outcome.judged
+        touch.is_some()
     }
 
     fn remember(&mut self, turn: Turn, changes: &mut Changes) {
