@@ -20,6 +20,7 @@
 //! service: the machine only remembers when the endpoint returned.
 //! Source: HAProxy (`rise`, `fall`, `inter`, `fastinter`, `downinter`); time to the next change from gdnsd's monitor counters.
 
+pub mod noted;
 pub mod past;
 pub mod saved;
 mod telling;

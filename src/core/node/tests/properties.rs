@@ -49,7 +49,7 @@ fn service(n: usize, number: usize) -> impl Strategy<Value = String> {
 }
 
 /// A plan of up to four regions and three services; some checks are shared, some calculated.
-fn plan() -> impl Strategy<Value = String> {
+pub(super) fn plan() -> impl Strategy<Value = String> {
     let limits = (prop::sample::select(vec![0_u8, 50, 100]), 1_u8..4, 1_u8..3);
     (2..=REGIONS.len(), limits).prop_flat_map(|(n, (ejection, fall, rise))| {
         let services = (service(n, 0), service(n, 1), prop::option::of(service(n, 2)));
@@ -70,7 +70,7 @@ fn plan() -> impl Strategy<Value = String> {
 }
 
 /// What happens next.
-fn step() -> impl Strategy<Value = String> {
+pub(super) fn step() -> impl Strategy<Value = String> {
     let behaviour = || prop::sample::select(vec!["ok", "ok", "fail connect", "fail status", "fail slow", "hang", "lost"]);
     let region = || prop::sample::select(vec!["us", "eu"]);
     let id = || prop::sample::select(vec!["o1", "o2", "o3"]);
@@ -101,7 +101,7 @@ fn step() -> impl Strategy<Value = String> {
 }
 
 /// Drops one endpoint, or brings all back.
-fn step_of(drill: &mut Drill, step: &str) {
+pub(super) fn step_of(drill: &mut Drill, step: &str) {
     match step {
         "drop" => {
             let line = drill.endpoint_lines().into_iter().next_back();
