@@ -56,7 +56,7 @@ impl Node {
         let about = self.happenings.iter().rev().filter(|happening| is_about(&happening.text, &names)).take(HISTORY_MAX);
         let mut history: Vec<Happening> = about.cloned().collect();
         history.reverse();
-        Ok(Why { object: title, at: now.wall, reason, history })
+        Ok(Why { object: title, at: now.wall, reason, history, moment: None })
     }
 
     /// What people mean by `bare`; without a kind the first that fits: region, service, host name, endpoint, check.

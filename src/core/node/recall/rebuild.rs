@@ -177,6 +177,12 @@ impl Recalled {
         self.now.wall
     }
 
+    /// The name of the node.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.node.settings.node.as_str()
+    }
+
     /// Why an object stood as it did; see [`Node::why`].
     ///
     /// # Errors
