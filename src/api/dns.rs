@@ -11,6 +11,7 @@ use tonic::{Request, Response, Status};
 
 use super::{
     proto::{PreviewAnswerRequest, PreviewAnswerResponse, dns_service_server::DnsService},
+    reading::past,
     refusal::{self, bad_field},
     source::{ControlSource, PreviewRequest},
 };
@@ -51,7 +52,7 @@ fn read(request: &PreviewAnswerRequest) -> Result<PreviewRequest, Status> {
         "" => None,
         text => Some(text.parse().map_err(|_| bad_field("resolver", format!("`{text}` is not an IP address")))?),
     };
-    Ok(PreviewRequest { name, record_type, resolver, client })
+    Ok(PreviewRequest { name, record_type, resolver, client, at: past("at", request.at)? })
 }
 
 /// Reads `203.0.113.9`, `203.0.113.0/24`, `2001:db8::/40`; bits past the prefix are cleared, as a resolver must (RFC 7871 section 6).
@@ -91,6 +92,7 @@ mod tests {
             r#type: String::new(),
             client: client.to_owned(),
             resolver: resolver.to_owned(),
+            at: None,
         };
         let source = |client, resolver| read(&request(client, resolver)).expect("sound").source().to_string();
         assert_eq!(source("203.0.113.9", "192.0.2.53"), "192.0.2.53");

@@ -6,6 +6,7 @@ use tonic::{Request, Response, Status};
 
 use super::{
     proto::{WhyRequest, WhyResponse, explain_service_server::ExplainService},
+    reading::past,
     refusal,
     source::ControlSource,
 };
@@ -35,7 +36,7 @@ impl ExplainService for ExplainApi {
         if object.len() > OBJECT_OCTETS_MAX {
             return Err(refusal::bad_field("object", format!("is longer than {OBJECT_OCTETS_MAX} octets")));
         }
-        let why = self.source.why(object).await.map_err(|error| refusal::report(&error))?;
+        let why = self.source.why(object, past("at", request.at)?).await.map_err(|error| refusal::report(&error))?;
         Ok(Response::new((&why).into()))
     }
 }

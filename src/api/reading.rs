@@ -62,11 +62,23 @@ pub(super) fn kind_in(kind: proto::r#override::Kind, weight: Option<u32>) -> Res
 /// # Errors
 /// It is no time, or none that prints.
 pub(super) fn end_at(field: &str, time: &prost_types::Timestamp) -> Result<End, Status> {
+    instant(field, time).map(End::At)
+}
+
+/// A moment of the past; unset is now. Whether it has come is for the node's clock to say.
+///
+/// # Errors
+/// It is no time.
+pub(super) fn past(field: &str, time: Option<prost_types::Timestamp>) -> Result<Option<Timestamp>, Status> {
+    time.map(|time| instant(field, &time)).transpose()
+}
+
+fn instant(field: &str, time: &prost_types::Timestamp) -> Result<Timestamp, Status> {
     // 0001-01-01 to 9999-12-31, as the type is specified; whole milliseconds, what is finer is cut off.
     if !(-62_135_596_800..=253_402_300_799).contains(&time.seconds) || !(0..1_000_000_000).contains(&time.nanos) {
         return Err(bad_field(field, "is no time"));
     }
-    Ok(End::At(Timestamp(time.seconds * 1000 + i64::from(time.nanos / 1_000_000))))
+    Ok(Timestamp(time.seconds * 1000 + i64::from(time.nanos / 1_000_000)))
 }
 
 /// An end after a duration.

@@ -4,7 +4,8 @@ use std::{fmt, time::Duration};
 
 use portolan_core::{
     cluster::{self, Role, Rule},
-    node::report::ReportError,
+    model::time::Timestamp,
+    node::report::{PastError, ReportError},
 };
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
@@ -63,6 +64,12 @@ pub enum Reason {
     TokenOutOfRange,
     /// Links of the audit chain are no longer kept.
     AuditGap,
+    /// The node keeps no history.
+    NoHistory,
+    /// The history holds nothing of that time, or it has not come yet.
+    HistoryRange,
+    /// The history of that time cannot be read.
+    HistoryUnreadable,
     /// One simulation is under way.
     BusySimulating,
     /// A name that is not this machine's leads to a listener that is for this machine.
@@ -97,6 +104,9 @@ impl Reason {
             Self::UnknownNode => "UNKNOWN_NODE",
             Self::TokenOutOfRange => "TOKEN_OUT_OF_RANGE",
             Self::AuditGap => "AUDIT_GAP",
+            Self::NoHistory => "NO_HISTORY",
+            Self::HistoryRange => "HISTORY_OUT_OF_RANGE",
+            Self::HistoryUnreadable => "HISTORY_UNREADABLE",
             Self::BusySimulating => "BUSY_SIMULATING",
             Self::ForeignHost => "FOREIGN_HOST",
             Self::Internal => "INTERNAL",
@@ -112,10 +122,11 @@ impl Reason {
             Self::Unproved => Code::Unauthenticated,
             Self::RoleMissing | Self::ForeignHost => Code::PermissionDenied,
             Self::NameTaken => Code::AlreadyExists,
-            Self::NoCluster | Self::Halted | Self::Membership => Code::FailedPrecondition,
+            Self::NoCluster | Self::Halted | Self::Membership | Self::NoHistory => Code::FailedPrecondition,
             // Not UNAVAILABLE, which clients repeat by themselves: without a request id that could act twice.
             Self::UnknownOutcome => Code::DeadlineExceeded,
-            Self::TokenOutOfRange | Self::AuditGap => Code::OutOfRange,
+            Self::TokenOutOfRange | Self::AuditGap | Self::HistoryRange => Code::OutOfRange,
+            Self::HistoryUnreadable => Code::DataLoss,
             Self::Internal => Code::Internal,
         }
     }
@@ -145,6 +156,9 @@ impl Reason {
             Self::UnknownNode => "see `portolan peers list` for names and ids",
             Self::TokenOutOfRange => "read the whole picture (GetStatus), then go on from the token `newest` of the details",
             Self::AuditGap => "begin at `oldest` of the details, and export more often",
+            Self::NoHistory => "set `data_dir` in the node config, or ask a node that has one",
+            Self::HistoryRange => "ask for a moment that it holds, or ask another node",
+            Self::HistoryUnreadable => "ask for another time, or ask another node; the node's log says more",
             Self::BusySimulating => "wait for the one under way",
             Self::ForeignHost => "call 127.0.0.1, [::1] or localhost; set `tls` in the node config to be called by names",
             Self::Internal => "report it with the node's log",
@@ -212,6 +226,18 @@ pub fn report(error: &ReportError) -> Status {
     match error {
         ReportError::Unknown { object, candidates } => Reason::UnknownObject.status(error, object, candidates),
         ReportError::NotReady => Reason::NotReady.status(error, "", &[]),
+        ReportError::Past(error) => past(error),
+    }
+}
+
+fn past(error: &PastError) -> Status {
+    let oldest = |oldest: Option<Timestamp>| oldest.map_or_else(String::new, |at| at.to_string());
+    match error {
+        PastError::NotKept => Reason::NoHistory.status_with(error, [], |_| ()),
+        PastError::Future { now, .. } => Reason::HistoryRange.status_with(error, [("now", now.to_string())], |_| ()),
+        PastError::Before { oldest: at, .. } => Reason::HistoryRange.status_with(error, [("oldest", oldest(*at))], |_| ()),
+        PastError::Unreadable { .. } => Reason::HistoryUnreadable.status_with(cut(&error.to_string(), MESSAGE_CHARS_MAX), [], |_| ()),
+        PastError::Busy => Reason::Busy.status_with(error, [], |_| ()),
     }
 }
 

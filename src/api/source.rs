@@ -15,13 +15,13 @@ use portolan_core::{
         time::Timestamp,
         units::Ttl,
     },
-    node::report::{Preview, ReportError, Status, Why},
+    node::report::{Moment, Preview, ReportError, Status, Why},
     simulate,
 };
 use serde::Serialize;
 use tokio::sync::watch;
 
-/// The node as the API sees it. Calls answer from memory and return soon; none of them waits for a peer.
+/// The node as the API sees it. Calls answer from memory and return soon, but for those of the past; none of them waits for a peer.
 #[tonic::async_trait]
 pub trait ControlSource: Send + Sync + 'static {
     /// The picture now.
@@ -30,8 +30,9 @@ pub trait ControlSource: Send + Sync + 'static {
     /// The generation of the table in force. Watchers wake when it changes; a closed channel ends their streams.
     fn generation(&self) -> watch::Receiver<u64>;
 
-    /// Why `object` is as it is: a region, service or endpoint by name, or by kind and name (`region us-east-1`).
-    async fn why(&self, object: &str) -> Result<Why, ReportError>;
+    /// Why `object` is as it is: a region, service or endpoint by name, or by kind and name (`region us-east-1`). With `at`, why it was so
+    /// then, from the node's history: that reads files, and takes seconds on the largest plans.
+    async fn why(&self, object: &str, at: Option<Timestamp>) -> Result<Why, ReportError>;
 
     /// The answer that a client would get; counts nothing as served.
     async fn preview(&self, request: PreviewRequest) -> Result<PreviewReport, ReportError>;
@@ -79,6 +80,8 @@ pub struct PreviewRequest {
     pub resolver: Option<IpAddr>,
     /// The network that the resolver asks for; `None`: it sends none.
     pub client: Option<ClientSubnet>,
+    /// As of when; `None`: now.
+    pub at: Option<Timestamp>,
 }
 
 impl PreviewRequest {
@@ -116,6 +119,8 @@ pub struct PreviewReport {
     pub generation: u64,
     /// When.
     pub at: Timestamp,
+    /// `Some`: this is told from the history, as of `at`.
+    pub moment: Option<Moment>,
 }
 
 impl PreviewReport {
@@ -137,6 +142,7 @@ impl PreviewReport {
             reason: preview.reason.clone(),
             generation: preview.generation,
             at: preview.at,
+            moment: None,
         }
     }
 }

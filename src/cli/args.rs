@@ -94,11 +94,14 @@ pub(super) enum Verb {
         #[arg(long, short)]
         watch: bool,
     },
-    /// Why a region, service or endpoint is as it is.
+    /// Why a region, service or endpoint is as it is, or was.
     Why {
         /// Its name, or its kind and name: `us-east-1`, `region us-east-1`.
         #[arg(required = true, num_args = 1.., value_name = "OBJECT")]
         object: Vec<String>,
+        /// As of when, from the history of the node that answers: `2026-11-22T03:02:00Z`, `03:02Z`, `15m ago`.
+        #[arg(long, value_name = "TIME")]
+        at: Option<String>,
     },
     /// Look for what is wrong or will be, and say what to do; changes nothing; exits 3 when something fails.
     Check(Check),
@@ -220,7 +223,7 @@ pub(super) enum PlanVerb {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum DnsVerb {
-    /// The answer that a client would get now, and why.
+    /// The answer that a client would get, or got, and why.
     Query {
         /// The name asked for.
         name: Name,
@@ -233,6 +236,9 @@ pub(super) enum DnsVerb {
         /// The resolver that asks [default: the client].
         #[arg(long, value_name = "IP")]
         resolver: Option<IpAddr>,
+        /// As of when, from the history of the node that answers: `2026-11-22T03:02:00Z`, `03:02Z`, `15m ago`.
+        #[arg(long, value_name = "TIME")]
+        at: Option<String>,
     },
 }
 

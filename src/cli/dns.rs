@@ -2,12 +2,15 @@
 
 use std::net::IpAddr;
 
-use portolan_core::model::{name::Name, reason::Reason, record::RecordType, time::Timestamp};
+use portolan_core::{
+    model::{name::Name, reason::Reason, record::RecordType, time::Timestamp},
+    node::report::Moment,
+};
 use serde::Serialize;
 
 use super::{
     Exit, Format, Outcome, Terminal, advice, data,
-    render::text::{instant, lines, plain},
+    render::text::{instant, lines, moment, plain},
 };
 use crate::{
     api::{PreviewReport, RecordText},
@@ -20,11 +23,13 @@ pub(super) struct Question<'a> {
     pub(super) record_type: RecordType,
     pub(super) client: Option<ClientNetwork>,
     pub(super) resolver: Option<IpAddr>,
+    /// `None`: now.
+    pub(super) at: Option<Timestamp>,
 }
 
 pub(super) async fn run(target: &Target, now: Timestamp, question: &Question<'_>, format: Format, terminal: &mut Terminal<'_>) -> Outcome {
-    let Question { name, record_type, client, resolver } = question;
-    let report = advice::connect(target, now).await?.preview(name, *record_type, *client, *resolver).await?;
+    let Question { name, record_type, client, resolver, at } = question;
+    let report = advice::connect(target, now).await?.preview(name, *record_type, *client, *resolver, *at).await?;
     match format {
         Format::Json | Format::Yaml => data(terminal, format, &Body::new(question, &report))?,
         Format::Table | Format::Wide => terminal.out.write_all(render(question, &report).as_bytes())?,
@@ -49,6 +54,7 @@ fn render(question: &Question<'_>, report: &PreviewReport) -> String {
         text.push_str(&format!("   scope /{}", report.scope));
     }
     text.push('\n');
+    text.push_str(&report.moment.as_ref().map_or_else(String::new, moment));
     if let Some(error) = &report.extended_error {
         text.push_str(&format!("EDE {}: {}\n", error.code, plain(&error.text)));
     }
@@ -84,6 +90,8 @@ struct Body<'a> {
     reason: &'a Reason,
     generation: u64,
     at: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    moment: Option<&'a Moment>,
 }
 
 #[derive(Serialize)]
@@ -111,6 +119,7 @@ impl<'a> Body<'a> {
             reason: &report.reason,
             generation: report.generation,
             at: report.at,
+            moment: report.moment.as_ref(),
         }
     }
 }

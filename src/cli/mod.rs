@@ -180,9 +180,13 @@ fn online(verb: &Verb, mut desk: Desk<'_>) -> Outcome {
     match verb {
         Verb::Status { watch: false } => block_on(status::once(&target, now, format, &mut desk.terminal)),
         Verb::Status { watch: true } => block_on(status::watch(&target, now, format, &mut desk.terminal)),
-        Verb::Why { object } => block_on(why::run(&target, now, &object.join(" "), format, &mut desk.terminal)),
-        Verb::Dns { verb: DnsVerb::Query { name, record_type, client, resolver } } => {
-            let question = dns::Question { name, record_type: *record_type, client: *client, resolver: *resolver };
+        Verb::Why { object, at } => {
+            let at = span::past("why", at.as_deref(), now)?;
+            block_on(why::run(&target, now, &object.join(" "), at, format, &mut desk.terminal))
+        }
+        Verb::Dns { verb: DnsVerb::Query { name, record_type, client, resolver, at } } => {
+            let at = span::past("dns query", at.as_deref(), now)?;
+            let question = dns::Question { name, record_type: *record_type, client: *client, resolver: *resolver, at };
             block_on(dns::run(&target, now, &question, format, &mut desk.terminal))
         }
         Verb::Heartbeat { name, failed, note } => {

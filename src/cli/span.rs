@@ -1,4 +1,4 @@
-//! How long something holds: every order ends by itself.
+//! Times on the command line: how long something holds, because every order ends by itself, and a moment of the past.
 
 use std::time::Duration;
 
@@ -45,6 +45,28 @@ impl Span {
             (None, None) => usage(format!("until when? every order ends by itself: add --for {usual}, or --until TIME")),
         }
     }
+}
+
+/// The moment that `--at` names; `None`: now.
+///
+/// # Errors
+/// [`Exit::Usage`]: it cannot be read. Whether the node that is asked has it in its history, and whether it has come, that node says.
+pub(super) fn past(verb: &str, text: Option<&str>, now: Timestamp) -> Result<Option<Timestamp>, Failure> {
+    let read = |text: &str| before(text.trim(), now).map_err(|problem| Failure::new(Exit::Usage, format!("{verb}: --at `{text}` {problem}")));
+    text.map(read).transpose()
+}
+
+/// A time in UTC, a time of day: the last one before `now`, or how long ago.
+fn before(text: &str, now: Timestamp) -> Result<Timestamp, String> {
+    const HELP: &str = "is no time in UTC; write 2026-11-22T03:02:00Z, 03:02Z, or `15m ago`";
+    if let Some(length) = text.strip_suffix("ago") {
+        let length = duration(length.trim()).map_err(|problem| format!("is no time: {problem}, and `ago` after it"))?;
+        let millis = i64::try_from(length.as_millis()).unwrap_or(i64::MAX);
+        return Ok(Timestamp(now.0.saturating_sub(millis)));
+    }
+    let at = instant(text, now).map_err(|_| HELP.to_owned())?;
+    // What names no day is meant to have been.
+    Ok(if at > now && !text.contains('-') { Timestamp(at.0 - DAY_MS) } else { at })
 }
 
 /// A duration with units, as in plans.
@@ -118,6 +140,23 @@ mod tests {
         assert!(duration("2").unwrap_err().contains("2h"));
     }
 
+    #[test]
+    fn moments_of_the_past_are_read_in_three_forms() {
+        let read = |text: &str| past("why", Some(text), NOW).map(|at| at.unwrap().to_string()).map_err(|failure| failure.message);
+        let good = |text: &str| Ok(text.to_owned());
+        assert_eq!(read("2026-11-22T03:02:00Z"), good("2026-11-22T03:02:00Z"));
+        assert_eq!(read("03:02Z"), good("2026-11-22T03:02:00Z"));
+        assert_eq!(read("23:10:05Z"), good("2026-11-21T23:10:05Z"));
+        assert_eq!(read("15m ago"), good("2026-11-22T02:48:20Z"));
+        assert_eq!(read("1h30m ago"), good("2026-11-22T01:33:20Z"));
+        assert_eq!(read("2026-11-23T00:00:00Z"), good("2026-11-23T00:00:00Z"), "the node says that it has not come");
+        for (text, part) in [("03:02", "is no time in UTC"), ("yesterday", "`15m ago`"), ("15 ago", "is no time"), ("ago", "is no time")] {
+            let problem = read(text).unwrap_err();
+            assert!(problem.starts_with("why: --at `") && problem.contains(part), "{problem}");
+        }
+        assert_eq!(past("why", None, NOW).map_err(|failure| failure.message), Ok(None));
+    }
+
     proptest! {
         #[test]
         fn a_time_of_day_is_the_next_one(now in 0_i64..4_000_000_000_000, hour in 0_u8..24, minute in 0_u8..60) {
@@ -129,7 +168,7 @@ mod tests {
 
         #[test]
         fn no_text_panics(text in ".{0,40}") {
-            let _ = (instant(&text, NOW), duration(&text));
+            let _ = (instant(&text, NOW), duration(&text), before(&text, NOW));
         }
     }
 }

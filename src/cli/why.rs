@@ -1,15 +1,15 @@
-//! `portolan why OBJECT`: the reasons, then what happened lately.
+//! `portolan why OBJECT [--at TIME]`: the reasons, then what happened lately.
 
 use portolan_core::{model::time::Timestamp, node::report::Why};
 
 use super::{
     Exit, Format, Outcome, Terminal, advice, data,
-    render::text::{age, instant, lines, plain},
+    render::text::{age, instant, lines, moment, plain},
 };
 use crate::client::Target;
 
-pub(super) async fn run(target: &Target, now: Timestamp, object: &str, format: Format, terminal: &mut Terminal<'_>) -> Outcome {
-    let why = advice::connect(target, now).await?.why(object).await?;
+pub(super) async fn run(target: &Target, now: Timestamp, object: &str, at: Option<Timestamp>, format: Format, terminal: &mut Terminal<'_>) -> Outcome {
+    let why = advice::connect(target, now).await?.why(object, at).await?;
     match format {
         Format::Json | Format::Yaml => data(terminal, format, &why)?,
         Format::Table | Format::Wide => terminal.out.write_all(render(&why).as_bytes())?,
@@ -18,7 +18,9 @@ pub(super) async fn run(target: &Target, now: Timestamp, object: &str, format: F
 }
 
 fn render(why: &Why) -> String {
-    let mut text = format!("{}   {}\n{}", plain(&why.object), instant(why.at), lines(&why.reason.render()));
+    let mut text = format!("{}   {}\n", plain(&why.object), instant(why.at));
+    text.push_str(&why.moment.as_ref().map_or_else(String::new, moment));
+    text.push_str(&lines(&why.reason.render()));
     if !why.history.is_empty() {
         text.push_str("LATELY\n");
     }

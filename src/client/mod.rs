@@ -17,7 +17,7 @@ use std::{
 use backoff::{BackoffBuilder as _, ExponentialBuilder, Retryable as _};
 use ipnet::IpNet;
 use portolan_core::{
-    model::{name::Name, record::RecordType},
+    model::{name::Name, record::RecordType, time::Timestamp},
     node::report::{Status, Why},
 };
 use tonic::{Code, Request, Streaming, service::interceptor::InterceptedService, transport::Channel};
@@ -28,6 +28,7 @@ pub use error::{Attempt, Cause, ClientError};
 
 use crate::api::{
     PreviewReport, TlsFiles,
+    convert::time_out,
     proto::{
         BeatRequest, GetStatusRequest, PreviewAnswerRequest, StatusView, WatchStatusRequest, WatchStatusResponse, WhyRequest, beat_request,
         dns_service_client::DnsServiceClient, explain_service_client::ExplainServiceClient,
@@ -42,6 +43,8 @@ pub const PORT: u16 = 8443;
 const ANSWER_OCTETS_MAX: usize = 64 * 1024 * 1024;
 /// A call answers from memory; a path that takes longer is broken.
 const CALL_TIME_MAX: Duration = Duration::from_secs(10);
+/// One about the past reads files and makes a plan of that time again: seconds, with a large geo database.
+const PAST_CALL_TIME_MAX: Duration = Duration::from_secs(60);
 /// First pause before a retry,
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 /// the longest pause,
@@ -143,20 +146,21 @@ impl Client {
         Ok(Pictures(stream.await?, self.address.clone()))
     }
 
-    /// Why an object is as it is.
+    /// Why an object is as it is; with `at`, as it was then by the node's history.
     ///
     /// # Errors
     /// [`ClientError::Refused`] with the names that are near it, when nothing has that name.
-    pub async fn why(&self, object: &str) -> Result<Why, ClientError> {
+    pub async fn why(&self, object: &str, at: Option<Timestamp>) -> Result<Why, ClientError> {
         let client = ExplainServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_OCTETS_MAX);
         let answer = self.call(|| {
             let (mut client, object) = (client.clone(), object.to_owned());
-            async move { client.why(timed(WhyRequest { object })).await }
+            async move { client.why(timed_at(at, WhyRequest { object, at: at.map(time_out) })).await }
         });
         Ok(answer.await?.try_into()?)
     }
 
-    /// The answer that a client would get, and why. `client` without a prefix length means what resolvers commonly send.
+    /// The answer that a client would get, and why; with `at`, that it got then by the node's history. `client` without a prefix length means
+    /// what resolvers commonly send.
     ///
     /// # Errors
     /// [`ClientError`], as for all calls.
@@ -166,6 +170,7 @@ impl Client {
         record_type: RecordType,
         client: Option<ClientNetwork>,
         resolver: Option<IpAddr>,
+        at: Option<Timestamp>,
     ) -> Result<PreviewReport, ClientError> {
         let text = |value: Option<&dyn Display>| value.map(ToString::to_string).unwrap_or_default();
         let request = PreviewAnswerRequest {
@@ -173,11 +178,12 @@ impl Client {
             r#type: record_type.to_string(),
             client: text(client.as_ref().map(|network| network as &dyn Display)),
             resolver: text(resolver.as_ref().map(|address| address as &dyn Display)),
+            at: at.map(time_out),
         };
         let service = DnsServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_OCTETS_MAX);
         let answer = self.call(|| {
             let (mut service, request) = (service.clone(), request.clone());
-            async move { service.preview_answer(timed(request)).await }
+            async move { service.preview_answer(timed_at(at, request)).await }
         });
         Ok(answer.await?.try_into()?)
     }
@@ -260,6 +266,15 @@ fn view(endpoints: bool) -> StatusView {
 fn timed<T>(message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(CALL_TIME_MAX);
+    request
+}
+
+/// The same for a question that may be of the past.
+fn timed_at<T>(at: Option<Timestamp>, message: T) -> Request<T> {
+    let mut request = timed(message);
+    if at.is_some() {
+        request.set_timeout(PAST_CALL_TIME_MAX);
+    }
     request
 }
 

@@ -3,16 +3,13 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 use portolan_core::{
     cluster::{NodeRole, Role},
     document::Decode as _,
-    geo::{GeoMap, Profiles},
     model::ids::RegionSet,
     simulate::{self, Population, Scenario},
-    table::World,
 };
 
 use super::{
@@ -20,7 +17,7 @@ use super::{
     cluster::REPLACE_AFTER,
     serve,
     setup::{Clustering, PeerEntry},
-    world::{WorldError, load_plan, read_source},
+    world::{WorldError, bare_world, load_plan, read_source},
 };
 use crate::{
     api::{AuthOptions, Binding, JwtOptions, TlsFiles, Who},
@@ -122,8 +119,8 @@ impl Actions for Program {
     }
 
     fn simulate(&self, simulation: &Simulation, format: Format, terminal: &mut Terminal<'_>) -> Outcome {
-        let loaded = load(&simulation.plan, &[])?;
-        let topology = Arc::new(loaded.topology);
+        let world = bare_world(load(&simulation.plan, &[])?.topology).map_err(|error| Failure::new(Exit::Error, error))?;
+        let topology = &world.topology;
         let mut fail = RegionSet::EMPTY;
         for name in &simulation.fail {
             let Some(region) = topology.region(name) else {
@@ -142,9 +139,6 @@ impl Actions for Program {
                 Population::parse(&text).map_err(|error| named(&error))?
             }
         };
-        let map = GeoMap::build(&topology.regions, &Profiles::of(&topology).distinct, None, None)
-            .map_err(|error| Failure::new(Exit::Error, error))?;
-        let world = Arc::new(World::new(topology, Arc::new(map)));
         let outcome = simulate::run(&world, &Scenario { fail, rps: simulation.rps }, &population);
         if format == Format::Json {
             let value = serde_json::json!({ "version": JSON_VERSION, "simulation": outcome });

@@ -6,7 +6,6 @@ use ipnet::IpNet;
 use portolan_core::{
     cluster::{Change, Entry, NodeId, NodeRole, Outcome, Outline, PutPlan, observed_regions},
     document::Severity as ProblemSeverity,
-    geo::{GeoMap, Profiles},
     health::overlay::Override,
     model::{
         ids::Label,
@@ -15,14 +14,14 @@ use portolan_core::{
     },
     node::{Event, Node},
     simulate::{self, Population},
-    table::{Table, World},
+    table::Table,
 };
 
 use super::{
     Clock, Pictures,
     cluster::{Cluster, LOCAL_LIFE_MAX, Order, Ordered, Unproposed, What},
     store::PlanSource,
-    world::{WorldError, load_plan},
+    world::{WorldError, bare_world, load_plan},
 };
 use crate::{
     api::{
@@ -155,10 +154,9 @@ fn with_orders(node: &Node, now: Now, entry: &Entry, mut orders: Vec<Override>) 
 /// The table of another plan, with everything as well as it can be: what is observed belongs to the plan in force.
 fn with_plan(before: &Table, plan: &PutPlan, file: &str, allowed: &[IpNet]) -> Option<Arc<Table>> {
     let source = PlanSource { text: plan.text.clone(), zone_files: plan.zones.clone() };
-    let topology = Arc::new(load_plan(file, &source, allowed).ok()?.topology);
-    let map = GeoMap::build(&topology.regions, &Profiles::of(&topology).distinct, None, None).ok()?;
+    let world = bare_world(load_plan(file, &source, allowed).ok()?.topology).ok()?;
     let _ = before;
-    Some(Arc::new(simulate::all_well(&Arc::new(World::new(topology, Arc::new(map))))))
+    Some(Arc::new(simulate::all_well(&world)))
 }
 
 #[tonic::async_trait]

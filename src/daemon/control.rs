@@ -24,9 +24,10 @@ use super::{
     Clock,
     answers::Answers,
     cluster::Cluster,
+    history::Scribe,
     peering::Peering,
     picture::Painter,
-    store::{PlanSource, Store},
+    store::{Origin, Store},
 };
 use crate::{
     api::event_log::{EventLog, News},
@@ -49,7 +50,7 @@ pub(super) enum Command {
     /// Something happened.
     Event(Event, oneshot::Sender<bool>),
     /// A plan came into force: keep its text for a start with a broken file.
-    Loaded(Event, PlanSource),
+    Loaded(Event, Arc<Origin>),
     /// A file was refused, or was found unchanged.
     Refused(Event),
     /// The orders in force are these, as the cluster agreed.
@@ -75,6 +76,8 @@ pub(super) struct Outlets {
     pub(super) answers: Arc<Answers>,
     pub(super) painter: Painter,
     pub(super) store: Store,
+    /// `None`: no history is kept.
+    pub(super) scribe: Option<Scribe>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) events: Arc<EventLog>,
 }
@@ -86,8 +89,9 @@ pub(super) struct Control {
     answers: Arc<Answers>,
     painter: Painter,
     store: Store,
+    scribe: Option<Scribe>,
     metrics: Arc<Metrics>,
-    plan: PlanSource,
+    origin: Arc<Origin>,
     /// Something changed since the state was written.
     unsaved: bool,
     saved_at: Now,
@@ -100,8 +104,8 @@ pub(super) struct Control {
 }
 
 impl Control {
-    pub(super) fn new(node: Node, clock: Arc<Clock>, outlets: Outlets, plan: PlanSource, cluster: Cluster) -> Self {
-        let Outlets { answers, painter, store, metrics, events } = outlets;
+    pub(super) fn new(node: Node, clock: Arc<Clock>, outlets: Outlets, origin: Arc<Origin>, cluster: Cluster) -> Self {
+        let Outlets { answers, painter, store, scribe, metrics, events } = outlets;
         let saved_at = clock.now();
         if let Some(table) = node.table() {
             info!(generation = table.generation, "answering from the state of the former run until probes have judged anew");
@@ -110,7 +114,22 @@ impl Control {
         }
         let peering = cluster.mesh().map(|mesh| Peering::new(mesh.clone(), cluster.clone(), saved_at));
         cluster.runs(node.world().topology.revision);
-        Self { node, clock, answers, painter, store, metrics, plan, unsaved: true, saved_at, copy: None, peering, cluster, events }
+        Self {
+            node,
+            clock,
+            answers,
+            painter,
+            store,
+            scribe,
+            metrics,
+            origin,
+            unsaved: true,
+            saved_at,
+            copy: None,
+            peering,
+            cluster,
+            events,
+        }
     }
 
     /// Runs until it is told to stop, then writes the state.
@@ -136,6 +155,7 @@ impl Control {
             self.attend_peers();
             self.advance(&inputs.orders);
             self.save_if_due();
+            self.note_if_due();
         }
         self.save().await;
     }
@@ -210,9 +230,9 @@ impl Control {
                 // The asker may have left.
                 let _ = done.send(accepted);
             }
-            Command::Loaded(event, plan) => {
+            Command::Loaded(event, origin) => {
                 let _ = self.node.handle(now, event, &mut effects);
-                self.plan = plan;
+                self.origin = origin;
                 self.cluster.runs(self.node.world().topology.revision);
                 self.painter.reloaded(true, now);
                 self.changed();
@@ -294,18 +314,33 @@ impl Control {
         if self.unsaved && now.tick.since(self.saved_at.tick) >= SAVE_EVERY {
             self.saved_at = now;
             self.unsaved = false;
-            let (node, plan, store) = (self.node.clone(), self.plan.clone(), self.store.clone());
+            let (node, origin, store) = (self.node.clone(), self.origin.clone(), self.store.clone());
             // Off this task: with many checks it takes tens of milliseconds. One at a time, because they are seconds apart and the
             // store orders them.
-            tokio::task::spawn_blocking(move || write(&store, &node, now, &plan));
+            tokio::task::spawn_blocking(move || write(&store, &node, now, &origin));
+        }
+    }
+
+    /// Hands the history what is to be noted. It never waits: what finds no room is noted with the next change.
+    fn note_if_due(&mut self) {
+        let Some(scribe) = &mut self.scribe else { return };
+        let now = self.clock.now();
+        if let Some(stamp) = scribe.is_due(&self.node, now) {
+            // A copy that was given out may be from before the last turn.
+            let node = Arc::new(self.node.clone());
+            self.copy = Some(node.clone());
+            scribe.note(node, now, stamp, &self.origin);
         }
     }
 
     async fn save(self) {
-        let Self { node, clock, store, plan, .. } = self;
+        let Self { node, clock, store, origin, scribe, .. } = self;
         let now = clock.now();
+        if let Some(scribe) = scribe {
+            scribe.end(now).await;
+        }
         // A panic in it has been reported by the panic hook.
-        let _ = tokio::task::spawn_blocking(move || write(&store, &node, now, &plan)).await;
+        let _ = tokio::task::spawn_blocking(move || write(&store, &node, now, &origin)).await;
     }
 }
 
@@ -320,9 +355,9 @@ fn readings(node: &Node) -> Vec<RegionReading> {
     regions.map(|(name, endpoints_up)| RegionReading { name: name.to_string(), up: endpoints_up > 0, endpoints_up }).collect()
 }
 
-fn write(store: &Store, node: &Node, now: Now, plan: &PlanSource) {
+fn write(store: &Store, node: &Node, now: Now, origin: &Origin) {
     let Some(saved) = node.save(now) else { return };
-    if let Err(error) = store.write(&saved, plan) {
+    if let Err(error) = store.write(&saved, &origin.source) {
         warn!("{error:#}; after a restart answers begin only after the first round of probes");
     }
 }

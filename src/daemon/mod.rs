@@ -16,6 +16,7 @@ mod authority;
 mod clock;
 mod cluster;
 mod control;
+mod history;
 mod limits;
 mod peering;
 mod picture;
@@ -61,6 +62,7 @@ use source::DaemonSource;
 
 pub use actions::Program;
 pub use clock::Clock;
+pub use history::fuzz_history;
 pub use picture::Pictures;
 use prober::ProbeThreads;
 pub use serve::serve;
@@ -141,8 +143,9 @@ impl Daemon {
         let inputs = Inputs { commands: command_queue, results, orders, links, stop: stop.clone() };
         let start_ms = u64::try_from(clock.now().wall.0).unwrap_or(0);
         let events = Arc::new(EventLog::new(&setup.node, start_ms));
-        let outlets = Outlets { answers, painter, store, metrics: metrics.clone(), events: events.clone() };
-        let control = Control::new(node, clock.clone(), outlets, start.loaded.source.clone(), cluster.clone());
+        let (history, scribe) = history::open(&setup, &clock, &commands)?;
+        let outlets = Outlets { answers, painter, store, scribe, metrics: metrics.clone(), events: events.clone() };
+        let control = Control::new(node, clock.clone(), outlets, start.loaded.origin(), cluster.clone());
         let task = probe_threads.handle().spawn(control.run(inputs, start.notices));
         let (references, of_plan) = watch::channel(Vec::new());
         reload::watch(&setup, commands.clone(), start.loaded, cluster.clone(), references, stop.clone())?;
@@ -153,7 +156,7 @@ impl Daemon {
             tokio::spawn(references::watch(others, of_plan, commands.clone(), stop.clone()));
         }
 
-        let source = Arc::new(DaemonSource::new(pictures.clone(), commands));
+        let source = Arc::new(DaemonSource::new(pictures.clone(), commands, history));
         let control = match setup.listen.control {
             Some(address) => {
                 let authority = Authority {

@@ -312,7 +312,8 @@ impl Reloader {
             // The control task is gone only when the daemon stops.
             let _ = self.commands.send(Command::Join(peers)).await;
         }
-        Command::Loaded(Event::WorldLoaded { world: loaded.world, digest: loaded.digest }, loaded.source)
+        let origin = loaded.origin();
+        Command::Loaded(Event::WorldLoaded { world: loaded.world, digest: loaded.digest }, origin)
     }
 
     fn running_changed(&self) {

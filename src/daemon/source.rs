@@ -2,7 +2,7 @@
 
 use portolan_core::{
     answer::Query,
-    model::{check::ProbeKind, ids::RegionSet, record::RecordData, topology::Topology},
+    model::{check::ProbeKind, ids::RegionSet, record::RecordData, time::Timestamp, topology::Topology},
     node::{
         Event, Node,
         report::{Preview, ReportError, Status, Why},
@@ -11,7 +11,7 @@ use portolan_core::{
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{Pictures, control::Command};
+use super::{Pictures, control::Command, history::History};
 use crate::api::{Beat, BeatError, ControlSource, PreviewReport, PreviewRequest, Simulation, ZoneReport};
 
 /// Clients of the model population, as `portolan simulate` takes without a file of them.
@@ -20,11 +20,12 @@ const CLIENTS: usize = 4000;
 pub(super) struct DaemonSource {
     pictures: Pictures,
     commands: mpsc::Sender<Command>,
+    history: History,
 }
 
 impl DaemonSource {
-    pub(super) const fn new(pictures: Pictures, commands: mpsc::Sender<Command>) -> Self {
-        Self { pictures, commands }
+    pub(super) const fn new(pictures: Pictures, commands: mpsc::Sender<Command>, history: History) -> Self {
+        Self { pictures, commands, history }
     }
 }
 
@@ -38,16 +39,25 @@ impl ControlSource for DaemonSource {
         self.pictures.generation()
     }
 
-    async fn why(&self, object: &str) -> Result<Why, ReportError> {
+    async fn why(&self, object: &str, at: Option<Timestamp>) -> Result<Why, ReportError> {
+        if let Some(at) = at {
+            let looked = self.history.look(at).await?;
+            return Ok(Why { moment: Some(looked.moment(false)), ..looked.recalled.why(object)? });
+        }
         let (node, now) = self.pictures.copy().await.ok_or(ReportError::NotReady)?;
         let object = object.to_owned();
         tokio::task::spawn_blocking(move || node.why(now, &object)).await.map_err(|_| ReportError::NotReady)?
     }
 
     async fn preview(&self, request: PreviewRequest) -> Result<PreviewReport, ReportError> {
-        let (node, now) = self.pictures.copy().await.ok_or(ReportError::NotReady)?;
         let source = request.source();
         let query = Query { name: request.name, record_type: request.record_type, source, client_subnet: request.client, entropy: 0 };
+        if let Some(at) = request.at {
+            let looked = self.history.look(at).await?;
+            let preview = looked.recalled.preview(&query)?;
+            return Ok(PreviewReport { moment: Some(looked.moment(true)), ..report(looked.recalled.node(), &preview) });
+        }
+        let (node, now) = self.pictures.copy().await.ok_or(ReportError::NotReady)?;
         let preview = node.preview(now, &query)?;
         Ok(report(&node, &preview))
     }

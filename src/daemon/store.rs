@@ -34,6 +34,14 @@ pub struct PlanSource {
     pub zone_files: BTreeMap<String, String>,
 }
 
+/// Where the world in force came from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Origin {
+    pub(super) source: PlanSource,
+    /// Fingerprints of the geo database and the latency table; empty: neither.
+    pub(super) geo: String,
+}
+
 #[derive(Serialize)]
 struct Written<'a> {
     node: &'a SavedNode,
@@ -93,7 +101,7 @@ pub(super) fn make(directory: &Path) -> anyhow::Result<()> {
 
 /// Whether this file is one of the store's own: their changes are none of the configuration's, even in the same directory.
 pub(super) fn is_own(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| name == FILE || name == FRESH_FILE || name == super::cluster::DISK_FILE)
+    path.file_name().is_some_and(|name| name == FILE || name == FRESH_FILE || name == super::cluster::DISK_FILE || name == super::history::FOLDER)
 }
 
 fn read(path: &Path) -> anyhow::Result<Left> {

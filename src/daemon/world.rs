@@ -10,14 +10,14 @@ use std::{
 use ipnet::IpNet;
 use portolan_core::{
     geo::{GeoMap, GeoMapError, Profiles},
-    model::{name::Name, record::Record},
+    model::{name::Name, record::Record, topology::Topology},
     node::Event,
     plan::Plan,
     table::World,
     zone::file,
 };
 
-use super::{Setup, reload::shown, store::PlanSource};
+use super::{Setup, reload::shown, store::{Origin, PlanSource}};
 use crate::{
     config::{Problems, plan},
     geo::{self, GeoError},
@@ -39,6 +39,14 @@ pub struct LoadedWorld {
     pub source: PlanSource,
     /// The plan as written.
     pub plan: Arc<Plan>,
+    /// Fingerprints of the geo database and the latency table that it was made with; empty: neither.
+    pub geo: String,
+}
+
+impl LoadedWorld {
+    pub(super) fn origin(&self) -> Arc<Origin> {
+        Arc::new(Origin { source: self.source.clone(), geo: self.geo.clone() })
+    }
 }
 
 /// Why no world could be made. What was in force stays in force.
@@ -118,10 +126,18 @@ pub(super) fn load_source(setup: &Setup, source: PlanSource) -> Result<LoadedWor
     let loaded = load_plan(&setup.plan.display().to_string(), &source, &setup.allowed_targets)?;
     let database = setup.geo_database.as_deref().map(geo::load_database).transpose()?;
     let latency = setup.latency_table.as_deref().map(geo::load_latency).transpose()?;
+    let files = [&setup.geo_database, &setup.latency_table].into_iter().flatten();
+    let fingerprints = files.map(|file| geo::fingerprint(file)).collect::<Result<Vec<_>, _>>()?;
     let topology = Arc::new(loaded.topology);
     let map = GeoMap::build(&topology.regions, &Profiles::of(&topology).distinct, database, latency.as_ref())?;
     let world = Arc::new(World::new(topology, Arc::new(map)));
-    Ok(LoadedWorld { world, digest: loaded.digest, warnings: loaded.warnings, source, plan: Arc::new(loaded.plan) })
+    Ok(LoadedWorld { world, digest: loaded.digest, warnings: loaded.warnings, source, plan: Arc::new(loaded.plan), geo: fingerprints.join(" ") })
+}
+
+/// A world without geo files: places by the plan's networks and the built-in table.
+pub(super) fn bare_world(topology: Topology) -> Result<Arc<World>, GeoMapError> {
+    let map = GeoMap::build(&topology.regions, &Profiles::of(&topology).distinct, None, None)?;
+    Ok(Arc::new(World::new(Arc::new(topology), Arc::new(map))))
 }
 
 fn read(path: &Path) -> Result<String, WorldError> {

@@ -248,7 +248,7 @@ async fn explain(stage: &Stage, screen: &mut Screen<'_, '_>, sweep: &Sweep) -> R
     let unreadable = |what: &str| Failure::new(Exit::Error, format!("demo: read the {what} of our own query"));
     let name = plan::HOSTNAME.parse().map_err(|_| unreadable("name"))?;
     let network: ClientNetwork = client.parse().map_err(|_| unreadable("client"))?;
-    let preview = stage.client.preview(&name, RecordType::A, Some(network), None).await?;
+    let preview = stage.client.preview(&name, RecordType::A, Some(network), None, None).await?;
     let explained: Vec<IpAddr> = preview.answers.iter().filter_map(|record| record.data.parse().ok()).collect();
     let served = &sweep.answers[position].addresses;
     if sorted(&explained) != sorted(served) {

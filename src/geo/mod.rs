@@ -26,6 +26,9 @@ pub const DATABASE_BYTES_MAX: u64 = 512 << 20;
 /// The largest latency file: a million figures of 64 bytes each.
 pub const LATENCY_BYTES_MAX: u64 = 64 << 20;
 
+/// Enough that no two databases of one node are taken for each other.
+const FINGERPRINT_OCTETS: usize = 8;
+
 /// Why a file cannot be used. What was loaded before should stay in force.
 #[derive(Debug, thiserror::Error)]
 pub enum GeoError {
@@ -98,6 +101,15 @@ pub fn load_database(path: &Path) -> Result<Arc<dyn PlaceSource>, GeoError> {
 pub fn load_latency(path: &Path) -> Result<LatencyTable, GeoError> {
     let bytes = read(path, LATENCY_BYTES_MAX)?;
     parse_latency(&String::from_utf8_lossy(&bytes)).map_err(|problems| GeoError::Latency { path: path.to_owned(), problems })
+}
+
+/// A short digest of the octets of a geo database or latency table, to tell whether two are the same. Blocks.
+///
+/// # Errors
+/// [`GeoError`]: it cannot be read.
+pub fn fingerprint(path: &Path) -> Result<String, GeoError> {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &read(path, DATABASE_BYTES_MAX)?);
+    Ok(digest.as_ref().iter().take(FINGERPRINT_OCTETS).map(|octet| format!("{octet:02x}")).collect())
 }
 
 fn read(path: &Path, limit: u64) -> Result<Vec<u8>, GeoError> {

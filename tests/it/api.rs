@@ -10,7 +10,7 @@ use portolan::{
     },
     client::{Attempt, Cause, Client, ClientError, PictureCause, Target},
 };
-use portolan_core::node::report::ReportError;
+use portolan_core::{model::time::Timestamp, node::report::ReportError};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -60,11 +60,11 @@ async fn reports_come_through_whole() {
     basic.services[0].endpoints.clear();
     assert_eq!(client.status(false).await.unwrap(), basic);
 
-    let why = client.why("us-east-1").await.unwrap();
+    let why = client.why("us-east-1", None).await.unwrap();
     assert_eq!((why.object.as_str(), why.reason.because.len(), why.history.len()), ("region us-east-1", 2, 1));
 
     let (client_network, resolver) = ("203.0.113.9".parse().unwrap(), "2001:db8::53".parse().unwrap());
-    let preview = client.preview(&"api.example.org".parse().unwrap(), "aaaa".parse().unwrap(), Some(client_network), Some(resolver)).await;
+    let preview = client.preview(&"api.example.org".parse().unwrap(), "aaaa".parse().unwrap(), Some(client_network), Some(resolver), None).await;
     assert_eq!(preview.unwrap().answers[0].to_string(), "api.example.org. 20 IN A 192.0.2.20");
     let asked = source.previews.lock().unwrap()[0].clone();
     let subnet = asked.client.map(|subnet| (subnet.address.to_string(), subnet.source_prefix));
@@ -80,7 +80,7 @@ async fn reports_come_through_whole() {
 async fn refusals_carry_a_reason_a_remedy_and_what_is_near() {
     let server = start(&Canned::new(Ok(canned::ok()))).await;
     let mut service = ExplainServiceClient::new(channel(&server).await);
-    let refused = |object: &str| proto::WhyRequest { object: object.to_owned() };
+    let refused = |object: &str| proto::WhyRequest { object: object.to_owned(), at: None };
     let status = service.why(refused("us-est-1")).await.unwrap_err();
     let info = status.get_details_error_info().expect("every refusal has an ErrorInfo");
     assert_eq!((status.code(), info.reason.as_str(), info.domain.as_str()), (Code::NotFound, "UNKNOWN_OBJECT", "portolan"));
@@ -101,6 +101,32 @@ async fn refusals_carry_a_reason_a_remedy_and_what_is_near() {
 }
 
 #[tokio::test]
+async fn the_past_is_told_as_of_a_moment_or_refused_with_its_bounds() {
+    let source = Canned::new(Ok(canned::ok()));
+    let server = start(&source).await;
+    let client = Client::connect(&target(server.address())).await.unwrap();
+    let (at, name, a) = (Timestamp(canned::NOW.0 - 60_000), "api.example.org".parse().unwrap(), "A".parse().unwrap());
+    let why = client.why("us-east-1", Some(at)).await.unwrap();
+    assert_eq!((why.at, why.moment), (Timestamp(at.0 - 500), Some(canned::moment(at))));
+    let preview = client.preview(&name, a, None, None, Some(at)).await.unwrap();
+    assert_eq!(preview.moment, Some(canned::moment(at)));
+    assert_eq!(source.previews.lock().unwrap()[0].at, Some(at));
+    for (millis, reason) in [(1, "HISTORY_OUT_OF_RANGE"), (-90_000_000, "HISTORY_OUT_OF_RANGE")] {
+        let Err(ClientError::Refused(refusal)) = client.why("us-east-1", Some(Timestamp(canned::NOW.0 + millis))).await else {
+            panic!("it is not kept")
+        };
+        assert_eq!((refusal.code, refusal.reason.as_str()), (Code::OutOfRange, reason), "{refusal}");
+    }
+    let mut service = ExplainServiceClient::new(channel(&server).await);
+    let no_time = proto::WhyRequest { object: "us-east-1".to_owned(), at: Some(prost_types::Timestamp { seconds: 0, nanos: -1 }) };
+    assert_eq!(service.why(no_time).await.unwrap_err().code(), Code::InvalidArgument);
+    let early = prost_types::Timestamp { seconds: canned::NOW.0 / 1000 - 90_000, nanos: 0 };
+    let status = service.why(proto::WhyRequest { object: "us-east-1".to_owned(), at: Some(early) }).await.unwrap_err();
+    let info = status.get_details_error_info().expect("every refusal has an ErrorInfo");
+    assert_eq!(info.metadata["oldest"], "2026-11-21T03:03:20Z", "{info:?}");
+}
+
+#[tokio::test]
 async fn a_node_without_a_table_says_so() {
     let server = start(&Canned::new(Err(ReportError::NotReady))).await;
     let client = Client::connect(&target(server.address())).await.unwrap();
@@ -112,9 +138,9 @@ async fn a_node_without_a_table_says_so() {
 async fn too_large_a_request_is_refused_and_the_next_is_served() {
     let server = start(&Canned::new(Ok(canned::ok()))).await;
     let mut service = ExplainServiceClient::new(channel(&server).await);
-    let status = service.why(proto::WhyRequest { object: "x".repeat(2 * 1024 * 1024) }).await.unwrap_err();
+    let status = service.why(proto::WhyRequest { object: "x".repeat(2 * 1024 * 1024), at: None }).await.unwrap_err();
     assert_eq!(status.code(), Code::OutOfRange);
-    assert!(service.why(proto::WhyRequest { object: "us-east-1".to_owned() }).await.is_ok());
+    assert!(service.why(proto::WhyRequest { object: "us-east-1".to_owned(), at: None }).await.is_ok());
 }
 
 #[tokio::test]
@@ -304,7 +330,7 @@ async fn with_tls_both_sides_prove_themselves() {
     let endpoint = Endpoint::try_from(format!("https://{}", server.address())).unwrap().tls_config(tls).unwrap();
     let refused = match endpoint.connect().await {
         Err(_) => true,
-        Ok(channel) => ExplainServiceClient::new(channel).why(proto::WhyRequest { object: "us-east-1".to_owned() }).await.is_err(),
+        Ok(channel) => ExplainServiceClient::new(channel).why(proto::WhyRequest { object: "us-east-1".to_owned(), at: None }).await.is_err(),
     };
     assert!(refused);
 

@@ -15,13 +15,30 @@ use portolan_core::{
         units::{Share, Ttl, Weight},
         verdict::Health,
     },
-    node::report::{EndpointStatus, Happening, Notice, Preview, RegionStatus, ReportError, ServiceStatus, Severity, State, Status, Why},
+    node::report::{EndpointStatus, Happening, Moment, Notice, PastError, Preview, RegionStatus, ReportError, ServiceStatus, Severity, State, Status, Why},
     simulate,
 };
 use tokio::sync::watch;
 
 /// 2026-11-22T03:03:20Z.
 pub(crate) const NOW: Timestamp = Timestamp(1_795_316_600_000);
+
+/// As the history of the canned node tells it: a day is kept, and each moment asked for was noted half a second before.
+pub(crate) fn moment(at: Timestamp) -> Moment {
+    Moment { node: "use1-a".to_owned(), asked: at, notes: vec!["the node was stopped at 2026-11-22T03:00:00Z".to_owned()] }
+}
+
+/// The moment that is shown, and what is said of it.
+fn past(at: Option<Timestamp>) -> Result<(Timestamp, Option<Moment>), PastError> {
+    const DAY_MS: i64 = 86_400_000;
+    let oldest = Timestamp(NOW.0 - DAY_MS);
+    match at {
+        None => Ok((NOW, None)),
+        Some(at) if at > NOW => Err(PastError::Future { at, now: NOW }),
+        Some(at) if at < oldest => Err(PastError::Before { at, oldest: Some(oldest) }),
+        Some(at) => Ok((Timestamp(at.0 - 500), Some(moment(at)))),
+    }
+}
 
 /// Answers from its fields.
 pub(crate) struct Canned {
@@ -60,7 +77,8 @@ impl ControlSource for Canned {
         self.generation.subscribe()
     }
 
-    async fn why(&self, object: &str) -> Result<Why, ReportError> {
+    async fn why(&self, object: &str, at: Option<Timestamp>) -> Result<Why, ReportError> {
+        let (shown, moment) = past(at)?;
         if object != "us-east-1" && object != "region us-east-1" {
             return Err(ReportError::Unknown { object: object.to_owned(), candidates: vec!["us-east-1".to_owned()] });
         }
@@ -69,11 +87,12 @@ impl ControlSource for Canned {
         let reason =
             Reason::new(Mark::No, "region us-east-1 is DOWN").with(endpoint).with(Reason::new(Mark::Open, "orders: not judged yet"));
         let history = vec![Happening { at: Timestamp(NOW.0 - 100_000), text: "us-east-1 went DOWN: \u{1b}[2Jconnect timeout".to_owned() }];
-        Ok(Why { object: "region us-east-1".to_owned(), at: NOW, reason, history })
+        Ok(Why { object: "region us-east-1".to_owned(), at: shown, reason, history, moment })
     }
 
     async fn preview(&self, request: PreviewRequest) -> Result<PreviewReport, ReportError> {
         self.previews.lock().unwrap().push(request.clone());
+        let (at, moment) = past(request.at)?;
         if request.name == "later.example.org".parse().unwrap() {
             return Err(ReportError::NotReady);
         }
@@ -100,7 +119,7 @@ impl ControlSource for Canned {
                 .with(Reason::new(Mark::Leaf, "A 192.0.2.20 192.0.2.21, ttl 20s"))
         };
         let (service, region) = if outside { (None, None) } else { (Some("api".to_owned()), Some("eu-west-1".to_owned())) };
-        Ok(PreviewReport::new(&Preview { answer, reason, generation: 8812, at: NOW }, service, region))
+        Ok(PreviewReport { moment, ..PreviewReport::new(&Preview { answer, reason, generation: 8812, at }, service, region) })
     }
 
     async fn beat(&self, beat: Beat) -> Result<(), BeatError> {

@@ -176,6 +176,12 @@ fn reasons_are_printed_as_trees() {
     let daemon = Daemon::start(Ok(canned::degraded()));
     assert_eq!(daemon.expect("why", &["why", "us-east-1"]).exit, Exit::Ok);
     assert_eq!(daemon.expect("why-kind", &["why", "region", "us-east-1", "-o", "json"]).exit, Exit::Ok);
+    assert_eq!(daemon.expect("why-at", &["why", "us-east-1", "--at", "2026-11-22T03:02:00Z"]).exit, Exit::Ok);
+    assert_eq!(daemon.expect("why-at-json", &["why", "us-east-1", "--at", "2026-11-22T03:02:00Z", "-o", "json"]).exit, Exit::Ok);
+    assert_eq!(daemon.expect("why-at-early", &["why", "us-east-1", "--at", "2026-11-01T00:00:00Z"]).exit, Exit::Error);
+    assert_eq!(daemon.expect("why-at-unread", &["why", "us-east-1", "--at", "yesterday"]).exit, Exit::Usage);
+    let past = ["dns", "query", "api.gslb.example.com", "--client", "203.0.113.9", "--at", "2026-11-22T03:02:00Z"];
+    assert_eq!(daemon.expect("dns-query-at", &past).exit, Exit::Ok);
     assert_eq!(daemon.expect("why-unknown", &["why", "us-est-1"]).exit, Exit::Error);
     assert_eq!(daemon.expect("dns-query", &["dns", "query", "api.gslb.example.com", "--client", "203.0.113.9"]).exit, Exit::Ok);
     let arguments = ["dns", "query", "api.gslb.example.com", "--type", "AAAA", "--resolver", "192.0.2.53", "-o", "json"];

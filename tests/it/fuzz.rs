@@ -90,6 +90,11 @@ fn answers_of_endpoints() {
     run("answers", portolan::probe::fuzz_answers);
 }
 
+#[test]
+fn pages_of_the_history() {
+    run("history", portolan::daemon::fuzz_history);
+}
+
 /// The fuzzer's crate has a program for each target of this file, and the other way round.
 #[test]
 fn the_fuzzer_has_the_same_targets() {

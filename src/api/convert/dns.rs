@@ -5,7 +5,11 @@ use portolan_core::{
     model::units::Ttl,
 };
 
-use super::{Unreadable, duration_in, duration_out, narrow, required, time_in, time_out, unknown};
+use super::{
+    Unreadable, duration_in, duration_out,
+    explain::{moment_in, moment_out},
+    narrow, required, time_in, time_out, unknown,
+};
 use crate::api::{
     proto::{
         PreviewAnswerResponse,
@@ -31,6 +35,7 @@ impl From<&PreviewReport> for PreviewAnswerResponse {
             reason: Some((&report.reason).into()),
             generation: report.generation,
             time: Some(time_out(report.at)),
+            moment: report.moment.as_ref().map(moment_out),
         }
     }
 }
@@ -56,6 +61,7 @@ impl TryFrom<PreviewAnswerResponse> for PreviewReport {
             reason: required(wire.reason, "reason")?.try_into()?,
             generation: wire.generation,
             at: time_in(required(wire.time, "time")?),
+            moment: wire.moment.map(moment_in).transpose()?,
         })
     }
 }

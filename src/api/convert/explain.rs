@@ -2,7 +2,7 @@
 
 use portolan_core::{
     model::reason::{Mark, Reason},
-    node::report::{Happening, Why},
+    node::report::{Happening, Moment, Why},
 };
 
 use super::{Unreadable, required, time_in, time_out, unknown};
@@ -48,6 +48,7 @@ impl From<&Why> for proto::WhyResponse {
             time: Some(time_out(why.at)),
             reason: Some((&why.reason).into()),
             history: why.history.iter().map(happening).collect(),
+            moment: why.moment.as_ref().map(moment_out),
         }
     }
 }
@@ -65,8 +66,18 @@ impl TryFrom<proto::WhyResponse> for Why {
             at: time_in(required(why.time, "time")?),
             reason: required(why.reason, "reason")?.try_into()?,
             history: history.collect::<Result<_, Unreadable>>()?,
+            moment: why.moment.map(moment_in).transpose()?,
         })
     }
+}
+
+pub(super) fn moment_out(moment: &Moment) -> proto::Moment {
+    proto::Moment { node: moment.node.clone(), asked_time: Some(time_out(moment.asked)), notes: moment.notes.clone() }
+}
+
+pub(super) fn moment_in(moment: proto::Moment) -> Result<Moment, Unreadable> {
+    let asked = time_in(required(moment.asked_time, "moment.asked_time")?);
+    Ok(Moment { node: moment.node, asked, notes: moment.notes })
 }
 
 #[cfg(test)]
@@ -85,6 +96,7 @@ mod tests {
             at: Timestamp(1),
             reason,
             history: vec![Happening { at: Timestamp(2), text: "went down".to_owned() }],
+            moment: Some(Moment { node: "use1-a".to_owned(), asked: Timestamp(5), notes: vec!["a hole".to_owned()] }),
         }
     }
 

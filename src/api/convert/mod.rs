@@ -46,7 +46,7 @@ fn narrow<T: TryFrom<u32>>(value: u32, field: &'static str) -> Result<T, Unreada
     T::try_from(value).map_err(|_| unknown(field, value))
 }
 
-pub(in crate::api) fn time_out(time: Timestamp) -> prost_types::Timestamp {
+pub(crate) fn time_out(time: Timestamp) -> prost_types::Timestamp {
     let nanos = i32::try_from(time.0.rem_euclid(1000) * 1_000_000).expect("invariant: below a second");
     prost_types::Timestamp { seconds: time.0.div_euclid(1000), nanos }
 }

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use portolan_core::model::{time::Timestamp, units::Share};
+use portolan_core::{
+    model::{time::Timestamp, units::Share},
+    node::report::Moment,
+};
 
 /// One line without control characters, in ASCII: what a server says must not move the cursor, nor break a table.
 pub(in crate::cli) fn plain(text: &str) -> String {
@@ -32,6 +35,15 @@ pub(in crate::cli) fn instant(at: Timestamp) -> String {
 /// `03:03:20Z`, where the day is known.
 pub(in crate::cli) fn clock(at: Timestamp) -> String {
     at.to_string().split_once('T').map_or_else(String::new, |(_, clock)| clock.to_owned())
+}
+
+/// What stands above an answer from the history: which moment was asked for, whose history says so, and what may be other than it was.
+pub(in crate::cli) fn moment(moment: &Moment) -> String {
+    let mut text = format!("as of {}, by the history of {}\n", instant(moment.asked), plain(&moment.node));
+    for note in &moment.notes {
+        text.push_str(&format!("! {}\n", plain(note)));
+    }
+    text
 }
 
 /// `1m40s`, `3h05m`, `12d`: short enough for a column.

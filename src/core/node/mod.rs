@@ -16,6 +16,7 @@ mod headline;
 mod index;
 mod others;
 mod ramps;
+pub mod recall;
 pub mod report;
 mod rotation;
 pub mod saved;
@@ -221,6 +222,10 @@ pub struct Node {
     shortage: Shortage,
     notices: BTreeMap<&'static str, Notice>,
     happenings: VecDeque<Happening>,
+    /// How many happenings there were, those included that are forgotten.
+    n_told: u64,
+    /// Per check: of when the counts, outcomes and times of its probes are, in a node that was [recalled](recall); empty: of now.
+    as_of: Vec<Timestamp>,
 }
 
 impl Node {
@@ -253,6 +258,8 @@ impl Node {
             shortage: Shortage::default(),
             notices: BTreeMap::new(),
             happenings: VecDeque::new(),
+            n_told: 0,
+            as_of: Vec::new(),
         };
         if let Some(saved) = saved {
             node.restore(saved, now);
@@ -583,6 +590,7 @@ impl Node {
         if self.happenings.len() == HAPPENINGS_MAX {
             self.happenings.pop_front();
         }
+        self.n_told += 1;
         self.happenings.push_back(happening.clone());
         effects.push(Effect::Tell(happening));
     }

@@ -194,6 +194,20 @@ pub struct Why {
     pub reason: Reason,
     /// What happened to it lately, the newest last.
     pub history: Vec<Happening>,
+    /// `Some`: this is told from the history, as of `at`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moment: Option<Moment>,
+}
+
+/// What was asked of the history, beside the answer as of the newest moment that it holds at or before then.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moment {
+    /// The node whose history it is.
+    pub node: String,
+    /// The time that was asked for.
+    pub asked: Timestamp,
+    /// What may be other than it was: holes in the history, another geo database.
+    pub notes: Vec<String>,
 }
 
 /// A change that was seen.
@@ -232,6 +246,44 @@ pub enum ReportError {
     /// There is no table to answer from yet.
     #[error("no table yet: the first round of probes is still running; ask again in a few seconds")]
     NotReady,
+    /// The past cannot be told.
+    #[error(transparent)]
+    Past(#[from] PastError),
+}
+
+/// Why the history does not say how things stood.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PastError {
+    /// There is none.
+    #[error("this node keeps no history, because it has no `data_dir`")]
+    NotKept,
+    /// Later than now.
+    #[error("{at} has not come yet; by this node's clock it is {now}")]
+    Future {
+        /// What was asked for.
+        at: Timestamp,
+        /// The node's clock.
+        now: Timestamp,
+    },
+    /// Earlier than everything that is kept.
+    #[error("the history of this node holds nothing of {at}: {}", .oldest.map_or_else(|| "nothing was noted yet".to_owned(), |oldest| format!("it begins at {oldest}")))]
+    Before {
+        /// What was asked for.
+        at: Timestamp,
+        /// The oldest moment that is kept; `None`: there is none.
+        oldest: Option<Timestamp>,
+    },
+    /// What is kept cannot be read.
+    #[error("the history of {at} cannot be read: {problem}")]
+    Unreadable {
+        /// What was asked for.
+        at: Timestamp,
+        /// What is wrong.
+        problem: String,
+    },
+    /// As many looks into the history as are made at a time are under way.
+    #[error("another look into the history is under way")]
+    Busy,
 }
 
 fn near(candidates: &[String]) -> String {

@@ -56,7 +56,7 @@ impl Node {
         let about = self.happenings.iter().rev().filter(|happening| is_about(&happening.text, &names)).take(HISTORY_MAX);
         let mut history: Vec<Happening> = about.cloned().collect();
         history.reverse();
-        Ok(Why { object: title, at: now.wall, reason, history })
+        Ok(Why { object: title, at: now.wall, reason, history, moment: None })
     }
 
     /// What people mean by `bare`; without a kind the first that fits: region, service, host name, endpoint, check.
@@ -274,6 +274,8 @@ impl Node {
             return reason;
         }
         let Some(state) = self.book.state(check) else { return reason };
+        // In a node that was recalled, single probes are told of as they were when the check last changed.
+        let as_of = self.as_of.get(check.get()).filter(|at| **at != now.wall).map_or_else(String::new, |at| format!(", as of {at}"));
         let mut recent: Vec<char> = state.recent().map(|passed| if passed { 'o' } else { 'x' }).collect();
         recent.reverse();
         if !recent.is_empty() {
@@ -281,7 +283,7 @@ impl Node {
             let ticks: String = recent.into_iter().collect();
             reason = reason.with(Reason::new(
                 Mark::Info,
-                format!("last probes {ticks} (newest right), {passed} passed and {failed} failed since the start"),
+                format!("last probes {ticks} (newest right), {passed} passed and {failed} failed since the start{as_of}"),
             ));
         }
         let timings = state.timings();
@@ -289,11 +291,11 @@ impl Node {
             let part = |name: &str, value: Option<std::time::Duration>| value.map(|value| format!("{name} {}", millis(value)));
             let parts = [part("connect", timings.connect), part("tls", timings.tls), part("first byte", timings.first_byte)];
             let parts: Vec<String> = parts.into_iter().flatten().chain([format!("total {}", millis(timings.total))]).collect();
-            reason = reason.with(Reason::new(Mark::Info, format!("last probe took {}", parts.join(", "))));
+            reason = reason.with(Reason::new(Mark::Info, format!("last probe took {}{as_of}", parts.join(", "))));
         }
         if let Some((failure, at)) = state.last_failure() {
             let age = super::status::whole_seconds(now.wall.since(at));
-            reason = reason.with(Reason::new(Mark::Info, format!("last failure {failure}, at {at} ({} ago)", Human(age))));
+            reason = reason.with(Reason::new(Mark::Info, format!("last failure {failure}, at {at} ({} ago){as_of}", Human(age))));
         }
         reason
     }

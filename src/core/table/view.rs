@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     model::{
         ids::{EndpointIdx, RegionIdx, RegionSet, ServiceIdx},
@@ -54,7 +56,8 @@ impl EndpointState {
 }
 
 /// How good an endpoint is as an answer. The first tier that has a member inside the residency fence is used, and no other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Tier {
     /// Up, and not drained.
     Up,

@@ -55,7 +55,7 @@ async fn a_killed_region_leaves_the_answers_for_every_client_and_says_why() {
     assert!(preview.trim_end().lines().last().unwrap().starts_with(&format!("  = NOERROR {}", seen[1])), "{preview}");
     let status = bed.status().await;
     assert_eq!((status.state.word(), status.regions[1].endpoints_up), ("DEGRADED", 0), "{status:?}");
-    let history = bed.client().await.why(EU).await.unwrap().history;
+    let history = bed.client().await.why(EU, None).await.unwrap().history;
     assert!(history.iter().any(|it| it.text == format!("region {EU} has no endpoint in rotation any more")), "{history:?}");
 
     sites[1].revive().await;

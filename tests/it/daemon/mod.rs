@@ -9,6 +9,7 @@ mod checks;
 mod cluster;
 mod dig;
 mod failure;
+mod history;
 mod plan;
 mod reload;
 mod resolver;
@@ -167,13 +168,13 @@ impl Bed {
 
     /// The reasons for an object's state as text.
     async fn why(&self, object: &str) -> String {
-        self.client().await.why(object).await.unwrap().reason.render()
+        self.client().await.why(object, None).await.unwrap().reason.render()
     }
 
     /// The reasons for an answer as text.
     async fn preview(&self, name: &str, client: &str) -> String {
         let network: ClientNetwork = client.parse().unwrap();
-        let preview = self.client().await.preview(&name.parse().unwrap(), "A".parse().unwrap(), Some(network), None).await;
+        let preview = self.client().await.preview(&name.parse().unwrap(), "A".parse().unwrap(), Some(network), None, None).await;
         preview.unwrap().reason.render()
     }
 

@@ -32,7 +32,7 @@ use crate::model::{
     check::{Check, Failure, FailureCategory, Observation, Outcome, ProbeKind, Timings},
     ids::CheckIdx,
     time::{Human, Now, Tick, Timestamp},
-    verdict::Verdict,
+    verdict::{Health, Verdict},
 };
 
 use super::endpoint::{CheckState, NEVER, PAUSE_MIN, Telling, Touch, Transition, below, mix};
@@ -153,6 +153,8 @@ pub struct Book {
     turns: VecDeque<Turn>,
     next_attempt: u64,
     n_unjudged: usize,
+    /// See [`Book::n_changes`].
+    n_changes: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -184,6 +186,7 @@ impl Book {
             turns: VecDeque::new(),
             next_attempt: 0,
             n_unjudged: 0,
+            n_changes: 0,
         };
         book.replace_checks(checks, now, |_, check| Slot::new(check, now));
         book
@@ -326,6 +329,12 @@ impl Book {
         self.n_unjudged
     }
 
+    /// Grows when something changes that [`Self::tell`] words: a judgement, what counts towards the next one, whether it rests on this process.
+    #[must_use]
+    pub const fn n_changes(&self) -> u64 {
+        self.n_changes
+    }
+
     /// The latest changes of judgement, newest first, at most [`TRANSITIONS_MAX`] over all checks.
     pub fn turns(&self) -> impl DoubleEndedIterator<Item = &Turn> {
         self.turns.iter().rev()
@@ -359,7 +368,11 @@ impl Book {
         if was_counted && became_judged {
             self.n_unjudged -= 1;
         }
-        changes.add(check, recorded.touch);
+        // While nothing is known yet, a failure more is told but moves no time to the next change.
+        let is_told = recorded.touch.is_some() || became_judged || slot.state.health() == Health::Unknown;
+        self.n_changes += u64::from(is_told);
+        // Among peers a verdict from before the start counts less than one of this process, even when it is the same.
+        changes.add(check, recorded.touch.or(became_judged.then_some(Touch::NextChange)));
         if let Some(transition) = recorded.transition {
             self.remember(Turn { check, transition }, changes);
         }
@@ -392,14 +405,15 @@ impl Book {
         let transition = state.derive(now, outcome.health, outcome.failure, outcome.judged);
         let touch = match (&transition, before == Some(outcome.next_change)) {
             (Some(_), _) => Some(Touch::Verdict),
-            (None, false) => Some(Touch::NextChange),
-            (None, true) => None,
+            (None, true) if was_judged == outcome.judged => None,
+            (None, _) => Some(Touch::NextChange),
         };
         changes.add(check, touch);
         if let Some(transition) = transition {
             self.remember(Turn { check, transition }, changes);
         }
-        touch.is_some() || was_judged != outcome.judged
+        self.n_changes += u64::from(touch.is_some());
+        touch.is_some()
     }
 
     fn remember(&mut self, turn: Turn, changes: &mut Changes) {

@@ -17,6 +17,8 @@ impl Book {
         let Some(slot) = self.slots.get_mut(check.get()).filter(|slot| slot.is_probed() && slot.is_idle == wanted) else { return };
         let was_counted = slot.counts_as_unjudged();
         slot.is_idle = !wanted;
+        self.n_changes += 1;
+        let slot = &mut self.slots[check.get()];
         if wanted {
             slot.state.unjudge();
         }

@@ -71,6 +71,13 @@ impl Book {
         n_restored
     }
 
+    /// Sets a state as it was noted. For a book that is looked at and never goes on.
+    pub fn recall(&mut self, check: CheckIdx, state: CheckState) {
+        if let Some(slot) = self.slots.get_mut(check.get()) {
+            slot.state = state;
+        }
+    }
+
     fn keys(&self) -> Vec<String> {
         let checks: Vec<Check> = self.slots.iter().map(|slot| slot.check.clone()).collect();
         identities(&checks, &self.formulas).iter().zip(&checks).map(|(identity, check)| identity.key(check)).collect()

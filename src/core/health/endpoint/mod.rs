@@ -20,6 +20,7 @@
 //! service: the machine only remembers when the endpoint returned.
 //! Source: HAProxy (`rise`, `fall`, `inter`, `fastinter`, `downinter`); time to the next change from gdnsd's monitor counters.
 
+pub mod noted;
 pub mod past;
 pub mod saved;
 mod telling;
@@ -91,7 +92,7 @@ pub struct Transition {
 /// How much of a verdict an event changed. Tables rebuild what is touched, and no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Touch {
-    /// Only the time to the next possible change, so times to live.
+    /// Only the time to the next possible change, so times to live; or that the judgement rests on this process now.
     NextChange,
     /// The health, or while it is down the category of the failure.
     Verdict,

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::{
     check::{Failure, Timings},
     time::{Tick, Timestamp},
@@ -51,10 +53,23 @@ pub(super) fn on_axis(tick: Tick) -> i64 {
 }
 
 /// The last outcomes as bits, the newest lowest.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "(u32, u8)", into = "(u32, u8)")]
 pub(super) struct Recent {
     passed: u32,
     n: u8,
+}
+
+impl From<Recent> for (u32, u8) {
+    fn from(recent: Recent) -> Self {
+        (recent.passed, recent.n)
+    }
+}
+
+impl From<(u32, u8)> for Recent {
+    fn from((passed, n): (u32, u8)) -> Self {
+        Self { passed, n: n.min(RECENT_MAX) }
+    }
 }
 
 impl Recent {
@@ -69,12 +84,25 @@ impl Recent {
 }
 
 /// [`Timings`] in a quarter of its size: microseconds up to 71 minutes, far beyond any timeout.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "[u32; 4]", into = "[u32; 4]")]
 pub(super) struct Phases {
     connect: u32,
     tls: u32,
     first_byte: u32,
     total: u32,
+}
+
+impl From<Phases> for [u32; 4] {
+    fn from(phases: Phases) -> Self {
+        [phases.connect, phases.tls, phases.first_byte, phases.total]
+    }
+}
+
+impl From<[u32; 4]> for Phases {
+    fn from([connect, tls, first_byte, total]: [u32; 4]) -> Self {
+        Self { connect, tls, first_byte, total }
+    }
 }
 
 const ABSENT: u32 = u32::MAX;

@@ -134,6 +134,7 @@ impl Vantage {
             let oldest = silent.min_by_key(|(id, observer)| (observer.life.map(Life::until), **id)).map(|(id, _)| *id);
             self.forget_observer(oldest.ok_or(Rejected::TooManyObservers)?);
         }
+        self.n_changes += 1;
         let id = ObserverId(self.next_id);
         self.next_id += 1;
         self.ids.insert(report.observer.clone(), id);
@@ -231,6 +232,7 @@ impl Vantage {
 
     /// An observer came or went, or is another one under the same name.
     fn presence_changed(&mut self, id: ObserverId, restarted: bool, effects: &mut Vec<Effect>) {
+        self.n_changes += 1;
         self.see(effects);
         if restarted || self.observers.get(&id).is_some_and(|observer| observer.region == self.settings.region) {
             self.choose_probers(effects);
@@ -250,6 +252,7 @@ impl Vantage {
                 continue;
             }
             slot.is_prober = wanted;
+            self.n_changes += 1;
             let check = CheckIdx::at(position);
             effects.push(Effect::Probe { check, wanted });
             if !wanted {

@@ -20,6 +20,7 @@
 mod confirm;
 mod hear;
 mod key;
+mod noted;
 mod observer;
 mod opinion;
 mod own;
@@ -46,6 +47,7 @@ mod tests;
 pub use confirm::{CONFIRM_PAUSE, CONFIRM_WAIT_MAX, CONFIRMS_PER_SECOND_MAX};
 pub use hear::{OBSERVERS_MAX, Rejected};
 pub use key::{CheckKey, keys};
+pub use noted::{NotedOthers, NotedStanding};
 pub use observer::{FRESH_FOR, PULSE_EVERY};
 pub use provenance::{Provenance, Turn, Votes};
 pub use relay::Heard;
@@ -202,6 +204,8 @@ pub struct Vantage {
     confirmations: Confirmations,
     /// To be settled before the call returns.
     dirty: BTreeSet<CheckIdx>,
+    /// See [`Vantage::n_changes`].
+    n_changes: u64,
 }
 
 impl Vantage {
@@ -234,6 +238,7 @@ impl Vantage {
             holds: BTreeSet::new(),
             confirmations: Confirmations::default(),
             dirty: BTreeSet::new(),
+            n_changes: 0,
         };
         vantage.own.pulse();
         // What follows from nothing is no news.
@@ -309,6 +314,12 @@ impl Vantage {
     #[must_use]
     pub fn is_prober(&self, check: CheckIdx) -> bool {
         self.is_single() || self.slots.get(check.get()).is_some_and(|slot| slot.is_prober)
+    }
+
+    /// Grows when something changes that [`Self::explain`] words, the passing of time aside.
+    #[must_use]
+    pub const fn n_changes(&self) -> u64 {
+        self.n_changes
     }
 
     /// What this node sees.

@@ -60,6 +60,11 @@ impl Life {
     pub(super) fn age(self, now: Tick) -> Duration {
         self.age.saturating_add(now.since(self.heard))
     }
+
+    /// One that is `age` old at `now`.
+    pub(super) const fn aged(age: Duration, sight: Sight, now: Tick) -> Self {
+        Self { heard: now, age, sight }
+    }
 }
 
 /// A report that says more than is complete.
@@ -124,6 +129,16 @@ impl Observer {
     pub(super) fn own(name: Label, region: Label, incarnation: u64) -> Self {
         let life = Life { heard: Tick(0), age: Duration::ZERO, sight: Sight::Blind };
         Self { life: Some(life), is_fresh: true, ..Self::new(name, region, incarnation) }
+    }
+
+    /// One as it was noted, to be looked at and never heard again.
+    pub(super) fn noted(name: Label, region: Label, life: Option<Life>, is_fresh: bool, has_gap: bool) -> Self {
+        let mut observer = Self { life, is_fresh, ..Self::new(name, region, 0) };
+        if has_gap {
+            let life = life.unwrap_or(Life::aged(Duration::ZERO, Sight::Blind, Tick(0)));
+            observer.ahead.insert(1, Ahead { sequence: 2, life });
+        }
+        observer
     }
 
     /// Sets what this node itself sees.

@@ -2,6 +2,8 @@
 
 use std::{fmt, time::Duration};
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::{
     check::Failure,
     ids::CheckIdx,
@@ -10,7 +12,7 @@ use crate::model::{
 };
 
 /// How the vantage regions stand to a verdict; together they are all of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Votes {
     /// Fresh, sighted, and saying so.
     pub regions_for: u16,

@@ -6,6 +6,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::model::{check::Failure, ids::Label, time::Timestamp, verdict::Health};
@@ -20,15 +21,18 @@ pub const CHECKS_PER_OBSERVER_MAX: usize = 1 << 17;
 pub const NAME_OCTETS_MAX: usize = 255;
 
 /// What an observer's own book says of a check.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Judgement {
     /// Unknown: it says nothing of this check, or no longer.
     pub health: Health,
     /// Since when, by the observer's wall clock; `None` while unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
     /// When it came back from down, for slow start; `None`: it was never away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub returned_at: Option<Timestamp>,
     /// What makes it down; `None` otherwise. The detail is cut to [`Failure::DETAIL_MAX`] characters when it is taken in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Arc<Failure>>,
 }
 

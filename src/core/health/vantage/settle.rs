@@ -23,6 +23,7 @@ impl Vantage {
         if self.dirty.is_empty() {
             return;
         }
+        self.n_changes += 1;
         let mut calculated = BTreeSet::new();
         for check in std::mem::take(&mut self.dirty) {
             let standing = match self.slots[check.get()].way {

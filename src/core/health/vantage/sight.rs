@@ -11,11 +11,14 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// The most references of a node: other peers, resolvers and what the plan lists are a few dozen.
 pub const REFERENCES_MAX: u16 = 256;
 
 /// What a node sees besides its checks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Sight {
     /// Reaches neither other regions nor references, or has not looked yet: what it says of any check means nothing.
     #[default]

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     health::endpoint::steady_change,
     model::{
@@ -80,7 +82,8 @@ impl Lost {
 }
 
 /// Where a standing comes from; as [`Provenance`], without what depends on the hour.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(super) enum Source {
     Proven(Votes),
     Held,

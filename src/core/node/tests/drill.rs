@@ -489,7 +489,7 @@ impl Drill {
 }
 
 /// `10.0.1.0/24`: by client subnet; `10.0.1.5`: by the resolver's own address; `10.0.1.5+8`: the same with that much entropy.
-fn query(record_type: &str, from: &str, name: &str) -> Query {
+pub(super) fn query(record_type: &str, from: &str, name: &str) -> Query {
     let (from, entropy) = from.split_once('+').map_or((from, 0), |(from, entropy)| (from, entropy.parse().unwrap()));
     let (source, client_subnet) = match from.split_once('/') {
         Some((address, prefix)) => {

@@ -4,6 +4,7 @@
 mod drill;
 pub(crate) mod plan_text;
 mod properties;
+mod recall;
 
 use crate::testing::script::check_scripts;
 

@@ -49,7 +49,7 @@ fn service(n: usize, number: usize) -> impl Strategy<Value = String> {
 }
 
 /// A plan of up to four regions and three services; some checks are shared, some calculated.
-fn plan() -> impl Strategy<Value = String> {
+pub(super) fn plan() -> impl Strategy<Value = String> {
     let limits = (prop::sample::select(vec![0_u8, 50, 100]), 1_u8..4, 1_u8..3);
     (2..=REGIONS.len(), limits).prop_flat_map(|(n, (ejection, fall, rise))| {
         let services = (service(n, 0), service(n, 1), prop::option::of(service(n, 2)));
@@ -70,7 +70,7 @@ fn plan() -> impl Strategy<Value = String> {
 }
 
 /// What happens next.
-fn step() -> impl Strategy<Value = String> {
+pub(super) fn step() -> impl Strategy<Value = String> {
     let behaviour = || prop::sample::select(vec!["ok", "ok", "fail connect", "fail status", "fail slow", "hang", "lost"]);
     let region = || prop::sample::select(vec!["us", "eu"]);
     let id = || prop::sample::select(vec!["o1", "o2", "o3"]);
@@ -101,7 +101,7 @@ fn step() -> impl Strategy<Value = String> {
 }
 
 /// Drops one endpoint, or brings all back.
-fn step_of(drill: &mut Drill, step: &str) {
+pub(super) fn step_of(drill: &mut Drill, step: &str) {
     match step {
         "drop" => {
             let line = drill.endpoint_lines().into_iter().next_back();
@@ -217,4 +217,20 @@ fn a_plan_that_comes_while_the_clock_is_ahead_takes_no_order_away() {
     ));
     let answer = seen.lines().last().unwrap_or_default();
     assert!(answer.contains("us: NOERROR 192.0.2.1"), "the drain is in force again:\n{seen}");
+}
+
+/// Found by the property test of what is recalled: of a check that nobody else speaks of, a table kept what this node took for true before it
+/// had judged it, because the judgement that came was the same.
+#[test]
+fn a_judgement_that_only_becomes_this_process_s_own_makes_a_table_too() {
+    let mut drill = Drill::new(
+        "cadence interval=6s fast=1s down=4s timeout=2s fall=1 rise=1 flap=1m rise_max=4\nregion us 38.9,-77.4 NA US\n\
+         region eu 53.3,-6.3 EU IE\ncheck db tcp 192.0.2.200\ncheck worker heartbeat\n\
+         check both calculated of=db,worker at_least=1\nservice s0 geo\nendpoint eu 192.0.2.16 check=both\n\
+         service s1 geo\nendpoint us 192.0.2.1\n",
+    );
+    drill.step("run 1s");
+    drill.step("join us eu ap");
+    // The drill proves at each turn that the table is the one that would be compiled now. The heartbeat is given up at 8 s.
+    drill.step("run 20s");
 }
