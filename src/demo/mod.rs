@@ -22,6 +22,7 @@ mod screen;
 mod script;
 mod site;
 mod stage;
+pub mod wan;
 mod watching;
 
 use std::time::Duration;

@@ -48,6 +48,7 @@ impl Fleet {
                 role,
                 listen,
                 book: book.clone(),
+                detours: Default::default(),
                 heartbeat: HEARTBEAT,
                 election: ELECTION,
                 plan_follow: false,
