@@ -117,6 +117,8 @@ pub struct Demo {
 /// What happens in the demo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Scenario {
-    /// A region dies and comes back.
+    /// A region dies, nodes and all, and comes back.
     RegionLoss,
+    /// A region loses its uplink: both sides go on, one of them decides, and they become one again.
+    Partition,
 }

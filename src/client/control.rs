@@ -274,8 +274,14 @@ impl Client {
     where
         F: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
     {
-        let is_open =
-            |status: &tonic::Status| status.code() == Code::Unavailable || Refusal::from(status).reason == Reason::UnknownOutcome.word();
+        let mut may_be_done = false;
+        let is_open = |status: &tonic::Status| {
+            let reason = Refusal::from(status).reason;
+            may_be_done |= reason == Reason::UnknownOutcome.word();
+            // A node that found no leader has looked for one for seconds: who asks is to know now, and what works without one.
+            let is_hopeless = reason == Reason::NoQuorum.word() && !may_be_done;
+            reason == Reason::UnknownOutcome.word() || status.code() == Code::Unavailable && !is_hopeless
+        };
         let answer = once.retry(pauses()).when(is_open).await;
         answer.map(tonic::Response::into_inner).map_err(|status| ClientError::from_status(&self.address, &status))
     }

@@ -217,6 +217,7 @@ fn clustering(node: &LoadedNode) -> Result<Option<Clustering>, Failure> {
         },
         listen,
         book: config.peers.iter().map(entry).collect(),
+        detours: Default::default(),
         heartbeat: config.raft.heartbeat,
         election: config.raft.election_timeout,
         plan_follow: config.plan_follow,

@@ -60,6 +60,7 @@ use portolan_core::{
 use readings::DaemonReadings;
 use source::DaemonSource;
 
+pub use crate::net::detour::Detours;
 pub use actions::Program;
 pub use clock::Clock;
 pub use history::fuzz_history;
@@ -132,8 +133,10 @@ impl Daemon {
         let dns = Arc::new(DnsServer::start(&setup.listen.dns, answers.clone(), options)?);
         let stop = CancellationToken::new();
         limits::raise_descriptor_limit();
+        let detours = setup.cluster.as_ref().map(|it| it.detours.clone()).unwrap_or_default();
         let probe_threads = ProbeThreads::start().context("start threads for probes")?;
-        let (prober, orders, results) = Prober::start(probe_threads.handle(), ProbeEnv::new(clock.clone()), PROBE_QUEUE);
+        let (prober, orders, results) =
+            Prober::start(probe_threads.handle(), ProbeEnv::new(clock.clone()).by(detours.clone()), PROBE_QUEUE);
         let (commands, command_queue) = mpsc::channel(COMMAND_QUEUE);
         let (pictures, painter) = picture::pair(clock.clone(), answers.clone(), commands.clone());
         let readings = DaemonReadings::new(dns.clone(), pictures.clone(), cluster.clone(), clock.clone());
@@ -153,7 +156,7 @@ impl Daemon {
         if cluster.me().has_peers {
             let others = cluster.me().book.iter().filter(|entry| entry.node != cluster.me().node);
             let others = others.map(|entry| entry.address.clone()).collect();
-            tokio::spawn(references::watch(others, of_plan, commands.clone(), stop.clone()));
+            tokio::spawn(references::watch(others, of_plan, detours, commands.clone(), stop.clone()));
         }
 
         let source = Arc::new(DaemonSource::new(pictures.clone(), commands, history));

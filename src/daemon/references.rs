@@ -14,6 +14,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::control::Command;
+use crate::net::detour::Detours;
 
 /// Between looks: two of them fit into the time in which an endpoint is judged by default.
 const LOOK_EVERY: Duration = Duration::from_secs(3);
@@ -30,6 +31,7 @@ const DNS_PORT: u16 = 53;
 pub(super) async fn watch(
     peers: Vec<String>,
     of_plan: watch::Receiver<Vec<String>>,
+    detours: Detours,
     commands: mpsc::Sender<Command>,
     stop: CancellationToken,
 ) {
@@ -48,7 +50,8 @@ pub(super) async fn watch(
         let all = u16::try_from(references.len()).unwrap_or(REFERENCES_MAX);
         let mut looks = JoinSet::new();
         for reference in references {
-            looks.spawn(async move { timeout(LOOK_TIME_MAX, is_reached(&reference)).await.unwrap_or(false) });
+            let detours = detours.clone();
+            looks.spawn(async move { timeout(LOOK_TIME_MAX, is_reached(&reference, &detours)).await.unwrap_or(false) });
         }
         let reached = looks.join_all().await.into_iter().filter(|reached| *reached).count();
         let reached = u16::try_from(reached).unwrap_or(all);
@@ -59,10 +62,10 @@ pub(super) async fn watch(
 }
 
 /// A connection, or a refusal: somebody there answers.
-async fn is_reached(reference: &str) -> bool {
+async fn is_reached(reference: &str, detours: &Detours) -> bool {
     let Ok(found) = lookup_host(reference).await else { return false };
     for address in found {
-        match TcpStream::connect(address).await {
+        match TcpStream::connect(detours.of(address)).await {
             Ok(_) => return true,
             // On this very host a refusal proves nothing about the way out.
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused && !address.ip().is_loopback() => return true,

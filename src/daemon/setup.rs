@@ -5,7 +5,10 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use ipnet::IpNet;
 use portolan_core::{cluster::NodeRole, model::ids::Label};
 
-use crate::api::{AuthOptions, TlsFiles};
+use crate::{
+    api::{AuthOptions, TlsFiles},
+    net::detour::Detours,
+};
 
 /// Everything that differs between two daemons.
 #[derive(Clone, Debug)]
@@ -47,6 +50,8 @@ pub struct Clustering {
     pub listen: SocketAddr,
     /// The address book, this node included if it is to vote.
     pub book: Vec<PeerEntry>,
+    /// Where peers, references and endpoints are dialed in place of their addresses. Empty but in demos, tests and benches.
+    pub detours: Detours,
     /// Between signs of life of the leader.
     pub heartbeat: Duration,
     /// Without a sign of life for so long, another one stands for election.

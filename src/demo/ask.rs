@@ -1,6 +1,7 @@
-//! Asks the daemon over UDP for many client networks, as resolvers that send the client subnet do (RFC 7871).
+//! Asks nodes over UDP for many client networks, as resolvers that send the client subnet do (RFC 7871).
 //!
-//! Some dozens of questions are under way at a time; what is not answered is asked again a few times, since UDP promises nothing.
+//! Some dozens of questions are under way at a time. A node that answers none of them is passed over for a while, and the next one is asked, as
+//! resolvers do with the nameservers of a zone: first the nodes of their own region, then the others.
 
 use std::{
     collections::BTreeMap,
@@ -17,22 +18,32 @@ use hickory_proto::{
         rdata::opt::{ClientSubnet, EdnsOption},
     },
 };
-use portolan_core::model::time::Now;
-use tokio::{net::UdpSocket, time::timeout};
+use portolan_core::model::time::{Now, Tick};
+use tokio::{net::UdpSocket, sync::watch, time::timeout};
 
 use super::plan::HOSTNAME;
 use crate::daemon::Clock;
 
 /// Questions under way at a time: their datagrams fit into the socket buffers of both sides many times over.
 const WINDOW: usize = 50;
-/// Until a question is asked again.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// How often one is asked.
-const TRIES: usize = 3;
+/// Until a question is asked again: unbound's first guess for a server that it does not know (376 ms), with room for a busy machine.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// How often one is asked: each node once, and three times again.
+const TRIES: usize = 8;
+/// A node that answered nothing is not asked for so long, unless no other answers either.
+const PASSED_OVER: Duration = Duration::from_secs(5);
 /// What resolvers commonly send.
 pub(super) const CLIENT_PREFIX: u8 = 24;
 /// No answer of ours is larger.
 const DATAGRAM_MAX: usize = 1232;
+
+/// A node that is asked, and where it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Server {
+    pub(super) address: SocketAddr,
+    /// Its region.
+    pub(super) region: usize,
+}
 
 /// An answer as a resolver sees it.
 #[derive(Clone, Debug)]
@@ -45,9 +56,21 @@ pub(super) struct Heard {
     pub(super) heard: Now,
 }
 
-/// One socket that asks.
-pub(super) struct Asker {
+/// A node with a socket of its own.
+struct Asked {
     socket: UdpSocket,
+    region: usize,
+    /// It is passed over until then.
+    silent_until: Tick,
+}
+
+/// One resolver that asks for the clients of one region.
+pub(super) struct Asker {
+    servers: Vec<Asked>,
+    /// Where it stands.
+    home: usize,
+    /// The region without an uplink; `None`: all have theirs.
+    cut_off: watch::Receiver<Option<usize>>,
     clock: Arc<Clock>,
     name: Name,
     id: u16,
@@ -56,11 +79,21 @@ pub(super) struct Asker {
 }
 
 impl Asker {
-    pub(super) async fn new(server: SocketAddr, clock: Arc<Clock>) -> io::Result<Self> {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        socket.connect(server).await?;
+    /// `servers` in the order in which they are asked.
+    pub(super) async fn new(
+        home: usize,
+        servers: &[Server],
+        cut_off: watch::Receiver<Option<usize>>,
+        clock: Arc<Clock>,
+    ) -> io::Result<Self> {
+        let mut asked = Vec::new();
+        for server in servers {
+            let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+            socket.connect(server.address).await?;
+            asked.push(Asked { socket, region: server.region, silent_until: Tick::default() });
+        }
         let name = Name::from_ascii(format!("{HOSTNAME}.")).map_err(io::Error::other)?;
-        Ok(Self { socket, clock, name, id: 0, n_asked: 0 })
+        Ok(Self { servers: asked, home, cut_off, clock, name, id: 0, n_asked: 0 })
     }
 
     /// Asks for each of these /24 networks. `None`: no answer with an address came, however often it was asked.
@@ -73,28 +106,43 @@ impl Asker {
                 if open.is_empty() {
                     break;
                 }
-                self.ask_once(clients, &open, &mut heard).await?;
+                let server = self.choose();
+                self.ask_once(server, clients, &open, &mut heard).await?;
+                let is_silent = open.iter().all(|&position| heard[position].is_none());
+                self.servers[server].silent_until = if is_silent { self.clock.tick() + PASSED_OVER } else { Tick::default() };
             }
         }
         Ok(heard)
     }
 
-    async fn ask_once(&mut self, clients: &[Ipv4Addr], open: &[usize], heard: &mut [Option<Heard>]) -> io::Result<()> {
+    /// The first one that is not passed over, else the one that is so for longest.
+    fn choose(&self) -> usize {
+        let (now, cut_off) = (self.clock.tick(), *self.cut_off.borrow());
+        // Who is cut off reaches its own side only, and nobody else reaches it.
+        let is_reached = |server: &Asked| cut_off.is_none_or(|region| (server.region == region) == (self.home == region));
+        let reached = || self.servers.iter().enumerate().filter(|(_, server)| is_reached(server));
+        let first = reached().find(|(_, server)| server.silent_until <= now);
+        first.or_else(|| reached().min_by_key(|(_, server)| server.silent_until)).map_or(0, |(at, _)| at)
+    }
+
+    async fn ask_once(&mut self, server: usize, clients: &[Ipv4Addr], open: &[usize], heard: &mut [Option<Heard>]) -> io::Result<()> {
         // Answers to former tries have other ids and are passed over.
         let mut waiting: BTreeMap<u16, (usize, Now)> = BTreeMap::new();
         for &position in open {
             self.id = self.id.wrapping_add(1);
             let question = self.question(clients[position])?;
             waiting.insert(self.id, (position, self.clock.now()));
-            self.socket.send(&question).await?;
+            // Refused by this very machine: far away that would be silence.
+            let _ = self.servers[server].socket.send(&question).await;
             self.n_asked += 1;
         }
         let deadline = self.clock.instant(self.clock.tick() + PATIENCE);
         let mut datagram = vec![0; DATAGRAM_MAX];
         while !waiting.is_empty() {
             let left = deadline.saturating_duration_since(self.clock.instant(self.clock.tick()));
-            let Ok(received) = timeout(left, self.socket.recv(&mut datagram)).await else { break };
-            let Ok(answer) = Message::from_vec(&datagram[..received?]) else { continue };
+            let Ok(received) = timeout(left, self.servers[server].socket.recv(&mut datagram)).await else { break };
+            let Ok(length) = received else { continue };
+            let Ok(answer) = Message::from_vec(&datagram[..length]) else { continue };
             let Some((position, asked)) = waiting.remove(&answer.metadata.id) else { continue };
             heard[position] = read(&answer, asked, self.clock.now());
         }

@@ -1,23 +1,24 @@
 //! The clients: networks whose resolvers ask, keep each answer for its time to live, and ask again.
 //!
-//! One task plays all resolvers. They keep to the rules, so what they hold is the tail that a time to live leaves behind; besides them
-//! [`Clients::sweep`] asks for every network afresh, without a cache, to see what the daemon answers at this moment.
+//! One task per region plays its resolvers, which ask the nodes of their region, and others when those are silent. They keep to the rules, so what
+//! they hold is the tail that a time to live leaves behind; besides them [`Clients::sweep`] asks for every network afresh, without a cache, to see
+//! what nodes answer at this moment.
 //! Invariant: every answer that came, to a resolver or to a sweep, is in the ledger, and figures are made from nothing else.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use portolan_core::model::time::{Now, Tick, Timestamp};
-use tokio::task::JoinHandle;
+use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    ask::{Asker, Heard},
+    ask::{Asker, Heard, Server},
     plan::Place,
     site::Site,
 };
@@ -84,7 +85,7 @@ struct Ledger {
     n_unanswered: u64,
 }
 
-/// What the daemon answers at this moment.
+/// What nodes answer at this moment.
 pub(super) struct Sweep {
     /// Per client: the region, and when the answer came.
     pub(super) answers: Vec<Answered>,
@@ -116,43 +117,58 @@ pub(super) struct Clients {
     pub(super) map: Arc<Map>,
     ledger: Arc<Mutex<Ledger>>,
     clock: Arc<Clock>,
-    sweeper: Asker,
+    /// One per region, with the clients' positions.
+    sweepers: Vec<(Asker, Vec<usize>)>,
+    cut_off: watch::Sender<Option<usize>>,
     stop: CancellationToken,
-    task: JoinHandle<io::Result<()>>,
+    tasks: JoinSet<io::Result<()>>,
 }
 
 impl Clients {
-    /// Lets the resolvers begin.
-    pub(super) async fn start(server: SocketAddr, map: Map, clock: Arc<Clock>) -> io::Result<Self> {
+    /// Lets the resolvers begin. `servers`: for each region, whom its resolvers ask, in order.
+    pub(super) async fn start(servers: Vec<Vec<Server>>, map: Map, clock: Arc<Clock>) -> io::Result<Self> {
         let map = Arc::new(map);
         let ledger = Ledger { entries: vec![Entry::default(); map.clients.len()], ..Ledger::default() };
         let ledger = Arc::new(Mutex::new(ledger));
-        let (resolver, sweeper) = (Asker::new(server, clock.clone()).await?, Asker::new(server, clock.clone()).await?);
-        let stop = CancellationToken::new();
-        let resolvers = Resolvers { map: map.clone(), ledger: ledger.clone(), clock: clock.clone(), asker: resolver };
-        let task = tokio::spawn(resolvers.run(stop.clone()));
-        Ok(Self { map, ledger, clock, sweeper, stop, task })
+        let (cut_off, stop) = (watch::Sender::new(None), CancellationToken::new());
+        let (mut sweepers, mut tasks) = (Vec::new(), JoinSet::new());
+        for (home, servers) in servers.iter().enumerate() {
+            let ours: Vec<usize> =
+                map.clients.iter().enumerate().filter(|(_, client)| client.home == home).map(|(position, _)| position).collect();
+            sweepers.push((Asker::new(home, servers, cut_off.subscribe(), clock.clone()).await?, ours.clone()));
+            let asker = Asker::new(home, servers, cut_off.subscribe(), clock.clone()).await?;
+            let resolvers = Resolvers { map: map.clone(), ours, ledger: ledger.clone(), clock: clock.clone(), asker };
+            tasks.spawn(resolvers.run(stop.clone()));
+        }
+        Ok(Self { map, ledger, clock, sweepers, cut_off, stop, tasks })
+    }
+
+    /// From now on clients of this region reach their own nodes only, and others do not reach those; `None`: everybody reaches everybody.
+    pub(super) fn cut_off(&self, region: Option<usize>) {
+        self.cut_off.send_replace(region);
     }
 
     /// Asks for every client afresh. The answers enter no cache.
     pub(super) async fn sweep(&mut self) -> io::Result<Sweep> {
-        let networks: Vec<Ipv4Addr> = self.map.clients.iter().map(|client| client.network).collect();
-        let heard = self.sweeper.ask(&networks).await?;
-        let mut ledger = lock(&self.ledger);
-        ledger.n_asked += std::mem::take(&mut self.sweeper.n_asked);
         let mut answers = Vec::new();
-        for (position, heard) in heard.into_iter().enumerate() {
-            let home = self.map.clients[position].home;
-            answers.push(match heard {
-                Some(heard) => {
-                    let region = ledger.note(&self.map, position, &heard);
-                    Answered { home, region, at: heard.heard, ttl: heard.ttl, addresses: heard.addresses }
-                }
-                None => {
-                    ledger.n_unanswered += 1;
-                    Answered { home, region: None, at: self.clock.now(), ttl: Duration::ZERO, addresses: Vec::new() }
-                }
-            });
+        for (sweeper, ours) in &mut self.sweepers {
+            let networks: Vec<Ipv4Addr> = ours.iter().map(|&position| self.map.clients[position].network).collect();
+            let heard = sweeper.ask(&networks).await?;
+            let mut ledger = lock(&self.ledger);
+            ledger.n_asked += std::mem::take(&mut sweeper.n_asked);
+            for (&position, heard) in ours.iter().zip(heard) {
+                let home = self.map.clients[position].home;
+                answers.push(match heard {
+                    Some(heard) => {
+                        let region = ledger.note(&self.map, position, &heard);
+                        Answered { home, region, at: heard.heard, ttl: heard.ttl, addresses: heard.addresses }
+                    }
+                    None => {
+                        ledger.n_unanswered += 1;
+                        Answered { home, region: None, at: self.clock.now(), ttl: Duration::ZERO, addresses: Vec::new() }
+                    }
+                });
+            }
         }
         Ok(Sweep { answers, finished: self.clock.now() })
     }
@@ -188,9 +204,12 @@ impl Clients {
     }
 
     /// Lets the resolvers end.
-    pub(super) async fn stop(self) -> io::Result<()> {
+    pub(super) async fn stop(mut self) -> io::Result<()> {
         self.stop.cancel();
-        self.task.await.map_err(io::Error::other)?
+        while let Some(ended) = self.tasks.join_next().await {
+            ended.map_err(io::Error::other)??;
+        }
+        Ok(())
     }
 }
 
@@ -226,6 +245,8 @@ fn lock(ledger: &Mutex<Ledger>) -> MutexGuard<'_, Ledger> {
 
 struct Resolvers {
     map: Arc<Map>,
+    /// Positions of the clients that they ask for.
+    ours: Vec<usize>,
     ledger: Arc<Mutex<Ledger>>,
     clock: Arc<Clock>,
     asker: Asker,
@@ -245,7 +266,7 @@ impl Resolvers {
             let expired = |entry: &Entry| entry.held.is_none_or(|(_, until)| until <= now);
             let due: Vec<usize> = {
                 let ledger = lock(&self.ledger);
-                ledger.entries.iter().enumerate().filter(|(_, entry)| expired(entry)).map(|(position, _)| position).collect()
+                self.ours.iter().copied().filter(|&position| expired(&ledger.entries[position])).collect()
             };
             let networks: Vec<Ipv4Addr> = due.iter().map(|&position| self.map.clients[position].network).collect();
             let heard = self.asker.ask(&networks).await?;

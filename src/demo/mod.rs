@@ -1,27 +1,33 @@
-//! `portolan demo`: several regions on this machine, the real daemon, and one region that dies and comes back.
+//! `portolan demo`: several regions on this machine with real daemons in each, and one region that is lost or cut off and comes back.
 //!
 //! ```text
-//!  sites (HTTP on 127.10.x.y) <--probes-- daemon --DNS--> clients (resolvers that keep to the TTL, and sweeps past them)
-//!        ^                                  |                |
-//!        '--lose, revive-- script <--status, why, preview----'--> screen, report
+//!  sites (HTTP on 127.10.x.y) <--probes-- nodes --DNS--> clients (resolvers that keep to the TTL, and sweeps past them)
+//!        ^                                | ^               |
+//!        |                          wan: relays between     |
+//!        |                          regions, that are far   |
+//!        |                                |                 |
+//!        '--lose, revive, cut, mend-- script <--status, why-'--> screen, report
 //! ```
 //!
-//! Why: a stranger shall see in half a minute what this is, and be able to dig in from another terminal meanwhile. So everything is real:
-//! the daemon is the one that `serve` runs, it is asked over its own sockets, and what is shown of it is what its own verbs print.
+//! Why: a stranger shall see in a minute what this is, and be able to dig in from another terminal meanwhile. So everything is real: the nodes
+//! are what `serve` runs, each with its own disk and ports, they are asked over their own sockets, and what is shown of them is what the
+//! program's own verbs print. What lies between regions is emulated: see [`wan`].
 //!
 //! Invariants: every figure is measured, and everything that is expected is checked; what was not seen ends the demo with exit code 1.
 //! Loopback only, free ports, one directory for temporary files that is gone at the end: two demos can run side by side.
-//! Absent on purpose: anything that the daemon would not do by itself; the script loses and revives sites, and otherwise only looks.
+//! Absent on purpose: anything that a node would not do by itself; the script takes away and gives back, orders what an operator would, and
+//! otherwise only looks.
 
 mod ask;
 mod clients;
+mod node;
 mod plan;
-mod report;
 mod scratch;
 mod screen;
 mod script;
 mod site;
 mod stage;
+pub mod wan;
 mod watching;
 
 use std::time::Duration;
@@ -122,7 +128,8 @@ async fn play(demo: &Demo, env: &Env, terminal: &mut Terminal<'_>) -> Outcome {
 
 async fn perform(scenario: Scenario, stage: &mut Stage, screen: &mut Screen<'_, '_>) -> Result<(), Stop> {
     match scenario {
-        Scenario::RegionLoss => script::region_loss(stage, screen).await,
+        Scenario::RegionLoss => Box::pin(script::region_loss(stage, screen)).await,
+        Scenario::Partition => Box::pin(script::partition(stage, screen)).await,
     }
 }
 

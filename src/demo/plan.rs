@@ -1,4 +1,5 @@
-//! The world of the demo as a plan: three places, the client networks that belong to them, and settings short enough to be watched.
+//! The world of the demo as a plan: three places, how far they are from each other, the client networks that belong to them, and settings short
+//! enough to be watched.
 //!
 //! Client networks lie in 198.18.0.0/15, which is set aside for measurements (RFC 2544), so that nobody's own network is among them.
 //! Invariant: what the report calls a setting is what the plan says; both are made from the constants here.
@@ -42,17 +43,46 @@ pub(super) const CLIENTS_PER_REGION: u8 = 100;
 /// Endpoints per region.
 pub(super) const ENDPOINTS_PER_REGION: u8 = 2;
 
+/// The last octet of the first node's address.
+const NODES_FROM: u8 = 101;
+
 /// Steady probes come late by at most this many hundredths of their interval.
 const JITTER_PERCENT: u32 = 5;
+
+/// Where the references stand, which tell a node without an uplink from one whose peers are gone.
+pub(super) const OUTSIDE: &str = "outside";
+/// The third place of two regions: it votes and probes, and serves nobody.
+pub(super) const WITNESS: &str = "witness";
+
+/// There and back, about as the internet has it.
+const ROUND_TRIPS: [(&str, &str, Duration); 3] = [
+    ("us-east-1", "eu-west-1", Duration::from_millis(80)),
+    ("us-east-1", "ap-southeast-1", Duration::from_millis(160)),
+    ("eu-west-1", "ap-southeast-1", Duration::from_millis(180)),
+];
+/// To the witness, from everywhere.
+const TO_WITNESS: Duration = Duration::from_millis(60);
+/// To the references, from everywhere: each region has some that are near.
+const TO_OUTSIDE: Duration = Duration::from_millis(20);
+
+/// There and back between two places.
+pub(super) fn round_trip(one: &str, other: &str) -> Duration {
+    let known = ROUND_TRIPS.iter().find(|(a, b, _)| (*a, *b) == (one, other) || (*b, *a) == (one, other));
+    match known {
+        Some((_, _, round_trip)) => *round_trip,
+        None if one == OUTSIDE || other == OUTSIDE => TO_OUTSIDE,
+        None => TO_WITNESS,
+    }
+}
 
 /// A region that the demo can start.
 #[derive(Debug)]
 pub(super) struct Place {
     pub(super) name: &'static str,
+    /// What the names of its nodes begin with.
+    pub(super) stem: &'static str,
     /// Latitude, longitude, continent and country, as the plan has them.
     geography: &'static str,
-    /// Round-trip time from the daemon, emulated by answering late.
-    pub(super) distance: Duration,
     /// The first three octets of the /17 of its clients; the clients' /24 follow one another.
     clients: [u8; 3],
 }
@@ -61,20 +91,20 @@ pub(super) struct Place {
 pub(super) const PLACES: [Place; 3] = [
     Place {
         name: "us-east-1",
+        stem: "use1",
         geography: "latitude: 38.9, longitude: -77.4, continent: NA, country: US",
-        distance: Duration::ZERO,
         clients: [198, 18, 0],
     },
     Place {
         name: "eu-west-1",
+        stem: "euw1",
         geography: "latitude: 53.3, longitude: -6.3, continent: EU, country: IE",
-        distance: Duration::from_millis(80),
         clients: [198, 18, 128],
     },
     Place {
         name: "ap-southeast-1",
+        stem: "aps1",
         geography: "latitude: 1.35, longitude: 103.8, continent: AS, country: SG",
-        distance: Duration::from_millis(160),
         clients: [198, 19, 0],
     },
 ];
@@ -95,12 +125,26 @@ impl Place {
 
 /// Where the `n`-th endpoint of the region at `position` listens: every address of 127.0.0.0/8 is this machine (RFC 6890).
 pub(super) fn endpoint_address(position: usize, n: u8) -> IpAddr {
-    let region = u8::try_from(position + 1).expect("invariant: there are three places");
-    IpAddr::V4(Ipv4Addr::new(127, 10, region, n + 1))
+    host(Some(position), n + 1)
 }
 
-/// The plan of regions at these addresses.
-pub(super) fn text(regions: &[(&'static Place, Vec<SocketAddr>)]) -> String {
+/// Where its `n`-th node does; `None`: a node outside the regions.
+pub(super) fn node_address(position: Option<usize>, n: u8) -> IpAddr {
+    host(position, NODES_FROM + n)
+}
+
+/// Where the reference does.
+pub(super) fn reference_address() -> IpAddr {
+    host(None, 1)
+}
+
+fn host(position: Option<usize>, n: u8) -> IpAddr {
+    let region = position.map_or(0, |position| u8::try_from(position + 1).expect("invariant: there are three places"));
+    IpAddr::V4(Ipv4Addr::new(127, 10, region, n))
+}
+
+/// The plan of regions at these addresses, with a target outside all of them.
+pub(super) fn text(regions: &[(&'static Place, Vec<SocketAddr>)], reference: SocketAddr) -> String {
     let (mut places, mut endpoints) = (String::new(), String::new());
     for (place, addresses) in regions {
         let Place { name, geography, .. } = place;
@@ -132,6 +176,9 @@ health_check_defaults:
   fall: {FALL}
   rise: {RISE}
 
+vantage:
+  references: [\"tcp://{reference}\"]
+
 zones:
   demo.example:
     nameservers: [ns1.demo.example, ns2.demo.example]
@@ -151,14 +198,9 @@ services:
     )
 }
 
-/// The longest until a loss is seen when connections are refused at once.
-pub(super) fn detection_refused() -> Duration {
-    INTERVAL * (100 + JITTER_PERCENT) / 100 + FAST_INTERVAL * u32::from(FALL - 1)
-}
-
-/// The longest until a loss is seen by these settings at all: each probe may last its whole timeout.
+/// The longest until a loss is seen by these settings: nothing answers, so each probe lasts its whole timeout.
 pub(super) fn detection_max() -> Duration {
-    detection_refused() + TIMEOUT * u32::from(FALL)
+    INTERVAL * (100 + JITTER_PERCENT) / 100 + FAST_INTERVAL * u32::from(FALL - 1) + TIMEOUT * u32::from(FALL)
 }
 
 /// The longest until a return is seen: as above.
@@ -183,7 +225,8 @@ mod tests {
                     (place, (0..ENDPOINTS_PER_REGION).map(|at| SocketAddr::new(endpoint_address(i, at), 40_000)).collect::<Vec<_>>())
                 })
                 .collect();
-            let loaded = load(&text(&regions), "plan.yaml", &Options::default()).unwrap_or_else(|problems| panic!("{problems}"));
+            let loaded = load(&text(&regions, SocketAddr::new(reference_address(), 40_000)), "plan.yaml", &Options::default())
+                .unwrap_or_else(|problems| panic!("{problems}"));
             assert_eq!(loaded.warnings.lines().count(), 0, "{}", loaded.warnings);
             let topology = loaded.topology;
             assert_eq!((topology.regions.len(), topology.endpoints.len()), (n, n * usize::from(ENDPOINTS_PER_REGION)));

@@ -1,4 +1,4 @@
-//! Regions on loopback: small HTTP servers that answer as late as if they were far away, and that can be lost and brought back.
+//! Regions on loopback: small HTTP servers that can be lost and brought back. How far away they are is the affair of the ways that lead there.
 //!
 //! A lost endpoint refuses connections, as a machine without its process does. Its port stays bound without listening, so that nobody else
 //! takes it meanwhile and it can come back at the same address.
@@ -91,7 +91,7 @@ impl Site {
                 };
                 let listener = socket.listen(BACKLOG)?;
                 let page = page(self.place.name, endpoint.address);
-                endpoint.state = State::Serving(tokio::spawn(serve(listener, page, self.place.distance)));
+                endpoint.state = State::Serving(tokio::spawn(serve(listener, page)));
             }
         }
         Ok(())
@@ -152,7 +152,7 @@ fn page(region: &str, address: SocketAddr) -> Arc<[u8]> {
         .into()
 }
 
-async fn serve(listener: TcpListener, page: Arc<[u8]>, distance: Duration) {
+async fn serve(listener: TcpListener, page: Arc<[u8]>) {
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     // Ends with this task, so that losing the endpoint loses its connections.
     let mut connections = JoinSet::new();
@@ -164,7 +164,7 @@ async fn serve(listener: TcpListener, page: Arc<[u8]>, distance: Duration) {
                 let page = page.clone();
                 connections.spawn(async move {
                     // A client that is slow or leaves is its own affair.
-                    let _ = timeout(CONNECTION_TIME_MAX, answer(stream, &page, distance)).await;
+                    let _ = timeout(CONNECTION_TIME_MAX, answer(stream, &page)).await;
                     drop(slot);
                 });
             }
@@ -173,14 +173,13 @@ async fn serve(listener: TcpListener, page: Arc<[u8]>, distance: Duration) {
     }
 }
 
-async fn answer(mut stream: TcpStream, page: &[u8], distance: Duration) -> io::Result<()> {
+async fn answer(mut stream: TcpStream, page: &[u8]) -> io::Result<()> {
     let mut request = Vec::with_capacity(512);
     while !request.windows(4).any(|octets| octets == b"\r\n\r\n") {
         if request.len() >= REQUEST_OCTETS_MAX || stream.read_buf(&mut request).await? == 0 {
             return Ok(());
         }
     }
-    sleep(distance).await;
     stream.write_all(page).await?;
     stream.shutdown().await
 }

@@ -1,95 +1,121 @@
-//! Sets everything up, in order: sites, plan, daemon, a client of its API, clients of its answers; and takes it down again.
+//! Sets everything up, in order: sites, ways, plan, nodes, clients of their answers; and takes it down again.
 
 use std::{
     fs, io,
-    net::{Ipv4Addr, SocketAddr},
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
-use portolan_core::node::report::Status;
+use portolan_core::{cluster::NodeRole, node::report::Status};
+use tokio::{net::TcpListener, task::JoinHandle};
 
 use super::{
+    ask::Server,
     clients::{Clients, Map},
-    plan::{self, PLACES, Place},
+    node::{Node, Plans},
+    plan::{self, OUTSIDE, PLACES, Place, WITNESS},
     scratch::Scratch,
     site::Site,
+    wan::{Path as Lane, Wan},
 };
 use crate::{
     cli::{self, Actions, Env, Exit, Failure, Terminal},
-    client::{Client, Target},
-    daemon::{Clock, Daemon, Listen, Setup},
+    daemon::Clock,
     telemetry::Readiness,
 };
 
-/// The node's name.
-const NODE: &str = "demo";
-/// The daemon belongs to none of the regions: it sees all of them from outside.
-const NODE_REGION: &str = "outside";
-/// Until answers are ready: the first round is spread over one interval, and the slowest probe lasts its timeout.
-const READY_MAX: Duration = Duration::from_secs(20);
+/// Until all nodes are of one mind: an election, a round of probes, and a slow machine.
+const READY_MAX: Duration = Duration::from_secs(60);
 /// How often something is looked at that is waited for.
 pub(super) const LOOK: Duration = Duration::from_millis(50);
-/// A table from disk plays no part here.
-const STALE_LIMIT: Duration = Duration::from_secs(3600);
+/// Regions with an observer beside their voter: the first ones.
+const OBSERVED: usize = 2;
 
 /// Everything that runs.
 pub(super) struct Stage {
     pub(super) sites: Vec<Site>,
+    pub(super) wan: Wan,
+    pub(super) nodes: Vec<Node>,
     pub(super) clients: Clients,
-    pub(super) client: Client,
     pub(super) clock: Arc<Clock>,
-    /// From the daemon's start until it had judged every endpoint.
+    /// From the first node's start until all of them were of one mind.
     pub(super) ready_after: Duration,
-    /// Where DNS is answered.
-    pub(super) dns: SocketAddr,
-    /// Where the control API listens.
-    pub(super) control: SocketAddr,
-    /// Where health and metrics are.
-    pub(super) http: SocketAddr,
     /// The plan's file.
     pub(super) plan: PathBuf,
-    daemon: Daemon,
+    reference: JoinHandle<()>,
     /// Removed when dropped, so after everything else.
     _scratch: Scratch,
 }
 
 impl Stage {
-    /// Starts `n` regions and a daemon that answers for them.
+    /// Starts `n` regions with their nodes.
     pub(super) async fn start(n: usize, env: &Env) -> Result<Self, Failure> {
         let clock = Arc::new(Clock::start());
-        let sites = Site::open(&PLACES[..n]).await.map_err(|error| {
+        let places = &PLACES[..n];
+        let sites = Site::open(places).await.map_err(|error| {
             failed("start the regions", &format!("{error}; every address of 127.0.0.0/8 must be this machine's, as on Linux"))
         })?;
+        let reference = TcpListener::bind((plan::reference_address(), 0)).await.map_err(|error| failed("start the reference", &error))?;
+        let reference_address = reference.local_addr().map_err(|error| failed("start the reference", &error))?;
+        let reference = tokio::spawn(greet_all(reference));
         let parent = env.get("TMPDIR").filter(|path| !path.is_empty()).map_or_else(|| Path::new("/tmp"), Path::new);
         let scratch = Scratch::create(parent, clock.entropy()).map_err(|error| failed("make a directory for the plan", &error))?;
         let path = scratch.path().join("plan.yaml");
         let regions: Vec<(&'static Place, Vec<SocketAddr>)> = sites.iter().map(|site| (site.place, site.addresses())).collect();
-        fs::write(&path, plan::text(&regions)).map_err(|error| failed("write the plan", &error))?;
+        fs::write(&path, plan::text(&regions, reference_address)).map_err(|error| failed("write the plan", &error))?;
 
+        let mut nodes = prepare(places, &scratch, &path).map_err(|error| failed("take ports for the nodes", &error))?;
+        let mut wan = ways(places, n < OBSERVED + 1, clock.entropy());
+        let targets = targets(&sites, &nodes, reference_address);
+        let book: Vec<_> = nodes.iter().filter(|node| node.is_voter).map(Node::entry).collect();
+        for node in &mut nodes {
+            let targets: Vec<(&str, SocketAddr)> = targets.iter().map(|(place, target)| (place.as_str(), *target)).collect();
+            let detours = wan.detours(node.place(), &targets).await.map_err(|error| failed("start the ways between regions", &error))?;
+            node.introduce(&book, detours);
+        }
         let begun = clock.tick();
-        let daemon = Daemon::start(setup(&scratch, &path)).await.map_err(|error| failed("start the daemon", &format!("{error:#}")))?;
-        ready(&daemon, &clock).await?;
+        for node in &mut nodes {
+            node.start(&clock).await?;
+        }
+        of_one_mind(&nodes, &clock).await?;
         let ready_after = clock.tick().since(begun);
-        let listeners = (daemon.dns().first().copied(), daemon.control(), daemon.http());
-        let (Some(dns), Some(control), Some(http)) = listeners else {
-            return Err(failed("start the daemon", &"it does not listen where it was told to"));
-        };
-        let client = Client::connect(&Target::of_listener(control, None)).await?;
-        let map = Map::new(&sites);
-        let clients = Clients::start(dns, map, clock.clone()).await.map_err(|error| failed("start the clients", &error))?;
-        Ok(Self { sites, clients, client, clock, ready_after, dns, control, http, plan: path, daemon, _scratch: scratch })
+        let servers = servers(&nodes, n)?;
+        let clients =
+            Clients::start(servers, Map::new(&sites), clock.clone()).await.map_err(|error| failed("start the clients", &error))?;
+        Ok(Self { sites, wan, nodes, clients, clock, ready_after, plan: path, reference, _scratch: scratch })
     }
 
-    /// How things stand, over the API, with every endpoint.
-    pub(super) async fn status(&self) -> Result<Status, super::Stop> {
-        Ok(self.client.status(true).await?)
+    /// The node of this name; an error when there is none.
+    pub(super) fn node(&self, name: &str) -> Result<&Node, Failure> {
+        self.nodes.iter().find(|node| node.name == name).ok_or_else(|| failed(&format!("find node {name}"), &"there is none"))
     }
 
-    /// What a verb prints for a person at another terminal. `arguments` without the program's name and the address.
-    pub(super) async fn verb(&self, arguments: &[&str]) -> Result<String, Failure> {
-        let address = self.control.to_string();
+    /// The voter of a region.
+    pub(super) fn voter(&self, region: usize) -> Result<&Node, Failure> {
+        let found = self.nodes.iter().find(|node| node.is_voter && node.region == Some(region));
+        found.ok_or_else(|| failed("find a voter", &PLACES[region].name))
+    }
+
+    /// Its observer, or its voter where it has none.
+    pub(super) fn observer(&self, region: usize) -> Result<&Node, Failure> {
+        self.nodes.iter().find(|node| !node.is_voter && node.region == Some(region)).map_or_else(|| self.voter(region), Ok)
+    }
+
+    /// Nodes that run, of the region and of all others: `true` for those of the region.
+    pub(super) fn side(&self, region: usize, is_inside: bool) -> impl Iterator<Item = &Node> {
+        self.nodes.iter().filter(move |node| node.is_running() && (node.region == Some(region)) == is_inside)
+    }
+
+    /// The picture of one node.
+    pub(super) async fn status(&self, node: &str) -> Result<Status, super::Stop> {
+        Ok(self.node(node)?.status().await?)
+    }
+
+    /// What a verb prints for a person at another terminal, and how it ends. `arguments` without the program's name and the address.
+    pub(super) async fn run(&self, node: &Node, arguments: &[&str]) -> Result<Printed, Failure> {
+        let address = node.listeners()?.control.to_string();
         let arguments: Vec<String> =
             ["portolan"].into_iter().chain(arguments.iter().copied()).chain(["--address", &address]).map(str::to_owned).collect();
         // On a thread that may block: a verb brings a runtime of its own.
@@ -97,24 +123,39 @@ impl Stage {
             let (mut out, mut err) = (Vec::new(), Vec::new());
             let mut terminal = Terminal { out: &mut out, err: &mut err, interactive: false, colour: false };
             let exit = cli::run(arguments.into_iter().map(Into::into), &Env::new(), &mut terminal, &ClientOnly);
-            (exit, String::from_utf8_lossy(&out).into_owned(), String::from_utf8_lossy(&err).into_owned())
+            let text = |octets: Vec<u8>| String::from_utf8_lossy(&octets).trim_end().to_owned();
+            Printed { exit, out: text(out), err: text(err) }
         });
-        match printed.await {
-            Ok((Exit::Ok | Exit::Degraded, out, _)) => Ok(out),
-            Ok((_, _, err)) => Err(Failure::new(Exit::Error, format!("demo: {}", err.trim_end()))),
-            Err(error) => Err(failed("run a verb", &error)),
+        printed.await.map_err(|error| failed("run a verb", &error))
+    }
+
+    /// The same for one that has to succeed.
+    pub(super) async fn verb(&self, node: &Node, arguments: &[&str]) -> Result<String, Failure> {
+        let Printed { exit, out, err } = self.run(node, arguments).await?;
+        match exit {
+            Exit::Ok | Exit::Degraded => Ok(out),
+            _ => Err(Failure::new(Exit::Error, format!("demo: at {}: {err}", node.name))),
         }
     }
 
     /// Takes everything down, in order.
     pub(super) async fn stop(self) -> io::Result<()> {
-        let Self { clients, client, daemon, sites, .. } = self;
+        let Self { clients, nodes, sites, wan, reference, .. } = self;
         let asked = clients.stop().await;
-        drop(client);
-        daemon.stop().await;
-        drop(sites);
+        for node in nodes {
+            node.stop().await;
+        }
+        drop((sites, wan));
+        reference.abort();
         asked
     }
+}
+
+/// How a verb ended.
+pub(super) struct Printed {
+    pub(super) exit: Exit,
+    pub(super) out: String,
+    pub(super) err: String,
 }
 
 /// The verbs that need nothing but a daemon.
@@ -122,38 +163,111 @@ struct ClientOnly;
 
 impl Actions for ClientOnly {}
 
-fn setup(scratch: &Scratch, plan: &Path) -> Setup {
-    Setup {
-        node: NODE.to_owned(),
-        region: NODE_REGION.to_owned(),
-        data_dir: Some(scratch.path().join("data")),
+/// A voter in each region and an observer beside the first ones; with two regions a witness, so that either may be lost.
+fn prepare(places: &'static [Place], scratch: &Scratch, plan: &Path) -> io::Result<Vec<Node>> {
+    let plans = |name: String, place: &str, region: Option<usize>, role, n| Plans {
+        data_dir: scratch.path().join(&name),
         plan: plan.to_owned(),
-        listen: Listen { dns: vec![free_port()], control: Some(free_port()), http: Some(free_port()), socket: None },
-        tls: None,
-        auth: Default::default(),
-        geo_database: None,
-        latency_table: None,
-        stale_limit: STALE_LIMIT,
-        allowed_targets: Vec::new(),
-        cluster: None,
+        address: plan::node_address(region, n),
+        place: place.to_owned(),
+        name,
+        region,
+        role,
+    };
+    let mut nodes = Vec::new();
+    for (region, place) in places.iter().enumerate() {
+        nodes.push(Node::prepare(plans(format!("{}-a", place.stem), place.name, Some(region), NodeRole::Voter, 0))?);
+        if region < OBSERVED {
+            nodes.push(Node::prepare(plans(format!("{}-b", place.stem), place.name, Some(region), NodeRole::Observer, 1))?);
+        }
     }
+    if places.len() == OBSERVED {
+        nodes.push(Node::prepare(plans(WITNESS.to_owned(), WITNESS, None, NodeRole::Witness, 0))?);
+    }
+    Ok(nodes)
 }
 
-fn free_port() -> SocketAddr {
-    SocketAddr::from((Ipv4Addr::LOCALHOST, 0))
+/// All places, each two of them joined.
+fn ways(places: &[Place], has_witness: bool, seed: u64) -> Wan {
+    let mut wan = Wan::new(seed);
+    let names: Vec<&str> = places.iter().map(|place| place.name).chain(has_witness.then_some(WITNESS)).chain([OUTSIDE]).collect();
+    for (at, one) in names.iter().enumerate() {
+        for other in &names[at + 1..] {
+            wan.join(one, other, Lane::of(plan::round_trip(one, other) / 2));
+        }
+    }
+    wan
 }
 
-async fn ready(daemon: &Daemon, clock: &Clock) -> Result<(), Failure> {
+/// Everything that is reached from elsewhere, with its place.
+fn targets(sites: &[Site], nodes: &[Node], reference: SocketAddr) -> Vec<(String, SocketAddr)> {
+    let endpoints = sites.iter().flat_map(|site| site.addresses().into_iter().map(|address| (site.place.name.to_owned(), address)));
+    let peers = nodes.iter().map(|node| (node.place().to_owned(), node.peer));
+    endpoints.chain(peers).chain([(OUTSIDE.to_owned(), reference)]).collect()
+}
+
+/// Whom resolvers of each region ask: its own nodes first, then the others, from the nearest on.
+fn servers(nodes: &[Node], n: usize) -> Result<Vec<Vec<Server>>, Failure> {
+    let mut all = Vec::new();
+    for (home, place) in PLACES[..n].iter().enumerate() {
+        let mut servers = Vec::new();
+        for node in nodes {
+            if let Some(region) = node.region {
+                servers.push(Server { address: node.listeners()?.dns, region });
+            }
+        }
+        let far = |region: usize| if region == home { Duration::ZERO } else { plan::round_trip(place.name, PLACES[region].name) };
+        servers.sort_by_key(|server| far(server.region));
+        all.push(servers);
+    }
+    Ok(all)
+}
+
+/// Every node answers from a table of its own, hears all regions, and knows the plan, the leader and all others.
+async fn of_one_mind(nodes: &[Node], clock: &Clock) -> Result<(), Failure> {
     let deadline = clock.tick() + READY_MAX;
     loop {
-        match daemon.pictures().readiness() {
-            Readiness::Ready => return Ok(()),
-            Readiness::NotReady(reason) if clock.tick() > deadline => return Err(failed("wait for the daemon", &reason)),
-            Readiness::NotReady(_) => tokio::time::sleep(LOOK).await,
+        let mut why = None;
+        for node in nodes {
+            why = why.or(reservation(node, nodes.len()).await?);
+        }
+        match why {
+            None => return Ok(()),
+            Some(why) if clock.tick() > deadline => return Err(failed("wait until all nodes are of one mind", &why)),
+            Some(_) => tokio::time::sleep(LOOK).await,
         }
     }
 }
 
-fn failed(attempt: &str, cause: &dyn std::fmt::Display) -> Failure {
+/// Why a node is not ready; `None`: it is.
+async fn reservation(node: &Node, n: usize) -> Result<Option<String>, Failure> {
+    let Some(daemon) = node.daemon() else { return Ok(Some(format!("{} is down", node.name))) };
+    if let Readiness::NotReady(why) = daemon.pictures().readiness() {
+        return Ok(Some(format!("{}: {why}", node.name)));
+    }
+    let state = daemon.agreed();
+    if state.nodes().len() < n || state.plan().is_none() {
+        return Ok(Some(format!("{} knows {} of {n} nodes", node.name, state.nodes().len())));
+    }
+    let (status, (_, freshness)) = (node.status().await?, node.cluster().await?);
+    let is_well = freshness.leader.is_some() && hears_all(&status) && status.state == portolan_core::node::report::State::Ok;
+    Ok((!is_well).then(|| format!("{}: {}, {}, leader {:?}", node.name, status.state.word(), status.vantage, freshness.leader)))
+}
+
+/// It hears all vantage regions and sees.
+pub(super) fn hears_all(status: &Status) -> bool {
+    status.vantage.split_once(" of ").is_some_and(|(heard, rest)| rest.starts_with(&format!("{heard} regions heard, sighted")))
+}
+
+/// Takes connections and ends them: whoever gets one knows that it sees.
+async fn greet_all(listener: TcpListener) {
+    loop {
+        if listener.accept().await.is_err() {
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+}
+
+pub(super) fn failed(attempt: &str, cause: &dyn std::fmt::Display) -> Failure {
     Failure::new(Exit::Error, format!("demo: {attempt}: {cause}"))
 }

@@ -1,4 +1,4 @@
-//! What changed from one picture of the daemon to the next, in lines for people.
+//! What changed from one picture of a node to the next, in lines for people.
 
 use portolan_core::{
     model::verdict::Health,
@@ -62,7 +62,7 @@ fn address(endpoint: &EndpointStatus) -> &str {
 
 /// The failure behind it, without its age, when it is one.
 fn cause(endpoint: &EndpointStatus) -> String {
-    let failure = endpoint.failure.as_deref().filter(|_| endpoint.ticks.ends_with('x'));
+    let failure = endpoint.failure.as_deref().filter(|_| endpoint.observed == Health::Down && endpoint.ticks.ends_with('x'));
     failure.map_or_else(String::new, |text| format!(": {}", text.rsplit_once(" (").map_or(text, |(failure, _)| failure)))
 }
 

@@ -30,7 +30,7 @@ use super::{
     proto::peer_service_client::PeerServiceClient,
     service::{MESSAGE_OCTETS_MAX, OBSERVE_OCTETS_MAX},
 };
-use crate::net::mutual::TlsFiles;
+use crate::net::{detour::Detours, mutual::TlsFiles};
 
 /// For a name, TCP and TLS together. Around the world and back takes a third of a second.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(2);
@@ -55,12 +55,13 @@ pub struct Address {
 /// Makes connections.
 pub(super) struct Dialer {
     tls: Option<TlsFiles>,
+    detours: Detours,
     channels: Mutex<BTreeMap<(Address, Lane), Channel>>,
 }
 
 impl Dialer {
-    pub(super) const fn new(tls: Option<TlsFiles>) -> Self {
-        Self { tls, channels: Mutex::new(BTreeMap::new()) }
+    pub(super) const fn new(tls: Option<TlsFiles>, detours: Detours) -> Self {
+        Self { tls, detours, channels: Mutex::new(BTreeMap::new()) }
     }
 
     /// A client on a connection of its own lane. It connects with its first call.
@@ -84,18 +85,18 @@ impl Dialer {
     }
 
     fn connect_later(&self, to: &Address) -> Channel {
-        let (tls, to) = (self.tls.clone(), to.clone());
+        let (tls, detours, to) = (self.tls.clone(), self.detours.clone(), to.clone());
         // The scheme only fills the :scheme field; encryption is the connector's.
         let endpoint = Endpoint::from_static("http://peer")
             .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
             .keep_alive_timeout(KEEPALIVE_TIMEOUT)
             .keep_alive_while_idle(true);
         let connector = tower::service_fn(move |_| {
-            let (tls, to) = (tls.clone(), to.clone());
+            let (tls, detours, to) = (tls.clone(), detours.clone(), to.clone());
             async move {
                 let late =
                     || io::Error::new(io::ErrorKind::TimedOut, format!("no connection to {} within {CONNECT_TIME_MAX:?}", to.address));
-                timeout(CONNECT_TIME_MAX, open(tls, &to)).await.unwrap_or_else(|_| Err(late())).map(TokioIo::new)
+                timeout(CONNECT_TIME_MAX, open(tls, &detours, &to)).await.unwrap_or_else(|_| Err(late())).map(TokioIo::new)
             }
         });
         endpoint.connect_with_connector_lazy(connector)
@@ -105,8 +106,8 @@ impl Dialer {
 trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
-async fn open(tls: Option<TlsFiles>, to: &Address) -> io::Result<Box<dyn Io>> {
-    let stream = connect(&to.address).await?;
+async fn open(tls: Option<TlsFiles>, detours: &Detours, to: &Address) -> io::Result<Box<dyn Io>> {
+    let stream = connect(&to.address, detours).await?;
     // Without it small calls wait for the other side's delayed acknowledgement; a failure costs time only.
     let _ = stream.set_nodelay(true);
     let Some(files) = tls else {
@@ -126,10 +127,10 @@ async fn open(tls: Option<TlsFiles>, to: &Address) -> io::Result<Box<dyn Io>> {
 }
 
 /// Tries all addresses of the name, in the system's order.
-async fn connect(address: &str) -> io::Result<TcpStream> {
+async fn connect(address: &str, detours: &Detours) -> io::Result<TcpStream> {
     let mut last = None;
     for found in lookup_host(address).await? {
-        match TcpStream::connect(found).await {
+        match TcpStream::connect(detours.of(found)).await {
             Ok(stream) => return Ok(stream),
             Err(error) => last = Some(error),
         }

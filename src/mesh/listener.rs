@@ -20,6 +20,7 @@ use super::{
 use crate::net::{
     accept::{InForce, Purpose, READY_MAX, accept},
     clock::WallClock,
+    detour::Detours,
     mutual::{TlsError, TlsFiles},
 };
 
@@ -40,6 +41,8 @@ pub struct MeshSetup {
     pub tls: Option<TlsFiles>,
     /// The address book.
     pub peers: Vec<Address>,
+    /// Where peers are dialed in place of their addresses.
+    pub detours: Detours,
     /// How this node introduces itself on links. Its passport is asked of the host each time.
     pub introduction: watch::Receiver<Far>,
     /// Where what happens on links goes.
@@ -128,11 +131,11 @@ impl Mesh {
     /// # Errors
     /// [`MeshError::Tls`].
     pub fn start(bound: PeerListener, setup: MeshSetup, host_of: Arc<dyn Host>) -> Result<Self, MeshError> {
-        let MeshSetup { tls: files, peers, introduction, events, clock, stop } = setup;
+        let MeshSetup { tls: files, peers, detours, introduction, events, clock, stop } = setup;
         let tls = Arc::new(InForce::new(files.as_ref().map(|files| files.server(false)).transpose().map_err(MeshError::Tls)?));
         let stop = stop.child_token();
         let reload = Reload { files: files.clone(), server: Arc::clone(&tls) };
-        let mesh = Self::new(host_of, clock, introduction, Dialer::new(files), events, reload, stop.clone());
+        let mesh = Self::new(host_of, clock, introduction, Dialer::new(files, detours), events, reload, stop.clone());
         let hosts: BTreeMap<_, _> = peers.into_iter().map(|peer| (peer.node, host(&peer.address).to_owned())).collect();
         let api = PeerApi { inner: Arc::clone(&mesh.inner), hosts, complaints: std::sync::Mutex::default() };
         let service =

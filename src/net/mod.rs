@@ -8,6 +8,7 @@
 pub mod accept;
 pub mod clock;
 pub mod connect;
+pub mod detour;
 pub mod mutual;
 pub mod resolve;
 pub mod tls;

@@ -33,7 +33,7 @@ use portolan_core::model::{
 };
 
 use self::watch::Watch;
-use crate::net::{clock::WallClock, resolve::Resolver, tls::TlsClients};
+use crate::net::{clock::WallClock, detour::Detours, resolve::Resolver, tls::TlsClients};
 
 /// How long a probe waits at most for the other side to say goodbye, once the verdict is certain: one round trip around the world, with room.
 const GOODBYE_MAX: Duration = Duration::from_millis(500);
@@ -44,13 +44,20 @@ pub struct ProbeEnv {
     clock: Arc<dyn WallClock>,
     tls: Arc<TlsClients>,
     resolver: Resolver,
+    detours: Detours,
 }
 
 impl ProbeEnv {
     /// Certificates are judged by `clock`.
     #[must_use]
     pub fn new(clock: Arc<dyn WallClock>) -> Self {
-        Self { tls: Arc::new(TlsClients::new(Arc::clone(&clock))), clock, resolver: Resolver::default() }
+        Self { tls: Arc::new(TlsClients::new(Arc::clone(&clock))), clock, resolver: Resolver::default(), detours: Detours::default() }
+    }
+
+    /// The same, connecting over these detours. A failure names the address that the check has.
+    #[must_use]
+    pub fn by(self, detours: Detours) -> Self {
+        Self { detours, ..self }
     }
 }
 

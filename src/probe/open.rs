@@ -30,7 +30,8 @@ pub(super) async fn connect(address: &Address, env: &ProbeEnv, watch: &Watch) ->
     let resolved = env.resolver.resolve(&address.host, address.port).await;
     let target = resolved.map_err(|e| resolve_failure(&e))?;
     watch.mark(Mark::Resolved);
-    let connection = connect::connect(target, CONNECTION_OCTETS_MAX).await.map_err(|e| connect_failure(&e, &target.to_string()))?;
+    let connection =
+        connect::connect(env.detours.of(target), CONNECTION_OCTETS_MAX).await.map_err(|e| connect_failure(&e, &target.to_string()))?;
     watch.mark(Mark::Connected);
     Ok(connection)
 }

@@ -151,6 +151,7 @@ async fn refusing(passport: Passport, role: FarRole, tls: Option<TlsFiles>, refu
     let setup = MeshSetup {
         tls,
         peers: Vec::new(),
+        detours: Default::default(),
         introduction: introduced,
         events,
         clock: Arc::new(Timestamp(1_000_000)),

@@ -144,7 +144,8 @@ async fn feed(mut follower: Follower, steps: mpsc::Sender<Followed>, shared: Wea
             _ = progress.tick() => {
                 // A node that was removed has nothing to tell any more.
                 let Some(shared) = shared.upgrade().filter(|shared| shared.is_member()) else { return };
-                Followed::Progress { next: follower.next_index(), leader: shared.consensus().leadership().leader.map(|(id, _)| id) }
+                // Who shows that it leads: a voter that is cut off from the leader must not say on and on that there is one.
+                Followed::Progress { next: follower.next_index(), leader: shared.leads() }
             }
         };
         if steps.send(followed).await.is_err() {

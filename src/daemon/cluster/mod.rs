@@ -162,6 +162,7 @@ impl Cluster {
                 let mesh_setup = MeshSetup {
                     tls: setup.tls.clone(),
                     peers: me.book.iter().map(|entry| Address { node: entry.node.clone(), address: entry.address.clone() }).collect(),
+                    detours: setup.cluster.as_ref().map(|it| it.detours.clone()).unwrap_or_default(),
                     introduction: introduced,
                     events,
                     clock: Arc::new(super::clock::SystemClock),

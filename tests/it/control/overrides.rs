@@ -139,6 +139,7 @@ async fn without_a_majority_the_refusal_says_what_still_works() {
     let refusal = refused(client.create_override(drain("us-east-1")).await);
     assert_eq!((refusal.code, refusal.reason.as_str()), (Code::Unavailable, "NO_QUORUM"));
     assert!(refusal.remedy.contains("--local"), "{}", refusal.remedy);
+    assert_eq!(cluster.drafts.lock().unwrap().len(), 1, "the node looked for a leader long enough");
 }
 
 #[tokio::test]

@@ -48,6 +48,7 @@ impl Fleet {
                 role,
                 listen,
                 book: book.clone(),
+                detours: Default::default(),
                 heartbeat: HEARTBEAT,
                 election: ELECTION,
                 plan_follow: false,
@@ -171,7 +172,7 @@ async fn a_command_given_anywhere_holds_everywhere_and_outlives_any_node() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_majority_answers_go_on_and_commands_say_why_they_do_not() {
     let (plan, mut sites) = three_sites().await;
-    let mut fleet = Fleet::started(&plan, &[]).await;
+    let mut fleet = Fleet::started(&plan, &[("use1-b", US)]).await;
     let [ap, eu, us] = [plan.v4(AP), plan.v4(EU), plan.v4(US)];
     fleet.answer("all is well", [ap, eu, us]).await;
     fleet.kill(0);
@@ -181,11 +182,13 @@ async fn without_a_majority_answers_go_on_and_commands_say_why_they_do_not() {
     fleet.answer("answers go on", [ap, eu, us]).await;
     let survivor = fleet.beds[2].as_ref().unwrap();
     eventually("the leader is missed", || survivor.status(), |status| status.notices.iter().any(|it| it.kind == "no_quorum")).await;
+    let observer = fleet.beds[3].as_ref().unwrap();
+    eventually("an observer misses it, too", || observer.status(), |status| status.notices.iter().any(|it| it.kind == "no_quorum")).await;
     // What stands beside it it sees by itself.
     sites.remove(2);
     drop(sites);
     fleet.start(0).await;
-    fleet.agrees("a majority is back", |state| state.nodes().len() == 3).await;
+    fleet.agrees("a majority is back", |state| state.nodes().len() == 4).await;
 }
 
 /// The order to drain a region, as a client sends it.

@@ -195,6 +195,12 @@ pub struct Vantage {
     /// (reached, all) of the latest look; `None`: none yet.
     references: Option<(u16, u16)>,
     sight: Sight,
+    /// It was sighted, and lost the other regions.
+    is_apart: bool,
+    /// It heard them again after that: just now, and at the next settlement it is known when.
+    is_reunited_now: bool,
+    /// When it last did; `None`: this process was never apart.
+    reunited: Option<Tick>,
     /// Home checks that this node says are up.
     n_up_at_home: usize,
     /// When each fresh observer ceases to be.
@@ -233,6 +239,9 @@ impl Vantage {
             own: Own::default(),
             references: None,
             sight: Sight::Blind,
+            is_apart: false,
+            is_reunited_now: false,
+            reunited: None,
             n_up_at_home: 0,
             expiries: BTreeSet::new(),
             holds: BTreeSet::new(),
@@ -364,6 +373,7 @@ impl Vantage {
             is_blind: !self.sight.counts(),
             sees_home: self.n_up_at_home > 0,
             hold: self.settings.unproven_hold,
+            reunited: self.reunited,
         }
     }
 

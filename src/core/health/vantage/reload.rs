@@ -38,7 +38,9 @@ impl Vantage {
             let at = CheckIdx::at(position);
             let fresh = Slot::new(key, check, is_home(at), now);
             let slot = match old.remove(&key) {
-                Some(kept) if kept.way == fresh.way => Slot { is_home: fresh.is_home, steady: fresh.steady, hold_until: None, ..kept },
+                Some(kept) if kept.way == fresh.way => {
+                    Slot { is_home: fresh.is_home, steady: fresh.steady, look_again: fresh.look_again, hold_until: None, ..kept }
+                }
                 Some(_) | None => fresh,
             };
             self.slots.push(slot);

@@ -24,6 +24,9 @@ impl Vantage {
             return;
         }
         self.n_changes += 1;
+        if std::mem::take(&mut self.is_reunited_now) {
+            self.reunited = Some(now.tick);
+        }
         let mut calculated = BTreeSet::new();
         for check in std::mem::take(&mut self.dirty) {
             let standing = match self.slots[check.get()].way {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     health::endpoint::steady_change,
     model::{
-        check::{Check, ProbeKind},
+        check::{Cadence, Check, ProbeKind},
         time::{Now, Tick},
         verdict::Health,
     },
@@ -17,7 +17,7 @@ use super::{
     ObserverId,
     confirm::CONFIRM_PAUSE,
     key::CheckKey,
-    observer::{Observer, Said},
+    observer::{FRESH_FOR, Observer, Said},
     opinion,
     provenance::{Provenance, Votes},
     report::Judgement,
@@ -120,6 +120,8 @@ pub(super) struct Slot {
     pub(super) asked: Option<Tick>,
     /// (up, down): the shortest time in which a steady judgement becomes another one.
     pub(super) steady: (Duration, Duration),
+    /// The longest until who saw it down knows and tells that it is up.
+    pub(super) look_again: Duration,
 }
 
 /// What a node sees besides the voices.
@@ -133,6 +135,8 @@ pub(super) struct Outlook {
     /// Whether this node sees anything up in its own region.
     pub(super) sees_home: bool,
     pub(super) hold: Duration,
+    /// When this node heard other regions again after it had lost them; `None`: it never had.
+    pub(super) reunited: Option<Tick>,
 }
 
 impl Slot {
@@ -158,6 +162,7 @@ impl Slot {
             hold_until: None,
             asked: None,
             steady: (steady(Health::Up), steady(Health::Down)),
+            look_again: look_again(&check.probe.cadence),
         }
     }
 
@@ -213,12 +218,23 @@ impl Slot {
     /// The order of preference: proven; own region by own eyes; what was proven last, for `hold`; own eyes; what it was before.
     pub(super) fn weigh(&mut self, now: Tick, regions: &[Option<Judgement>], outlook: Outlook) -> Standing {
         self.hold_until = None;
-        if let Some((judgement, votes)) = opinion::proven(&regions[..outlook.n_regions]) {
+        let own = |judgement: Judgement| Standing { judgement, source: Source::Own };
+        let view = regions[outlook.home].clone();
+        if let Some((mut judgement, votes)) = opinion::proven(&regions[..outlook.n_regions]) {
+            if let Some((view, until)) = view.as_ref().zip(self.outlives(now, &judgement, view.as_ref(), outlook)) {
+                self.lose(now);
+                self.hold_until = Some(until);
+                return own(view.clone());
+            }
+            let before = &self.standing.judgement;
+            let never_left = self.is_home && outlook.reunited.is_some() && before.health == Health::Up;
+            if never_left && judgement.health == Health::Up {
+                // Others lost sight of it and have it back. Here it was there all the time, and who was sent to it is not taken away.
+                judgement.returned_at = before.returned_at;
+            }
             self.last = Some(LastProven { judgement: judgement.clone(), lost: None });
             return Standing { judgement, source: Source::Proven(votes) };
         }
-        let own = |judgement: Judgement| Standing { judgement, source: Source::Own };
-        let view = regions[outlook.home].clone();
         if self.is_home {
             // A node that is cut off with its region still sees what stands beside it. One that does not even see that is itself the fault.
             let eyes = || self.voice(ObserverId::SELF).map(|said| said.judgement.clone()).filter(|it| it.health != Health::Unknown);
@@ -249,6 +265,15 @@ impl Slot {
         Standing { judgement, source }
     }
 
+    /// Until when own eyes outlive what others prove: they could not reach what stands beside this node while it was cut off from them, and have
+    /// not had the time to look again since. `None`: what is proven rules.
+    fn outlives(&self, now: Tick, proven: &Judgement, view: Option<&Judgement>, outlook: Outlook) -> Option<Tick> {
+        let is_unreachable = proven.failure.as_ref().is_some_and(|failure| failure.category.is_unreachable());
+        let sees_up = view.is_some_and(|view| view.health == Health::Up);
+        let until = outlook.reunited? + self.look_again;
+        (self.is_home && sees_up && proven.health == Health::Down && is_unreachable && now < until).then_some(until)
+    }
+
     fn lose(&mut self, now: Tick) {
         if let Some(last) = &mut self.last {
             last.lost.get_or_insert(Lost { at: now, before: Duration::ZERO });
@@ -268,6 +293,11 @@ impl Slot {
             Source::Always => Provenance::Always,
         }
     }
+}
+
+/// A probe of a down endpoint is due, each of those that bring it up lasts its timeout, and the word of it is under way.
+fn look_again(cadence: &Cadence) -> Duration {
+    steady_change(cadence, Health::Down).saturating_add(cadence.timeout.saturating_mul(u32::from(cadence.rise))).saturating_add(FRESH_FOR)
 }
 
 /// The column in which an observer's word counts; `None`: it does not count now, or its region is no vantage region.

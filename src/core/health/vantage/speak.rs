@@ -119,6 +119,8 @@ impl Vantage {
             return;
         }
         let was_blind = !self.sight.counts();
+        self.is_reunited_now |= self.is_apart && sight == Sight::Sighted;
+        self.is_apart = sight != Sight::Sighted && (self.is_apart || self.sight == Sight::Sighted);
         self.sight = sight;
         if was_blind {
             self.doubt(effects);

@@ -72,6 +72,55 @@ fn what_no_honest_sender_says_is_refused_whole() {
     assert_eq!(effects, []);
 }
 
+/// us-1, which sees its own endpoint up, hears two other regions, loses them where `is_apart`, and hears this of the endpoint then.
+fn told(is_apart: bool, judgement: &Judgement) -> Vantage {
+    let mut vantage = vantage(1);
+    let at = |seconds: u64| now_at(Tick(seconds * 1_000_000));
+    let key = vantage.key(CheckIdx(0)).unwrap();
+    let up = Event::Judged { check: CheckIdx(0), judgement: says(Health::Up), failed: false };
+    vantage.handle(at(1), up, &mut Vec::new()).unwrap();
+    for observer in ["eu-1", "ap-1"] {
+        assert_eq!(hear(&mut vantage, at(1), report(observer, 0, 1, vec![])), Ok(()));
+    }
+    if is_apart {
+        vantage.advance(at(19), &mut Vec::new());
+        assert_eq!(vantage.sight(), Sight::Blind);
+    }
+    for observer in ["eu-1", "ap-1"] {
+        let statement = Statement { check: key, sequence: 2, judgement: judgement.clone() };
+        assert_eq!(hear(&mut vantage, at(if is_apart { 20 } else { 2 }), report(observer, 1, 2, vec![statement])), Ok(()));
+    }
+    vantage
+}
+
+#[test]
+fn who_was_cut_off_keeps_what_stands_beside_it_until_others_had_time_to_look_again() {
+    let standing = |vantage: &Vantage| vantage.slots[0].standing.judgement.clone();
+    assert_eq!(standing(&told(false, &says(Health::Down))).health, Health::Down, "who was never apart obeys at once");
+    let answers_wrongly = Some(Arc::new(Failure::new(FailureCategory::Status, "500")));
+    let wrong = Judgement { failure: answers_wrongly, ..says(Health::Down) };
+    assert_eq!(standing(&told(true, &wrong)).health, Health::Down, "they reached it: it is no matter of the cut");
+
+    let mut vantage = told(true, &says(Health::Down));
+    assert_eq!(standing(&vantage).health, Health::Up);
+    let until = Tick(20_000_000) + vantage.slots[0].look_again;
+    assert!(vantage.next_deadline().is_some_and(|at| at <= until));
+    for observer in ["eu-1", "ap-1"] {
+        let just_before = Now { tick: Tick(until.0 - 1), ..now_at(until) };
+        assert_eq!(hear(&mut vantage, just_before, report(observer, 2, 3, vec![])), Ok(()));
+    }
+    assert_eq!(standing(&vantage).health, Health::Up);
+    vantage.advance(now_at(until), &mut Vec::new());
+    assert_eq!(standing(&vantage).health, Health::Down, "they looked again, and the majority's word is final");
+}
+
+#[test]
+fn what_never_left_is_not_started_slowly_when_others_see_it_again() {
+    let returned = Judgement { returned_at: Some(now_at(Tick(19_000_000)).wall), ..says(Health::Up) };
+    assert_eq!(told(true, &returned).slots[0].standing.judgement.returned_at, None);
+    assert_eq!(told(false, &returned).slots[0].standing.judgement.returned_at, returned.returned_at, "as those say who prove it");
+}
+
 #[test]
 fn a_gap_is_silence_until_it_is_filled() {
     let mut vantage = vantage(1);
