@@ -55,10 +55,11 @@ impl Timing {
 
     fn config(&self, cluster: &str) -> Result<Config, ConfigError> {
         let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        // Windows of one third of the election time, with as much between them (failover.md 4.1, G1).
-        let step = millis(self.election) / 3;
-        let first = millis(self.election) + u64::from(self.place) * step;
-        let last = first + step / 2;
+        // Windows of silence, each half as long as the time between two of them so that no two voters draw the same: [E + kG, E + kG + G/2].
+        let gap = millis(self.election) / 3;
+        let silence = millis(self.election) + u64::from(self.place) * gap;
+        // openraft stands when its lease, which is the longer of the two times below, and then a time drawn between them are over.
+        let (first, last) = (silence / 2 - gap / 4, silence / 2 + gap / 4);
         let config = Config {
             cluster_name: cluster.to_owned(),
             heartbeat_interval: millis(self.heartbeat),

@@ -17,9 +17,9 @@ use portolan_core::{
 
 use self::{disk::Platter, net::Net};
 
-/// A hundredth of the time that voters between regions take.
+/// A fraction of the time that voters between regions take.
 fn timing(place: u32) -> Timing {
-    Timing { heartbeat: Duration::from_millis(25), election: Duration::from_millis(300), place }
+    Timing { heartbeat: Duration::from_millis(25), election: Duration::from_millis(600), place }
 }
 
 /// Longer than any election takes, also on a busy machine.

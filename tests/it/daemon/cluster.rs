@@ -12,9 +12,9 @@ use portolan_core::{
 
 use super::{plan::*, *};
 
-/// Elections are over within a second, and a busy machine still keeps up.
+/// Elections are over within a few seconds, and a busy machine still keeps up.
 const HEARTBEAT: Duration = Duration::from_millis(100);
-const ELECTION: Duration = Duration::from_millis(1000);
+const ELECTION: Duration = Duration::from_millis(2000);
 
 /// Where a peer listener may stand: nobody else uses the address, so the port stays free until it is used.
 fn address() -> SocketAddr {
