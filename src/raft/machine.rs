@@ -43,7 +43,8 @@ const FEED: usize = 256;
 pub struct Readers {
     /// The state.
     pub standing: watch::Receiver<Standing>,
-    pub(super) feed: broadcast::Sender<Told>,
+    /// Weak: who follows a machine that is gone must hear of it, whoever still has a handle.
+    pub(super) feed: broadcast::WeakSender<Told>,
 }
 
 /// The machine of one node.
@@ -96,7 +97,7 @@ impl Machine {
         let index = applied.as_ref().map(|id| id.index);
         let (standing, watched) = watch::channel(Standing { state: Arc::new(state.clone()), applied: index, news: Arc::new([]) });
         let feed = broadcast::Sender::new(FEED);
-        let readers = Readers { standing: watched, feed: feed.clone() };
+        let readers = Readers { standing: watched, feed: feed.downgrade() };
         Ok((Self { disk, state, applied, membership, standing, feed }, readers))
     }
 

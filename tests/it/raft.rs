@@ -9,7 +9,7 @@ use openraft::{
     StorageError,
     testing::log::{StoreBuilder, Suite},
 };
-use portolan::raft::{Calls, Consensus, Disk, LogStore, Machine, Member, ProposeError, Reply, Timing, Types};
+use portolan::raft::{Calls, Consensus, Disk, LogStore, Machine, Member, ProposeError, Reply, Step, Timing, Types};
 use portolan_core::{
     cluster::{Actor, Change, End, Entry, Outcome, Role},
     model::{ids::Label, time::Timestamp},
@@ -82,7 +82,7 @@ impl Cluster {
     }
 
     async fn start(&mut self, id: usize) {
-        let disk = Disk::on(self.platters[id].clone(), Calls::InPlace).unwrap();
+        let disk = Disk::on(self.platters[id].plugged(), Calls::InPlace).unwrap();
         let place = u32::try_from(id).unwrap();
         let transport = Arc::new(self.net.from(id as u64));
         let node = Consensus::start(id as u64, "test", timing(place), disk, transport).await.unwrap();
@@ -178,6 +178,19 @@ async fn a_minority_commits_nothing_and_rejoins_without_a_hand() {
     assert!(outcome.is_err(), "{outcome:?}");
     // Pre-vote: the one that comes back unseats nobody.
     assert_eq!(cluster.node(others[0]).leadership().term, term);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_follows_a_node_that_takes_no_part_any_more_hears_of_it() {
+    let mut cluster = Cluster::new().await;
+    let mut follower = cluster.node(1).follow(0);
+    assert!(matches!(follower.step().await, Some(Step::Snapshot { .. })));
+    // Somebody still has a handle, as a task that waits may.
+    let handle = cluster.node(1).clone();
+    cluster.kill(1).await;
+    let end = async { while follower.step().await.is_some() {} };
+    tokio::time::timeout(PATIENCE, end).await.expect("the stream ends");
+    drop(handle);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
