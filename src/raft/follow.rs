@@ -14,7 +14,7 @@ use super::machine::{Readers, Standing};
 pub(super) enum Told {
     /// It applied an entry.
     Applied(Fed),
-    /// It took a snapshot in the place of entries.
+    /// It took a snapshot in the place of entries, or went on without a lost side: what followers know may be void.
     Jumped,
 }
 
