@@ -168,5 +168,5 @@ pub trait Host: Send + Sync + 'static {
     async fn order(&self, order: Bytes) -> Result<Vec<u8>, String>;
 
     /// What happens to the replicated state from entry `next` on; 0: from nothing. `None`: this node does not take part in the consensus.
-    fn follow(&self, next: u64) -> Option<FollowStream>;
+    fn follow(&self, from: &Passport, next: u64) -> Option<FollowStream>;
 }

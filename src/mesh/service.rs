@@ -145,8 +145,8 @@ impl PeerService for PeerApi {
 
     async fn follow(&self, mut request: Request<FollowRequest>) -> Result<Response<Self::FollowStream>, Status> {
         let caller = request.get_mut().caller.take();
-        self.admit(&request, caller, From::Members)?;
-        let stream = self.inner.host.follow(request.get_ref().next);
+        let them = self.admit(&request, caller, From::Members)?;
+        let stream = self.inner.host.follow(&them, request.get_ref().next);
         let mut stream =
             stream.ok_or_else(|| Status::failed_precondition("this node does not vote, and has no state to follow; ask a voter"))?;
         let (messages, queue) = mpsc::channel(FOLLOW_QUEUE);

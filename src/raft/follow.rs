@@ -2,16 +2,19 @@
 
 use std::sync::Arc;
 
-use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::sync::{
+    broadcast::{self, error::RecvError},
+    watch,
+};
 
-use super::machine::Readers;
+use super::machine::{Readers, Standing};
 
 /// What a machine tells those that follow it.
 #[derive(Clone, Debug)]
 pub(super) enum Told {
     /// It applied an entry.
     Applied(Fed),
-    /// It took a snapshot in the place of entries.
+    /// It took a snapshot in the place of entries, or went on without a lost side: what followers know may be void.
     Jumped,
 }
 
@@ -41,8 +44,9 @@ pub enum Step {
 /// Follows what one node applies.
 #[derive(Debug)]
 pub struct Follower {
-    readers: Readers,
-    feed: broadcast::Receiver<Told>,
+    standing: watch::Receiver<Standing>,
+    /// `None`: there was no machine any more.
+    feed: Option<broadcast::Receiver<Told>>,
     /// The next entry that the follower lacks; 0: everything.
     next: u64,
     /// It has all up to where the feed goes on.
@@ -52,7 +56,8 @@ pub struct Follower {
 impl Follower {
     pub(super) fn new(readers: &Readers, next: u64) -> Self {
         // Subscribed before the state is looked at, so that nothing falls between.
-        Self { feed: readers.feed.subscribe(), readers: readers.clone(), next, is_joined: false }
+        let feed = readers.feed.upgrade().map(|feed| feed.subscribe());
+        Self { feed, standing: readers.standing.clone(), next, is_joined: false }
     }
 
     /// The next entry that the follower lacks; entries of Raft itself are not told, so it may lag behind the log's.
@@ -64,16 +69,17 @@ impl Follower {
     /// Waits for the next step; `None`: the node takes no part any more. Dropping the future loses nothing.
     pub async fn step(&mut self) -> Option<Step> {
         loop {
+            let feed = self.feed.as_mut()?;
             if !self.is_joined {
                 self.is_joined = true;
-                let standing = self.readers.standing.borrow_and_update().clone();
+                let standing = self.standing.borrow_and_update().clone();
                 let applied = standing.applied.map_or(0, |applied| applied + 1);
                 if self.next < applied || self.next == 0 && standing.applied.is_some() {
                     self.next = applied;
                     return Some(Step::Snapshot { next: applied, octets: standing.state.snapshot() });
                 }
             }
-            match self.feed.recv().await {
+            match feed.recv().await {
                 Ok(Told::Applied(fed)) if fed.index < self.next => {}
                 Ok(Told::Applied(fed)) => {
                     self.next = fed.index + 1;

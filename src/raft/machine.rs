@@ -10,7 +10,7 @@ use openraft::{
     alias::{LogIdOf, SnapshotMetaOf, SnapshotOf, StoredMembershipOf},
     storage::{EntryResponder, RaftStateMachine},
 };
-use portolan_core::cluster::{FEATURE_LEVEL, Halt, State, audit::AuditEntry};
+use portolan_core::cluster::{FEATURE_LEVEL, Halt, Part, State, audit::AuditEntry};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, ser::Error as _};
 use tokio::sync::{broadcast, watch};
 use tokio_stream::{Stream, StreamExt as _};
@@ -43,7 +43,8 @@ const FEED: usize = 256;
 pub struct Readers {
     /// The state.
     pub standing: watch::Receiver<Standing>,
-    pub(super) feed: broadcast::Sender<Told>,
+    /// Weak: who follows a machine that is gone must hear of it, whoever still has a handle.
+    pub(super) feed: broadcast::WeakSender<Told>,
 }
 
 /// The machine of one node.
@@ -96,7 +97,7 @@ impl Machine {
         let index = applied.as_ref().map(|id| id.index);
         let (standing, watched) = watch::channel(Standing { state: Arc::new(state.clone()), applied: index, news: Arc::new([]) });
         let feed = broadcast::Sender::new(FEED);
-        let readers = Readers { standing: watched, feed: feed.clone() };
+        let readers = Readers { standing: watched, feed: feed.downgrade() };
         Ok((Self { disk, state, applied, membership, standing, feed }, readers))
     }
 
@@ -127,6 +128,7 @@ impl RaftStateMachine<Types> for Machine {
         let mut fed = Vec::new();
         let mut replies = Vec::new();
         let mut fault = None;
+        let mut is_left_behind = false;
         while let Some(next) = entries.next().await {
             let (entry, responder) = next?;
             let reply = match entry.payload {
@@ -137,6 +139,7 @@ impl RaftStateMachine<Types> for Machine {
                 }
                 EntryPayload::Normal(command) => match self.state.apply_octets(entry.log_id.index, command.0.as_bytes()) {
                     Ok(applied) => {
+                        is_left_behind |= applied.touched.contains(&Part::Generation);
                         news.extend(applied.audit);
                         fed.push(Fed { index: entry.log_id.index, octets: command.0.into_bytes().into() });
                         Reply::Applied { index: entry.log_id.index, outcome: applied.outcome, repeated: applied.repeated }
@@ -155,6 +158,10 @@ impl RaftStateMachine<Types> for Machine {
         for entry in fed {
             // Nobody follows.
             let _ = self.feed.send(Told::Applied(entry));
+        }
+        if is_left_behind {
+            // Who followed the lost side may have entries that nobody knows any more, in the place of these.
+            let _ = self.feed.send(Told::Jumped);
         }
         for (responder, reply) in replies {
             responder.send(reply);

@@ -22,6 +22,7 @@ mod identity;
 mod log;
 mod machine;
 mod network;
+mod runtime;
 mod types;
 
 pub use consensus::{Changes, Consensus, Leadership, Members, ProposeError, Timing};
@@ -32,4 +33,5 @@ pub use identity::Identity;
 pub use log::LogStore;
 pub use machine::{Machine, Octets, Readers, Standing};
 pub use network::{Call, Lane, Transport, Undelivered};
+pub use runtime::{Chance, Runtime, give_chance};
 pub use types::{Command, Member, Reply, Types};

@@ -178,6 +178,7 @@ impl RaftNetworkV2<Types> for PeerClient {
     ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
         let body = SnapshotCall { vote, meta: snapshot.meta, state: snapshot.snapshot };
         tokio::select! {
+            biased;
             answer = self.ask(Call::Snapshot, &body, option.hard_ttl()) => Ok(answer?),
             closed = cancel => Err(closed.into()),
         }

@@ -5,6 +5,8 @@ use std::fmt;
 use portolan_core::cluster::Outcome;
 use serde::{Deserialize, Serialize};
 
+use super::runtime::Runtime;
+
 openraft::declare_raft_types!(
     /// The types of this cluster.
     pub Types:
@@ -12,6 +14,7 @@ openraft::declare_raft_types!(
         R = Reply,
         NodeId = u64,
         Node = Member,
+        AsyncRuntime = Runtime,
 );
 
 /// An entry of the replicated machine as its octets, which are JSON text ([`portolan_core::cluster::Entry::encode`]). They are not decoded

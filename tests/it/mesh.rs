@@ -118,7 +118,7 @@ impl Host for Recorder {
         Err("not now".to_owned())
     }
 
-    fn follow(&self, next: u64) -> Option<FollowStream> {
+    fn follow(&self, _: &Passport, next: u64) -> Option<FollowStream> {
         let steps = [Followed::Snapshot { next, octets: vec![7; 700_000].into() }, Followed::Entry { index: next, octets: Bytes::new() }];
         Some(Box::pin(tokio_stream::iter(steps)))
     }

@@ -3,15 +3,19 @@
 mod disk;
 mod net;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use openraft::{
     StorageError,
     testing::log::{StoreBuilder, Suite},
 };
-use portolan::raft::{Calls, Consensus, Disk, LogStore, Machine, Member, ProposeError, Reply, Timing, Types};
+use portolan::raft::{Calls, Consensus, Disk, LogStore, Machine, Member, ProposeError, Reply, Step, Timing, Types};
 use portolan_core::{
-    cluster::{Actor, Change, End, Entry, Outcome, Role},
+    cluster::{Actor, Change, End, Entry, NodeId, Outcome, Role},
     model::{ids::Label, time::Timestamp},
 };
 
@@ -43,6 +47,7 @@ async fn the_log_passes_the_suite_of_openraft() {
 fn entry(text: &str) -> Entry {
     let change = match text {
         "found" => Change::Found { cluster: Label::new("test") },
+        "raise" => Change::RaiseGeneration { generation: 1, lost: BTreeSet::from([NodeId(99)]) },
         object => Change::Acknowledge { object: object.to_owned(), end: End::At(Timestamp(1_800_000_600_000)) },
     };
     Entry {
@@ -82,7 +87,7 @@ impl Cluster {
     }
 
     async fn start(&mut self, id: usize) {
-        let disk = Disk::on(self.platters[id].clone(), Calls::InPlace).unwrap();
+        let disk = Disk::on(self.platters[id].plugged(), Calls::InPlace).unwrap();
         let place = u32::try_from(id).unwrap();
         let transport = Arc::new(self.net.from(id as u64));
         let node = Consensus::start(id as u64, "test", timing(place), disk, transport).await.unwrap();
@@ -178,6 +183,29 @@ async fn a_minority_commits_nothing_and_rejoins_without_a_hand() {
     assert!(outcome.is_err(), "{outcome:?}");
     // Pre-vote: the one that comes back unseats nobody.
     assert_eq!(cluster.node(others[0]).leadership().term, term);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_followed_the_side_that_was_lost_gets_the_whole_state_again() {
+    let cluster = Cluster::new().await;
+    // It has entries of the lost side, so that those of this side with the same indices would pass it by.
+    let mut ahead = cluster.node(1).follow(1000);
+    cluster.commit(&[0, 1, 2], "raise").await;
+    let step = tokio::time::timeout(PATIENCE, ahead.step()).await.expect("it is told").unwrap();
+    assert!(matches!(step, Step::Snapshot { next, .. } if next < 1000), "{step:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_follows_a_node_that_takes_no_part_any_more_hears_of_it() {
+    let mut cluster = Cluster::new().await;
+    let mut follower = cluster.node(1).follow(0);
+    assert!(matches!(follower.step().await, Some(Step::Snapshot { .. })));
+    // Somebody still has a handle, as a task that waits may.
+    let handle = cluster.node(1).clone();
+    cluster.kill(1).await;
+    let end = async { while follower.step().await.is_some() {} };
+    tokio::time::timeout(PATIENCE, end).await.expect("the stream ends");
+    drop(handle);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use portolan_core::model::ids::Label;
 
-use crate::{clock::Moment, log::wish, queue::Event, world::World};
+use crate::{agreement, clock::Moment, log::wish, queue::Event, world::World};
 
 /// After the last fault: attaching to a voter again, freshness, the log, and the first round of a restarted node with jitter.
 const MENDED: Duration = Duration::from_secs(9);
@@ -17,18 +17,25 @@ const MENDED: Duration = Duration::from_secs(9);
 /// How long everything must stay as it is.
 pub(crate) const QUIET: Duration = Duration::from_secs(5);
 
+/// The longest pause between episodes, in milliseconds.
+const PAUSE_MAX: usize = 20_000;
+/// The same where ten things an hour go wrong: three in an episode.
+const SPARSE_PAUSE_MAX: usize = 32 * 60_000;
+
 impl World {
     /// Draws what happens in the next episode, which begins in so long.
     pub(crate) fn plan_episode(&mut self, warm: Duration) {
         self.n_episodes -= 1;
         let length = self.random.millis(8000, 24_000);
+        let length = if self.random.permille(agreement::DISASTERS) { agreement::DISASTER_LENGTH } else { length };
         let begin = self.now + warm;
         let heal = begin + length;
         let before = std::mem::replace(&mut self.now, begin);
         self.plan_faults(heal);
         self.now = before;
         self.plan_commands(begin, heal);
-        let settled = heal + self.settled_after + MENDED + self.slowest * 2;
+        self.plan_members(begin, heal);
+        let settled = heal + self.settled_after + MENDED + agreement::SETTLES_LATER + self.slowest * 2;
         self.settles = settled;
         self.schedule(settled, Event::Settled);
         self.schedule(settled + QUIET, Event::Over);
@@ -39,7 +46,8 @@ impl World {
         let lasting = std::mem::take(&mut self.lasting);
         lasting.into_iter().for_each(|position| self.end(position));
         self.first_fault = self.faults.len();
-        let pause = self.random.millis(0, 20_000);
+        let most = if self.is_sparse { SPARSE_PAUSE_MAX } else { PAUSE_MAX };
+        let pause = self.random.millis(0, most);
         self.plan_episode(pause);
     }
 

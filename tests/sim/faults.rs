@@ -118,7 +118,7 @@ impl World {
                 self.put_to_sleep(machine);
                 self.suspended[machine] += 1;
             }
-            Fault::Crash(machine, fate) => self.put_down(machine, fate),
+            Fault::Crash(machine, fate) => self.crash(machine, fate),
             Fault::ClockSet(machine, by) => {
                 self.stations[machine].clock.ahead += by;
                 self.clock_set[machine] = Some(self.now);
@@ -164,12 +164,12 @@ impl World {
         self.note_truth();
     }
 
-    fn put_down(&mut self, id: usize, fate: Fate) {
+    pub(crate) fn put_down(&mut self, id: usize, fate: Fate) {
         self.down[id] += 1;
         self.stop(id, fate);
     }
 
-    fn put_up(&mut self, id: usize) {
+    pub(crate) fn put_up(&mut self, id: usize) {
         self.down[id] -= 1;
         if self.down[id] == 0 && self.stations[id].process.is_none() {
             self.start(id);

@@ -1,4 +1,4 @@
-//! An ideal log: everybody gets the same entries in the same order, each in its own time. And what people ask of it.
+//! The log as it has to be: everybody gets the same entries in the same order, each in its own time. And what people ask of it.
 //!
 //! ```text
 //! person --command--> proposer (its clock, its request id) --> log --later--> State of each node --> orders, plan --> node
@@ -23,7 +23,7 @@ use portolan_core::{
 
 use crate::{plan::PLACES, random::Random};
 
-/// After so many entries there is a snapshot.
+/// After so many entries there is a snapshot, and what a state has then is compared whole.
 pub(crate) const SNAPSHOT_EVERY: u64 = 6;
 
 /// What an acknowledged order must be in every later state.
@@ -39,10 +39,8 @@ pub(crate) struct Order {
 /// The log, and the state that follows from it.
 #[derive(Clone, Debug)]
 pub(crate) struct Log {
-    /// With their octets; the first has index 1.
-    pub(crate) entries: Vec<(Entry, Vec<u8>)>,
     pub(crate) state: State,
-    /// The head of the audit chain after each entry.
+    /// The head of the audit chain after each entry; the first has index 1.
     pub(crate) heads: Vec<Hash>,
     /// Of the state's octets after some entries.
     pub(crate) digests: BTreeMap<u64, u64>,
@@ -52,7 +50,6 @@ pub(crate) struct Log {
     outcomes: BTreeMap<u64, Outcome>,
     /// Every order that ever was.
     pub(crate) ever: Vec<Order>,
-    pub(crate) snapshot: (u64, Vec<u8>),
 }
 
 /// What a person wants, with its number.
@@ -66,14 +63,12 @@ pub(crate) struct Command {
 impl Default for Log {
     fn default() -> Self {
         Self {
-            entries: Vec::new(),
             state: State::default(),
             heads: Vec::new(),
             digests: BTreeMap::new(),
             orders: Vec::new(),
             outcomes: BTreeMap::new(),
             ever: Vec::new(),
-            snapshot: (0, State::default().snapshot()),
         }
     }
 }
@@ -88,7 +83,7 @@ pub(crate) fn digest(octets: &[u8]) -> u64 {
 impl Log {
     /// The index of the last entry.
     pub(crate) fn end(&self) -> u64 {
-        self.entries.len() as u64
+        self.heads.len() as u64
     }
 
     /// The orders that are acknowledged at this index.
@@ -98,16 +93,12 @@ impl Log {
     }
 
     /// Commits an entry. `number` is the command's: a repeat has the effect of the first, whatever ids it bears.
-    pub(crate) fn commit(&mut self, entry: &Entry, number: Option<u64>) -> Result<Applied, String> {
-        let octets = entry.encode().map_err(|refusal| format!("an entry does not fit: {}", refusal.text))?;
+    pub(crate) fn commit(&mut self, entry: &Entry, octets: &[u8], number: Option<u64>) -> Result<Applied, String> {
         let index = self.end() + 1;
-        let applied = self.state.apply_octets(index, &octets).map_err(|halt| format!("the log stops at entry {index}: {halt}"))?;
-        self.entries.push((entry.clone(), octets));
+        let applied = self.state.apply_octets(index, octets).map_err(|halt| format!("the log stops at entry {index}: {halt}"))?;
         self.heads.push(self.state.audit().head().hash);
         if index.is_multiple_of(SNAPSHOT_EVERY) {
-            let octets = self.state.snapshot();
-            self.digests.insert(index, digest(&octets));
-            self.snapshot = (index, octets);
+            self.digests.insert(index, digest(&self.state.snapshot()));
         }
         let mut orders = (*self.orders_at(index - 1)).clone();
         let known = number.and_then(|number| self.outcomes.get(&number).cloned());
@@ -157,9 +148,9 @@ pub(crate) fn stamped(change: Change, at: Timestamp, request_id: Option<String>,
 }
 
 /// A voter as it is recorded.
-pub(crate) fn registered(id: usize, name: &Label, region: usize, revision: u64) -> Change {
+pub(crate) fn registered(id: u64, name: &Label, region: usize, revision: u64) -> Change {
     Change::RecordNode(portolan_core::cluster::Node {
-        id: NodeId(id as u64 + 1),
+        id: NodeId(id),
         name: name.clone(),
         region: Label::new(PLACES[region].0),
         role: NodeRole::Voter,

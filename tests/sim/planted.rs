@@ -1,8 +1,6 @@
 //! Bugs put in on purpose, one at a time, outside the core: each must break the invariant that is there for it, or the simulation sees
 //! nothing.
 
-use crate::{runner, world::Setting};
-
 /// What is wrong.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Planted {
@@ -35,6 +33,14 @@ pub(crate) enum Planted {
     ExplainsOld,
     /// A node has its turn all the time.
     Spins,
+    /// A voter keeps its vote in memory only.
+    ForgetsVote,
+    /// Disks say that they have synced, and have not.
+    LiesAboutSync,
+    /// A voter whose disk was emptied comes back under its old id.
+    KeepsId,
+    /// Everybody seems to grant every pre-vote.
+    GrantsPreVotes,
 }
 
 impl Planted {
@@ -95,76 +101,20 @@ impl Planted {
     pub(crate) fn spins(self) -> bool {
         self == Self::Spins
     }
-}
 
-/// Runs seeds until the invariant breaks, alone: others may see the bug first.
-fn must_break(planted: Planted, invariant: &'static str, seeds: u64) {
-    let setting = Setting { planted, only: Some(invariant), ..Setting::plain(1) };
-    let is_found = (0..seeds).any(|seed| runner::run(seed, setting).broken.is_some_and(|it| it.invariant == invariant));
-    assert!(is_found, "{planted:?} is not found by `{invariant}` in {seeds} seeds");
-}
+    pub(crate) fn forgets_vote(self) -> bool {
+        self == Self::ForgetsVote
+    }
 
-#[test]
-fn a_verdict_from_two_of_five_regions_is_found() {
-    must_break(Planted::TwoOfFive, "proven_by_majority", 20);
-}
+    pub(crate) fn lies_about_sync(self) -> bool {
+        self == Self::LiesAboutSync
+    }
 
-#[test]
-fn an_override_without_end_is_found() {
-    must_break(Planted::ForgetsEnds, "overrides_end", 50);
-}
+    pub(crate) fn keeps_id(self) -> bool {
+        self == Self::KeepsId
+    }
 
-#[test]
-fn a_relay_that_makes_old_words_new_is_found() {
-    must_break(Planted::Rejuvenates, "proven_by_majority", 400);
-}
-
-#[test]
-fn an_observer_that_starts_again_under_its_old_incarnation_is_found() {
-    must_break(Planted::KeepsIncarnation, "convergence", 200);
-}
-
-#[test]
-fn a_command_that_acts_twice_is_found() {
-    must_break(Planted::ForgetsRequest, "acknowledged_is_kept", 50);
-}
-
-#[test]
-fn an_entry_that_one_node_skips_is_found() {
-    must_break(Planted::SkipsEntry, "one_state", 20);
-}
-
-#[test]
-fn a_blind_node_that_trusts_its_eyes_is_found() {
-    must_break(Planted::SeesAlways, "no_contagion", 200);
-}
-
-#[test]
-fn an_old_word_under_a_new_number_is_found() {
-    must_break(Planted::Renumbers, "replays", 100);
-}
-
-#[test]
-fn a_dead_endpoint_that_stays_is_found() {
-    must_break(Planted::PassesAll, "dead_leave", 200);
-}
-
-#[test]
-fn a_name_that_goes_dark_without_need_is_found() {
-    must_break(Planted::FailsAll, "never_empty", 50);
-}
-
-#[test]
-fn a_verdict_that_flaps_is_found() {
-    must_break(Planted::Flickers, "no_flapping", 20);
-}
-
-#[test]
-fn an_explanation_of_another_answer_is_found() {
-    must_break(Planted::ExplainsOld, "explained", 50);
-}
-
-#[test]
-fn a_node_that_spins_is_found() {
-    must_break(Planted::Spins, "bounds", 2);
+    pub(crate) fn grants_pre_votes(self) -> bool {
+        self == Self::GrantsPreVotes
+    }
 }

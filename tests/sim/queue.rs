@@ -2,9 +2,9 @@
 
 use std::{cmp::Reverse, collections::BinaryHeap, time::Duration};
 
-use portolan_core::{cluster::Entry, model::check::Outcome, node::Attempt};
+use portolan_core::{model::check::Outcome, node::Attempt};
 
-use crate::{clock::Moment, log::Command, mesh::Batch};
+use crate::{agreement, clock::Moment, log::Command, mesh::Batch};
 
 /// What happens next.
 #[derive(Clone, Debug)]
@@ -25,14 +25,12 @@ pub(crate) enum Event {
     Save { id: usize, number: u64 },
     /// A slow relay hands on what it was told.
     HandOn { id: usize, number: u64, to: usize, batch: Batch, hold: Duration },
-    /// The log reaches a node, if it can.
-    Entries { id: usize, number: u64 },
+    /// Something about agreement.
+    Agree(agreement::Event),
     /// A node loads another plan.
     Load { id: usize, number: u64, revision: u64 },
     /// A person asks, perhaps again.
     Order { command: Box<Command>, request: String },
-    /// An entry is committed; `Some`: for the command with this number.
-    Propose(Box<Entry>, Option<u64>),
     /// Somebody edits the plan.
     Edit,
     /// A fault begins, by its position.

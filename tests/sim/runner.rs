@@ -11,7 +11,11 @@ use std::{
     time::Duration,
 };
 
-use crate::world::{Broken, Setting, World};
+use crate::{
+    agreement::{NAME, REPLAY},
+    planted::Planted,
+    world::{Broken, Setting, World},
+};
 
 /// What a run came to.
 #[derive(Clone, Debug)]
@@ -40,8 +44,16 @@ pub(crate) fn run(seed: u64, setting: Setting) -> Outcome {
     }
 }
 
-/// A soak says how far it is after so many runs.
+/// Runs seeds until the invariant breaks, alone: others may see the bug first.
+pub(crate) fn must_break(planted: Planted, invariant: &'static str, seeds: u64) {
+    let setting = Setting { planted, only: Some(invariant), ..Setting::plain(1) };
+    let is_found = (0..seeds).any(|seed| run(seed, setting).broken.is_some_and(|it| it.invariant == invariant));
+    assert!(is_found, "{planted:?} is not found by `{invariant}` in {seeds} seeds");
+}
+
+/// A soak says how far it is after so many runs; after fewer, if they are long.
 const TOLD_EVERY: u64 = 500;
+const SPARSE_TOLD_EVERY: u64 = 10;
 
 /// Sums over runs.
 #[derive(Debug, Default)]
@@ -81,6 +93,8 @@ impl Sums {
 
 /// Runs seeds from `from` to below `to` on all cores, or until so many hours were lived. The first broken invariant ends it.
 pub(crate) fn run_all(from: u64, to: u64, n_episodes: usize, hours: Option<u64>) {
+    let setting = if hours.is_some() { Setting::soak(n_episodes) } else { Setting::plain(n_episodes) };
+    let told_every = if setting.is_sparse { SPARSE_TOLD_EVERY } else { TOLD_EVERY };
     let (next, sums, failed) = (AtomicU64::new(from), Sums::default(), Mutex::new(None::<u64>));
     let is_over = || {
         let lived = sums.millis.load(Ordering::Relaxed) / 3_600_000;
@@ -95,9 +109,9 @@ pub(crate) fn run_all(from: u64, to: u64, n_episodes: usize, hours: Option<u64>)
                     if seed >= to {
                         break;
                     }
-                    let outcome = run(seed, Setting::plain(n_episodes));
-                    if sums.add(&outcome).is_multiple_of(TOLD_EVERY) && hours.is_some() {
-                        let _ = writeln!(std::io::stderr(), "sim, ideal log: {}", sums.tell());
+                    let outcome = run(seed, setting);
+                    if sums.add(&outcome).is_multiple_of(told_every) && hours.is_some() {
+                        let _ = writeln!(std::io::stderr(), "sim, {NAME}: {}", sums.tell());
                     }
                     if outcome.broken.is_some()
                         && let Ok(mut failed) = failed.lock()
@@ -110,15 +124,15 @@ pub(crate) fn run_all(from: u64, to: u64, n_episodes: usize, hours: Option<u64>)
     });
     let told = sums.tell();
     if let Some(seed) = failed.into_inner().ok().flatten() {
-        panic!("{}", tell_failure(seed, n_episodes, &told));
+        panic!("{}", tell_failure(seed, setting, &told));
     }
     // Beside the harness, which keeps what a passing test prints to itself.
-    let _ = writeln!(std::io::stderr(), "sim, ideal log: seeds {from} to {}: {told}; no invariant broken", next.into_inner().min(to) - 1);
+    let _ = writeln!(std::io::stderr(), "sim, {NAME}: seeds {from} to {}: {told}; no invariant broken", next.into_inner().min(to) - 1);
 }
 
 /// Runs a seed again, with a trace.
-pub(crate) fn tell_failure(seed: u64, n_episodes: usize, told: &str) -> String {
-    let outcome = run(seed, Setting::plain(n_episodes).traced());
+pub(crate) fn tell_failure(seed: u64, setting: Setting, told: &str) -> String {
+    let outcome = run(seed, setting.traced());
     let mut text = format!("{told}\n{}", outcome.trace);
     match outcome.broken {
         Some(Broken { invariant, at, text: what }) => {
@@ -128,7 +142,11 @@ pub(crate) fn tell_failure(seed: u64, n_episodes: usize, told: &str) -> String {
             let _ = writeln!(text, "seed {seed} broke an invariant and now breaks none: a run is not a function of its seed");
         }
     }
-    let episodes = if n_episodes == 1 { String::new() } else { format!(" SIM_EPISODES={n_episodes}") };
-    let _ = writeln!(text, "replay: SIM_SEED={seed}{episodes} cargo test -p portolan-core --test sim ideal_log");
+    let n_episodes = setting.n_episodes;
+    let mut episodes = if n_episodes == 1 { String::new() } else { format!(" SIM_EPISODES={n_episodes}") };
+    if setting.is_sparse {
+        episodes.push_str(" SIM_HOURS=1");
+    }
+    let _ = writeln!(text, "replay: SIM_SEED={seed}{episodes} {REPLAY}");
     text
 }

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use portolan_core::{
-    cluster::{FEATURE_LEVEL, State},
+    cluster::State,
     health::overlay::Override,
     model::{ids::Label, time::Now},
     node::{Node, Peers, Settings, saved::SavedNode},
 };
 
 use crate::{
+    agreement,
     clock::{Clock, Moment},
     mesh::{Batch, Mesh},
     plan::PLACES,
@@ -29,8 +30,8 @@ pub(crate) enum Input {
         batch: Batch,
     },
     Pulse,
-    /// Entries of the log up to this index.
-    Committed(u64),
+    /// What is agreed.
+    Agreed(agreement::News),
 }
 
 /// What outlives a process.
@@ -38,8 +39,6 @@ pub(crate) enum Input {
 pub(crate) struct Disk {
     /// What the node left, the newest last; few.
     pub(crate) saved: Vec<(Moment, SavedNode)>,
-    /// The replicated state as octets, and up to which entry it is.
-    pub(crate) state: Option<(u64, Vec<u8>)>,
 }
 
 /// What becomes of the disk of a machine that stops.
@@ -117,6 +116,7 @@ impl World {
         let now = self.stations[id].now(self.now);
         let voters = self.voters_for(id);
         let regions = self.vantage_regions_of(id);
+        let (applied, state) = self.state_left(id);
         let station = &mut self.stations[id];
         station.number += 1;
         if !self.planted.keeps_incarnation() || station.incarnation == 0 {
@@ -125,10 +125,6 @@ impl World {
         // Through the form on disk, which is a part of what is proved.
         let octets = station.disk.saved.last().map(|(_, saved)| serde_json::to_vec(saved).expect("invariant: it has a form"));
         let saved: Option<SavedNode> = octets.map(|octets| serde_json::from_slice(&octets).expect("invariant: what was written is read"));
-        let (applied, state) = match &station.disk.state {
-            Some((index, octets)) => (*index, State::restore(octets, FEATURE_LEVEL).expect("invariant: as it was written")),
-            None => (0, State::default()),
-        };
         let settings = Settings {
             node: station.name.clone(),
             region: Label::new(PLACES[station.region].0),
@@ -151,6 +147,7 @@ impl World {
         self.say(id, || format!("starts, incarnation {incarnation}"));
         self.give_orders(id, given);
         self.schedule_start(id);
+        self.begin_to_agree(id);
         if revision > running {
             let later = self.random.millis(0, 9000);
             self.schedule_load(id, revision, later);
@@ -160,11 +157,11 @@ impl World {
 
     /// Stops the daemon of a machine without warning.
     pub(crate) fn stop(&mut self, id: usize, fate: Fate) {
+        let Some(process) = self.stations[id].process.take() else { return };
+        self.cease_to_agree(id, &process, fate);
         let station = &mut self.stations[id];
-        let Some(process) = station.process.take() else { return };
         station.backlog.clear();
         station.wake = None;
-        station.disk.state = Some((process.applied, process.state.snapshot()));
         match fate {
             Fate::Kept => {}
             Fate::Older => drop(station.disk.saved.pop()),

@@ -92,7 +92,7 @@ impl World {
                 let _ = process.node.handle(now, event, effects);
             }
             Input::Pulse => drop(process.node.pulse()),
-            Input::Committed(index) => self.commit_to(id, process, now, index, effects),
+            Input::Agreed(news) => self.take_news(id, process, now, news, effects),
             Input::Arrived { from, batch } => {
                 let jitter = self.random.millis(0, 1000);
                 let round_trip = process.mesh.arrived(from, &batch, now.tick, jitter);

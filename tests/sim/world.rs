@@ -21,6 +21,7 @@ use portolan_core::{
 };
 
 use crate::{
+    agreement::{self, Agreement},
     clock::{Clock, Moment},
     faults::Fault,
     happened::Happened,
@@ -45,7 +46,7 @@ const REFERENCES: u16 = 3;
 const SAVE_EVERY: Duration = Duration::from_secs(5);
 
 /// Lines of the trace that a failure shows.
-const TRACE_MAX: usize = 60;
+const TRACE_MAX: usize = 200;
 
 /// An invariant that did not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,12 +65,19 @@ pub(crate) struct Setting {
     pub(crate) n_episodes: usize,
     /// Whether the last lines of what happens are kept.
     pub(crate) is_traced: bool,
+    /// Three regions of three machines, and long pauses between episodes.
+    pub(crate) is_sparse: bool,
 }
 
 impl Setting {
     /// The world as it should be.
     pub(crate) const fn plain(n_episodes: usize) -> Self {
-        Self { planted: Planted::Nothing, only: None, n_episodes, is_traced: false }
+        Self { planted: Planted::Nothing, only: None, n_episodes, is_traced: false, is_sparse: false }
+    }
+
+    /// A long life: as agreement soaks.
+    pub(crate) const fn soak(n_episodes: usize) -> Self {
+        Self { is_sparse: agreement::SOAKS_SPARSELY, ..Self::plain(n_episodes) }
     }
 
     /// The same with a trace.
@@ -95,6 +103,7 @@ pub(crate) struct World {
     /// The longest of all plans that there were; see [`Shape::settled_after`].
     pub(crate) settled_after: Duration,
     pub(crate) log: Log,
+    pub(crate) agreement: Agreement,
     pub(crate) unproven_hold: Duration,
     pub(crate) faults: Vec<Fault>,
     /// The first one of this episode.
@@ -125,6 +134,7 @@ pub(crate) struct World {
     pub(crate) n_commands: u64,
     /// Those that are to come.
     pub(crate) n_episodes: usize,
+    pub(crate) is_sparse: bool,
     invariants: Vec<Box<dyn Invariant>>,
     pub(crate) broken: Option<Broken>,
     trace: Option<VecDeque<String>>,
@@ -137,11 +147,12 @@ pub(crate) struct World {
 impl World {
     /// The world of a seed, before anything happened.
     pub(crate) fn new(seed: u64, setting: Setting) -> Self {
-        let Setting { planted, only, n_episodes, is_traced } = setting;
+        let Setting { planted, only, n_episodes, is_traced, is_sparse } = setting;
         let mut random = Random::new(seed);
-        let n_regions = planted.n_regions().unwrap_or_else(|| *random.pick(&[3, 3, 3, 3, 4, 5]));
+        let n_regions = if is_sparse { 3 } else { planted.n_regions().unwrap_or_else(|| *random.pick(&[3, 3, 3, 3, 4, 5])) };
         let sizes: Vec<usize> =
             (0..n_regions).map(|_| *random.pick(if n_regions == 3 { &[1, 1, 2, 2, 3] } else { &[1, 1, 1, 2] })).collect();
+        let sizes = if is_sparse { vec![3; 3] } else { sizes };
         let regions: Vec<usize> = sizes.iter().enumerate().flat_map(|(region, n)| vec![region; *n]).collect();
         let n_voters = if n_regions == 5 { 5 } else { 3 };
         let voters = (0..n_voters).filter_map(|region| regions.iter().position(|it| *it == region)).collect();
@@ -174,6 +185,7 @@ impl World {
         let stations: Vec<Station> = stations.collect();
         let n = stations.len();
         let network = Network::draw(&mut random, n_regions, n);
+        let agreement = Agreement::new(&mut random, n);
         let unproven_hold = Duration::from_secs(*random.pick(&[5, 10, 60]));
         let mut world = Self {
             now: Moment(0),
@@ -188,6 +200,7 @@ impl World {
             worlds: BTreeMap::from([(1, shape.world())]),
             shapes: BTreeMap::from([(1, shape)]),
             log: Log::default(),
+            agreement,
             unproven_hold,
             faults: Vec::new(),
             first_fault: 0,
@@ -205,7 +218,12 @@ impl World {
             is_settled: false,
             n_commands: 0,
             n_episodes,
-            invariants: invariants::all().into_iter().filter(|it| only.is_none_or(|only| it.name() == only)).collect(),
+            is_sparse,
+            invariants: invariants::all()
+                .into_iter()
+                .chain(agreement::invariants())
+                .filter(|it| only.is_none_or(|only| it.name() == only))
+                .collect(),
             broken: None,
             trace: is_traced.then(VecDeque::new),
             n_turns: 0,
@@ -214,10 +232,10 @@ impl World {
             stations,
             random,
         };
-        world.found_cluster();
         (0..n).for_each(|id| world.start(id));
+        world.found_cluster();
         world.schedule(Moment(1_000_000), Event::Second);
-        let warm = world.random.millis(2500, 8000);
+        let warm = world.random.millis(agreement::WARM.0, agreement::WARM.1);
         world.now = Moment(0);
         world.plan_episode(warm);
         world
@@ -247,21 +265,20 @@ impl World {
     }
 
     fn happen(&mut self, event: Event) {
-        let is_of = |world: &Self, id: usize, number: u64| world.stations[id].number == number && world.stations[id].process.is_some();
         match event {
             Event::Wake { id } if self.stations[id].wake == Some(self.now) => {
                 self.stations[id].wake = None;
                 self.turn(id, vec![Input::Wake]);
             }
-            Event::Result { id, number, attempt, outcome, latency } if is_of(self, id, number) => {
+            Event::Result { id, number, attempt, outcome, latency } if self.is_of(id, number) => {
                 let input = self.found(id, attempt, outcome, latency);
                 self.turn(id, vec![input]);
             }
             Event::Arrive { from, to, batch } if self.suspended[to] == 0 && self.network.has_link(to) => {
                 self.turn(to, vec![Input::Arrived { from, batch }]);
             }
-            Event::Pulse { id, number } if is_of(self, id, number) => self.pulse(id),
-            Event::Look { id, number } if is_of(self, id, number) => {
+            Event::Pulse { id, number } if self.is_of(id, number) => self.pulse(id),
+            Event::Look { id, number } if self.is_of(id, number) => {
                 self.schedule(self.now + LOOK_EVERY, Event::Look { id, number });
                 let region = self.stations[id].region;
                 let sees = self.network.references_dead == 0
@@ -271,18 +288,17 @@ impl World {
                 let reached = if self.planted.sees_always() { REFERENCES } else { reached };
                 self.schedule(self.now + after, Event::Looked { id, number, reached });
             }
-            Event::Looked { id, number, reached } if is_of(self, id, number) => {
+            Event::Looked { id, number, reached } if self.is_of(id, number) => {
                 self.turn(id, vec![Input::Event(Fact::ReferencesLooked { reached, all: REFERENCES })]);
             }
-            Event::Save { id, number } if is_of(self, id, number) => {
+            Event::Save { id, number } if self.is_of(id, number) => {
                 self.save(id);
                 self.schedule(self.now + SAVE_EVERY, Event::Save { id, number });
             }
-            Event::HandOn { id, number, to, batch, hold } if is_of(self, id, number) => self.hand_on(id, to, batch, hold),
-            Event::Entries { id, number } if is_of(self, id, number) => self.deliver(id),
-            Event::Load { id, number, revision } if is_of(self, id, number) => self.load(id, revision),
+            Event::HandOn { id, number, to, batch, hold } if self.is_of(id, number) => self.hand_on(id, to, batch, hold),
+            Event::Load { id, number, revision } if self.is_of(id, number) => self.load(id, revision),
             Event::Order { command, request } => self.order(*command, request),
-            Event::Propose(entry, number) => self.commit(&entry, number),
+            Event::Agree(event) => self.agree(event),
             Event::Edit => self.edit(),
             Event::Begin(position) => self.begin(position),
             Event::End(position) => self.end(position),
@@ -307,11 +323,10 @@ impl World {
         let number = self.stations[id].number;
         self.stations[id].wake = None;
         let mut after = |most: usize| self.now + self.random.millis(0, most);
-        let (pulse, look, save, entries) = (after(500), after(300), after(5000), after(1500));
+        let (pulse, look, save) = (after(500), after(300), after(5000));
         self.schedule(pulse.max(self.now + PULSE_EVERY / 10), Event::Pulse { id, number });
         self.schedule(look, Event::Look { id, number });
         self.schedule(save, Event::Save { id, number });
-        self.schedule(entries, Event::Entries { id, number });
     }
 
     /// Sees to it that a node has its turn at its deadline.
@@ -327,6 +342,11 @@ impl World {
     }
 
     //--- Who is where
+
+    /// Whether a process is still the one with this number.
+    pub(crate) fn is_of(&self, id: usize, number: u64) -> bool {
+        self.stations[id].number == number && self.stations[id].process.is_some()
+    }
 
     pub(crate) fn machines_of(&self, region: usize) -> impl Iterator<Item = usize> + use<> {
         let regions: Vec<usize> = self.stations.iter().map(|it| it.region).collect();

@@ -119,8 +119,10 @@ impl Host for ClusterHost {
         serde_json::to_vec(&ordered).map_err(|error| error.to_string())
     }
 
-    fn follow(&self, next: u64) -> Option<FollowStream> {
+    fn follow(&self, from: &Passport, next: u64) -> Option<FollowStream> {
         let shared = self.shared().filter(|shared| shared.is_member())?;
+        // What it knows may be of the side that was lost, and stand where this side agreed on something else.
+        let next = if from.generation < shared.state().generation() { 0 } else { next };
         let (steps, queue) = mpsc::channel(1);
         let stop = shared.stop.clone();
         let follower = shared.consensus().follow(next);

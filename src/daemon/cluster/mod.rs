@@ -31,7 +31,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
 };
 
@@ -101,6 +101,8 @@ pub(super) struct Shared {
     timing: Timing,
     pub(super) mesh: Option<Mesh>,
     pub(super) truth: watch::Sender<Truth>,
+    /// Others say that this node is no member any more, and its own log does not know.
+    pub(super) was_removed: AtomicBool,
     /// Which voter an observer is at.
     turn: attach::Turn,
     /// The revision of the plan that this node runs; `None`: none.
@@ -187,6 +189,7 @@ impl Cluster {
             timing,
             mesh,
             truth,
+            was_removed: AtomicBool::new(false),
             turn: attach::Turn::default(),
             running: watch::Sender::new(None),
             local: LocalOrders::default(),
@@ -344,8 +347,13 @@ impl Shared {
         Arc::clone(&self.truth.borrow().state)
     }
 
-    /// Whether this node is a member of the consensus, as far as it knows itself.
+    /// Whether this node is a member of the consensus, as far as it knows.
     pub(super) fn is_member(&self) -> bool {
+        !self.was_removed.load(Relaxed) && self.is_listed()
+    }
+
+    /// Whether it is one by its own log.
+    pub(super) fn is_listed(&self) -> bool {
         let members = self.consensus().members();
         let id = self.consensus().id();
         members.voters.contains_key(&id) || members.learners.contains_key(&id)

@@ -1,6 +1,9 @@
 //! The replicated state as this node has it: from its own log where it is a member, else from a voter that it follows.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use portolan_core::{
     cluster::{FEATURE_LEVEL, State, audit::AuditEntry},
@@ -10,7 +13,10 @@ use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use super::{Shared, birth};
-use crate::mesh::{Address, Followed};
+use crate::{
+    mesh::{Address, Followed},
+    raft::Standing,
+};
 
 /// What a voter sends that waits to be applied.
 const FOLLOW_QUEUE: usize = 16;
@@ -60,22 +66,41 @@ impl Truth {
             heard: Tick(0),
         }
     }
+
+    /// Takes what this node's own log says; `true`: something is different now. What is known never goes back: a node that begins to take part
+    /// knows more from the voter that it followed than from its log, which is still being written, until that has caught up.
+    fn take_standing(&mut self, standing: &Standing, is_news: bool, leader: Option<u64>) -> bool {
+        let next = standing.applied.map_or(0, |applied| applied + 1);
+        let is_news = is_news && next >= self.next;
+        let is_other = is_news || self.leader != leader || self.via != Via::Member;
+        if is_news {
+            (self.next, self.state) = (next, standing.state.clone());
+        }
+        if is_other {
+            self.news = if is_news { standing.news.clone() } else { Arc::new([]) };
+            (self.leader, self.via) = (leader, Via::Member);
+        }
+        is_other
+    }
 }
 
 /// Keeps the state up to date, whatever this node is at the time.
 pub(super) async fn keep(shared: Arc<Shared>) {
-    let mut was_removed = false;
     loop {
-        if shared.is_member() && !was_removed {
-            was_removed = as_member(&shared).await;
+        // Whoever is led again is a member again.
+        if shared.is_listed() && shared.leads().is_some() {
+            shared.was_removed.store(false, Relaxed);
+        }
+        if shared.is_member() {
+            as_member(&shared).await;
         } else {
-            was_removed &= as_follower(&shared).await;
+            as_follower(&shared).await;
         }
     }
 }
 
-/// Until it is no member any more; `true`: others say so, and its own log does not know yet.
-async fn as_member(shared: &Arc<Shared>) -> bool {
+/// Until it is no member any more, by its own log or because others say so.
+async fn as_member(shared: &Arc<Shared>) {
     let (mut standing, mut changes) = (shared.consensus().standing(), shared.consensus().changes());
     let mut looks = tokio::time::interval(LOOK_EVERY);
     let mut doubted = shared.clock.tick();
@@ -88,17 +113,10 @@ async fn as_member(shared: &Arc<Shared>) -> bool {
         let is_news = now.applied != seen || seen.is_none();
         seen = now.applied;
         shared.truth.send_if_modified(|truth| {
-            let is_other = is_news || truth.leader != leader || truth.via != Via::Member;
             if leader.is_some() {
                 truth.heard = shared.clock.tick();
             }
-            if is_other {
-                truth.news = if is_news { now.news.clone() } else { Arc::new([]) };
-                truth.next = now.applied.map_or(0, |applied| applied + 1);
-                truth.state = now.state.clone();
-                (truth.leader, truth.via) = (leader, Via::Member);
-            }
-            is_other
+            truth.take_standing(&now, is_news, leader)
         });
         let went_on = tokio::select! {
             changed = standing.changed() => changed.is_ok(),
@@ -107,7 +125,8 @@ async fn as_member(shared: &Arc<Shared>) -> bool {
                 if leader.is_none() && shared.clock.tick().since(doubted) > DOUBT_EVERY {
                     if is_removed(shared).await {
                         info!("this node is no member any more; it follows as an observer");
-                        return true;
+                        shared.was_removed.store(true, Relaxed);
+                        return;
                     }
                     doubted = shared.clock.tick();
                 }
@@ -115,7 +134,7 @@ async fn as_member(shared: &Arc<Shared>) -> bool {
             }
         };
         if !shared.is_member() {
-            return false;
+            return;
         }
         if !went_on {
             // The consensus ended: a person made this node go on alone, or it cannot read what others agreed on, or its disk failed.
@@ -123,7 +142,7 @@ async fn as_member(shared: &Arc<Shared>) -> bool {
                 warn!("this node takes no part in the consensus; it answers on from what it knows");
                 let _ = restarted.changed().await;
             }
-            return false;
+            return;
         }
     }
 }
@@ -137,8 +156,8 @@ async fn is_removed(shared: &Arc<Shared>) -> bool {
     knowing.filter(|it| it.passport.cluster == cluster).any(|it| !it.members.contains(&id))
 }
 
-/// Follows one voter until the stream ends or this node becomes a member; `false`: it did.
-async fn as_follower(shared: &Arc<Shared>) -> bool {
+/// Follows one voter until the stream ends or this node may be a member.
+async fn as_follower(shared: &Arc<Shared>) {
     let mut changes = shared.consensus().changes();
     if shared.identity.borrow().cluster.is_none() {
         let mut identity = shared.identity.subscribe();
@@ -146,14 +165,14 @@ async fn as_follower(shared: &Arc<Shared>) -> bool {
             _ = identity.changed() => {}
             _ = changes.changed() => {}
         }
-        return true;
+        return;
     }
     let Some((mesh, to)) = shared.mesh.as_ref().zip(super::attach::choice(shared)) else {
         tokio::select! {
             () = tokio::time::sleep(NEXT_VOTER) => {}
             _ = changes.changed() => {}
         }
-        return true;
+        return;
     };
     let (told, mut queue) = mpsc::channel(FOLLOW_QUEUE);
     let next = shared.truth.borrow().next;
@@ -166,7 +185,7 @@ async fn as_follower(shared: &Arc<Shared>) -> bool {
                 if let Err(why) = take(shared, &to, followed) {
                     warn!(voter = %to.node, why, "the state that this node follows cannot be applied; what it knows stays in force");
                     tokio::time::sleep(DOUBT_EVERY).await;
-                    return true;
+                    return;
                 }
             }
             why = &mut following => {
@@ -174,11 +193,11 @@ async fn as_follower(shared: &Arc<Shared>) -> bool {
                 shared.truth.send_if_modified(|truth| std::mem::take(&mut truth.leader).is_some());
                 super::attach::failed(shared, &to);
                 tokio::time::sleep(NEXT_VOTER).await;
-                return true;
+                return;
             }
             _ = changes.changed() => {
-                if shared.is_member() {
-                    return false;
+                if shared.is_listed() && (shared.is_member() || shared.leads().is_some()) {
+                    return;
                 }
             }
         }
@@ -210,4 +229,38 @@ fn take(shared: &Shared, from: &Address, followed: Followed) -> Result<(), Strin
     };
     shared.truth.send_replace(truth);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use portolan_core::cluster::Change;
+
+    use super::*;
+
+    fn founded() -> Arc<State> {
+        let mut state = State::supporting(FEATURE_LEVEL);
+        let entry = portolan_core::cluster::Entry {
+            at: portolan_core::model::time::Timestamp(1_800_000_000_000),
+            by: portolan_core::cluster::Actor { name: "cluster".to_owned(), role: portolan_core::cluster::Role::System },
+            request_id: None,
+            reason: String::new(),
+            moves: None,
+            overrules: Vec::new(),
+            change: Change::Found { cluster: Label::new("shop") },
+        };
+        state.apply(3, &entry).unwrap();
+        Arc::new(state)
+    }
+
+    #[test]
+    fn what_is_known_does_not_go_back_when_a_node_begins_to_take_part() {
+        let mut truth = Truth { state: founded(), next: 9, via: Via::Voter(Label::new("us-1")), leader: Some(7), ..Truth::nothing() };
+        let behind = |applied| Standing { state: Arc::new(State::supporting(FEATURE_LEVEL)), applied, news: Arc::new([]) };
+        assert!(truth.take_standing(&behind(None), true, Some(7)), "it is a member now");
+        assert!(truth.via == Via::Member && truth.next == 9 && truth.state.cluster().is_some(), "{truth:?}");
+        assert!(!truth.take_standing(&behind(Some(5)), true, Some(7)), "nothing is new");
+        assert!(truth.take_standing(&Standing { state: founded(), ..behind(Some(8)) }, true, Some(7)), "it has caught up");
+        assert!(truth.take_standing(&Standing { state: founded(), ..behind(Some(9)) }, true, None));
+        assert_eq!((truth.next, truth.leader), (10, None));
+    }
 }

@@ -1,4 +1,4 @@
-//! A disk in memory that forgets what was not synced.
+//! A disk in memory that forgets what was not synced, and may tear what was being written.
 
 use std::{
     io,
@@ -7,27 +7,109 @@ use std::{
 
 use redb::StorageBackend;
 
+/// What is torn apart when power goes: a sector is written or not.
+const SECTOR: usize = 512;
+
+/// Something written that is not synced yet.
+#[derive(Debug)]
+enum Pending {
+    Length(usize),
+    Octets(usize, Vec<u8>),
+}
+
 #[derive(Debug, Default)]
 struct Octets {
     /// What the program reads.
     written: Vec<u8>,
     /// What outlives the power.
     synced: Vec<u8>,
+    /// What makes `written` of `synced`, in order.
+    pending: Vec<Pending>,
+    /// How often power went; a program of an earlier time reaches nothing any more.
+    losses: u64,
+    /// After so many more writes and syncs power goes; `None`: not by itself.
+    fuse: Option<u32>,
+    /// Says that it has synced, and has not.
+    lies: bool,
 }
 
-/// Cheap to clone; clones are the same disk.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Platter(Arc<Mutex<Octets>>);
+impl Octets {
+    /// Whether the program still has a disk.
+    fn turn(&mut self, losses: u64) -> io::Result<()> {
+        match &mut self.fuse {
+            _ if self.losses != losses => Err(io::Error::other("the power is gone")),
+            Some(0) => Err(io::Error::other("the power is gone")),
+            Some(left) => {
+                *left -= 1;
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+}
 
+/// A handle of a disk; clones are the same disk, as long as the power stays.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Platter {
+    octets: Arc<Mutex<Octets>>,
+    /// The losses of power when this handle was made.
+    losses: u64,
+}
+
+#[allow(dead_code, reason = "the tests of the boundary and the simulations use a part each")]
 impl Platter {
-    /// Everything since the last sync is gone.
-    pub(super) fn lose_power(&self) {
+    /// A handle for a program that starts now.
+    pub(crate) fn plugged(&self) -> Self {
+        Self { octets: Arc::clone(&self.octets), losses: self.lock().losses }
+    }
+
+    /// Everything since the last sync is gone, and whoever had the disk open has it no more.
+    pub(crate) fn lose_power(&self) {
+        self.tear(|| false);
+    }
+
+    /// As [`Self::lose_power`], but of what was not synced some sectors are there: those for which `is_kept`.
+    pub(crate) fn tear(&self, mut is_kept: impl FnMut() -> bool) {
         let mut it = self.lock();
+        for pending in std::mem::take(&mut it.pending) {
+            match pending {
+                Pending::Length(length) if is_kept() => it.synced.resize(length, 0),
+                Pending::Length(_) => {}
+                Pending::Octets(start, octets) => {
+                    for (n, sector) in octets.chunks(SECTOR).enumerate() {
+                        let start = start + n * SECTOR;
+                        if is_kept()
+                            && let Some(place) = it.synced.get_mut(start..start + sector.len())
+                        {
+                            place.copy_from_slice(sector);
+                        }
+                    }
+                }
+            }
+        }
         it.written = it.synced.clone();
+        it.losses += 1;
+        it.fuse = None;
+    }
+
+    /// Power goes after so many more writes and syncs: in the middle of a transaction. `None`: not by itself.
+    pub(crate) fn set_fuse(&self, n: Option<u32>) {
+        self.lock().fuse = n;
+    }
+
+    /// Whether the fuse has burned down: the program reaches nothing any more, and must be ended.
+    pub(crate) fn is_dark(&self) -> bool {
+        let it = self.lock();
+        it.losses != self.losses || it.fuse == Some(0)
+    }
+
+    /// From here on it says of what is written that it is synced, and keeps it in memory only; or not any more.
+    pub(crate) fn set_lies(&self, lies: bool) {
+        self.lock().lies = lies;
     }
 
     fn lock(&self) -> MutexGuard<'_, Octets> {
-        self.0.lock().unwrap()
+        self.octets.lock().unwrap()
     }
 }
 
@@ -39,27 +121,45 @@ impl StorageBackend for Platter {
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let start = usize::try_from(offset).unwrap();
         let it = self.lock();
+        if it.losses != self.losses {
+            return Err(io::Error::other("the power is gone"));
+        }
         let found = it.written.get(start..start + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
         out.copy_from_slice(found);
         Ok(())
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.lock().written.resize(usize::try_from(len).unwrap(), 0);
+        let mut it = self.lock();
+        it.turn(self.losses)?;
+        let length = usize::try_from(len).unwrap();
+        it.written.resize(length, 0);
+        it.pending.push(Pending::Length(length));
         Ok(())
     }
 
     fn sync_data(&self) -> io::Result<()> {
         let mut it = self.lock();
-        it.synced = it.written.clone();
+        it.turn(self.losses)?;
+        if it.lies {
+            return Ok(());
+        }
+        for pending in std::mem::take(&mut it.pending) {
+            match pending {
+                Pending::Length(length) => it.synced.resize(length, 0),
+                Pending::Octets(start, octets) => it.synced[start..start + octets.len()].copy_from_slice(&octets),
+            }
+        }
         Ok(())
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let start = usize::try_from(offset).unwrap();
         let mut it = self.lock();
+        it.turn(self.losses)?;
         let place = it.written.get_mut(start..start + data.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
         place.copy_from_slice(data);
+        it.pending.push(Pending::Octets(start, data.to_vec()));
         Ok(())
     }
 }
