@@ -190,7 +190,19 @@ impl Mesh {
     /// # Errors
     /// [`CallError`].
     pub async fn greet(&self, to: &Address, limit: Duration) -> Result<super::Greeting, CallError> {
-        let request = GreetRequest { caller: Some(self.inner.host.passport().caller()) };
+        self.greeted(to, false, limit).await
+    }
+
+    /// The same, from a node that is about to found the cluster: asks for the peer's word that nobody else does.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn ask_word(&self, to: &Address, limit: Duration) -> Result<super::Greeting, CallError> {
+        self.greeted(to, true, limit).await
+    }
+
+    async fn greeted(&self, to: &Address, founds: bool, limit: Duration) -> Result<super::Greeting, CallError> {
+        let request = GreetRequest { caller: Some(self.inner.host.passport().caller()), founds };
         let mut client = self.inner.dialer.client(to, Lane::Log);
         let answer = within(limit, client.greet(request)).await?;
         super::service::read_greeting(answer).map_err(CallError::Refused)

@@ -91,7 +91,7 @@ impl Host for Recorder {
         (self.refused == Some(id)).then(|| "it was left behind".to_owned())
     }
 
-    fn greeting(&self) -> Greeting {
+    fn greeting(&self, founder: Option<&Passport>) -> Greeting {
         Greeting {
             passport: self.passport(),
             is_empty: true,
@@ -102,6 +102,7 @@ impl Host for Recorder {
             feature_level: 1,
             wall_ms: 5,
             members: vec![9],
+            word: founder.map(|founder| founder.id),
         }
     }
 
@@ -234,7 +235,9 @@ async fn calls_arrive_whole_and_their_answers_too() {
     let two = node(passport("two", 2, Some("shop-1")), FarRole::Voter, None).await;
     assert_eq!(one.raft(&two, b"abc").await, Ok(b"cba".to_vec()));
     assert_eq!(*two.host.asked.lock().unwrap(), ["one 3"]);
-    assert_eq!(one.mesh.greet(&two.address, LIMIT).await, Ok(two.host.greeting()));
+    assert_eq!(one.mesh.greet(&two.address, LIMIT).await, Ok(two.host.greeting(None)));
+    let word = one.mesh.ask_word(&two.address, LIMIT).await.unwrap().word;
+    assert_eq!(word, Some(one.host.passport().id), "who founds is told from who asks only");
     assert_eq!(one.mesh.propose(&two.address, b"x".to_vec(), LIMIT).await, Ok(Proposed::Done(Bytes::from_static(b"x"))));
     assert_eq!(one.mesh.propose(&two.address, Vec::new(), LIMIT).await, Ok(Proposed::NotLeader(Some(9))));
     assert_eq!(refusal(one.mesh.order(&two.address, Vec::new(), LIMIT).await), "not now");

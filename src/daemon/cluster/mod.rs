@@ -10,8 +10,8 @@
 //!
 //! A node on its own is a cluster of one voter, so that a command means the same there.
 //!
-//! Invariants: a node with an empty disk makes a cluster only with all others of the address book, all of them empty; it votes only after a
-//! leader made it a member.
+//! Invariants: a node with an empty disk makes a cluster only with all others of the address book, all of them empty, and with the word of each
+//! that it is the only one to do so; it votes only after a leader made it a member.
 
 mod attach;
 mod birth;
@@ -106,6 +106,8 @@ pub(super) struct Shared {
     pub(super) running: watch::Sender<Option<u64>>,
     /// Orders that hold without a majority.
     pub(super) local: LocalOrders,
+    /// Whom this node gave its word that nobody else founds the cluster.
+    word: birth::Word,
     /// How far each linked peer's wall clock is ahead, in milliseconds.
     pub(super) clocks: Mutex<BTreeMap<Label, i64>>,
     /// Why this node should not lead; `None`: nothing speaks against it.
@@ -188,6 +190,7 @@ impl Cluster {
             turn: attach::Turn::default(),
             running: watch::Sender::new(None),
             local: LocalOrders::default(),
+            word: birth::Word::default(),
             clocks: Mutex::default(),
             unfit: watch::Sender::new(None),
             led_at: AtomicU64::new(0),
@@ -226,6 +229,11 @@ impl Cluster {
     /// Who this node is.
     pub(super) fn me(&self) -> &Me {
         &self.shared.me
+    }
+
+    /// The id of the cluster that this node belongs to; `None`: it belongs to none yet.
+    pub(super) fn cluster_id(&self) -> Option<String> {
+        self.shared.identity.borrow().cluster.clone()
     }
 
     /// This node's id.
