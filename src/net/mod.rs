@@ -10,4 +10,5 @@ pub mod clock;
 pub mod connect;
 pub mod mutual;
 pub mod resolve;
+pub mod rotate;
 pub mod tls;

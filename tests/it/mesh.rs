@@ -311,10 +311,12 @@ async fn renewed_certificates_are_taken_without_a_restart() {
     copy(&another.ca_file, &files.ca_file);
     copy(&renewed.cert_file, &files.cert_file);
     copy(&renewed.key_file, &files.key_file);
-    one.mesh.reload_tls().unwrap();
-    // The old authority is none any more: who was signed by it is refused on a new connection, who by the new one is not.
+    // The old authority is none any more: who was signed by it is refused, who by the new one is not.
     let three = node(passport("three", 3, Some("shop-1")), FarRole::Voter, Some(another.node("three"))).await;
-    assert_eq!(three.raft(&one, b"x").await, Ok(b"x".to_vec()));
+    let taken = async { while three.raft(&one, b"x").await.is_err() {} };
+    timeout(LIMIT, taken).await.expect("the renewed files are in force");
+    let ended = async { while two.raft(&one, b"x").await.is_ok() {} };
+    timeout(LIMIT, ended).await.expect("a connection by the old authority does not last");
     let old = Authority { directory: tempfile::tempdir().unwrap(), issuer: authority.issuer, ca_file: another.ca_file.clone() };
     let four = node(passport("four", 4, Some("shop-1")), FarRole::Voter, Some(old.node("four"))).await;
     assert!(four.raft(&one, b"x").await.is_err());

@@ -15,7 +15,6 @@
 
 mod attach;
 mod birth;
-mod certificates;
 mod force;
 mod host;
 mod leader;
@@ -199,7 +198,7 @@ impl Cluster {
             stop: stop.clone(),
         });
         host.serve(&shared);
-        for task in [Task::Truth, Task::Birth, Task::Attach, Task::Register, Task::Leader, Task::Local, Task::Certificates] {
+        for task in [Task::Truth, Task::Birth, Task::Attach, Task::Register, Task::Leader, Task::Local] {
             let shared = Arc::clone(&shared);
             tokio::spawn(stop.clone().run_until_cancelled_owned(async move {
                 match task {
@@ -209,7 +208,6 @@ impl Cluster {
                     Task::Register => register::keep(shared).await,
                     Task::Leader => leader::serve(shared).await,
                     Task::Local => local::hand_over(shared).await,
-                    Task::Certificates => certificates::keep(shared).await,
                 }
             }));
         }
@@ -316,7 +314,6 @@ enum Task {
     Register,
     Leader,
     Local,
-    Certificates,
 }
 
 impl Shared {
