@@ -86,10 +86,7 @@ impl Node {
     }
 
     fn orders(&self) -> NotedOrders {
-        NotedOrders {
-            overrides: self.overlay.all().map(|it| (**it).clone()).collect(),
-            frozen: self.overlay.save_frozen(&self.world.topology),
-        }
+        NotedOrders { overrides: self.overrides(), frozen: self.overlay.save_frozen(&self.world.topology) }
     }
 
     /// What happened since, as far as it is remembered. A node that was recalled has told nothing itself.
