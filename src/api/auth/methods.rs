@@ -66,7 +66,8 @@ pub const METHODS: [Method; 46] = [
     change("portolan.v1.FreezeService/CreateFreeze", Role::Operator),
     change("portolan.v1.FreezeService/DeleteFreeze", Role::Operator),
     read("portolan.v1.FreezeService/ListFreezes"),
-    // A heartbeat can take an endpoint out, or bring it back.
+    // A heartbeat can take an endpoint out for everybody, or bring it back: what an operator's orders do. A job that beats gets a binding of its
+    // own in `auth.roles`, so that its certificate or token can be taken back alone.
     Method { name: "portolan.v1.HeartbeatService/Beat", least: Some(Role::Operator), kind: Kind::Observation },
     change("portolan.v1.OverrideService/CreateOverride", Role::Operator),
     change("portolan.v1.OverrideService/DeleteOverride", Role::Operator),
