@@ -13,9 +13,9 @@ use super::{
     mutation::{accepted, caller},
     page::{PAGE_SIZE_MAX, Page},
     proto::{
-        AddMemberRequest, AddMemberResponse, BackupRequest, BackupResponse, ForceQuorumRequest, ForceQuorumResponse, GetClusterRequest,
-        GetClusterResponse, ListMembersRequest, ListMembersResponse, RemoveMemberRequest, RemoveMemberResponse, ReplaceMemberRequest,
-        ReplaceMemberResponse, TransferLeaderRequest, TransferLeaderResponse,
+        AddMemberRequest, AddMemberResponse, BackupRequest, BackupResponse, BootstrapRequest, BootstrapResponse, ForceQuorumRequest,
+        ForceQuorumResponse, GetClusterRequest, GetClusterResponse, ListMembersRequest, ListMembersResponse, RemoveMemberRequest,
+        RemoveMemberResponse, ReplaceMemberRequest, ReplaceMemberResponse, TransferLeaderRequest, TransferLeaderResponse,
         backup_response::{Manifest, Part},
         cluster_service_server::ClusterService,
     },
@@ -158,6 +158,14 @@ impl ClusterService for ClusterApi {
         }
         let done = self.change(MembershipOrder::Replace { old, new }, asked).await?;
         Ok(Response::new(ReplaceMemberResponse { voters: done.voters }))
+    }
+
+    async fn bootstrap(&self, request: Request<BootstrapRequest>) -> Result<Response<BootstrapResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let asked = asked(&caller, request.reason, request.validate_only)?;
+        let done = self.change(MembershipOrder::Bootstrap, asked).await?;
+        Ok(Response::new(BootstrapResponse { voters: done.voters }))
     }
 
     async fn force_quorum(&self, request: Request<ForceQuorumRequest>) -> Result<Response<ForceQuorumResponse>, Status> {

@@ -32,7 +32,7 @@ use super::{
         plan_service_server::PlanServiceServer, simulate_service_server::SimulateServiceServer, status_service_server::StatusServiceServer,
         traffic_service_server::TrafficServiceServer,
     },
-    rotate::{self, Certificates},
+    rotate,
     simulate::SimulateApi,
     socket::{self, SocketError, SocketFile},
     source::{
@@ -46,6 +46,7 @@ use crate::net::clock::WallClock;
 use crate::net::{
     accept::{InForce, Purpose, READY_MAX, accept, accept_socket},
     mutual::{TlsError, TlsFiles},
+    rotate::Certificates,
 };
 
 /// The largest request in octets, plans apart: ours are a name and a few options.
@@ -183,7 +184,7 @@ impl ApiServer {
             }
         };
         accept(listener, PURPOSE, Arc::clone(&tls), ready, stop.clone());
-        let certificates = files.map(|files| Certificates { files, or_none, in_force: Arc::clone(&tls) });
+        let certificates = files.map(|files| Certificates { listener: PURPOSE.name, files, or_none, in_force: Arc::clone(&tls) });
         rotate::watch(certificates, tokens.clone(), stop.clone());
         let (health, health_service) = tonic_health::server::health_reporter();
         set_all(&health, ServingStatus::NotServing).await;

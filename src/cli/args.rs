@@ -70,7 +70,7 @@ pub enum Format {
     /// For people with wide screens: every column, every service, every endpoint.
     Wide,
     /// For programs: an object with `"version": 1`; new keys may come, old ones keep their meaning.
-    /// Numbers for times are milliseconds since 1970, for shares hundredths of a percent.
+    /// Times are RFC 3339 in UTC; numbers for shares are hundredths of a percent.
     Json,
     /// The same object as a YAML document.
     Yaml,

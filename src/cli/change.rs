@@ -28,6 +28,21 @@ pub(super) struct Once {
     pub(super) request_id: String,
 }
 
+/// What a change takes that stays in force under a name: an order, a freeze.
+#[derive(Debug, clap::Args)]
+pub(super) struct Standing {
+    #[command(flatten)]
+    pub(super) change: Change,
+    #[command(flatten)]
+    pub(super) once: Once,
+    /// A name for it [default: the cluster gives one].
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+    pub(super) id: String,
+    /// Let it take the place of what has the name of --id.
+    #[arg(long, requires = "id")]
+    pub(super) replace: bool,
+}
+
 /// What a change takes that guardrails judge.
 #[derive(Debug, clap::Args)]
 pub(super) struct Overrules {

@@ -3,7 +3,12 @@
 use std::net::IpAddr;
 
 use portolan_core::{
-    model::{name::Name, reason::Reason, record::RecordType, time::Timestamp},
+    model::{
+        name::Name,
+        reason::Reason,
+        record::RecordType,
+        time::{Timestamp, rfc3339},
+    },
     node::report::Moment,
 };
 use serde::Serialize;
@@ -89,6 +94,7 @@ struct Body<'a> {
     region: Option<&'a str>,
     reason: &'a Reason,
     generation: u64,
+    #[serde(serialize_with = "rfc3339::serialize")]
     at: Timestamp,
     #[serde(skip_serializing_if = "Option::is_none")]
     moment: Option<&'a Moment>,

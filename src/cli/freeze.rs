@@ -2,7 +2,7 @@
 
 use super::{
     Exit, Outcome,
-    change::{self, Change, Once},
+    change::{self, Change, Once, Standing},
     desk::Desk,
     object::{self, Object},
     render::{
@@ -34,15 +34,7 @@ pub(super) struct Freeze {
     #[arg(long)]
     pub(super) automation: bool,
     #[command(flatten)]
-    pub(super) change: Change,
-    #[command(flatten)]
-    pub(super) once: Once,
-    /// A name for the freeze [default: the cluster gives one].
-    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
-    pub(super) id: String,
-    /// Let it take the place of the freeze that has the name of --id.
-    #[arg(long, requires = "id")]
-    pub(super) replace: bool,
+    pub(super) standing: Standing,
 }
 
 #[derive(Debug, clap::Args)]
@@ -56,6 +48,7 @@ pub(super) struct Unfreeze {
 }
 
 pub(super) async fn freeze(desk: &mut Desk<'_>, args: &Freeze) -> Outcome {
+    let Standing { change, once, id, replace } = &args.standing;
     let end = args.span.end("freeze", USUAL, desk.now())?;
     let object = (!args.scope.is_empty()).then(|| Object::read(&args.scope)).transpose()?;
     let client = desk.client().await?;
@@ -64,8 +57,8 @@ pub(super) async fn freeze(desk: &mut Desk<'_>, args: &Freeze) -> Outcome {
         Some(object) => object.resolve(&client).await?,
     };
     let what = format!("freeze {}{}", object::text(Some(&scope)), automation(args.automation));
-    args.change.confirm(desk, &client, &what, None).await?;
-    let request_id = if args.change.dry_run { String::new() } else { args.once.id(desk)? };
+    change.confirm(desk, &client, &what, None).await?;
+    let request_id = if change.dry_run { String::new() } else { once.id(desk)? };
     let request = CreateFreezeRequest {
         freeze: Some(proto::Freeze {
             scope: Some(ScopeMessage { scope: Some(scope) }),
@@ -76,11 +69,11 @@ pub(super) async fn freeze(desk: &mut Desk<'_>, args: &Freeze) -> Outcome {
             }),
             ..proto::Freeze::default()
         }),
-        freeze_id: args.id.clone(),
-        replace: args.replace,
-        validate_only: args.change.dry_run,
+        freeze_id: id.clone(),
+        replace: *replace,
+        validate_only: change.dry_run,
         request_id,
-        reason: args.change.reason.clone(),
+        reason: change.reason.clone(),
     };
     let again = change::again(&request.request_id);
     let done = client.create_freeze(request).await.map_err(|error| change::failed(error, &again))?;
@@ -90,7 +83,7 @@ pub(super) async fn freeze(desk: &mut Desk<'_>, args: &Freeze) -> Outcome {
     }
     let freeze = done.freeze.clone().unwrap_or_default();
     let end = wire::until(end_of(&freeze), desk.now().max(wire::timestamp(freeze.start_time.as_ref()).unwrap_or_default()));
-    if args.change.dry_run {
+    if change.dry_run {
         desk.print(&format!("dry run: {} until {end} would be accepted now; nothing was changed\n", plain(&what)))?;
         return Ok(Exit::Ok);
     }

@@ -2,7 +2,7 @@
 
 use super::{
     Exit, Failure, Outcome,
-    change::{self, Change, Once, Overrules},
+    change::{self, Change, Once, Overrules, Standing},
     desk::Desk,
     object::{self, Object},
     picture,
@@ -46,17 +46,9 @@ pub(super) struct Terms {
     #[command(flatten)]
     pub(super) span: Span,
     #[command(flatten)]
-    pub(super) change: Change,
-    #[command(flatten)]
     pub(super) overrules: Overrules,
     #[command(flatten)]
-    pub(super) once: Once,
-    /// A name for the order [default: the cluster gives one].
-    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
-    pub(super) id: String,
-    /// Let it take the place of the order that has the name of --id.
-    #[arg(long, requires = "id")]
-    pub(super) replace: bool,
+    pub(super) standing: Standing,
 }
 
 #[derive(Debug, clap::Args)]
@@ -142,16 +134,16 @@ pub(super) async fn give(desk: &mut Desk<'_>, wanted: Wanted, object: &[String],
             local: wanted.local,
             ..Override::default()
         }),
-        override_id: terms.id.clone(),
-        replace: terms.replace,
+        override_id: terms.standing.id.clone(),
+        replace: terms.standing.replace,
         validate_only: true,
         request_id: String::new(),
-        reason: terms.change.reason.clone(),
-        overrules: terms.overrules.wire(&terms.change.reason),
+        reason: terms.standing.change.reason.clone(),
+        overrules: terms.overrules.wire(&terms.standing.change.reason),
     };
     let is_wide = matches!(scope, Scope::Region(_) | Scope::Service(_) | Scope::Everything(_));
     let grave = (wanted.empties() && is_wide).then(|| object::word(&scope));
-    let change = &terms.change;
+    let change = &terms.standing.change;
     if change.dry_run || (!change.yes && (grave.is_some() || desk.is_protected())) {
         // Refused before anybody is asked, by the very rules that judge the order itself.
         let judged = client.create_override(request.clone()).await?;
@@ -165,7 +157,7 @@ pub(super) async fn give(desk: &mut Desk<'_>, wanted: Wanted, object: &[String],
     }
     change.confirm(desk, &client, &what, grave.as_deref()).await?;
     request.validate_only = false;
-    request.request_id = terms.once.id(desk)?;
+    request.request_id = terms.standing.once.id(desk)?;
     let again = change::again(&request.request_id);
     let given = client.create_override(request).await.map_err(|error| change::failed(error, &again))?;
     if desk.format.is_data() {

@@ -14,8 +14,8 @@ use super::{
 };
 use crate::{
     api::proto::{
-        AddMemberRequest, Cluster, ForceQuorumRequest, GetClusterRequest, ListMembersRequest, ListMembersResponse, Member,
-        RemoveMemberRequest, ReplaceMemberRequest, TransferLeaderRequest, member::Role,
+        AddMemberRequest, BootstrapRequest, Cluster, ForceQuorumRequest, GetClusterRequest, ListMembersRequest, ListMembersResponse,
+        Member, RemoveMemberRequest, ReplaceMemberRequest, TransferLeaderRequest, member::Role,
     },
     client::Client,
 };
@@ -59,6 +59,11 @@ pub(super) enum PeersVerb {
         node: String,
         /// The one that comes.
         replacement: String,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Make the cluster from this node, now, instead of by the lowest name; all of `peers` must be there, and empty.
+    Bootstrap {
         #[command(flatten)]
         change: Change,
     },
@@ -125,6 +130,12 @@ pub(super) async fn run(desk: &mut Desk<'_>, verb: Option<&PeersVerb>) -> Outcom
             };
             let done = client.replace_member(request).await.map_err(|error| change::failed(error, LOOK))?;
             voters(desk, "ReplaceMemberResponse", &done, change, &format!("putting {replacement} in the place of {node}"), &done.voters)
+        }
+        Some(PeersVerb::Bootstrap { change }) => {
+            change.confirm(desk, &client, "make the cluster from this node, with all nodes of `peers` as its first voters", None).await?;
+            let request = BootstrapRequest { validate_only: change.dry_run, reason: change.reason.clone() };
+            let done = client.bootstrap(request).await.map_err(|error| change::failed(error, LOOK))?;
+            voters(desk, "BootstrapResponse", &done, change, "making the cluster", &done.voters)
         }
         Some(PeersVerb::ForceQuorum(args)) => force_quorum(desk, &client, args).await,
     }

@@ -52,7 +52,8 @@ impl Span {
 /// # Errors
 /// [`Exit::Usage`]: it cannot be read. Whether the node that is asked has it in its history, and whether it has come, that node says.
 pub(super) fn past(verb: &str, text: Option<&str>, now: Timestamp) -> Result<Option<Timestamp>, Failure> {
-    let read = |text: &str| before(text.trim(), now).map_err(|problem| Failure::new(Exit::Usage, format!("{verb}: --at `{text}` {problem}")));
+    let read =
+        |text: &str| before(text.trim(), now).map_err(|problem| Failure::new(Exit::Usage, format!("{verb}: --at `{text}` {problem}")));
     text.map(read).transpose()
 }
 

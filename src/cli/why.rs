@@ -8,7 +8,14 @@ use super::{
 };
 use crate::client::Target;
 
-pub(super) async fn run(target: &Target, now: Timestamp, object: &str, at: Option<Timestamp>, format: Format, terminal: &mut Terminal<'_>) -> Outcome {
+pub(super) async fn run(
+    target: &Target,
+    now: Timestamp,
+    object: &str,
+    at: Option<Timestamp>,
+    format: Format,
+    terminal: &mut Terminal<'_>,
+) -> Outcome {
     let why = advice::connect(target, now).await?.why(object, at).await?;
     match format {
         Format::Json | Format::Yaml => data(terminal, format, &why)?,

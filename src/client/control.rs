@@ -245,6 +245,8 @@ calls! {
         remove_member(RemoveMemberRequest) -> RemoveMemberResponse;
         /// Puts one node in the place of another.
         replace_member(ReplaceMemberRequest) -> ReplaceMemberResponse;
+        /// Makes the cluster from the node that is asked.
+        bootstrap(BootstrapRequest) -> BootstrapResponse;
         /// Goes on without a lost majority; on the socket of a survivor.
         force_quorum(ForceQuorumRequest) -> ForceQuorumResponse;
     }

@@ -1,10 +1,10 @@
 //! From what is agreed to what this node does: orders and the plan of the cluster come into force here.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use portolan_core::{
     health::overlay::Override,
-    model::time::Tick,
+    model::{ids::Label, time::Tick},
     node::{Event, report::Severity},
 };
 use tokio::{
@@ -25,22 +25,32 @@ const LEADERLESS_TOLD: Duration = Duration::from_secs(10);
 /// Between looks at the leader.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Hands orders to the control task as they are agreed, until `stop`.
-pub(super) async fn follow(cluster: Cluster, clock: Arc<Clock>, commands: mpsc::Sender<Command>, stop: CancellationToken) {
+/// Hands orders to the control task as they are agreed, until `stop`. `saved`: those of the last run, which count until newer ones are heard.
+pub(super) async fn follow(
+    cluster: Cluster,
+    clock: Arc<Clock>,
+    saved: Vec<Override>,
+    commands: mpsc::Sender<Command>,
+    stop: CancellationToken,
+) {
     let mut truth = cluster.truth();
     let mut local = cluster.local().changes();
     let mut looks = interval(LOOK_EVERY);
     let started = clock.tick();
-    // What this node restored from its last run rules until it hears what is agreed.
-    let mut orders: Option<Vec<Override>> = None;
+    let mut told = Told::default();
+    // What this node restored from its last run is in force there already, and stays until it hears what is agreed.
+    let mut orders = saved.clone();
+    let mut newest = Newest { orders: saved, is_agreed: false };
     loop {
         let now = truth.borrow_and_update().clone();
         let is_known = now.via != Via::Nobody && now.state.cluster().is_some();
-        let held = cluster.local().all(clock.now().wall);
-        let agreed = (is_known || !held.is_empty()).then(|| joined(now.state.overrides(), held));
-        if let Some(agreed) = agreed.filter(|agreed| orders.as_ref() != Some(agreed)) {
-            orders = Some(agreed.clone());
-            if commands.send(Command::Agreed(agreed)).await.is_err() {
+        if is_known {
+            newest = Newest { orders: now.state.overrides(), is_agreed: true };
+        }
+        let wanted = newest.with(cluster.local().all(clock.now().wall), |id| cluster.local().was_taken_back(id));
+        if wanted != orders {
+            orders.clone_from(&wanted);
+            if commands.send(Command::Agreed(wanted)).await.is_err() {
                 return;
             }
         }
@@ -54,9 +64,9 @@ pub(super) async fn follow(cluster: Cluster, clock: Arc<Clock>, commands: mpsc::
                     "no leader is known {since}: nothing can be agreed; answers and health go on; `--local` commands act on single nodes"
                 )
             };
-            note(&commands, "no_quorum", lost.then(|| (Severity::Warning, text()))).await;
+            told.note(&commands, "no_quorum", lost.then(|| (Severity::Warning, text()))).await;
             let halted = now.state.halted().map(|halt| (Severity::Critical, halt.to_string()));
-            note(&commands, "upgrade_required", halted).await;
+            told.note(&commands, "upgrade_required", halted).await;
         }
         tokio::select! {
             () = stop.cancelled() => return,
@@ -67,15 +77,92 @@ pub(super) async fn follow(cluster: Cluster, clock: Arc<Clock>, commands: mpsc::
     }
 }
 
-/// What is agreed, and what holds without: where both have a name, what is agreed.
-fn joined(mut agreed: Vec<Override>, held: Vec<Override>) -> Vec<Override> {
-    let others: Vec<Override> = held.into_iter().filter(|order| agreed.iter().all(|it| it.id != order.id)).collect();
-    agreed.extend(others);
-    agreed
+/// The notices that were sent last: one that is the same again would only cost the control task a turn.
+#[derive(Default)]
+struct Told(BTreeMap<&'static str, (Severity, String)>);
+
+impl Told {
+    async fn note(&mut self, commands: &mpsc::Sender<Command>, kind: &'static str, notice: Option<(Severity, String)>) {
+        if self.0.get(kind) == notice.as_ref() {
+            return;
+        }
+        match notice.clone() {
+            Some(notice) => drop(self.0.insert(kind, notice)),
+            None => drop(self.0.remove(kind)),
+        }
+        note(commands, kind, notice).await;
+    }
+}
+
+/// The newest that this node knows of what is agreed.
+struct Newest {
+    orders: Vec<Override>,
+    /// `false`: as the last run left it, orders that held without a majority included.
+    is_agreed: bool,
+}
+
+impl Newest {
+    /// With what holds without a majority: where both have a name, what is agreed. What was taken back by name since the start holds no more,
+    /// unless it is agreed.
+    fn with(&self, held: Vec<Override>, was_taken_back: impl Fn(&Label) -> bool) -> Vec<Override> {
+        let mut all: Vec<Override> = self.orders.iter().filter(|it| self.is_agreed || !was_taken_back(&it.id)).cloned().collect();
+        let others: Vec<Override> = held.into_iter().filter(|order| all.iter().all(|it| it.id != order.id)).collect();
+        all.extend(others);
+        all
+    }
 }
 
 pub(super) async fn note(commands: &mpsc::Sender<Command>, kind: &'static str, notice: Option<(Severity, String)>) {
     let (done, _) = oneshot::channel();
     // The control task is gone only when the daemon stops.
     let _ = commands.send(Command::Event(Event::Noted { kind, notice }, done)).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use portolan_core::{
+        health::overlay::{OverrideKind, Scope},
+        model::time::Timestamp,
+    };
+
+    use super::*;
+
+    fn order(id: &str) -> Override {
+        Override {
+            id: Label::new(id),
+            kind: OverrideKind::Drain,
+            scope: Scope::Region(Label::new("us")),
+            who: "ana".to_owned(),
+            why: "disk swap".to_owned(),
+            at: Timestamp(1),
+            until: None,
+        }
+    }
+
+    #[test]
+    fn what_the_last_run_knew_counts_beside_what_holds_without_a_majority() {
+        let names = |orders: Vec<Override>| orders.iter().map(|it| it.id.to_string()).collect::<Vec<_>>().join(" ");
+        let saved = Newest { orders: vec![order("o-1"), order("l-1")], is_agreed: false };
+        assert_eq!(names(saved.with(vec![order("l-2")], |_| false)), "o-1 l-1 l-2");
+        assert_eq!(names(saved.with(vec![order("l-1")], |_| false)), "o-1 l-1", "said once");
+        assert_eq!(names(saved.with(Vec::new(), |id| id.as_str() == "l-1")), "o-1");
+        let agreed = Newest { orders: vec![order("o-1")], is_agreed: true };
+        assert_eq!(names(agreed.with(vec![order("l-2")], |_| true)), "o-1 l-2", "what is agreed is not for one node to take back");
+    }
+
+    #[tokio::test]
+    async fn a_notice_is_sent_when_it_changes_and_not_again() {
+        let (commands, mut sent) = mpsc::channel(8);
+        let mut told = Told::default();
+        let warning = |text: &str| Some((Severity::Warning, text.to_owned()));
+        for notice in [None, warning("a"), warning("a"), warning("b"), None, None, warning("b")] {
+            told.note(&commands, "no_quorum", notice).await;
+        }
+        let mut texts = Vec::new();
+        while let Ok(command) = sent.try_recv() {
+            let Command::Event(Event::Noted { kind: "no_quorum", notice }, _) = command else { panic!("another command") };
+            texts.push(notice.map(|(_, text)| text));
+        }
+        assert_eq!(texts, [Some("a".to_owned()), Some("b".to_owned()), None, Some("b".to_owned())]);
+    }
 }

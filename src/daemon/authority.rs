@@ -37,6 +37,9 @@ use crate::{
 /// Clients that are asked for when the effect of a command is worked out: a tenth of a percent shows.
 const CLIENTS: usize = 2000;
 
+/// How often it is tried to record who had a cluster made, each time for eight seconds: the first election is over by then.
+const RECORDS_TRIED_MAX: usize = 8;
+
 /// How a plan that was sent is called in problems.
 const PLAN: &str = "plan";
 
@@ -270,11 +273,16 @@ impl ClusterSource for Authority {
             MembershipOrder::Add(id) => What::Add(id),
             MembershipOrder::Remove(id) => What::Remove(id),
             MembershipOrder::Replace { old, new } => What::Replace { old, new },
+            MembershipOrder::Bootstrap => What::Bootstrap,
             MembershipOrder::ForceQuorum { lost, expected_generation } => What::ForceQuorum { lost, expected_generation },
         };
+        let founds = what == What::Bootstrap && !asked.validate_only;
         tracing::warn!(by = %asked.by.name, why = asked.reason, validate_only = asked.validate_only, ?what, "a person orders a change of the membership");
         let order = Order { what, validate_only: asked.validate_only };
         let Ordered { leader, voters, generation } = self.cluster.order(order).await.map_err(ClusterError::Membership)?;
+        if founds {
+            tokio::spawn(record_founding(self.cluster.clone(), self.clock.clone(), asked));
+        }
         Ok(MembershipDone { leader, voters, generation })
     }
 
@@ -311,6 +319,34 @@ impl ClusterSource for Authority {
     fn events(&self) -> Result<Arc<EventLog>, ClusterError> {
         Ok(self.events.clone())
     }
+}
+
+/// Puts into the audit chain who had the cluster made, as soon as somebody leads. Where the leader founded the state first, the chain has this as
+/// what was asked for and was done already.
+async fn record_founding(cluster: Cluster, clock: Arc<Clock>, asked: Asked) {
+    let Some(id) = cluster.cluster_id() else { return };
+    let entry = |request_id: &str| Entry {
+        at: clock.now().wall,
+        by: asked.by.clone(),
+        request_id: Some(request_id.to_owned()),
+        reason: asked.reason.clone(),
+        moves: None,
+        overrules: Vec::new(),
+        change: Change::Found { cluster: Label::new(&id) },
+    };
+    let request_id = format!("bootstrap-{}", id.rsplit('-').next().unwrap_or_default());
+    for _ in 0..RECORDS_TRIED_MAX {
+        match cluster.propose(entry(&request_id)).await {
+            Ok(_) => return,
+            Err(Unproposed::Refused(why)) => {
+                tracing::warn!("who had the cluster made is not in the audit chain: {why}");
+                return;
+            }
+            // Each of these took the eight seconds that a command is tried.
+            Err(Unproposed::NoLeader(_) | Unproposed::Unknown(_)) => {}
+        }
+    }
+    tracing::warn!(by = %asked.by.name, why = asked.reason, "who had the cluster made is not in the audit chain: nobody led in time");
 }
 
 fn problems(found: &crate::config::Problems) -> Vec<PlanProblem> {

@@ -121,6 +121,7 @@ impl Daemon {
         };
         let (cluster, wires) = Cluster::start(&setup, &clock).await?;
         let mut node = Node::new(settings, start.loaded.world.clone(), start.loaded.digest.clone(), left.node, clock.now());
+        let saved_orders = node.overrides();
         node.join(peers(&setup, &start.loaded.plan, cluster.incarnation(), 0), clock.now());
 
         let answers = Arc::new(Answers::new(clock.clone()));
@@ -152,7 +153,7 @@ impl Daemon {
         let task = probe_threads.handle().spawn(control.run(inputs, start.notices));
         let (references, of_plan) = watch::channel(Vec::new());
         reload::watch(&setup, commands.clone(), start.loaded, cluster.clone(), references, stop.clone())?;
-        tokio::spawn(agreement::follow(cluster.clone(), clock.clone(), commands.clone(), stop.clone()));
+        tokio::spawn(agreement::follow(cluster.clone(), clock.clone(), saved_orders, commands.clone(), stop.clone()));
         if cluster.me().has_peers {
             let others = cluster.me().book.iter().filter(|entry| entry.node != cluster.me().node);
             let others = others.map(|entry| entry.address.clone()).collect();

@@ -146,8 +146,8 @@ impl Peering {
 
     fn hear(&mut self, node: &mut Node, now: Now, link: LinkId, report: Report, round_trip: Duration, effects: &mut Vec<Effect>) {
         let observer = report.observer.clone();
-        let heard = Event::ReportHeard { report: report.clone(), round_trip };
-        match node.handle(now, heard, effects) {
+        let Some((peer, _)) = self.links.get(&link) else { return };
+        match node.hear_from(now, peer, report.clone(), round_trip, effects) {
             Ok(()) => self.mesh.spread(Route::Relayed(link), Parcel::Reports(vec![report.aged(round_trip / 2)])),
             // A repeat, or this node's own word that comes back.
             Err(Rejected::Vantage(vantage::Rejected::Replayed | vantage::Rejected::OwnName)) => return,

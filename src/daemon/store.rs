@@ -101,7 +101,8 @@ pub(super) fn make(directory: &Path) -> anyhow::Result<()> {
 
 /// Whether this file is one of the store's own: their changes are none of the configuration's, even in the same directory.
 pub(super) fn is_own(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| name == FILE || name == FRESH_FILE || name == super::cluster::DISK_FILE || name == super::history::FOLDER)
+    path.file_name()
+        .is_some_and(|name| name == FILE || name == FRESH_FILE || name == super::cluster::DISK_FILE || name == super::history::FOLDER)
 }
 
 fn read(path: &Path) -> anyhow::Result<Left> {

@@ -17,7 +17,11 @@ use portolan_core::{
     zone::file,
 };
 
-use super::{Setup, reload::shown, store::{Origin, PlanSource}};
+use super::{
+    Setup,
+    reload::shown,
+    store::{Origin, PlanSource},
+};
 use crate::{
     config::{Problems, plan},
     geo::{self, GeoError},
@@ -131,7 +135,14 @@ pub(super) fn load_source(setup: &Setup, source: PlanSource) -> Result<LoadedWor
     let topology = Arc::new(loaded.topology);
     let map = GeoMap::build(&topology.regions, &Profiles::of(&topology).distinct, database, latency.as_ref())?;
     let world = Arc::new(World::new(topology, Arc::new(map)));
-    Ok(LoadedWorld { world, digest: loaded.digest, warnings: loaded.warnings, source, plan: Arc::new(loaded.plan), geo: fingerprints.join(" ") })
+    Ok(LoadedWorld {
+        world,
+        digest: loaded.digest,
+        warnings: loaded.warnings,
+        source,
+        plan: Arc::new(loaded.plan),
+        geo: fingerprints.join(" "),
+    })
 }
 
 /// A world without geo files: places by the plan's networks and the built-in table.

@@ -19,7 +19,6 @@ use super::{
     Address, CallError, Followed, Host, Lane, Parcel, Passport, Proposed,
     dial::{Dialer, failure},
     identity::From,
-    listener::Reload,
     parcel::{WAIT_MAX, Waiting},
     proto::{
         FollowRequest, GreetRequest, ObserveFrame, OrderRequest, ProposeRequest, RaftRequest, follow_response::Message,
@@ -77,7 +76,6 @@ pub(super) struct Inner {
     events: mpsc::Sender<Event>,
     stop: CancellationToken,
     targets: watch::Sender<Vec<Address>>,
-    pub(super) reload: Reload,
 }
 
 /// The mesh of one node. Cheap to clone; the last clone closes all links.
@@ -100,12 +98,10 @@ impl Mesh {
         introduction: watch::Receiver<Far>,
         dialer: Dialer,
         events: mpsc::Sender<Event>,
-        reload: Reload,
         stop: CancellationToken,
     ) -> Self {
         let (targets, wanted) = watch::channel(Vec::new());
-        let inner =
-            Arc::new(Inner { host, clock, introduction, dialer, links: Mutex::default(), events, stop: stop.clone(), targets, reload });
+        let inner = Arc::new(Inner { host, clock, introduction, dialer, links: Mutex::default(), events, stop: stop.clone(), targets });
         tokio::spawn(stop.clone().run_until_cancelled_owned(dial_all(Arc::clone(&inner), wanted)));
         tokio::spawn(stop.clone().run_until_cancelled_owned(flush_often(Arc::clone(&inner))));
         Self { inner, _stop: Arc::new(stop.drop_guard()) }
@@ -190,7 +186,19 @@ impl Mesh {
     /// # Errors
     /// [`CallError`].
     pub async fn greet(&self, to: &Address, limit: Duration) -> Result<super::Greeting, CallError> {
-        let request = GreetRequest { caller: Some(self.inner.host.passport().caller()) };
+        self.greeted(to, false, limit).await
+    }
+
+    /// The same, from a node that is about to found the cluster: asks for the peer's word that nobody else does.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn ask_word(&self, to: &Address, limit: Duration) -> Result<super::Greeting, CallError> {
+        self.greeted(to, true, limit).await
+    }
+
+    async fn greeted(&self, to: &Address, founds: bool, limit: Duration) -> Result<super::Greeting, CallError> {
+        let request = GreetRequest { caller: Some(self.inner.host.passport().caller()), founds };
         let mut client = self.inner.dialer.client(to, Lane::Log);
         let answer = within(limit, client.greet(request)).await?;
         super::service::read_greeting(answer).map_err(CallError::Refused)

@@ -22,6 +22,7 @@ use crate::net::{
     clock::WallClock,
     detour::Detours,
     mutual::{TlsError, TlsFiles},
+    rotate::{self, Certificates},
 };
 
 /// Four lanes of each of four other voters, and an observation and a state lane of 200 observers.
@@ -78,12 +79,6 @@ pub enum MeshError {
     Tls(TlsError),
 }
 
-/// What is needed to read certificates anew.
-pub(super) struct Reload {
-    files: Option<TlsFiles>,
-    server: Arc<InForce>,
-}
-
 /// A bound port that does not speak yet: who a node is may depend on where it listens.
 pub struct PeerListener {
     listener: TcpListener,
@@ -114,18 +109,6 @@ impl Mesh {
         bound.map_err(|cause| MeshError::Bind { address: listen, cause })
     }
 
-    /// Reads the certificates anew for connections that are taken from now on; those that are made read them anyway.
-    ///
-    /// # Errors
-    /// [`TlsError`]: the files are not usable, and the old ones stay in force.
-    pub fn reload_tls(&self) -> Result<(), TlsError> {
-        let Reload { files, server } = &self.inner.reload;
-        if let Some(files) = files {
-            server.replace(files.server(false)?);
-        }
-        Ok(())
-    }
-
     /// Answers peers, and dials those that [`Mesh::dial`] names. It ends when the last clone is dropped.
     ///
     /// # Errors
@@ -134,8 +117,12 @@ impl Mesh {
         let MeshSetup { tls: files, peers, detours, introduction, events, clock, stop } = setup;
         let tls = Arc::new(InForce::new(files.as_ref().map(|files| files.server(false)).transpose().map_err(MeshError::Tls)?));
         let stop = stop.child_token();
-        let reload = Reload { files: files.clone(), server: Arc::clone(&tls) };
-        let mesh = Self::new(host_of, clock, introduction, Dialer::new(files, detours), events, reload, stop.clone());
+        if let Some(files) = files.clone() {
+            // The node on the other side is always asked for its certificate.
+            let certificates = Certificates { listener: PURPOSE.name, files, or_none: false, in_force: Arc::clone(&tls) };
+            rotate::watch(certificates, stop.clone());
+        }
+        let mesh = Self::new(host_of, clock, introduction, Dialer::new(files, detours), events, stop.clone());
         let hosts: BTreeMap<_, _> = peers.into_iter().map(|peer| (peer.node, host(&peer.address).to_owned())).collect();
         let api = PeerApi { inner: Arc::clone(&mesh.inner), hosts, complaints: std::sync::Mutex::default() };
         let service =

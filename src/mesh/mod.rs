@@ -96,6 +96,8 @@ pub struct Greeting {
     pub wall_ms: i64,
     /// Who is a member of the consensus, as it knows; none: it does not know.
     pub members: Vec<u64>,
+    /// Whom it gave its word that nobody else founds the cluster; `None`: nobody.
+    pub word: Option<u64>,
 }
 
 /// What became of a command that was handed to another node.
@@ -149,8 +151,8 @@ pub trait Host: Send + Sync + 'static {
     /// Why not to talk to the node with this id; `None`: nothing speaks against it.
     fn refuses(&self, id: u64) -> Option<String>;
 
-    /// What it says of itself to whom asks.
-    fn greeting(&self) -> Greeting;
+    /// What it says of itself to whom asks. `founder`: who asks is about to found the cluster, and wants this node's word first.
+    fn greeting(&self, founder: Option<&Passport>) -> Greeting;
 
     /// A call of the consensus, from a node of this cluster, or of one that this node may join.
     ///

@@ -103,8 +103,8 @@ type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 impl PeerService for PeerApi {
     async fn greet(&self, mut request: Request<GreetRequest>) -> Result<Response<GreetResponse>, Status> {
         let caller = request.get_mut().caller.take();
-        self.admit(&request, caller, From::Anybody)?;
-        Ok(Response::new(greeting(self.inner.host.greeting())))
+        let them = self.admit(&request, caller, From::Anybody)?;
+        Ok(Response::new(greeting(self.inner.host.greeting(request.get_ref().founds.then_some(&them)))))
     }
 
     async fn raft(&self, mut request: Request<RaftRequest>) -> Result<Response<RaftResponse>, Status> {
@@ -195,6 +195,7 @@ fn greeting(greeting: Greeting) -> GreetResponse {
         feature_level: greeting.feature_level,
         wall_ms: greeting.wall_ms,
         members: greeting.members,
+        word: greeting.word.unwrap_or(0),
     }
 }
 
@@ -209,6 +210,7 @@ pub(super) fn read_greeting(answer: GreetResponse) -> Result<Greeting, String> {
         feature_level: answer.feature_level,
         wall_ms: answer.wall_ms,
         members: answer.members,
+        word: Some(answer.word).filter(|id| *id != 0),
     })
 }
 

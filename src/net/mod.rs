@@ -11,4 +11,5 @@ pub mod connect;
 pub mod detour;
 pub mod mutual;
 pub mod resolve;
+pub mod rotate;
 pub mod tls;

@@ -50,7 +50,9 @@ pub(super) fn connect_failure(error: &io::Error, target: &str) -> Failure {
         io::ErrorKind::TimedOut => FailureCategory::ConnectTimeout,
         _ => FailureCategory::Connect,
     };
-    Failure::new(category, &format!("connect to {target}: {}", plain(error)))
+    // The category says already that it was connecting.
+    let what = if category == FailureCategory::Local { "connect to " } else { "" };
+    Failure::new(category, &format!("{what}{target}: {}", plain(error)))
 }
 
 /// Whether this host lacks something: descriptors, buffers, memory, or ports to connect from.
@@ -165,7 +167,10 @@ mod tests {
             let failed = ResolveError::Failed { name: "a.example".to_owned(), source: error };
             assert_eq!(resolve_failure(&failed).category, FailureCategory::Local);
         }
-        assert_eq!(connect_failure(&io::Error::from_raw_os_error(111), "192.0.2.1:80").category, FailureCategory::Connect);
+        let refused = connect_failure(&io::Error::from_raw_os_error(111), "192.0.2.1:80");
+        assert_eq!((refused.category, refused.to_string().matches("connect").count()), (FailureCategory::Connect, 2), "{refused}");
+        let short = connect_failure(&io::Error::from_raw_os_error(24), "192.0.2.1:80");
+        assert!(short.detail.starts_with("connect to 192.0.2.1:80: "), "{short}");
         assert_eq!(connect_failure(&io::Error::from_raw_os_error(110), "192.0.2.1:80").category, FailureCategory::ConnectTimeout);
         assert_eq!(resolve_failure(&ResolveError::NoAddress("a.example".to_owned())).category, FailureCategory::Resolve);
     }

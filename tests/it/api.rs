@@ -64,7 +64,8 @@ async fn reports_come_through_whole() {
     assert_eq!((why.object.as_str(), why.reason.because.len(), why.history.len()), ("region us-east-1", 2, 1));
 
     let (client_network, resolver) = ("203.0.113.9".parse().unwrap(), "2001:db8::53".parse().unwrap());
-    let preview = client.preview(&"api.example.org".parse().unwrap(), "aaaa".parse().unwrap(), Some(client_network), Some(resolver), None).await;
+    let preview =
+        client.preview(&"api.example.org".parse().unwrap(), "aaaa".parse().unwrap(), Some(client_network), Some(resolver), None).await;
     assert_eq!(preview.unwrap().answers[0].to_string(), "api.example.org. 20 IN A 192.0.2.20");
     let asked = source.previews.lock().unwrap()[0].clone();
     let subnet = asked.client.map(|subnet| (subnet.address.to_string(), subnet.source_prefix));
@@ -330,7 +331,9 @@ async fn with_tls_both_sides_prove_themselves() {
     let endpoint = Endpoint::try_from(format!("https://{}", server.address())).unwrap().tls_config(tls).unwrap();
     let refused = match endpoint.connect().await {
         Err(_) => true,
-        Ok(channel) => ExplainServiceClient::new(channel).why(proto::WhyRequest { object: "us-east-1".to_owned(), at: None }).await.is_err(),
+        Ok(channel) => {
+            ExplainServiceClient::new(channel).why(proto::WhyRequest { object: "us-east-1".to_owned(), at: None }).await.is_err()
+        }
     };
     assert!(refused);
 

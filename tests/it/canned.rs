@@ -15,7 +15,10 @@ use portolan_core::{
         units::{Share, Ttl, Weight},
         verdict::Health,
     },
-    node::report::{EndpointStatus, Happening, Moment, Notice, PastError, Preview, RegionStatus, ReportError, ServiceStatus, Severity, State, Status, Why},
+    node::report::{
+        EndpointStatus, Happening, Moment, Notice, PastError, Preview, RegionStatus, ReportError, ServiceStatus, Severity, State, Status,
+        Why,
+    },
     simulate,
 };
 use tokio::sync::watch;

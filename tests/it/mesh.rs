@@ -91,7 +91,7 @@ impl Host for Recorder {
         (self.refused == Some(id)).then(|| "it was left behind".to_owned())
     }
 
-    fn greeting(&self) -> Greeting {
+    fn greeting(&self, founder: Option<&Passport>) -> Greeting {
         Greeting {
             passport: self.passport(),
             is_empty: true,
@@ -102,6 +102,7 @@ impl Host for Recorder {
             feature_level: 1,
             wall_ms: 5,
             members: vec![9],
+            word: founder.map(|founder| founder.id),
         }
     }
 
@@ -235,7 +236,9 @@ async fn calls_arrive_whole_and_their_answers_too() {
     let two = node(passport("two", 2, Some("shop-1")), FarRole::Voter, None).await;
     assert_eq!(one.raft(&two, b"abc").await, Ok(b"cba".to_vec()));
     assert_eq!(*two.host.asked.lock().unwrap(), ["one 3"]);
-    assert_eq!(one.mesh.greet(&two.address, LIMIT).await, Ok(two.host.greeting()));
+    assert_eq!(one.mesh.greet(&two.address, LIMIT).await, Ok(two.host.greeting(None)));
+    let word = one.mesh.ask_word(&two.address, LIMIT).await.unwrap().word;
+    assert_eq!(word, Some(one.host.passport().id), "who founds is told from who asks only");
     assert_eq!(one.mesh.propose(&two.address, b"x".to_vec(), LIMIT).await, Ok(Proposed::Done(Bytes::from_static(b"x"))));
     assert_eq!(one.mesh.propose(&two.address, Vec::new(), LIMIT).await, Ok(Proposed::NotLeader(Some(9))));
     assert_eq!(refusal(one.mesh.order(&two.address, Vec::new(), LIMIT).await), "not now");
@@ -309,10 +312,12 @@ async fn renewed_certificates_are_taken_without_a_restart() {
     copy(&another.ca_file, &files.ca_file);
     copy(&renewed.cert_file, &files.cert_file);
     copy(&renewed.key_file, &files.key_file);
-    one.mesh.reload_tls().unwrap();
-    // The old authority is none any more: who was signed by it is refused on a new connection, who by the new one is not.
+    // The old authority is none any more: who was signed by it is refused, who by the new one is not.
     let three = node(passport("three", 3, Some("shop-1")), FarRole::Voter, Some(another.node("three"))).await;
-    assert_eq!(three.raft(&one, b"x").await, Ok(b"x".to_vec()));
+    let taken = async { while three.raft(&one, b"x").await.is_err() {} };
+    timeout(LIMIT, taken).await.expect("the renewed files are in force");
+    let ended = async { while two.raft(&one, b"x").await.is_ok() {} };
+    timeout(LIMIT, ended).await.expect("a connection by the old authority does not last");
     let old = Authority { directory: tempfile::tempdir().unwrap(), issuer: authority.issuer, ca_file: another.ca_file.clone() };
     let four = node(passport("four", 4, Some("shop-1")), FarRole::Voter, Some(old.node("four"))).await;
     assert!(four.raft(&one, b"x").await.is_err());

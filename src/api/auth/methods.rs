@@ -37,7 +37,7 @@ const fn change(name: &'static str, least: Role) -> Method {
 }
 
 /// Every method that is served, by name.
-pub const METHODS: [Method; 45] = [
+pub const METHODS: [Method; 46] = [
     open("grpc.health.v1.Health/Check"),
     open("grpc.health.v1.Health/Watch"),
     read("grpc.reflection.v1.ServerReflection/ServerReflectionInfo"),
@@ -52,6 +52,7 @@ pub const METHODS: [Method; 45] = [
     change("portolan.v1.ClusterService/AddMember", Role::Admin),
     // The whole state in one stream; a read, but not everybody's.
     Method { name: "portolan.v1.ClusterService/Backup", least: Some(Role::Admin), kind: Kind::Read },
+    change("portolan.v1.ClusterService/Bootstrap", Role::Admin),
     change("portolan.v1.ClusterService/ForceQuorum", Role::Breakglass),
     read("portolan.v1.ClusterService/GetCluster"),
     read("portolan.v1.ClusterService/ListMembers"),
@@ -65,7 +66,8 @@ pub const METHODS: [Method; 45] = [
     change("portolan.v1.FreezeService/CreateFreeze", Role::Operator),
     change("portolan.v1.FreezeService/DeleteFreeze", Role::Operator),
     read("portolan.v1.FreezeService/ListFreezes"),
-    // A heartbeat can take an endpoint out, or bring it back.
+    // A heartbeat can take an endpoint out for everybody, or bring it back: what an operator's orders do. A job that beats gets a binding of its
+    // own in `auth.roles`, so that its certificate or token can be taken back alone.
     Method { name: "portolan.v1.HeartbeatService/Beat", least: Some(Role::Operator), kind: Kind::Observation },
     change("portolan.v1.OverrideService/CreateOverride", Role::Operator),
     change("portolan.v1.OverrideService/DeleteOverride", Role::Operator),
@@ -139,7 +141,7 @@ mod tests {
     #[test]
     fn what_changes_something_is_never_for_viewers() {
         for method in METHODS {
-            let words = ["Create", "Delete", "Apply", "Add", "Remove", "Replace", "Transfer", "Force", "Beat"];
+            let words = ["Create", "Delete", "Apply", "Add", "Remove", "Replace", "Transfer", "Force", "Beat", "Bootstrap"];
             let end = method.name.rsplit('/').next().unwrap();
             let is_change = words.iter().any(|word| end.starts_with(word));
             assert_eq!(is_change, method.kind != Kind::Read, "{}", method.name);

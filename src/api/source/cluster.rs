@@ -198,6 +198,8 @@ pub enum MembershipOrder {
         /// Who comes.
         new: NodeId,
     },
+    /// The node that is asked makes the cluster, at once.
+    Bootstrap,
     /// Goes on without these nodes, for ever. `expected_generation` is the present one, and was compared before.
     ForceQuorum {
         /// Every voter of the lost side.

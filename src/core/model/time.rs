@@ -69,6 +69,47 @@ impl fmt::Display for Timestamp {
     }
 }
 
+/// For what programs read: RFC 3339 in UTC, with milliseconds where there are any. What is stored or agreed stays a number.
+pub mod rfc3339 {
+    use serde::Serializer;
+
+    use super::Timestamp;
+
+    /// As text.
+    ///
+    /// # Errors
+    /// Of the serializer.
+    pub fn serialize<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&text(*at))
+    }
+
+    /// The same where there may be none.
+    pub mod option {
+        use serde::Serializer;
+
+        use super::{Timestamp, text};
+
+        /// As text, or nothing.
+        ///
+        /// # Errors
+        /// Of the serializer.
+        pub fn serialize<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+            match at {
+                Some(at) => serializer.serialize_some(&text(*at)),
+                None => serializer.serialize_none(),
+            }
+        }
+    }
+
+    pub(super) fn text(at: Timestamp) -> String {
+        let whole = at.to_string();
+        match at.0.rem_euclid(1000) {
+            0 => whole,
+            millis => format!("{}.{millis:03}Z", whole.trim_end_matches('Z')),
+        }
+    }
+}
+
 /// Days since 1970-01-01 to a date of the proleptic Gregorian calendar (Howard Hinnant, "chrono-compatible low-level date algorithms").
 const fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let shifted = days + 719_468;
@@ -132,6 +173,14 @@ mod tests {
         assert_eq!(Timestamp(1_795_316_600_000).to_string(), "2026-11-22T03:03:20Z");
         assert_eq!(Timestamp(-1).to_string(), "1969-12-31T23:59:59Z");
         assert_eq!(Timestamp(951_782_400_000).to_string(), "2000-02-29T00:00:00Z");
+    }
+
+    #[test]
+    fn programs_read_milliseconds_where_there_are_any() {
+        let shown = |millis| rfc3339::text(Timestamp(millis));
+        assert_eq!(shown(1_795_316_600_000), "2026-11-22T03:03:20Z");
+        assert_eq!(shown(1_795_316_600_050), "2026-11-22T03:03:20.050Z");
+        assert_eq!(shown(-1), "1969-12-31T23:59:59.999Z");
     }
 
     #[test]

@@ -5,11 +5,11 @@
 use std::time::Duration;
 
 use super::{
-    Effect, Node,
+    Effect, Event, Node, Rejected,
     report::{Notice, Severity},
 };
 use crate::{
-    health::vantage::{self, Sight, Vantage},
+    health::vantage::{self, Report, Sight, Vantage},
     model::{
         ids::{CheckIdx, Label},
         time::{Now, Tick},
@@ -79,6 +79,29 @@ impl Node {
     #[must_use]
     pub fn vantage(&self) -> &Vantage {
         &self.vantage
+    }
+
+    /// Takes in a report that came from `peer`, its own or of an observer that it tells of; see [`Event::ReportHeard`].
+    ///
+    /// # Errors
+    /// [`Rejected`], harmless: nothing was changed.
+    pub fn hear_from(
+        &mut self,
+        now: Now,
+        peer: &Label,
+        report: Report,
+        round_trip: Duration,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Rejected> {
+        let observer = report.observer.clone();
+        if !self.vantage.is_single() {
+            self.vantage.make_room(now, &observer, peer, &mut self.seen)?;
+        }
+        let heard = self.handle(now, Event::ReportHeard { report, round_trip }, effects);
+        if heard.is_ok() {
+            self.vantage.was_brought(&observer, peer);
+        }
+        heard
     }
 
     /// Gives the next reports a number of their own: a sign of life. To be called every [`vantage::PULSE_EVERY`].

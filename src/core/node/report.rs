@@ -2,20 +2,20 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::{
     answer::Answer,
     model::{
         reason::Reason,
-        time::Timestamp,
+        time::{Timestamp, rfc3339},
         units::{Share, Ttl, Weight},
         verdict::Health,
     },
 };
 
 /// The whole picture, worst first.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Status {
     /// Name of the plan.
     pub plan: String,
@@ -30,6 +30,7 @@ pub struct Status {
     /// Who decides about health: `single` on a node without peers.
     pub vantage: String,
     /// When this was true.
+    #[serde(serialize_with = "rfc3339::serialize")]
     pub at: Timestamp,
     /// Number of the table that answers come from; grows with each change.
     pub generation: u64,
@@ -46,7 +47,7 @@ pub struct Status {
 }
 
 /// How things stand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// Everything that was judged is up, nothing is overridden.
@@ -74,13 +75,14 @@ impl State {
 }
 
 /// One region over all services.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RegionStatus {
     /// Its name.
     pub name: String,
     /// Down when no endpoint in it is up; unknown when none has been judged.
     pub observed: Health,
     /// Since when.
+    #[serde(serialize_with = "rfc3339::option::serialize")]
     pub since: Option<Timestamp>,
     /// Overrides in force here, worded; empty: none.
     pub intended: Vec<String>,
@@ -103,7 +105,7 @@ pub struct RegionStatus {
 }
 
 /// One service.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ServiceStatus {
     /// Its name.
     pub name: String,
@@ -118,13 +120,14 @@ pub struct ServiceStatus {
     /// The longest time to live that answers carry now.
     pub ttl: Ttl,
     /// The latest moment until which a well-behaved resolver may hold an answer that points to an unusable region; `None`: none is out.
+    #[serde(serialize_with = "rfc3339::option::serialize")]
     pub drained_by: Option<Timestamp>,
     /// Its endpoints, region by region.
     pub endpoints: Vec<EndpointStatus>,
 }
 
 /// One endpoint in three columns: observed, intended, served.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct EndpointStatus {
     /// `api/us-east-1/198.51.100.10:80`.
     pub name: String,
@@ -133,6 +136,7 @@ pub struct EndpointStatus {
     /// What probes say.
     pub observed: Health,
     /// Since when.
+    #[serde(serialize_with = "rfc3339::option::serialize")]
     pub since: Option<Timestamp>,
     /// The override in force, worded.
     pub intended: Option<String>,
@@ -149,7 +153,7 @@ pub struct EndpointStatus {
 }
 
 /// Something that an operator should know.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Notice {
     /// How bad it is.
     pub severity: Severity,
@@ -160,7 +164,7 @@ pub struct Notice {
 }
 
 /// How bad something is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
     /// Good to know.
@@ -184,36 +188,39 @@ impl Severity {
 }
 
 /// The answer to `why OBJECT`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Why {
     /// What was asked about, in full: `region us-east-1`, `service api`, `endpoint …`.
     pub object: String,
     /// When this was true.
+    #[serde(serialize_with = "rfc3339::serialize")]
     pub at: Timestamp,
     /// The reasons.
     pub reason: Reason,
     /// What happened to it lately, the newest last.
     pub history: Vec<Happening>,
     /// `Some`: this is told from the history, as of `at`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub moment: Option<Moment>,
 }
 
 /// What was asked of the history, beside the answer as of the newest moment that it holds at or before then.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Moment {
     /// The node whose history it is.
     pub node: String,
     /// The time that was asked for.
+    #[serde(serialize_with = "rfc3339::serialize")]
     pub asked: Timestamp,
     /// What may be other than it was: holes in the history, another geo database.
     pub notes: Vec<String>,
 }
 
 /// A change that was seen.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Happening {
     /// When.
+    #[serde(serialize_with = "rfc3339::serialize")]
     pub at: Timestamp,
     /// What, in one line.
     pub text: String,

@@ -28,7 +28,7 @@ pub struct SavedNode {
     pub checks: Vec<SavedCheck>,
     /// Per name of an endpoint: when it was in rotation last; `None`: it is.
     pub rotation: BTreeMap<String, Option<Timestamp>>,
-    /// Overrides in force.
+    /// Overrides, those that ended included: while the clock was ahead they may have ended here only.
     pub overrides: Vec<Override>,
     /// Judgements frozen by maintenance.
     pub frozen: Vec<SavedFrozen>,
@@ -48,10 +48,16 @@ impl Node {
             at: self.stale_since.unwrap_or(now.wall),
             checks: self.book.save(now),
             rotation: self.rotation.save(&self.world),
-            overrides: self.overlay.in_force(now.wall).map(|it| (**it).clone()).collect(),
+            overrides: self.overrides(),
             frozen: self.overlay.save_frozen(&self.world.topology),
             proofs: if self.vantage.is_single() { self.proofs.clone() } else { self.vantage.save(now) },
         })
+    }
+
+    /// The orders that it goes by, those that ended included.
+    #[must_use]
+    pub fn overrides(&self) -> Vec<Override> {
+        self.overlay.all().map(|it| (**it).clone()).collect()
     }
 
     /// Goes on from what a former process left: the table of [`Node::advance`] is then there at once, and is stale until the first round.

@@ -1,16 +1,30 @@
 //! How a cluster comes to be, and how a node joins one.
 //!
-//! A cluster is made once: by the node with the lowest name of the address book, when every node of the book is there, every one has an empty
-//! disk, and all have the same book. Any other node with an empty disk waits for a cluster to belong to; that takes a peer of the book, whose
-//! certificate says who it is.
+//! A cluster is made once, when every node of the address book is there, every one has an empty disk, and all have the same book: by the node
+//! with the lowest name, or at once by the one that a person tells to. Any other node with an empty disk waits for a cluster to belong to; that
+//! takes a peer of the book, whose certificate says who it is.
+//!
+//! ```text
+//! greet all --nothing is missing--> take the own word --> ask all for theirs --all gave it--> identity on disk --> first log entry
+//! ```
+//!
+//! Why words: two nodes that found at one moment would give the cluster two ids, and the nodes that heard the one would refuse those that heard
+//! the other. There would still be one cluster at most, because both have the same voters and a majority is needed, but some would be left
+//! outside with a disk to be emptied. A node gives its word to one at a time, its own included, and it ends by itself.
+//!
+//! Absent on purpose: taking a word back. Who fails to get all waits, as the others do, until it has ended.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
-use portolan_core::cluster::NodeRole;
+use portolan_core::{cluster::NodeRole, model::time::Tick};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
-use super::Shared;
+use super::{super::PeerEntry, Shared};
 use crate::{
     mesh::{Address, Greeting, Passport},
     raft::{Identity, Member},
@@ -20,6 +34,8 @@ use crate::{
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// For one greeting.
 const GREET_TIME_MAX: Duration = Duration::from_secs(3);
+/// How long a node's word holds: twice what asking all and writing the first entry may take, and people wait no longer for another try.
+const WORD_LIFE: Duration = Duration::from_secs(10);
 
 /// Whether the node was never part of a cluster, nor began to make one.
 pub(super) fn is_empty(shared: &Shared) -> bool {
@@ -38,8 +54,7 @@ pub(super) async fn be_born(shared: Arc<Shared>) {
     let mut told = String::new();
     while is_empty(&shared) {
         match look(&shared).await {
-            Ok(true) => return,
-            Ok(false) => {}
+            Ok(()) => return,
             Err(why) if why != told => {
                 info!(why, "no cluster yet");
                 told = why;
@@ -60,60 +75,153 @@ async fn found_alone(shared: &Arc<Shared>) -> anyhow::Result<()> {
     shared.consensus().elect().await
 }
 
-/// Looks at all peers once; `true`: this node founded the cluster, or joined one.
-async fn look(shared: &Arc<Shared>) -> Result<bool, String> {
+/// Looks at all peers once, and founds the cluster or joins one.
+///
+/// # Errors
+/// What it waits for.
+async fn look(shared: &Arc<Shared>) -> Result<(), String> {
     let greetings = greet_all(shared).await;
-    let heard: Vec<&Greeting> = greetings.values().filter_map(|greeting| greeting.as_ref().ok()).collect();
-    let is_founder = shared.identity.borrow().is_founder;
-    if let Some(member) = heard.iter().find(|it| it.passport.cluster.is_some() && !it.is_empty) {
-        join(shared, &member.passport).await?;
-        return Ok(true);
+    if let Some(member) = greetings.values().flatten().find(|it| it.passport.cluster.is_some() && !it.is_empty) {
+        return join(shared, &member.passport).await;
     }
     if !shared.me.role.votes() {
         return Err("waiting for the voters to make the cluster".to_owned());
     }
-    if let Some((node, why)) = greetings.iter().find_map(|(node, greeting)| Some((node, greeting.as_ref().err()?))) {
-        return Err(format!("waiting for {node}: {why}"));
-    }
-    if let Some(other) = heard.iter().find(|it| it.peers != shared.me.book_digest) {
-        return Err(format!("the address book of {} is another one; give all nodes the same `peers`", other.passport.node));
+    if let Some(first) = missing(shared, &greetings).into_iter().next() {
+        return Err(format!("waiting: {first}"));
     }
     let first = shared.me.book.first().map(|entry| &entry.node);
-    if first != Some(&shared.me.node) && !is_founder {
+    if first != Some(&shared.me.node) && !shared.identity.borrow().is_founder {
         return Err(format!("waiting for {} to make the cluster", first.map_or("nobody", |node| node.as_str())));
     }
-    if !shared.me.book.iter().all(|entry| entry.node == shared.me.node || greetings.contains_key(entry.node.as_str())) {
-        return Err("not all of the address book was asked".to_owned());
+    found(shared).await
+}
+
+/// Makes the cluster at once, from this node, because a person orders it: under the conditions under which the lowest name would.
+///
+/// # Errors
+/// Everything that is missing, node by node; nothing was done.
+pub(super) async fn bootstrap(shared: &Arc<Shared>, validate_only: bool) -> Result<(), String> {
+    if !is_empty(shared) {
+        let cluster = shared.identity.borrow().cluster.clone().unwrap_or_default();
+        return Err(format!("this node belongs to cluster `{cluster}`; a cluster is made once, on empty disks"));
     }
-    let mut members = BTreeMap::from([(shared.consensus().id(), member(shared))]);
+    if !shared.me.role.votes() || !shared.me.book.iter().any(|entry| entry.node == shared.me.node) {
+        return Err("this node is no voter of `peers`; do it on one that is".to_owned());
+    }
+    let missing = missing(shared, &greet_all(shared).await);
+    if !missing.is_empty() {
+        return Err(format!("not all of `peers` are there with empty disks: {}", missing.join("; ")));
+    }
+    if validate_only { Ok(()) } else { found(shared).await }
+}
+
+/// What speaks against making the cluster now, a sentence for each node of the book.
+fn missing(shared: &Shared, greetings: &BTreeMap<String, Result<Greeting, String>>) -> Vec<String> {
+    let others = shared.me.book.iter().filter(|entry| entry.node != shared.me.node);
+    let problem = |entry: &PeerEntry| {
+        let node = &entry.node;
+        let greeting = match greetings.get(node.as_str()) {
+            None => return Some(format!("{node} was not asked")),
+            Some(Err(why)) => return Some(format!("{node} is not reached: {why}")),
+            Some(Ok(greeting)) => greeting,
+        };
+        let Passport { node: name, region, cluster, .. } = &greeting.passport;
+        if name != node || *region != entry.region {
+            let (address, wanted) = (&entry.address, &entry.region);
+            return Some(format!("at {address} answers {name} in {region}, not {node} in {wanted}; correct `peers`"));
+        }
+        match cluster {
+            Some(cluster) if !greeting.is_empty => Some(format!("{node} belongs to cluster `{cluster}`")),
+            Some(_) => Some(format!("{node} began to make the cluster; leave it to it, or empty its disk")),
+            None if greeting.peers != shared.me.book_digest => {
+                Some(format!("the address book of {node} is another one; give all nodes the same `peers`"))
+            }
+            None => None,
+        }
+    };
+    others.filter_map(problem).collect()
+}
+
+/// Makes the cluster, if all give their word.
+///
+/// # Errors
+/// Who did not, or what failed; nothing was done.
+async fn found(shared: &Arc<Shared>) -> Result<(), String> {
+    let since = shared.clock.tick();
+    let own = shared.consensus().id();
+    if give_word(shared, own) != Some(own) {
+        return Err("another node is making the cluster at this moment".to_owned());
+    }
+    let words = ask_all(shared, true).await;
+    let mut members = BTreeMap::from([(own, member(shared))]);
     for entry in shared.me.book.iter().filter(|entry| entry.node != shared.me.node) {
-        let Some(Ok(greeting)) = greetings.get(entry.node.as_str()) else { return Err(format!("{} did not answer", entry.node)) };
-        if greeting.passport.node != entry.node || greeting.passport.region != entry.region {
+        let node = &entry.node;
+        let greeting = match words.get(node.as_str()) {
+            Some(Ok(greeting)) => greeting,
+            Some(Err(why)) => return Err(format!("{node} is not reached: {why}")),
+            None => return Err(format!("{node} was not asked")),
+        };
+        if greeting.word != Some(own) {
             return Err(format!(
-                "at {} answers {} in {}, not {} in {}; correct `peers`",
-                entry.address, greeting.passport.node, greeting.passport.region, entry.node, entry.region
+                "{node} gave its word to another node, which is making the cluster at this moment; it ends within {WORD_LIFE:?}"
             ));
         }
         let member = Member {
-            name: entry.node.to_string(),
+            name: node.to_string(),
             region: entry.region.to_string(),
             address: entry.address.clone(),
             is_witness: greeting.is_witness,
         };
         members.insert(greeting.passport.id, member);
     }
-    found(shared, members).await.map_err(|error| format!("{error:#}"))?;
-    Ok(true)
+    // They all may have changed between the look and the word.
+    if let Some(first) = missing(shared, &words).into_iter().next() {
+        return Err(first);
+    }
+    // A process that stood still meanwhile has nobody's word any more.
+    if shared.clock.tick().since(since) >= WORD_LIFE / 2 {
+        return Err("asking all took too long; another node may be making the cluster by now".to_owned());
+    }
+    write_first(shared, members).await.map_err(|error| format!("{error:#}"))
 }
 
 /// On disk first: a crash from here on goes on as the founder, with the same id.
-async fn found(shared: &Arc<Shared>, members: BTreeMap<u64, Member>) -> anyhow::Result<()> {
+async fn write_first(shared: &Arc<Shared>, members: BTreeMap<u64, Member>) -> anyhow::Result<()> {
     let before = shared.identity.borrow().cluster.clone();
     let cluster = before.unwrap_or_else(|| cluster_id(shared));
     keep(shared, &cluster, true).await?;
     let names: Vec<&str> = members.values().map(|member| member.name.as_str()).collect();
     info!(cluster, voters = names.join(" "), "founding the cluster");
     shared.consensus().initialize(members).await
+}
+
+//--- Words
+
+/// Whom this node gave its word, and until when.
+#[derive(Default)]
+pub(super) struct Word(Mutex<Option<(u64, Tick)>>);
+
+/// Whom this node gave its word that nobody else founds the cluster.
+pub(super) fn word(shared: &Shared) -> Option<u64> {
+    let now = shared.clock.tick();
+    let word = *shared.word.0.lock().unwrap_or_else(PoisonError::into_inner);
+    word.filter(|(_, until)| now < *until).map(|(to, _)| to)
+}
+
+/// Gives this node's word to `to`, unless another one has it, or there is nothing to be founded any more. Gives who has it then.
+pub(super) fn give_word(shared: &Shared, to: u64) -> Option<u64> {
+    let now = shared.clock.tick();
+    let own = shared.consensus().id();
+    // Who began to make a cluster gives its word to nobody but itself.
+    let may_give = is_empty(shared) && (shared.identity.borrow().cluster.is_none() || to == own);
+    let mut word = shared.word.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let held = word.filter(|(_, until)| now < *until).map(|(to, _)| to);
+    if may_give && held.is_none_or(|held| held == to) {
+        *word = Some((to, now + WORD_LIFE));
+        return Some(to);
+    }
+    held
 }
 
 async fn keep(shared: &Shared, cluster: &str, is_founder: bool) -> anyhow::Result<()> {
@@ -145,12 +253,17 @@ pub(super) async fn join(shared: &Shared, peer: &Passport) -> Result<(), String>
 
 /// The greetings of all others in the book.
 pub(super) async fn greet_all(shared: &Arc<Shared>) -> BTreeMap<String, Result<Greeting, String>> {
+    ask_all(shared, false).await
+}
+
+/// The same; `for_word`: asking each for its word.
+async fn ask_all(shared: &Arc<Shared>, for_word: bool) -> BTreeMap<String, Result<Greeting, String>> {
     let Some(mesh) = &shared.mesh else { return BTreeMap::new() };
     let mut greetings = JoinSet::new();
     for entry in shared.me.book.iter().filter(|entry| entry.node != shared.me.node) {
         let (mesh, to) = (mesh.clone(), Address { node: entry.node.clone(), address: entry.address.clone() });
         greetings.spawn(async move {
-            let greeting = mesh.greet(&to, GREET_TIME_MAX).await;
+            let greeting = if for_word { mesh.ask_word(&to, GREET_TIME_MAX).await } else { mesh.greet(&to, GREET_TIME_MAX).await };
             (to.node.to_string(), greeting.map_err(|error| error.to_string()))
         });
     }

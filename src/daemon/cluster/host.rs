@@ -58,7 +58,7 @@ impl Host for ClusterHost {
         })
     }
 
-    fn greeting(&self) -> Greeting {
+    fn greeting(&self, founder: Option<&Passport>) -> Greeting {
         let Some(shared) = self.shared() else {
             return Greeting {
                 passport: self.passport(),
@@ -70,11 +70,17 @@ impl Host for ClusterHost {
                 feature_level: FEATURE_LEVEL,
                 wall_ms: 0,
                 members: Vec::new(),
+                word: None,
             };
         };
         let members = shared.consensus().members();
         let is_member = shared.is_member();
+        let word = match founder {
+            Some(founder) => birth::give_word(&shared, founder.id),
+            None => birth::word(&shared),
+        };
         Greeting {
+            word,
             passport: passport(&shared),
             is_empty: birth::is_empty(&shared),
             is_persistent: shared.me.is_persistent,

@@ -54,6 +54,11 @@ impl LocalOrders {
         self.held().values().filter(|order| order.is_in_force(now)).cloned().collect()
     }
 
+    /// Whether an order of this name was taken back here since the start.
+    pub(in crate::daemon) fn was_taken_back(&self, id: &Label) -> bool {
+        lock(&self.gone).contains_key(id)
+    }
+
     /// Wakes when they are others.
     pub(in crate::daemon) fn changes(&self) -> watch::Receiver<u64> {
         self.version.subscribe()

@@ -6,7 +6,7 @@ use portolan_core::cluster::{Change, NodeId};
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
-use super::{Cluster, Shared, force};
+use super::{Cluster, Shared, birth, force};
 use crate::{
     mesh::{Address, CallError},
     raft::{Member, Members},
@@ -45,6 +45,8 @@ pub(in crate::daemon) enum What {
         /// Who comes.
         new: NodeId,
     },
+    /// This node makes the cluster, at once; on a node that belongs to none.
+    Bootstrap,
     /// This node goes on without the others named; on a survivor only.
     ForceQuorum {
         /// The lost side.
@@ -72,7 +74,7 @@ impl Cluster {
     /// A sentence: nothing was done, or as much as it says.
     pub(in crate::daemon) async fn order(&self, order: Order) -> Result<Ordered, String> {
         let shared = &self.shared;
-        if matches!(order.what, What::ForceQuorum { .. }) || shared.consensus().leadership().is_leader {
+        if matches!(order.what, What::ForceQuorum { .. } | What::Bootstrap) || shared.consensus().leadership().is_leader {
             return obey(shared, order).await;
         }
         let (Some(mesh), Some(leader)) = (&shared.mesh, shared.leader()) else {
@@ -104,6 +106,10 @@ async fn carry_out(shared: &Arc<Shared>, order: &Order) -> Result<Ordered, Strin
     if let What::ForceQuorum { lost, expected_generation } = &order.what {
         return force::go_on_without(shared, lost, *expected_generation, order.validate_only).await;
     }
+    if order.what == What::Bootstrap {
+        birth::bootstrap(shared, order.validate_only).await?;
+        return Ok(founded(shared));
+    }
     if !shared.consensus().leadership().is_leader {
         return Err("this node does not lead any more; try again".to_owned());
     }
@@ -134,7 +140,7 @@ async fn carry_out(shared: &Arc<Shared>, order: &Order) -> Result<Ordered, Strin
                     .map_err(|why| format!("it is replaced, but still registered: {why}"))?;
             }
         }
-        What::ForceQuorum { .. } => {}
+        What::ForceQuorum { .. } | What::Bootstrap => {}
     }
     Ok(ordered(shared))
 }
@@ -143,6 +149,12 @@ pub(super) fn ordered(shared: &Shared) -> Ordered {
     let members = shared.consensus().members();
     let leader = shared.leads().and_then(|id| members.voters.get(&id).map(|member| member.name.clone()));
     Ordered { leader, voters: members.voters.into_values().map(|member| member.name).collect(), generation: shared.state().generation() }
+}
+
+/// Nobody leads yet, and the voters are those of the address book.
+fn founded(shared: &Shared) -> Ordered {
+    let voters = shared.me.book.iter().map(|entry| entry.node.to_string()).collect();
+    Ordered { voters, ..ordered(shared) }
 }
 
 fn require(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), String> {

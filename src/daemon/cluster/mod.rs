@@ -10,12 +10,11 @@
 //!
 //! A node on its own is a cluster of one voter, so that a command means the same there.
 //!
-//! Invariants: a node with an empty disk makes a cluster only with all others of the address book, all of them empty; it votes only after a
-//! leader made it a member.
+//! Invariants: a node with an empty disk makes a cluster only with all others of the address book, all of them empty, and with the word of each
+//! that it is the only one to do so; it votes only after a leader made it a member.
 
 mod attach;
 mod birth;
-mod certificates;
 mod force;
 mod host;
 mod leader;
@@ -109,6 +108,8 @@ pub(super) struct Shared {
     pub(super) running: watch::Sender<Option<u64>>,
     /// Orders that hold without a majority.
     pub(super) local: LocalOrders,
+    /// Whom this node gave its word that nobody else founds the cluster.
+    word: birth::Word,
     /// How far each linked peer's wall clock is ahead, in milliseconds.
     pub(super) clocks: Mutex<BTreeMap<Label, i64>>,
     /// Why this node should not lead; `None`: nothing speaks against it.
@@ -193,6 +194,7 @@ impl Cluster {
             turn: attach::Turn::default(),
             running: watch::Sender::new(None),
             local: LocalOrders::default(),
+            word: birth::Word::default(),
             clocks: Mutex::default(),
             unfit: watch::Sender::new(None),
             led_at: AtomicU64::new(0),
@@ -201,7 +203,7 @@ impl Cluster {
             stop: stop.clone(),
         });
         host.serve(&shared);
-        for task in [Task::Truth, Task::Birth, Task::Attach, Task::Register, Task::Leader, Task::Local, Task::Certificates, Task::Tell] {
+        for task in [Task::Truth, Task::Birth, Task::Attach, Task::Register, Task::Leader, Task::Local, Task::Tell] {
             let shared = Arc::clone(&shared);
             tokio::spawn(stop.clone().run_until_cancelled_owned(async move {
                 match task {
@@ -211,7 +213,6 @@ impl Cluster {
                     Task::Register => register::keep(shared).await,
                     Task::Leader => leader::serve(shared).await,
                     Task::Local => local::hand_over(shared).await,
-                    Task::Certificates => certificates::keep(shared).await,
                     Task::Tell => tell::who_leads(shared).await,
                 }
             }));
@@ -232,6 +233,11 @@ impl Cluster {
     /// Who this node is.
     pub(super) fn me(&self) -> &Me {
         &self.shared.me
+    }
+
+    /// The id of the cluster that this node belongs to; `None`: it belongs to none yet.
+    pub(super) fn cluster_id(&self) -> Option<String> {
+        self.shared.identity.borrow().cluster.clone()
     }
 
     /// This node's id.
@@ -327,7 +333,6 @@ enum Task {
     Register,
     Leader,
     Local,
-    Certificates,
     Tell,
 }
 

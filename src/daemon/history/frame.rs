@@ -28,15 +28,18 @@ pub(super) fn put(out: &mut Vec<u8>, payload: &[u8]) {
     out.extend(payload);
 }
 
-/// The next frame: its payload, and what follows it; `None`: the end.
-pub(super) fn next(octets: &[u8]) -> Option<Result<(&[u8], &[u8]), Damage>> {
+/// A payload, and what follows it.
+type Frame<'a> = (&'a [u8], &'a [u8]);
+
+/// The next frame; `None`: the end.
+pub(super) fn next(octets: &[u8]) -> Option<Result<Frame<'_>, Damage>> {
     if octets.is_empty() {
         return None;
     }
     Some(read(octets))
 }
 
-fn read(octets: &[u8]) -> Result<(&[u8], &[u8]), Damage> {
+fn read(octets: &[u8]) -> Result<Frame<'_>, Damage> {
     let (length, rest) = octets.split_first_chunk::<4>().ok_or(Damage::Torn)?;
     let (checksum, rest) = rest.split_first_chunk::<CHECKSUM_OCTETS>().ok_or(Damage::Torn)?;
     let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);

@@ -42,6 +42,8 @@ struct Open {
     /// Of how it began.
     head_octets: u64,
     since: Timestamp,
+    /// Of the last page.
+    last: Timestamp,
     world: Arc<World>,
     /// What was noted last.
     before: Arc<Node>,
@@ -132,13 +134,15 @@ impl Keeper {
             Arc::ptr_eq(&open.world, node.world())
                 && open.octets < open.head_octets.saturating_add(limits.segment_octets.max(open.head_octets.saturating_mul(GROWTH)))
                 && now.wall.since(open.since) < limits.segment_age
+                // Of a clock that was set back: a file is looked for by its first moment.
+                && now.wall >= open.last
         };
         match self.open.as_ref().filter(|open| goes_on(open)) {
             Some(open) => {
                 let Some(page) = node.page(Some(&open.before), now) else { return Ok(()) };
                 self.append(&Entry::Page(Box::new(page)).framed()?, now)?;
                 if let Some(open) = &mut self.open {
-                    open.before = node.clone();
+                    (open.before, open.last) = (node.clone(), now.wall);
                 }
                 Ok(())
             }
@@ -199,6 +203,7 @@ impl Keeper {
             octets: head_octets,
             head_octets,
             since: now.wall,
+            last: now.wall,
             world: node.world().clone(),
             before: node.clone(),
         });
@@ -232,6 +237,7 @@ impl Keeper {
             octets: good,
             head_octets,
             since: newest.first,
+            last: recalled.at(),
             world: node.world().clone(),
             before: Arc::new(recalled.into_node()),
         })

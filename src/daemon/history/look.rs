@@ -68,7 +68,7 @@ pub(super) fn look(
             damage = Some(problem.clone());
         }
         let Some((position, opening)) = segment.page_at(at).zip(segment.opening.clone()) else { continue };
-        let mut notes: Vec<String> = hole(&segment, position, at, following.unwrap_or(now), now).into_iter().collect();
+        let mut notes: Vec<String> = hole(&segment, position, at, following, now).into_iter().collect();
         notes.extend(damage.map(|problem| format!("a file of the history is damaged, so that later moments may be missing: {problem}")));
         let memory = segment.memory(position).map_err(|error| unreadable(error.to_string()))?;
         let (world, geo) = world_of(setup, &opening, in_force).map_err(unreadable)?;
@@ -82,11 +82,7 @@ pub(super) fn look(
 }
 
 /// The world of a segment, and what is to be said where its geo files are not those of that time.
-fn world_of(
-    setup: &Setup,
-    opening: &Opening,
-    in_force: Option<(Arc<Origin>, Arc<World>)>,
-) -> Result<(Arc<World>, Option<String>), String> {
+fn world_of(setup: &Setup, opening: &Opening, in_force: Option<(Arc<Origin>, Arc<World>)>) -> Result<(Arc<World>, Option<String>), String> {
     let (world, geo) = match in_force.filter(|(origin, _)| origin.source == opening.source) {
         Some((origin, world)) => (world, origin.geo.clone()),
         None => {
@@ -99,18 +95,19 @@ fn world_of(
     Ok((world, (geo != opening.geo).then(|| told.to_owned())))
 }
 
-/// What is to be said when the node gave no sign of life around `at`.
-fn hole(segment: &Segment, position: usize, at: Timestamp, following: Timestamp, now: Timestamp) -> Option<String> {
-    let (last, was_stopped) = segment.life_at(position, at)?;
-    let next = segment.next_after(position, at).unwrap_or(following).min(following);
+/// What is to be said when the node gave no sign of life around `at`. `following`: when the next file begins, if there is one.
+fn hole(segment: &Segment, position: usize, at: Timestamp, following: Option<Timestamp>, now: Timestamp) -> Option<String> {
+    let (last, was_stopped) = segment.life_at(position, at).filter(|(last, _)| *last < at)?;
+    let next = segment.next_after(position, at).into_iter().chain(following).min();
     if was_stopped {
-        let until = if next < now { format!(" until {next}") } else { String::new() };
+        let until = next.map_or_else(String::new, |next| format!(" until {next}"));
         return Some(format!("the node was stopped at {last} and did not run{until}: this is what it said last"));
     }
     // Marks come every minute; two that are missing are no chance.
-    let length = next.since(last);
+    let end = next.unwrap_or(now);
+    let length = end.since(last);
     (length > MARK_EVERY * 2).then(|| {
         let length = Human(std::time::Duration::from_secs(length.as_secs()));
-        format!("nothing was noted from {last} to {next} ({length}): the node did not run, or could not write; this is what it said last")
+        format!("nothing was noted from {last} to {end} ({length}): the node did not run, or could not write; this is what it said last")
     })
 }

@@ -96,8 +96,7 @@ pub(super) fn open(setup: &Setup, clock: &Arc<Clock>, commands: &mpsc::Sender<Co
         }
         None => None,
     };
-    let history =
-        History { folder, setup: Arc::new(setup.clone()), clock: clock.clone(), in_force, turn: Arc::new(Semaphore::new(1)) };
+    let history = History { folder, setup: Arc::new(setup.clone()), clock: clock.clone(), in_force, turn: Arc::new(Semaphore::new(1)) };
     Ok((history, scribe))
 }
 

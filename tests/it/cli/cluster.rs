@@ -88,10 +88,13 @@ fn a_node_on_its_own_says_that_it_has_no_peers() {
 fn a_change_of_the_membership_is_confirmed_by_the_name_of_the_node() {
     let node = Node::start();
     assert_eq!(node.expect("peers-transfer", &["peers", "transfer", "use1-a", "--reason", "disk swap"]).exit, Exit::Ok);
+    let bootstrap = ["peers", "bootstrap", "--reason", "quick start"];
+    assert_eq!(node.expect("peers-bootstrap-dry", &[&bootstrap[..], &["--dry-run"]].concat()).exit, Exit::Ok);
+    assert_eq!(node.expect("peers-bootstrap", &bootstrap).exit, Exit::Ok);
     let remove = ["peers", "remove", "aps1-a", "--reason", "region is given up"];
     assert_eq!(node.expect("peers-remove-unconfirmed", &remove).exit, Exit::Usage);
     assert_eq!(node.typing(&remove, "aps1-b\n").exit, Exit::Error);
-    assert_eq!(node.cluster.orders.lock().unwrap().len(), 1, "only the transfer arrived");
+    assert_eq!(node.cluster.orders.lock().unwrap().len(), 3, "only the transfer and the founding arrived");
     let ran = node.typing(&remove, "aps1-a\n");
     assert_eq!((ran.exit, ran.out.as_str()), (Exit::Ok, "done: taking aps1-a out; voters now: use1-a, euw1-a, aps1-a\n"), "{}", ran.err);
     let refused = ["peers", "remove", "euw1-a", "--reason", "disk swap", "--yes"];

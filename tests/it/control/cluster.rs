@@ -2,8 +2,8 @@
 
 use portolan::api::{
     proto::{
-        AddMemberRequest, BackupRequest, GetClusterRequest, ListMembersRequest, Member, RemoveMemberRequest, ReplaceMemberRequest,
-        TransferLeaderRequest, backup_response::Part, member::Role,
+        AddMemberRequest, BackupRequest, BootstrapRequest, GetClusterRequest, ListMembersRequest, Member, RemoveMemberRequest,
+        ReplaceMemberRequest, TransferLeaderRequest, backup_response::Part, member::Role,
     },
     source::cluster::MembershipOrder,
 };
@@ -71,16 +71,20 @@ async fn a_change_of_the_membership_names_its_nodes_and_its_reason() {
     let replace =
         ReplaceMemberRequest { member: "aps1-a".to_owned(), replacement: "use1-b".to_owned(), reason: reason(), validate_only: false };
     client.replace_member(replace.clone()).await.unwrap();
+    let made = client.bootstrap(BootstrapRequest { reason: reason(), validate_only: true }).await.unwrap();
+    assert_eq!(made.voters.len(), 3);
     let orders: Vec<_> = cluster.orders.lock().unwrap().clone();
     let expected = [
         MembershipOrder::Transfer(Some(NodeId(1))),
         MembershipOrder::Transfer(None),
         MembershipOrder::Add(NodeId(9)),
         MembershipOrder::Replace { old: NodeId(3), new: NodeId(9) },
+        MembershipOrder::Bootstrap,
     ];
     assert_eq!(orders.iter().map(|(order, _)| order.clone()).collect::<Vec<_>>(), expected);
     assert!(orders.iter().all(|(_, asked)| asked.by.name == "local" && asked.reason == "new disk"));
-    assert_eq!(orders.iter().map(|(_, asked)| asked.validate_only).collect::<Vec<_>>(), [false, false, true, false]);
+    assert_eq!(orders.iter().map(|(_, asked)| asked.validate_only).collect::<Vec<_>>(), [false, false, true, false, true]);
+    assert_eq!(refused(client.bootstrap(BootstrapRequest::default()).await).reason, "BAD_FIELD", "without a reason");
 
     let remove =
         |member: &str, reason: &str| RemoveMemberRequest { member: member.to_owned(), reason: reason.to_owned(), validate_only: false };

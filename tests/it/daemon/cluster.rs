@@ -22,16 +22,16 @@ fn address() -> SocketAddr {
 }
 
 /// Daemons with one plan.
-struct Fleet {
-    beds: Vec<Option<Bed>>,
+pub(super) struct Fleet {
+    pub(super) beds: Vec<Option<Bed>>,
     /// Of those that do not run.
-    files: Vec<Option<Files>>,
+    pub(super) files: Vec<Option<Files>>,
 }
 
-const VOTERS: [(&str, &str); 3] = [("aps1-a", AP), ("euw1-a", EU), ("use1-a", US)];
+pub(super) const VOTERS: [(&str, &str); 3] = [("aps1-a", AP), ("euw1-a", EU), ("use1-a", US)];
 
 impl Fleet {
-    fn new(plan: &Plan, observers: &[(&str, &str)]) -> Self {
+    pub(super) fn new(plan: &Plan, observers: &[(&str, &str)]) -> Self {
         let book: Vec<PeerEntry> = VOTERS
             .iter()
             .map(|(node, region)| PeerEntry { node: (*node).into(), region: (*region).into(), address: address().to_string() })
@@ -60,7 +60,7 @@ impl Fleet {
         Self { beds: files.iter().map(|_| None).collect(), files }
     }
 
-    async fn start(&mut self, n: usize) {
+    pub(super) async fn start(&mut self, n: usize) {
         let files = self.files[n].take().unwrap();
         // What was killed lets go of its disk when its last task is gone.
         let start = || async { Daemon::start(files.setup.clone()).await.map_err(|error| format!("{error:#}")) };
@@ -92,12 +92,12 @@ impl Fleet {
         fleet
     }
 
-    fn running(&self) -> impl Iterator<Item = &Bed> {
+    pub(super) fn running(&self) -> impl Iterator<Item = &Bed> {
         self.beds.iter().flatten()
     }
 
     /// Waits until what is agreed is so, as every node that runs knows it.
-    async fn agrees(&self, what: &str, holds: impl Fn(&State) -> bool) {
+    pub(super) async fn agrees(&self, what: &str, holds: impl Fn(&State) -> bool) {
         let look = || async { self.running().map(|bed| bed.daemon.agreed()).collect::<Vec<_>>() };
         eventually(what, look, |states| states.iter().all(|state| holds(state))).await;
     }

@@ -37,7 +37,8 @@ impl Bed {
     /// The region that a client of eu-west-1 was answered with.
     async fn answered_at(&self, at: Timestamp) -> (String, Moment) {
         let network: ClientNetwork = "127.2.7.0/24".parse().unwrap();
-        let preview = self.client().await.preview(&API.parse().unwrap(), "A".parse().unwrap(), Some(network), None, Some(at)).await.unwrap();
+        let preview =
+            self.client().await.preview(&API.parse().unwrap(), "A".parse().unwrap(), Some(network), None, Some(at)).await.unwrap();
         (preview.region.unwrap(), preview.moment.unwrap())
     }
 }

@@ -5,6 +5,7 @@
 //! until it has ([`eventually`]), and fails after a generous limit.
 
 mod ask;
+mod bootstrap;
 mod checks;
 mod cluster;
 mod dig;

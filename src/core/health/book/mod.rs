@@ -372,7 +372,7 @@ impl Book {
         let is_told = recorded.touch.is_some() || became_judged || slot.state.health() == Health::Unknown;
         self.n_changes += u64::from(is_told);
         // Among peers a verdict from before the start counts less than one of this process, even when it is the same.
-        changes.add(check, recorded.touch.or(became_judged.then_some(Touch::NextChange)));
+        changes.add(check, recorded.touch.or_else(|| became_judged.then_some(Touch::NextChange)));
         if let Some(transition) = recorded.transition {
             self.remember(Turn { check, transition }, changes);
         }

@@ -6,7 +6,11 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::model::{ids::CheckIdx, time::Now, verdict::Health};
+use crate::model::{
+    ids::{CheckIdx, Label},
+    time::Now,
+    verdict::Health,
+};
 
 use super::{
     Effect, ObserverId, Vantage,
@@ -21,6 +25,10 @@ use super::{
 /// The most observers that are remembered, this node included: five voters with the 200 observers that each may carry, and some that were
 /// replaced. Beyond it the one that was silent for longest is forgotten.
 pub const OBSERVERS_MAX: usize = 1024;
+
+/// The most of them that one peer tells of: the 200 observers that a voter may carry, and some that were replaced. So names that one peer
+/// invents push out its own observers first, and never those of others.
+pub const OBSERVERS_PER_PEER_MAX: usize = 256;
 
 /// Why an event changed nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -43,6 +51,9 @@ pub enum Rejected {
     /// All observers that are remembered are fresh.
     #[error("{OBSERVERS_MAX} observers are fresh, no more are listened to")]
     TooManyObservers,
+    /// As many observers as one peer may tell of are fresh.
+    #[error("the peer tells of {OBSERVERS_PER_PEER_MAX} observers that are fresh, no more are taken from it")]
+    TooManyFromPeer,
     /// The observer would speak of more than [`CHECKS_PER_OBSERVER_MAX`] checks.
     #[error("the observer speaks of more than {CHECKS_PER_OBSERVER_MAX} checks")]
     TooManyChecks,
@@ -107,6 +118,34 @@ impl Vantage {
             self.presence_changed(id, restarted, effects);
         }
         Ok(())
+    }
+
+    /// Makes room for an observer that `peer` tells of and nobody told of before: beyond [`OBSERVERS_PER_PEER_MAX`] the one of that peer that
+    /// was silent for longest is forgotten. To be called before its report is handed in, and [`Self::was_brought`] after.
+    ///
+    /// # Errors
+    /// [`Rejected::TooManyFromPeer`].
+    pub fn make_room(&mut self, now: Now, observer: &Label, peer: &Label, effects: &mut Vec<Effect>) -> Result<(), Rejected> {
+        if self.ids.contains_key(observer) || observer == peer {
+            return Ok(());
+        }
+        let brought = || self.observers.iter().filter(|(_, it)| it.bringer.as_ref() == Some(peer));
+        if brought().count() < OBSERVERS_PER_PEER_MAX {
+            return Ok(());
+        }
+        let silent = brought().filter(|(_, it)| !it.is_fresh);
+        let oldest = silent.min_by_key(|(id, it)| (it.life.map(Life::until), **id)).map(|(id, _)| *id);
+        self.forget_observer(oldest.ok_or(Rejected::TooManyFromPeer)?);
+        self.settle(now, effects);
+        Ok(())
+    }
+
+    /// Notes which peer told of an observer last.
+    pub fn was_brought(&mut self, observer: &Label, peer: &Label) {
+        let id = self.ids.get(observer).filter(|id| **id != ObserverId::SELF && observer != peer);
+        if let Some(observer) = id.and_then(|id| self.observers.get_mut(id)) {
+            observer.bringer = Some(peer.clone());
+        }
     }
 
     fn has_room(&self, observer: &Observer, report: &Report) -> Result<(), Rejected> {

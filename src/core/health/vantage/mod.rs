@@ -45,7 +45,7 @@ mod properties;
 mod tests;
 
 pub use confirm::{CONFIRM_PAUSE, CONFIRM_WAIT_MAX, CONFIRMS_PER_SECOND_MAX};
-pub use hear::{OBSERVERS_MAX, Rejected};
+pub use hear::{OBSERVERS_MAX, OBSERVERS_PER_PEER_MAX, Rejected};
 pub use key::{CheckKey, keys};
 pub use noted::{NotedOthers, NotedStanding};
 pub use observer::{FRESH_FOR, PULSE_EVERY};

@@ -158,10 +158,8 @@ impl Vantage {
         let ids = &self.ids;
         let Some(slot) = self.slots.get_mut(check.get()) else { return };
         let lost = |at| Lost { at: now.tick, before: now.wall.since(at) };
-        let last = |(judgement, at): &(Judgement, Option<Timestamp>)| LastProven {
-            judgement: judgement.clone().bounded(),
-            lost: at.map(lost),
-        };
+        let last =
+            |(judgement, at): &(Judgement, Option<Timestamp>)| LastProven { judgement: judgement.clone().bounded(), lost: at.map(lost) };
         slot.standing = Standing { judgement: noted.judgement.clone().bounded(), source: noted.source };
         slot.last = noted.last.as_ref().map(last);
         slot.is_prober = noted.is_prober;

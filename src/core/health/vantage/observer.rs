@@ -94,6 +94,8 @@ pub(super) struct Observer {
     pub(super) elsewhere: BTreeMap<CheckKey, Said>,
     /// Whether it is fresh now; kept, so that a change is noticed.
     pub(super) is_fresh: bool,
+    /// Who told of it last; `None`: it did itself, or nobody says.
+    pub(super) bringer: Option<Label>,
 }
 
 /// What a report does to what is known of its observer.
@@ -122,6 +124,7 @@ impl Observer {
             withdrawn: BTreeMap::new(),
             elsewhere: BTreeMap::new(),
             is_fresh: false,
+            bringer: None,
         }
     }
 

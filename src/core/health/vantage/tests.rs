@@ -246,6 +246,38 @@ fn many_endpoints_cost_little_and_a_routine_repeat_nothing() {
     assert_eq!(turned, n, "each check turns once");
 }
 
+/// A peer with a good certificate invents names without end: its own observers pay for that, and nobody else's.
+#[test]
+fn names_that_one_peer_invents_push_out_its_own_only() {
+    let mut vantage = vantage(2);
+    let from = |vantage: &mut Vantage, now: Now, peer: &str, observer: &str| {
+        vantage.make_room(now, &observer.into(), &peer.into(), &mut Vec::new())?;
+        hear(vantage, now, report(observer, 0, 1, vec![]))?;
+        vantage.was_brought(&observer.into(), &peer.into());
+        Ok(())
+    };
+    let start = now_at(Tick(0));
+    for n in 0..200 {
+        assert_eq!(from(&mut vantage, start, "eu-1", &format!("eu-{n:04}")), Ok(()));
+    }
+    // All of them are silent when the flood comes.
+    let later = now_at(Tick(0) + FRESH_FOR * 2);
+    vantage.advance(later, &mut Vec::new());
+    for n in 0..OBSERVERS_PER_PEER_MAX {
+        assert_eq!(from(&mut vantage, later, "ap-1", &format!("ap-{n:04}")), Ok(()));
+    }
+    assert_eq!(from(&mut vantage, later, "ap-1", "ap-one-more"), Err(Rejected::TooManyFromPeer), "all of them are fresh");
+    let mut now = later;
+    for n in 0..5 * OBSERVERS_PER_PEER_MAX {
+        now = now.after(FRESH_FOR * 2);
+        vantage.advance(now, &mut Vec::new());
+        assert_eq!(from(&mut vantage, now, "ap-1", &format!("ap-x{n:04}")), Ok(()));
+    }
+    assert_eq!(vantage.n_observers(), 1 + 200 + OBSERVERS_PER_PEER_MAX);
+    assert!((0..200).all(|n| vantage.ids.contains_key(&Label::new(&format!("eu-{n:04}")))), "those of another peer are remembered");
+    assert_eq!(from(&mut vantage, now, "ap-1", "ap-1"), Ok(()), "for itself it always speaks");
+}
+
 #[test]
 fn what_was_withdrawn_stays_withdrawn() {
     let (mut own, keys) = (Own::default(), (0..10_000_u128).map(CheckKey::from_number).collect::<Vec<_>>());

@@ -9,11 +9,11 @@ use crate::{
     health::vantage::keys,
     model::{
         ids::{CheckIdx, EndpointIdx},
-        time::Now,
+        time::{Now, Timestamp},
         topology::Topology,
         units::Weight,
     },
-    node::{Node, report::Happening},
+    node::Node,
     table::{Member, PoolView, Table},
 };
 
@@ -86,17 +86,15 @@ impl Node {
     }
 
     fn orders(&self) -> NotedOrders {
-        NotedOrders {
-            overrides: self.overlay.all().map(|it| (**it).clone()).collect(),
-            frozen: self.overlay.save_frozen(&self.world.topology),
-        }
+        NotedOrders { overrides: self.overrides(), frozen: self.overlay.save_frozen(&self.world.topology) }
     }
 
     /// What happened since, as far as it is remembered. A node that was recalled has told nothing itself.
-    fn told_since(&self, before: Option<&Self>) -> Vec<Happening> {
+    fn told_since(&self, before: Option<&Self>) -> Vec<(Timestamp, String)> {
         let n_new = self.n_told.saturating_sub(before.map_or(0, |it| it.n_told));
         let n_new = usize::try_from(n_new).unwrap_or(usize::MAX);
-        self.happenings.iter().skip(self.happenings.len().saturating_sub(n_new)).cloned().collect()
+        let new = self.happenings.iter().skip(self.happenings.len().saturating_sub(n_new));
+        new.map(|happening| (happening.at, happening.text.clone())).collect()
     }
 }
 

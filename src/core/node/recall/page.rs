@@ -13,7 +13,6 @@ use crate::{
         time::Timestamp,
         units::{Share, Weight},
     },
-    node::report::Happening,
     table::Tier,
 };
 
@@ -41,7 +40,7 @@ pub struct Page {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) orders: Option<NotedOrders>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(super) happenings: Vec<Happening>,
+    pub(super) happenings: Vec<(Timestamp, String)>,
 }
 
 impl Page {

@@ -85,7 +85,7 @@ impl Memory {
         self.standings.extend(page.standings);
         self.members.extend(page.members);
         self.orders = page.orders.or_else(|| self.orders.take());
-        self.happenings.extend(page.happenings);
+        self.happenings.extend(page.happenings.into_iter().map(|(at, text)| Happening { at, text }));
         self.happenings.drain(..self.happenings.len().saturating_sub(HAPPENINGS_MAX));
         Ok(())
     }

@@ -219,6 +219,19 @@ fn a_plan_that_comes_while_the_clock_is_ahead_takes_no_order_away() {
     assert!(answer.contains("us: NOERROR 192.0.2.1"), "the drain is in force again:\n{seen}");
 }
 
+/// The same for a restart: what ended by a wrong clock is in force again when the clock is right.
+#[test]
+fn a_restart_while_the_clock_is_ahead_takes_no_order_away() {
+    let places = REGIONS[..2].iter().map(|(name, place)| format!("region {name} {place}\n")).collect::<String>();
+    let plan = format!("{places}service api geo\nendpoint us 192.0.2.1\nendpoint eu 192.0.2.11\nstart\n");
+    let seen = super::drill::play(&format!(
+        "{plan}at 20s override d1 drain region:eu by ana until 10m because kernel update\n\
+         clock +1h\nrestart\nclock -1h\nask A from 10.1.1.0/24\n"
+    ));
+    let answer = seen.lines().last().unwrap_or_default();
+    assert!(answer.contains("us: NOERROR 192.0.2.1"), "the drain is in force again:\n{seen}");
+}
+
 /// Found by the property test of what is recalled: of a check that nobody else speaks of, a table kept what this node took for true before it
 /// had judged it, because the judgement that came was the same.
 #[test]
