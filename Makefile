@@ -37,7 +37,7 @@ soak: setup
 		cargo test --release --locked --test sim_raft over_raft
 	sh tests/fuzz/run.sh $(SOAK_MINUTES) $(SOAK_TARGETS)
 
-# Costs and times beside their targets, in one table; about 15 minutes after the build, on an idle machine. BENCH_MINUTES is for the flapping run.
+# Costs and times beside their targets, in one table; about 20 minutes after the build, on an idle machine. BENCH_MINUTES is for the flapping run.
 BENCH_MINUTES ?= 10
 bench:
 	sh tests/bench/run.sh $(BENCH_MINUTES)

@@ -1,12 +1,18 @@
-//! All benchmarks in one program, which links once: `cargo bench -- table|failover|dns|probe|flap [OPTION VALUE ...]`. `tests/bench/run.sh` runs
-//! them all and holds their figures against the targets.
+//! All benchmarks in one program, which links once: `cargo bench -- table|failover|dns|probe|flap|mesh|commit|leaders|observers [OPTION VALUE
+//! ...]`.
+//! `tests/bench/run.sh` runs them all and holds their figures against the targets.
 //!
 //! A figure is a line `figure NAME VALUE`. The programs that are measured from outside are this one again, under another first argument.
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot run should say where it stopped")]
 
+mod commit;
 mod daemon;
 mod dns;
 mod failover;
+mod fleet;
+mod leaders;
+mod mesh;
+mod observers;
 mod probe;
 mod process;
 mod table;
@@ -23,12 +29,18 @@ fn main() -> ExitCode {
         ["failover", ..] => failover::run_all(),
         ["dns", ..] => return dns::run(),
         ["dns-serve", ..] => dns::serve(),
+        ["mesh", ..] => mesh::run(),
+        ["commit", ..] => commit::run(),
+        ["leaders", ..] => leaders::run(),
+        ["leaders-serve", ..] => leaders::serve(),
+        ["observers", ..] => observers::run(),
+        ["observers-serve", ..] => observers::serve(),
         ["probe", ..] => probe::run(false),
         ["flap", ..] => probe::run(true),
         ["probe-target", ..] => probe::serve_alone(false),
         ["flap-target", ..] => probe::serve_alone(true),
         _ => {
-            eprintln!("usage: cargo bench -- table|failover|dns|probe|flap [OPTION VALUE ...]");
+            eprintln!("usage: cargo bench -- table|failover|dns|probe|flap|mesh|commit|leaders|observers [OPTION VALUE ...]");
             return ExitCode::from(64);
         }
     }

@@ -35,7 +35,14 @@ pub(crate) fn status(key: &str) -> String {
     line.trim_start_matches(':').trim().to_owned()
 }
 
-/// The same in MiB; the line must be in kB.
+/// What is resident of another process, in KiB.
+pub(crate) fn resident_kib(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+/// A line of this process's own status in MiB; the line must be in kB.
 pub(crate) fn mebibytes(key: &str) -> f64 {
     let kibibytes: u32 = status(key).split_whitespace().next().unwrap().parse().unwrap();
     f64::from(kibibytes) / 1024.0

@@ -33,7 +33,11 @@ const MAY_USE: [(&str, &[&str], &str); 15] = [
         &["api", "config", "dns", "geo", "mesh", "net", "probe", "raft", "telemetry"],
         "the composition root: the only place that knows every adapter",
     ),
-    ("demo", &["cli", "client", "config", "daemon", "telemetry"], "whole daemons in one process, shown on the command line's terminal"),
+    (
+        "demo",
+        &["api", "cli", "client", "config", "daemon", "telemetry"],
+        "whole daemons in one process, asked over their API, shown on the command line's terminal",
+    ),
     (
         "actions",
         &["api", "cli", "client", "config", "daemon", "demo", "geo", "telemetry"],

@@ -18,7 +18,7 @@ const FIRST_ANSWERS_MAX: std::time::Duration = std::time::Duration::from_secs(20
 
 pub(super) async fn act(stage: &mut Stage, screen: &mut Screen<'_, '_>) -> Result<(), Stop> {
     let n = stage.clients.map.clients.len();
-    screen.head(&format!("WHO GETS WHAT   {n} client networks ask the nodes near them, and keep each answer for its time to live"))?;
+    screen.head(&format!("WHO GETS WHAT   {n} client networks ask the nodes near them, and keep each answer for its ttl"))?;
     let deadline = stage.clock.tick() + FIRST_ANSWERS_MAX;
     while !stage.clients.all_hold() {
         if stage.clock.tick() > deadline {

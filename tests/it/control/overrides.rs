@@ -121,7 +121,8 @@ async fn the_client_asks_again_when_the_outcome_is_not_known_and_the_order_is_gi
     let (client, cluster) = (&node.client, &node.cluster);
     let lost = ClusterError::Unknown("the leader was lost".to_owned());
     let nobody = ClusterError::NoQuorum("no leader is known".to_owned());
-    *cluster.faults.lock().unwrap() = vec![(lost, true), (nobody, false)];
+    // The last one comes first: what may be done is asked for until it is known, also while nobody leads.
+    *cluster.faults.lock().unwrap() = vec![(nobody, false), (lost, true)];
     let given = client.create_override(drain("us-east-1")).await.unwrap();
     assert!(given.commit.unwrap().repeated_request);
     assert_eq!(names(client).await, ["overrides/o-6"]);
