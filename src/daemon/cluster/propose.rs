@@ -131,6 +131,9 @@ impl Shared {
     }
 
     async fn attempt(&self, octets: &[u8]) -> Attempt {
+        if let Some(why) = self.left_behind.get() {
+            return Attempt::Refused(why.clone());
+        }
         let leadership = self.consensus().leadership();
         if leadership.is_leader || self.mesh.is_none() {
             return match timeout(ATTEMPT_MAX, self.consensus().propose_octets(octets.to_vec())).await {
@@ -150,7 +153,7 @@ impl Shared {
             Ok(Proposed::NotLeader(_)) => Attempt::NotTaken(format!("{} does not lead any more", leader.node)),
             Ok(Proposed::Refused(why)) => Attempt::Refused(why),
             Ok(Proposed::Unknown) => Attempt::Doubtful(format!("{} found no majority in time", leader.node)),
-            Err(CallError::Refused(why)) => Attempt::NotTaken(format!("{} refuses: {why}", leader.node)),
+            Err(CallError::Refused(why) | CallError::LeftBehind(why)) => Attempt::NotTaken(format!("{} refuses: {why}", leader.node)),
             Err(CallError::Unreachable(why)) => Attempt::Doubtful(format!("{}: {why}", leader.node)),
         }
     }
