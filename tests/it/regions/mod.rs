@@ -12,11 +12,18 @@
 //! Every node is the real program, started with a node config and certificates that the program itself has made. All the while clients in every
 //! region ask every node; scenarios look at what they were given.
 
+mod beats;
+mod cuts;
+mod drift;
 mod line;
 mod load;
+mod looks;
 mod loss;
+mod orders;
 mod place;
 mod process;
+mod rolling;
+mod survivor;
 mod wan;
 mod world;
 

@@ -69,10 +69,6 @@ impl Node {
         (self.address(), 8443).into()
     }
 
-    pub(super) fn peer(&self) -> SocketAddr {
-        (self.address(), 8444).into()
-    }
-
     /// The break-glass socket.
     pub(super) fn socket(&self) -> PathBuf {
         self.folder.join("socket")
@@ -100,17 +96,27 @@ impl Node {
         child.wait().unwrap();
     }
 
-    /// Asks it to stop, and waits until it has.
-    pub(super) async fn terminate(&mut self) -> ExitStatus {
-        let child = self.child.as_mut().expect("it runs");
+    /// Asks it to stop.
+    pub(super) fn ask_to_stop(&self) {
+        let child = self.child.as_ref().expect("it runs");
         rustix::process::kill_process(rustix::process::Pid::from_child(child), rustix::process::Signal::TERM).unwrap();
-        let mut ended = || {
+    }
+
+    /// Waits until it has stopped.
+    pub(super) async fn stopped(&mut self) -> ExitStatus {
+        let child = self.child.as_mut().expect("it runs");
+        let ended = || {
             let status = child.try_wait().unwrap();
             async move { status }
         };
-        let status = eventually(&format!("{} stops", self.named.name), &mut ended, Option::is_some).await.unwrap();
+        let status = eventually(&format!("{} stops", self.named.name), ended, Option::is_some).await.unwrap();
         self.child = None;
         status
+    }
+
+    /// As if the disk had been replaced.
+    pub(super) fn empty_disk(&self) {
+        std::fs::remove_dir_all(self.folder.join("state")).unwrap();
     }
 
     fn log(&self) -> PathBuf {

@@ -5,7 +5,6 @@
 
 use std::{
     fmt::Write as _,
-    io,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -14,13 +13,12 @@ use std::{
 };
 
 use tokio::{
-    io::{Interest, unix::AsyncFd},
     sync::mpsc,
     task::JoinSet,
     time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
-use tun_rs::SyncDevice;
+use tun_rs::{AsyncDevice, SyncDevice};
 
 use super::{
     line::{Chance, Fate, Line},
@@ -75,11 +73,6 @@ impl Wan {
         change(&mut self.shared.lines.lock().unwrap()[from][to]);
     }
 
-    /// The line between two regions, one way.
-    pub(super) fn line(&self, from: usize, to: usize) -> Line {
-        self.shared.lines.lock().unwrap()[from][to]
-    }
-
     /// What happened on the lines, for people.
     pub(super) fn counts(&self) -> String {
         let mut text = String::new();
@@ -109,11 +102,7 @@ impl Drop for Wan {
 type Parcel = (Instant, Vec<u8>);
 
 async fn route(devices: Vec<SyncDevice>, shared: Arc<Shared>, seed: u64) {
-    let open = |device: SyncDevice| {
-        device.set_nonblocking(true).unwrap();
-        Arc::new(AsyncFd::new(device).unwrap())
-    };
-    let devices: Vec<_> = devices.into_iter().map(open).collect();
+    let devices: Vec<_> = devices.into_iter().map(|device| Arc::new(AsyncDevice::new(device).unwrap())).collect();
     let mut tasks = JoinSet::new();
     for from in 0..devices.len() {
         let mut queues = Vec::new();
@@ -128,12 +117,12 @@ async fn route(devices: Vec<SyncDevice>, shared: Arc<Shared>, seed: u64) {
 }
 
 /// Takes what leaves a region. Ends when its device is gone.
-async fn take(device: Arc<AsyncFd<SyncDevice>>, queues: Vec<mpsc::Sender<Parcel>>, shared: Arc<Shared>, from: usize, seed: u64) {
+async fn take(device: Arc<AsyncDevice>, queues: Vec<mpsc::Sender<Parcel>>, shared: Arc<Shared>, from: usize, seed: u64) {
     let mut packet = vec![0; usize::from(MTU)];
     let mut chances: Vec<Chance> = (0..queues.len()).map(|to| Chance(seed ^ (from << 8 | to) as u64)).collect();
     let mut last = vec![Instant::now(); queues.len()];
     loop {
-        let Ok(length) = device.async_io(Interest::READABLE, |device| device.recv(&mut packet)).await else { return };
+        let Ok(length) = device.recv(&mut packet).await else { return };
         let Some(to) = destination(&packet[..length]).filter(|to| *to != from && *to < queues.len()) else { continue };
         let count = &shared.counts[from][to];
         let line = shared.lines.lock().unwrap()[from][to];
@@ -152,7 +141,7 @@ async fn take(device: Arc<AsyncFd<SyncDevice>>, queues: Vec<mpsc::Sender<Parcel>
 }
 
 /// Hands over what arrives in a region; what was under way on a line that was cut does not.
-async fn deliver(device: Arc<AsyncFd<SyncDevice>>, mut parcels: mpsc::Receiver<Parcel>, shared: Arc<Shared>, way: (usize, usize)) {
+async fn deliver(device: Arc<AsyncDevice>, mut parcels: mpsc::Receiver<Parcel>, shared: Arc<Shared>, way: (usize, usize)) {
     let count = &shared.counts[way.0][way.1];
     while let Some((at, packet)) = parcels.recv().await {
         sleep_until(at).await;
@@ -160,7 +149,7 @@ async fn deliver(device: Arc<AsyncFd<SyncDevice>>, mut parcels: mpsc::Receiver<P
             count.cut.fetch_add(1, Relaxed);
             continue;
         }
-        let sent: io::Result<usize> = device.async_io(Interest::WRITABLE, |device| device.send(&packet)).await;
+        let sent = device.send(&packet).await;
         // A device that takes nothing any more is of a region that is being taken down.
         (if sent.is_ok() { &count.arrived } else { &count.lost }).fetch_add(1, Relaxed);
     }
