@@ -1,13 +1,14 @@
 #!/bin/sh
-# What the tests run against beside our own code: dig and unbound, from Debian's packages. Does nothing when both are there.
+# What the tests run against beside our own code: dig, unbound and ip, from Debian's packages. Does nothing when all are there.
 set -eu
 
 missing=""
 command -v dig >/dev/null 2>&1 || missing="$missing bind9-dnsutils"
 # Debian keeps daemons in /usr/sbin, which is not in everybody's PATH.
 PATH="$PATH:/usr/sbin" command -v unbound >/dev/null 2>&1 || missing="$missing unbound"
+PATH="$PATH:/usr/sbin:/sbin" command -v ip >/dev/null 2>&1 || missing="$missing iproute2"
 if [ -z "$missing" ]; then
-    echo "setup: dig and unbound are there"
+    echo "setup: dig, unbound and ip are there"
     exit 0
 fi
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null 2>&1; then

@@ -28,7 +28,7 @@ use super::{
     CallError, Lane,
     certificate::IsNode,
     proto::peer_service_client::PeerServiceClient,
-    service::{MESSAGE_OCTETS_MAX, OBSERVE_OCTETS_MAX},
+    service::{LEFT_BEHIND, MESSAGE_OCTETS_MAX, OBSERVE_OCTETS_MAX},
 };
 use crate::net::{detour::Detours, mutual::TlsFiles};
 
@@ -146,6 +146,9 @@ pub(super) fn host(address: &str) -> &str {
 
 /// What a failed call means.
 pub(super) fn failure(status: &Status) -> CallError {
+    if status.metadata().contains_key(LEFT_BEHIND) {
+        return CallError::LeftBehind(status.message().to_owned());
+    }
     match status.code() {
         Code::FailedPrecondition | Code::PermissionDenied | Code::InvalidArgument | Code::Unauthenticated | Code::OutOfRange => {
             CallError::Refused(status.message().to_owned())

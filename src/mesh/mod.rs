@@ -73,6 +73,9 @@ pub enum CallError {
     /// The peer refuses; it did nothing.
     #[error("refused: {0}")]
     Refused(String),
+    /// The peer goes on as a later recovery generation, which this node was left out of for good.
+    #[error("refused: {0}")]
+    LeftBehind(String),
 }
 
 /// What a node says of itself to whom asks.

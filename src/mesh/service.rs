@@ -14,7 +14,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 use tokio_stream::{Stream, StreamExt as _, wrappers::ReceiverStream};
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status, Streaming, metadata::MetadataValue};
 
 use super::{
     Followed, Greeting, Passport, Proposed,
@@ -32,6 +32,8 @@ use crate::net::accept::Peer;
 
 /// The longest message between nodes, in octets: a snapshot, every quote in it written as two.
 pub(super) const MESSAGE_OCTETS_MAX: usize = 2 * portolan_core::cluster::limits::SNAPSHOT_OCTETS_MAX;
+/// The metadata of a refusal that is for good: the caller was named as lost when a later recovery generation began.
+pub(super) const LEFT_BEHIND: &str = "portolan-left-behind";
 /// The longest frame of what nodes see, in octets: two thousand statements with their details, twice.
 pub(super) const OBSERVE_OCTETS_MAX: usize = 2 * 1024 * 1024;
 /// A part of a snapshot for followers, in octets.
@@ -82,7 +84,10 @@ impl PeerApi {
         }
         let host = &self.inner.host;
         if let Some(why) = host.refuses(them.id) {
-            return Err(refuse(&why));
+            let mut status = refuse(&why);
+            // So that it need not read a sentence to know that it has no say any more.
+            status.metadata_mut().insert(LEFT_BEHIND, MetadataValue::from_static("true"));
+            return Err(status);
         }
         host.passport().admit(&them, from).map_err(|why| refuse(&why))?;
         Ok(them)

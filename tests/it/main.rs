@@ -14,5 +14,6 @@ mod mesh;
 mod mutate;
 mod probe;
 mod raft;
+mod regions;
 mod telemetry;
 mod tidy;

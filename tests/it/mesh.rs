@@ -196,7 +196,7 @@ fn report(observer: &str) -> Report {
 
 fn refusal<T: std::fmt::Debug>(result: Result<T, CallError>) -> String {
     match result {
-        Err(CallError::Refused(why) | CallError::Unreachable(why)) => why,
+        Err(CallError::Refused(why) | CallError::Unreachable(why) | CallError::LeftBehind(why)) => why,
         Ok(done) => panic!("done: {done:?}"),
     }
 }
@@ -273,6 +273,9 @@ async fn strangers_are_refused_with_a_reason_and_change_nothing() {
     for (given, wanted) in cases {
         assert!(given.contains(wanted), "`{given}` says nothing of `{wanted}`");
     }
+    // Who was left behind knows it by more than a sentence.
+    let left = node(passport("two", 66, Some("shop-1")), FarRole::Voter, tls("two")).await;
+    assert!(matches!(left.raft(&one, b"x").await, Err(CallError::LeftBehind(_))));
     // Another one under the name that is meant, and another one under the id.
     let two = node(passport("two", 2, Some("shop-1")), FarRole::Voter, tls("two")).await;
     let to = Address { node: "three".into(), ..one.address.clone() };

@@ -24,6 +24,9 @@ pub(super) async fn go_on_without(
     expected_generation: u64,
     validate_only: bool,
 ) -> Result<Ordered, String> {
+    if let Some(why) = shared.left_behind.get() {
+        return Err(why.clone());
+    }
     let members = shared.consensus().members();
     let own = shared.id();
     let member =

@@ -95,6 +95,9 @@ impl Host for ClusterHost {
 
     async fn raft(&self, from: &Passport, call: u32, body: Bytes) -> Result<Vec<u8>, String> {
         let shared = self.shared().ok_or("this node is starting or stopping")?;
+        if let Some(why) = shared.left_behind.get() {
+            return Err(why.clone());
+        }
         let call = Call::from_number(call).ok_or_else(|| format!("this version knows no call {call} of the consensus; upgrade it"))?;
         if shared.identity.borrow().cluster.is_none() {
             birth::join(&shared, from).await?;
@@ -108,6 +111,9 @@ impl Host for ClusterHost {
 
     async fn propose(&self, entry: Bytes) -> Proposed {
         let Some(shared) = self.shared() else { return Proposed::NotLeader(None) };
+        if let Some(why) = shared.left_behind.get() {
+            return Proposed::Refused(why.clone());
+        }
         match shared.consensus().propose_octets(entry.into()).await {
             Ok(reply) => serde_json::to_vec(&reply).map_or(Proposed::Unknown, |octets| Proposed::Done(octets.into())),
             Err(ProposeError::NotLeader(leader)) => Proposed::NotLeader(leader.map(|(id, _)| id)),

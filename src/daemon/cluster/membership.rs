@@ -85,7 +85,7 @@ impl Cluster {
         };
         let octets = serde_json::to_vec(&order).map_err(|error| error.to_string())?;
         let answer = mesh.order(&leader, octets, ORDER_TIME_MAX).await.map_err(|error| match error {
-            CallError::Refused(why) => why,
+            CallError::Refused(why) | CallError::LeftBehind(why) => why,
             CallError::Unreachable(why) => {
                 format!("the leader {} did not answer ({why}); it may have done it: look at `portolan peers`", leader.node)
             }

@@ -29,7 +29,7 @@ mod truth;
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
 };
@@ -97,6 +97,8 @@ pub(super) struct Shared {
     /// Wakes when this node took part anew.
     pub(super) restarted: watch::Sender<u64>,
     transport: Arc<transport::PeerTransport>,
+    /// Why this node has no say any more, as long as its disk is this one.
+    pub(super) left_behind: Arc<OnceLock<String>>,
     timing: Timing,
     pub(super) mesh: Option<Mesh>,
     pub(super) truth: watch::Sender<Truth>,
@@ -176,7 +178,8 @@ impl Cluster {
             None => None,
         };
         let name = me.cluster_name.clone().unwrap_or_else(|| "portolan".to_owned());
-        let transport = Arc::new(transport::PeerTransport { mesh: mesh.clone() });
+        let left_behind = Arc::new(OnceLock::new());
+        let transport = Arc::new(transport::PeerTransport { mesh: mesh.clone(), left_behind: Arc::clone(&left_behind) });
         let id = identity.borrow().id;
         let consensus = Consensus::start(id, &name, timing, disk.clone(), transport.clone()).await.context("take part in the consensus")?;
         let shared = Arc::new(Shared {
@@ -187,6 +190,7 @@ impl Cluster {
             consensus: ArcSwap::from_pointee(consensus),
             restarted: watch::Sender::new(0),
             transport,
+            left_behind,
             timing,
             mesh,
             truth,

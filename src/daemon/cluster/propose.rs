@@ -103,7 +103,9 @@ impl Shared {
         let until = Instant::now() + TRY_FOR;
         let mut in_doubt = false;
         loop {
-            let last = match self.attempt(&octets).await {
+            // Who asked hears within this time what became of it, and does not hang up first.
+            let left = until.saturating_duration_since(Instant::now());
+            let last = match self.attempt(&octets, ATTEMPT_MAX.min(left)).await {
                 Attempt::Done(Reply::Applied { index, outcome, repeated }) => {
                     self.catch_up(index).await;
                     return Ok(Committed { index, outcome, repeated });
@@ -130,19 +132,22 @@ impl Shared {
         let _ = timeout(CATCH_UP_MAX, truth.wait_for(|truth| truth.next > index)).await;
     }
 
-    async fn attempt(&self, octets: &[u8]) -> Attempt {
+    async fn attempt(&self, octets: &[u8], limit: Duration) -> Attempt {
+        if let Some(why) = self.left_behind.get() {
+            return Attempt::Refused(why.clone());
+        }
         let leadership = self.consensus().leadership();
         if leadership.is_leader || self.mesh.is_none() {
-            return match timeout(ATTEMPT_MAX, self.consensus().propose_octets(octets.to_vec())).await {
+            return match timeout(limit, self.consensus().propose_octets(octets.to_vec())).await {
                 Ok(Ok(reply)) => Attempt::Done(reply),
                 Ok(Err(error @ (ProposeError::NotLeader(_) | ProposeError::Stopped(_)))) => Attempt::NotTaken(error.to_string()),
                 Ok(Err(error @ ProposeError::Unknown)) => Attempt::Doubtful(error.to_string()),
                 Ok(Err(error)) => Attempt::Refused(error.to_string()),
-                Err(_) => Attempt::Doubtful(format!("no majority confirmed it within {ATTEMPT_MAX:?}")),
+                Err(_) => Attempt::Doubtful(format!("no majority confirmed it within {limit:?}")),
             };
         }
         let (Some(mesh), Some(leader)) = (&self.mesh, self.leader()) else { return Attempt::NotTaken("nobody leads".to_owned()) };
-        match mesh.propose(&leader, octets.to_vec(), ATTEMPT_MAX).await {
+        match mesh.propose(&leader, octets.to_vec(), limit).await {
             Ok(Proposed::Done(reply)) => match serde_json::from_slice(&reply) {
                 Ok(reply) => Attempt::Done(reply),
                 Err(error) => Attempt::Doubtful(format!("the answer of {} cannot be read: {error}", leader.node)),
@@ -150,7 +155,7 @@ impl Shared {
             Ok(Proposed::NotLeader(_)) => Attempt::NotTaken(format!("{} does not lead any more", leader.node)),
             Ok(Proposed::Refused(why)) => Attempt::Refused(why),
             Ok(Proposed::Unknown) => Attempt::Doubtful(format!("{} found no majority in time", leader.node)),
-            Err(CallError::Refused(why)) => Attempt::NotTaken(format!("{} refuses: {why}", leader.node)),
+            Err(CallError::Refused(why) | CallError::LeftBehind(why)) => Attempt::NotTaken(format!("{} refuses: {why}", leader.node)),
             Err(CallError::Unreachable(why)) => Attempt::Doubtful(format!("{}: {why}", leader.node)),
         }
     }

@@ -1,19 +1,27 @@
 //! The consensus' calls over the mesh.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use portolan_core::model::ids::Label;
+use tracing::warn;
 
 use crate::{
     mesh::{self, Address, CallError, Mesh},
     raft::{Call, Lane, Member, Transport, Undelivered},
 };
 
-/// `None`: there are no peers, so nobody is ever called.
+/// How it calls, and what it learns by that.
 #[derive(Debug)]
 pub(super) struct PeerTransport {
+    /// `None`: there are no peers, so nobody is ever called.
     pub(super) mesh: Option<Mesh>,
+    /// Set by the first peer that goes on as a later recovery generation without this node: from then on this node has no say. It may well stand
+    /// with others of the lost side that would be a majority of what they all remember, and they must not agree on anything among themselves.
+    pub(super) left_behind: Arc<OnceLock<String>>,
 }
 
 #[async_trait]
@@ -29,6 +37,12 @@ impl Transport for PeerTransport {
         mesh.raft(&address, to, lane, call.number(), body, limit).await.map_err(|error| match error {
             CallError::Unreachable(why) => Undelivered::Unreachable(why),
             CallError::Refused(why) => Undelivered::Refused(why),
+            CallError::LeftBehind(why) => {
+                if self.left_behind.set(why.clone()).is_ok() {
+                    warn!(by = member.name, "{why}; until then this node answers DNS, and agrees on nothing");
+                }
+                Undelivered::Refused(why)
+            }
         })
     }
 }

@@ -18,73 +18,73 @@ use tokio::{
 };
 
 /// Far above what any answer takes on a busy machine: only a test that fails waits for it.
-pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A question with EDNS.
 #[derive(Clone, Debug)]
-pub(super) struct Question {
-    pub(super) name: String,
-    pub(super) record_type: &'static str,
+pub(crate) struct Question {
+    pub(crate) name: String,
+    pub(crate) record_type: &'static str,
     /// Client subnet.
-    pub(super) subnet: Option<IpNet>,
+    pub(crate) subnet: Option<IpNet>,
     /// Address of the asker.
-    pub(super) from: IpAddr,
+    pub(crate) from: IpAddr,
     /// For resolvers.
-    pub(super) recursion: bool,
+    pub(crate) recursion: bool,
 }
 
 /// An answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Reply {
-    pub(super) code: String,
+pub(crate) struct Reply {
+    pub(crate) code: String,
     /// Data of the answer section, in order.
-    pub(super) data: Vec<String>,
+    pub(crate) data: Vec<String>,
     /// The least time to live in the answer section, in seconds.
-    pub(super) ttl: Option<u32>,
+    pub(crate) ttl: Option<u32>,
     /// Scope of the client subnet.
-    pub(super) scope: Option<u8>,
+    pub(crate) scope: Option<u8>,
     /// Extended error.
-    pub(super) error: Option<(u16, String)>,
+    pub(crate) error: Option<(u16, String)>,
 }
 
 impl Reply {
     /// The only record's data; empty when there is none.
-    pub(super) fn one(&self) -> &str {
+    pub(crate) fn one(&self) -> &str {
         assert!(self.data.len() <= 1, "{self:?}");
         self.data.first().map_or("", String::as_str)
     }
 
-    pub(super) fn error_code(&self) -> Option<u16> {
+    pub(crate) fn error_code(&self) -> Option<u16> {
         self.error.as_ref().map(|(code, _)| *code)
     }
 }
 
 impl Question {
-    pub(super) fn a(name: &str) -> Self {
+    pub(crate) fn a(name: &str) -> Self {
         Self { name: name.to_owned(), record_type: "A", subnet: None, from: [127, 0, 0, 1].into(), recursion: false }
     }
 
-    pub(super) fn of_type(mut self, record_type: &'static str) -> Self {
+    pub(crate) fn of_type(mut self, record_type: &'static str) -> Self {
         self.record_type = record_type;
         self
     }
 
-    pub(super) fn subnet(mut self, subnet: &str) -> Self {
+    pub(crate) fn subnet(mut self, subnet: &str) -> Self {
         self.subnet = Some(subnet.parse().unwrap());
         self
     }
 
-    pub(super) fn from(mut self, from: impl Into<IpAddr>) -> Self {
+    pub(crate) fn from(mut self, from: impl Into<IpAddr>) -> Self {
         self.from = from.into();
         self
     }
 
-    pub(super) fn recursive(mut self) -> Self {
+    pub(crate) fn recursive(mut self) -> Self {
         self.recursion = true;
         self
     }
 
-    pub(super) fn packet(&self, id: u16) -> Vec<u8> {
+    pub(crate) fn packet(&self, id: u16) -> Vec<u8> {
         let name: Name = self.name.parse().unwrap();
         let record_type: RecordType = self.record_type.parse().unwrap();
         let mut packet = id.to_be_bytes().to_vec();
@@ -109,13 +109,13 @@ impl Question {
     }
 
     /// Asks over UDP once; a lost answer fails the test.
-    pub(super) async fn ask(&self, server: SocketAddr) -> Reply {
+    pub(crate) async fn ask(&self, server: SocketAddr) -> Reply {
         let socket = UdpSocket::bind((self.from, 0)).await.unwrap();
         self.ask_on(&socket, server).await
     }
 
     /// Asks on a socket of the caller's.
-    pub(super) async fn ask_on(&self, socket: &UdpSocket, server: SocketAddr) -> Reply {
+    pub(crate) async fn ask_on(&self, socket: &UdpSocket, server: SocketAddr) -> Reply {
         let id = socket.local_addr().unwrap().port().rotate_left(3);
         socket.send_to(&self.packet(id), server).await.unwrap();
         let mut answer = [0; 4096];
@@ -130,7 +130,7 @@ impl Question {
     }
 
     /// Asks over TCP once.
-    pub(super) async fn ask_over_tcp(&self, server: SocketAddr) -> Reply {
+    pub(crate) async fn ask_over_tcp(&self, server: SocketAddr) -> Reply {
         let work = async {
             let socket = TcpSocket::new_v4().unwrap();
             socket.bind((self.from, 0).into()).unwrap();
@@ -145,7 +145,8 @@ impl Question {
     }
 }
 
-fn read(bytes: &[u8]) -> Reply {
+/// Reads an answer.
+pub(crate) fn read(bytes: &[u8]) -> Reply {
     let message = Message::from_vec(bytes).expect("a well-formed answer");
     let (mut scope, mut error) = (None, None);
     for (_, option) in message.edns.iter().flat_map(|edns| &edns.options().options) {

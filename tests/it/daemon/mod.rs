@@ -4,18 +4,18 @@
 //! Clients are sockets on other loopback addresses, or client subnets. Nothing sleeps until something should have happened: a test asks
 //! until it has ([`eventually`]), and fails after a generous limit.
 
-mod ask;
+pub(crate) mod ask;
 mod bootstrap;
 mod checks;
 mod cluster;
 mod dig;
 mod failure;
 mod history;
-mod plan;
+pub(crate) mod plan;
 mod reload;
 mod resolver;
 mod restart;
-mod site;
+pub(crate) mod site;
 mod traffic;
 mod weights;
 
@@ -43,7 +43,7 @@ use plan::{API, Plan, ZONE};
 use site::Site;
 
 /// How long something may take that takes a second at most on an idle machine.
-const LIMIT: Duration = Duration::from_secs(30);
+pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 
 /// Between two looks at something that is about to happen.
 const LOOK: Duration = Duration::from_millis(20);
@@ -140,15 +140,7 @@ impl Bed {
 
     /// The status and body of a page of the `http` listener.
     async fn get(&self, path: &str) -> (u16, String) {
-        let work = async {
-            let mut stream = TcpStream::connect(self.daemon.http().unwrap()).await.unwrap();
-            stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes()).await.unwrap();
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).await.unwrap();
-            let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-            (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
-        };
-        timeout(PATIENCE, work).await.unwrap_or_else(|_| panic!("no answer from {path}"))
+        page(self.daemon.http().unwrap(), path).await.unwrap_or_else(|error| panic!("no answer from {path}: {error}"))
     }
 
     /// A client of the control API.
@@ -197,13 +189,27 @@ async fn three_sites() -> (Plan, Vec<Site>) {
     (Plan::three_regions().probed_at(sites.iter().map(|site| site.address)), sites)
 }
 
+/// The status and body of a page.
+pub(crate) async fn page(server: SocketAddr, path: &str) -> std::io::Result<(u16, String)> {
+    let work = async {
+        let mut stream = TcpStream::connect(server).await?;
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        let (head, body) = answer.split_once("\r\n\r\n").ok_or(std::io::ErrorKind::UnexpectedEof)?;
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or(std::io::ErrorKind::InvalidData)?;
+        Ok::<_, std::io::Error>((status, body.to_owned()))
+    };
+    timeout(PATIENCE, work).await.map_err(|_| std::io::ErrorKind::TimedOut)?
+}
+
 /// Looks again and again until it holds; gives what was seen, and when it was not in time the panic says what was seen last.
-async fn eventually<T: Debug, F: Future<Output = T>>(what: &str, look: impl FnMut() -> F, holds: impl Fn(&T) -> bool) -> T {
+pub(crate) async fn eventually<T: Debug, F: Future<Output = T>>(what: &str, look: impl FnMut() -> F, holds: impl Fn(&T) -> bool) -> T {
     within(LIMIT, what, look, holds).await.0
 }
 
 /// Like [`eventually`], with a limit; gives how long it took too.
-async fn within<T: Debug, F: Future<Output = T>>(
+pub(crate) async fn within<T: Debug, F: Future<Output = T>>(
     limit: Duration,
     what: &str,
     mut look: impl FnMut() -> F,

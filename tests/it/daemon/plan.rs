@@ -4,47 +4,47 @@ use std::{fmt::Write as _, net::SocketAddr};
 
 /// A plan to be written as YAML.
 #[derive(Clone, Debug)]
-pub(super) struct Plan {
-    pub(super) regions: Vec<Region>,
+pub(crate) struct Plan {
+    pub(crate) regions: Vec<Region>,
     /// Keys of `health_check_defaults`.
-    pub(super) checks: String,
+    pub(crate) checks: String,
     /// Keys of the service `api` beside names and endpoints.
-    pub(super) service: String,
+    pub(crate) service: String,
     /// Whole sections, and services beside `api`, as they stand in a plan.
-    pub(super) more: String,
+    pub(crate) more: String,
 }
 
 /// A region with its share of the service `api`: one IPv4 and one IPv6 endpoint, both probed at one place.
 #[derive(Clone, Debug)]
-pub(super) struct Region {
-    pub(super) name: &'static str,
+pub(crate) struct Region {
+    pub(crate) name: &'static str,
     /// Keys of the region.
-    pub(super) place: String,
-    pub(super) weight: u16,
+    pub(crate) place: String,
+    pub(crate) weight: u16,
     /// Where both endpoints are probed; `None`: not at all, they are always up.
-    pub(super) probed: Option<SocketAddr>,
-    pub(super) v4: &'static str,
-    pub(super) v6: &'static str,
+    pub(crate) probed: Option<SocketAddr>,
+    pub(crate) v4: &'static str,
+    pub(crate) v6: &'static str,
 }
 
-pub(super) const US: &str = "us-east-1";
-pub(super) const EU: &str = "eu-west-1";
-pub(super) const AP: &str = "ap-southeast-1";
+pub(crate) const US: &str = "us-east-1";
+pub(crate) const EU: &str = "eu-west-1";
+pub(crate) const AP: &str = "ap-southeast-1";
 
 /// The zone of all plans here. Not below `test`, which resolvers answer by themselves.
-pub(super) const ZONE: &str = "gslb.example.net";
+pub(crate) const ZONE: &str = "gslb.example.net";
 
 /// The name of the service `api`.
-pub(super) const API: &str = "api.gslb.example.net";
+pub(crate) const API: &str = "api.gslb.example.net";
 
 /// The quickest cadence that a plan may have, but with time enough for a probe on a busy machine: a killed endpoint refuses at once.
-pub(super) const QUICK: &str =
+pub(crate) const QUICK: &str =
     "type: http, interval: 400ms, timeout: 400ms, fast_interval: 100ms, down_interval: 200ms, fall: 2, rise: 1, flap: { window: 0s }";
 
 impl Plan {
     /// Three regions that are always up. Clients in 127.1/16, 127.2/16 and 127.3/16 belong to them, so that a socket on loopback can be
     /// a client of each; so do 198.18.1/24 to 198.18.3/24 and 2001:db8:1::/48 to 2001:db8:3::/48, for client subnets.
-    pub(super) fn three_regions() -> Self {
+    pub(crate) fn three_regions() -> Self {
         let networks = |n: u8| format!("networks: [127.{n}.0.0/16, 198.18.{n}.0/24, \"2001:db8:{n}::/48\"]");
         let region =
             |name, place: &str, n, v4, v6| Region { name, place: format!("{place}, {}", networks(n)), weight: 1, probed: None, v4, v6 };
@@ -61,7 +61,7 @@ impl Plan {
     }
 
     /// The same, probed at these places, in order.
-    pub(super) fn probed_at(mut self, places: impl IntoIterator<Item = SocketAddr>) -> Self {
+    pub(crate) fn probed_at(mut self, places: impl IntoIterator<Item = SocketAddr>) -> Self {
         for (region, place) in self.regions.iter_mut().zip(places) {
             region.probed = Some(place);
         }
@@ -69,12 +69,12 @@ impl Plan {
     }
 
     /// The IPv4 address that is answered for a region.
-    pub(super) fn v4(&self, region: &str) -> &'static str {
+    pub(crate) fn v4(&self, region: &str) -> &'static str {
         self.regions.iter().find(|it| it.name == region).unwrap().v4
     }
 
     /// The document. Its revision stands in a TXT record too: `revision.ZONE`.
-    pub(super) fn text(&self, revision: u64) -> String {
+    pub(crate) fn text(&self, revision: u64) -> String {
         let mut text = format!("version: 1\nrevision: {revision}\nname: shop\nregions:\n");
         for region in &self.regions {
             writeln!(text, "  {}: {{ {} }}", region.name, region.place).unwrap();

@@ -14,7 +14,7 @@ use tokio::{
 
 /// What a site does with a request that it has read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Mood {
+pub(crate) enum Mood {
     /// Answers with this status and body.
     Answers(u16, String),
     /// Holds it until the mood changes.
@@ -22,29 +22,29 @@ pub(super) enum Mood {
 }
 
 /// A server on an address of its own.
-pub(super) struct Site {
-    pub(super) address: SocketAddr,
+pub(crate) struct Site {
+    pub(crate) address: SocketAddr,
     mood: watch::Sender<Mood>,
     tasks: JoinSet<()>,
 }
 
 /// A loopback address that nobody else uses: a port that was given up there is not taken by another test meanwhile.
-pub(super) fn own_address() -> Ipv4Addr {
+pub(crate) fn own_address() -> Ipv4Addr {
     let [a, b, c, ..] = RandomState::new().hash_one(0).to_be_bytes();
     // Not 127.0, where everybody is, and not 127.1 to 127.99, where the clients of tests are.
     Ipv4Addr::new(127, 100 + a % 150, b, c % 254 + 1)
 }
 
 impl Site {
-    pub(super) async fn healthy() -> Self {
+    pub(crate) async fn healthy() -> Self {
         Self::with(Mood::Answers(200, "fine".to_owned())).await
     }
 
-    pub(super) async fn hanging() -> Self {
+    pub(crate) async fn hanging() -> Self {
         Self::with(Mood::Hangs).await
     }
 
-    pub(super) async fn with(mood: Mood) -> Self {
+    pub(crate) async fn with(mood: Mood) -> Self {
         let (listener, address) = loop {
             // Twice the same address is next to impossible, and the port may be chosen then.
             if let Ok(listener) = TcpListener::bind((own_address(), 0)).await {
@@ -52,6 +52,16 @@ impl Site {
                 break (listener, address);
             }
         };
+        Self::on(listener, address, mood)
+    }
+
+    /// A healthy one at an address of the caller's, which nobody else uses.
+    pub(crate) async fn at(address: SocketAddr) -> Self {
+        let listener = TcpListener::bind(address).await.expect("nobody else uses this address");
+        Self::on(listener, address, Mood::Answers(200, "fine".to_owned()))
+    }
+
+    fn on(listener: TcpListener, address: SocketAddr, mood: Mood) -> Self {
         let mut site = Self { address, mood: watch::channel(mood).0, tasks: JoinSet::new() };
         site.serve(listener);
         site
@@ -71,20 +81,20 @@ impl Site {
     }
 
     /// Closes everything: connections are refused from now on.
-    pub(super) async fn kill(&mut self) {
+    pub(crate) async fn kill(&mut self) {
         self.tasks.shutdown().await;
     }
 
     /// Listens again where it was killed.
-    pub(super) async fn revive(&mut self) {
+    pub(crate) async fn revive(&mut self) {
         self.serve(TcpListener::bind(self.address).await.expect("nobody else uses this address"));
     }
 
-    pub(super) fn set(&self, mood: Mood) {
+    pub(crate) fn set(&self, mood: Mood) {
         self.mood.send_replace(mood);
     }
 
-    pub(super) fn set_healthy(&self) {
+    pub(crate) fn set_healthy(&self) {
         self.set(Mood::Answers(200, "fine".to_owned()));
     }
 }
