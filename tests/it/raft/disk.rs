@@ -48,6 +48,17 @@ impl Octets {
     }
 }
 
+/// As `Vec::resize` with zeros, which takes its time where nothing is optimised.
+fn resize(octets: &mut Vec<u8>, length: usize) {
+    if length <= octets.len() {
+        octets.truncate(length);
+        return;
+    }
+    let mut grown = vec![0; length];
+    grown[..octets.len()].copy_from_slice(octets);
+    *octets = grown;
+}
+
 /// A handle of a disk; clones are the same disk, as long as the power stays.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Platter {
@@ -73,7 +84,7 @@ impl Platter {
         let mut it = self.lock();
         for pending in std::mem::take(&mut it.pending) {
             match pending {
-                Pending::Length(length) if is_kept() => it.synced.resize(length, 0),
+                Pending::Length(length) if is_kept() => resize(&mut it.synced, length),
                 Pending::Length(_) => {}
                 Pending::Octets(start, octets) => {
                     for (n, sector) in octets.chunks(SECTOR).enumerate() {
@@ -133,7 +144,7 @@ impl StorageBackend for Platter {
         let mut it = self.lock();
         it.turn(self.losses)?;
         let length = usize::try_from(len).unwrap();
-        it.written.resize(length, 0);
+        resize(&mut it.written, length);
         it.pending.push(Pending::Length(length));
         Ok(())
     }
@@ -146,7 +157,7 @@ impl StorageBackend for Platter {
         }
         for pending in std::mem::take(&mut it.pending) {
             match pending {
-                Pending::Length(length) => it.synced.resize(length, 0),
+                Pending::Length(length) => resize(&mut it.synced, length),
                 Pending::Octets(start, octets) => it.synced[start..start + octets.len()].copy_from_slice(&octets),
             }
         }

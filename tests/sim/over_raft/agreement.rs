@@ -41,10 +41,10 @@ pub(crate) const NAME: &str = "over raft";
 pub(crate) const REPLAY: &str = "cargo test --test sim_raft over_raft";
 
 /// How long nodes run before anything goes wrong, in milliseconds: the cluster is founded meanwhile.
-pub(crate) const WARM: (usize, usize) = (5000, 8000);
+pub(crate) const WARM: (usize, usize) = (4000, 6000);
 
 /// What agreement needs to come to rest: two elections at most, who was lost is replaced, and a command goes through.
-pub(crate) const SETTLES_LATER: Duration = Duration::from_secs(24);
+pub(crate) const SETTLES_LATER: Duration = Duration::from_secs(18);
 
 /// A soak is three voters and six observers, and ten faults an hour.
 pub(crate) const SOAKS_SPARSELY: bool = true;
@@ -54,13 +54,13 @@ pub(crate) const DISASTERS: usize = 100;
 pub(crate) const DISASTER_LENGTH: Duration = crate::disaster::LENGTH;
 
 /// After everything is mended, a command must go through from here on.
-pub(crate) const PROBE_AFTER: Duration = Duration::from_secs(20);
+pub(crate) const PROBE_AFTER: Duration = Duration::from_secs(16);
 
 /// Nothing else is agreed any more for so long before everything is to come to rest: a command is tried for eight seconds.
 const SILENT_BEFORE: Duration = Duration::from_secs(14);
 
-/// In which steps hosts live. No way between regions is shorter.
-const ROUND: Duration = Duration::from_millis(10);
+/// In which steps hosts live: what they send is on its way for as long at least.
+const ROUND: Duration = Duration::from_millis(20);
 
 /// More parcels than a kernel keeps for a process that sleeps.
 const INBOX_MAX: usize = 4096;
@@ -116,6 +116,8 @@ pub(crate) enum Fact {
     Changed { want: Want, is_done: bool },
     /// A survivor went on alone, from this entry of its log.
     Forced { last: u64 },
+    /// A process, or its consensus, cannot start with what the disk holds.
+    CannotStart(String),
     /// Another node says who is a member.
     Greeted(calls::Greeting),
 }
@@ -325,10 +327,7 @@ impl World {
                 seat.ran = making.now;
                 seat.host = Some(host);
             }
-            Err(text) => {
-                let text = format!("machine {id} cannot start again: {text}");
-                self.broken = Some(Broken { invariant: "disk_outlives_power", at: self.now, text });
-            }
+            Err(text) => self.note(id, Fact::CannotStart(text)),
         }
     }
 
@@ -413,7 +412,7 @@ impl World {
             if let Parcel::Tell { stream, after, told: step } = parcel {
                 told.push((from, stream, after, step));
             } else if let Err(text) = host.accept(now, from, parcel) {
-                self.broken = Some(Broken { invariant: "disk_outlives_power", at: self.now, text: format!("machine {id}: {text}") });
+                host.desk.tell(Fact::CannotStart(text));
             }
         }
         if !host.is_idle {
@@ -505,7 +504,7 @@ impl World {
                     host.desk.set_removed(true);
                 }
             }
-            Fact::Voted { .. } | Fact::WouldVote { .. } | Fact::AskedToLead { .. } | Fact::Forced { .. } => {}
+            Fact::Voted { .. } | Fact::WouldVote { .. } | Fact::AskedToLead { .. } | Fact::Forced { .. } | Fact::CannotStart(_) => {}
         }
         self.look(&Happened::Agreed { id, fact: &fact });
     }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use portolan::raft::{Consensus, Member};
+use portolan::raft::{Consensus, Member, Members};
 use portolan_core::{
     cluster::{Change, NodeRole},
     model::ids::Label,
@@ -23,6 +23,9 @@ use crate::{
 /// How long a change may take, and how long until it is tried again.
 const CHANGE_TIME_MAX: Duration = Duration::from_secs(10);
 const AGAIN: Duration = Duration::from_secs(1);
+
+/// Leadership is handed to nobody who was silent for so long: the daemon's.
+const SILENT_MAX: Duration = Duration::from_secs(5);
 
 /// What is wanted of those who vote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,9 +190,13 @@ impl World {
 
 /// As the daemon does it, on the leader.
 async fn change(consensus: &Consensus, want: Want, new: u64, member: Member) -> anyhow::Result<()> {
-    let voters = consensus.members().voters;
+    let Members { voters, silent, .. } = consensus.members();
     let old = match want {
-        Want::Lead(_) => return if voters.contains_key(&new) { consensus.transfer_leader(new).await } else { Ok(()) },
+        Want::Lead(_) => {
+            // To whom has not answered lately leadership is not handed, and whoever has it keeps it.
+            let answers = silent.get(&new).is_some_and(|silent| *silent < SILENT_MAX);
+            return if voters.contains_key(&new) && answers { consensus.transfer_leader(new).await } else { Ok(()) };
+        }
         Want::Swap(from, _) => voters.iter().find(|(_, it)| machine(it) == Some(from)).map(|(id, _)| *id),
         Want::Replace(old, _) => Some(old),
         // Nobody leaves.
