@@ -61,7 +61,10 @@ fn check_loss(ran: &Ran, others: &str) {
     assert!(out.contains("with the verdict; 100 get eu-west-1\n"), "{out}");
     assert_eq!(figure(out, "clients of other regions moved"), "0", "{out}");
     assert!(out.contains(others), "{out}");
-    assert!(time(out, "without a leader for") >= Duration::from_secs(2), "silence of 3s, of which a heartbeat may have been in the last half: {out}");
+    assert!(
+        time(out, "without a leader for") >= Duration::from_secs(2),
+        "silence of 3s, of which a heartbeat may have been in the last half: {out}"
+    );
     assert!(out.contains("use1-a led, ") && !out.contains("use1-a does;"), "{out}");
 
     let (seen, back) = (time(out, "return detected after"), time(out, "all clients back after"));
