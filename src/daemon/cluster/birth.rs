@@ -12,7 +12,7 @@
 //! the other. There would still be one cluster at most, because both have the same voters and a majority is needed, but some would be left
 //! outside with a disk to be emptied. A node gives its word to one at a time, its own included, and it ends by itself.
 //!
-//! Absent on purpose: taking a word back. Who fails to get all waits, as the others do, until it has ended.
+//! Absent on purpose: asking for a word back that another node holds; it ends by itself. Who fails to get all takes back only its own.
 
 use std::{
     collections::BTreeMap,
@@ -148,11 +148,25 @@ fn missing(shared: &Shared, greetings: &BTreeMap<String, Result<Greeting, String
 /// # Errors
 /// Who did not, or what failed; nothing was done.
 async fn found(shared: &Arc<Shared>) -> Result<(), String> {
-    let since = shared.clock.tick();
+    // The one that looks by itself and the one that a person orders share this node's own word.
+    let _turn = shared.word.turn.lock().await;
+    if !is_empty(shared) {
+        return Err("this node belongs to a cluster by now".to_owned());
+    }
     let own = shared.consensus().id();
     if give_word(shared, own) != Some(own) {
         return Err("another node is making the cluster at this moment".to_owned());
     }
+    let made = found_by_words(shared, own).await;
+    if made.is_err() {
+        // This attempt writes nothing any more. Two that kept their own words while they try again would wait for each other for ever.
+        keep_no_word(shared, own);
+    }
+    made
+}
+
+async fn found_by_words(shared: &Arc<Shared>, own: u64) -> Result<(), String> {
+    let since = shared.clock.tick();
     let words = ask_all(shared, true).await;
     let mut members = BTreeMap::from([(own, member(shared))]);
     for entry in shared.me.book.iter().filter(|entry| entry.node != shared.me.node) {
@@ -200,12 +214,21 @@ async fn write_first(shared: &Arc<Shared>, members: BTreeMap<u64, Member>) -> an
 
 /// Whom this node gave its word, and until when.
 #[derive(Default)]
-pub(super) struct Word(Mutex<Option<(u64, Tick)>>);
+pub(super) struct Word {
+    given: Mutex<Option<(u64, Tick)>>,
+    /// Of this node's own attempts, which go one after the other.
+    turn: tokio::sync::Mutex<()>,
+}
+
+/// Takes back the word that this node gave itself.
+fn keep_no_word(shared: &Shared, own: u64) {
+    shared.word.given.lock().unwrap_or_else(PoisonError::into_inner).take_if(|(to, _)| *to == own);
+}
 
 /// Whom this node gave its word that nobody else founds the cluster.
 pub(super) fn word(shared: &Shared) -> Option<u64> {
     let now = shared.clock.tick();
-    let word = *shared.word.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let word = *shared.word.given.lock().unwrap_or_else(PoisonError::into_inner);
     word.filter(|(_, until)| now < *until).map(|(to, _)| to)
 }
 
@@ -215,7 +238,7 @@ pub(super) fn give_word(shared: &Shared, to: u64) -> Option<u64> {
     let own = shared.consensus().id();
     // Who began to make a cluster gives its word to nobody but itself.
     let may_give = is_empty(shared) && (shared.identity.borrow().cluster.is_none() || to == own);
-    let mut word = shared.word.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut word = shared.word.given.lock().unwrap_or_else(PoisonError::into_inner);
     let held = word.filter(|(_, until)| now < *until).map(|(to, _)| to);
     if may_give && held.is_none_or(|held| held == to) {
         *word = Some((to, now + WORD_LIFE));

@@ -378,7 +378,9 @@ impl Shared {
         let leadership = self.consensus().leadership();
         let (leader, _) = leadership.leader?;
         let silent = if leadership.is_leader {
-            if self.mesh.is_none() { std::time::Duration::ZERO } else { leadership.unconfirmed.unwrap_or_default() }
+            // The only voter has nobody to confirm it, and needs none.
+            let is_alone = self.consensus().members().voters.len() <= 1;
+            if is_alone { std::time::Duration::ZERO } else { leadership.unconfirmed.unwrap_or_default() }
         } else {
             self.clock.tick().since(Tick(self.led_at.load(Relaxed)))
         };

@@ -11,7 +11,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU8, Ordering::SeqCst},
+        atomic::{AtomicU8, AtomicU64, Ordering::SeqCst},
     },
     time::Duration,
 };
@@ -56,6 +56,8 @@ struct Client {
     /// In the order in which they are asked.
     servers: Vec<SocketAddr>,
     excused: AtomicU8,
+    /// How often excuses began: a fault may begin and end while one question waits.
+    n_excuses: AtomicU64,
     seen: Mutex<Seen>,
 }
 
@@ -97,7 +99,15 @@ impl Load {
     /// Everybody begins to ask. They end with their region.
     pub(super) async fn begin(&mut self, places: &[Place], nodes: &[Node]) {
         for (from, place) in places.iter().enumerate() {
-            let client = |node, at, servers| Client { from, node, at, servers, excused: AtomicU8::new(0), seen: Mutex::default() };
+            let client = |node, at, servers| Client {
+                from,
+                node,
+                at,
+                servers,
+                excused: AtomicU8::new(0),
+                n_excuses: AtomicU64::new(0),
+                seen: Mutex::default(),
+            };
             let mut clients: Vec<Client> =
                 nodes.iter().enumerate().map(|(n, node)| client(Some(n), node.named.region, vec![node.dns()])).collect();
             // Its own region's nodes first.
@@ -115,10 +125,11 @@ impl Load {
     fn mark(&self, reason: u8, is_set: bool, of: impl Fn(&Client) -> bool) {
         for client in self.clients.iter().filter(|client| client.node.is_some() && of(client)) {
             if is_set {
-                client.excused.fetch_or(reason, SeqCst)
+                client.n_excuses.fetch_add(1, SeqCst);
+                client.excused.fetch_or(reason, SeqCst);
             } else {
-                client.excused.fetch_and(!reason, SeqCst)
-            };
+                client.excused.fetch_and(!reason, SeqCst);
+            }
         }
     }
 
@@ -195,7 +206,7 @@ async fn keep_asking(who: Arc<Client>) {
     let mut id = 0_u16;
     for region in (0..REGIONS).cycle() {
         ticks.tick().await;
-        let (before, start) = (who.excused.load(SeqCst), Instant::now());
+        let (before, n_before, start) = (who.excused.load(SeqCst), who.n_excuses.load(SeqCst), Instant::now());
         let mut reply = None;
         for server in &who.servers {
             id = id.wrapping_add(1);
@@ -204,7 +215,7 @@ async fn keep_asking(who: Arc<Client>) {
                 break;
             }
         }
-        let is_excused = before | who.excused.load(SeqCst) != 0;
+        let is_excused = before | who.excused.load(SeqCst) != 0 || who.n_excuses.load(SeqCst) != n_before;
         let mut seen = who.seen.lock().unwrap();
         match reply {
             None if is_excused => seen.excused += 1,
