@@ -37,6 +37,9 @@ const NOTICED_EVERY: Duration = Duration::from_secs(1);
 /// Slices of the minute over which served answers are shown.
 const SLICES: usize = 12;
 
+/// How many notices there are of each kind and severity.
+type Notices = BTreeMap<(String, &'static str), u64>;
+
 /// The state that is seen.
 struct Seen {
     turned: AtomicU64,
@@ -45,7 +48,7 @@ struct Seen {
     table: Mutex<Option<(u64, Tick)>>,
     reload: Mutex<Option<ReloadReading>>,
     regions: ArcSwap<Vec<RegionReading>>,
-    noticed: Mutex<(Tick, BTreeMap<(String, &'static str), u64>)>,
+    noticed: Mutex<(Tick, Notices)>,
     served: Mutex<Window>,
 }
 
@@ -98,7 +101,7 @@ impl Painter {
         }
         let mut noticed = lock(&self.seen.noticed);
         if now.tick.since(noticed.0) >= NOTICED_EVERY {
-            let mut counts = BTreeMap::new();
+            let mut counts = Notices::new();
             for notice in node.notices(now) {
                 *counts.entry((notice.kind, notice.severity.word())).or_default() += 1;
             }

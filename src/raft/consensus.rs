@@ -326,11 +326,15 @@ impl Consensus {
         Ok(())
     }
 
-    /// Hands leadership to this voter. It happens soon, or not at all when that one is behind.
+    /// Hands leadership to this voter. It happens soon, or not at all when that one is behind. To the leader itself: nothing happens, because
+    /// openraft would fall silent for an election that nobody wins.
     ///
     /// # Errors
     /// When this node takes no part any more.
     pub async fn transfer_leader(&self, to: u64) -> anyhow::Result<()> {
+        if to == self.id {
+            return Ok(());
+        }
         Ok(self.raft.trigger().transfer_leader(to).await?)
     }
 
