@@ -61,6 +61,10 @@ impl Call {
     }
 }
 
+/// For so many heartbeats entries may be on their way: as long as an election takes by default. openraft allows one, for both, and a follower whose
+/// disk or way takes longer than that would never be counted, although it has all entries and the leader hears from it.
+const ENTRIES_PATIENCE: u32 = 6;
+
 /// Which connection a call takes: a heartbeat must not wait behind a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Lane {
@@ -158,7 +162,8 @@ impl RaftNetworkV2<Types> for PeerClient {
         rpc: AppendEntriesRequest<Types>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
-        Ok(self.ask(Call::Append, &rpc, option.hard_ttl()).await?)
+        let patience = if self.lane == Lane::Log { ENTRIES_PATIENCE } else { 1 };
+        Ok(self.ask(Call::Append, &rpc, option.hard_ttl() * patience).await?)
     }
 
     async fn vote(&mut self, rpc: VoteRequest<Types>, option: RPCOption) -> Result<VoteResponse<Types>, RPCError<Types>> {

@@ -26,6 +26,9 @@ fn timing(place: u32) -> Timing {
     Timing { heartbeat: Duration::from_millis(25), election: Duration::from_millis(600), place }
 }
 
+/// More than two heartbeats, and less than an election.
+const SLOW: Duration = Duration::from_millis(70);
+
 /// Longer than any election takes, also on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -134,6 +137,15 @@ impl Cluster {
         let mut standing = self.node(id).standing();
         let there = standing.wait_for(|standing| standing.state.acknowledgement(text, now).is_some());
         tokio::time::timeout(PATIENCE, there).await.unwrap_or_else(|_| panic!("n{id} never applies `{text}`")).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_that_answers_later_than_the_next_heartbeat_counts_all_the_same() {
+    let cluster = Cluster::new().await;
+    cluster.net.slow_down(SLOW);
+    for text in ["first", "second", "third"] {
+        cluster.commit(&[0, 1, 2], text).await;
     }
 }
 

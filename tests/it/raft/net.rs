@@ -13,6 +13,8 @@ use portolan::raft::{Call, Consensus, Lane, Member, Transport, Undelivered};
 struct Cables {
     nodes: BTreeMap<u64, Consensus>,
     isolated: BTreeSet<u64>,
+    /// How long the answer to entries takes: a slow disk, or a long way.
+    slow: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -35,6 +37,11 @@ impl Net {
         } else {
             cables.isolated.remove(&id);
         }
+    }
+
+    /// Lets answers to entries take so long; heartbeats stay quick.
+    pub(super) fn slow_down(&self, by: Duration) {
+        self.0.lock().unwrap().slow = by;
     }
 
     /// As seen from a node.
@@ -60,8 +67,12 @@ impl Port {
 
 #[async_trait]
 impl Transport for Port {
-    async fn call(&self, to: u64, _: &Member, _: Lane, call: Call, body: Vec<u8>, _: Duration) -> Result<Vec<u8>, Undelivered> {
+    async fn call(&self, to: u64, _: &Member, lane: Lane, call: Call, body: Vec<u8>, _: Duration) -> Result<Vec<u8>, Undelivered> {
         let answer = self.reach(to)?.receive(call, &body).await?;
+        let slow = self.cables.lock().unwrap().slow;
+        if (lane, call) == (Lane::Log, Call::Append) && !slow.is_zero() {
+            tokio::time::sleep(slow).await;
+        }
         // The way back may be cut meanwhile.
         self.reach(to)?;
         Ok(answer)

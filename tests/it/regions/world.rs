@@ -39,7 +39,7 @@ const CHECKS: &str =
     "type: http, interval: 2s, timeout: 1800ms, fast_interval: 500ms, down_interval: 1s, fall: 3, rise: 1, flap: { window: 0s }";
 
 /// A little shorter than by default, so that elections do not take the most of a test.
-pub(super) const SHORT: &str = "raft: { heartbeat: 200ms, election_timeout: 2400ms }";
+pub(super) const SHORT: &str = "raft: { heartbeat: 400ms, election_timeout: 2400ms }";
 /// As without a word.
 pub(super) const USUAL: &str = "raft: { heartbeat: 500ms, election_timeout: 3s }";
 
