@@ -174,7 +174,7 @@ impl Host for Anybody {
         None
     }
 
-    fn greeting(&self) -> Greeting {
+    fn greeting(&self, _: Option<&Passport>) -> Greeting {
         Greeting {
             passport: self.passport(),
             is_empty: false,
@@ -184,6 +184,7 @@ impl Host for Anybody {
             is_witness: false,
             feature_level: 1,
             wall_ms: 0,
+            word: None,
             members: Vec::new(),
         }
     }
@@ -200,7 +201,7 @@ impl Host for Anybody {
         Err("an observer".to_owned())
     }
 
-    fn follow(&self, _: u64) -> Option<FollowStream> {
+    fn follow(&self, _: &Passport, _: u64) -> Option<FollowStream> {
         None
     }
 }

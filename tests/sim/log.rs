@@ -37,7 +37,7 @@ pub(crate) struct Order {
 }
 
 /// The log, and the state that follows from it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Log {
     pub(crate) state: State,
     /// The head of the audit chain after each entry; the first has index 1.
@@ -58,19 +58,6 @@ pub(crate) struct Command {
     pub(crate) number: u64,
     pub(crate) change: Change,
     pub(crate) reason: String,
-}
-
-impl Default for Log {
-    fn default() -> Self {
-        Self {
-            state: State::default(),
-            heads: Vec::new(),
-            digests: BTreeMap::new(),
-            orders: Vec::new(),
-            outcomes: BTreeMap::new(),
-            ever: Vec::new(),
-        }
-    }
 }
 
 /// Of a state's octets.
