@@ -9,7 +9,7 @@ use portolan_core::{
     health::overlay::Override,
     model::{
         ids::Label,
-        time::{Now, Tick, Timestamp},
+        time::{Now, Timestamp},
         units::Share,
     },
     node::{Event, Node},
@@ -168,14 +168,13 @@ impl ClusterSource for Authority {
         let truth = self.cluster.truth().borrow().clone();
         let me = self.cluster.me();
         let now = self.clock.now();
-        let is_leader = truth.leader == Some(self.cluster.id());
         Ok(Standing {
             node: me.node.to_string(),
             region: me.region.to_string(),
             applied: truth.next.checked_sub(1),
             leader: truth.leader.and_then(|id| self.name_of(id)),
             term: self.cluster.term(),
-            age: if is_leader || truth.heard == Tick(0) { Duration::ZERO } else { now.tick.since(truth.heard) },
+            age: self.cluster.silence(&truth, now.tick).unwrap_or_default(),
             voters_reachable: self.cluster.voters_reachable(),
             now: now.wall,
             state: truth.state,

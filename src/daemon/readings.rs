@@ -2,8 +2,6 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use portolan_core::model::time::Tick;
-
 use super::{Clock, Pictures, cluster::Cluster};
 use crate::{
     dns::DnsServer,
@@ -44,7 +42,6 @@ impl Readings for DaemonReadings {
     fn cluster(&self) -> ClusterReading {
         let (cluster, now) = (&self.cluster, self.clock.now());
         let truth = cluster.truth().borrow().clone();
-        let is_leader = truth.leader == Some(cluster.id());
         let mut overrides = BTreeMap::new();
         let held = cluster.local().all(now.wall);
         for order in truth.state.overrides().iter().chain(&held).filter(|order| order.is_in_force(now.wall)) {
@@ -52,8 +49,8 @@ impl Readings for DaemonReadings {
         }
         ClusterReading {
             is_leader_known: truth.leader.is_some(),
-            is_leader,
-            silence: (is_leader || truth.heard != Tick(0)).then(|| if is_leader { Duration::ZERO } else { now.tick.since(truth.heard) }),
+            is_leader: truth.leader == Some(cluster.id()),
+            silence: cluster.silence(&truth, now.tick),
             term: cluster.term(),
             applied: truth.next.checked_sub(1),
             generation: truth.state.generation(),

@@ -6,18 +6,23 @@ use std::{
     time::Duration,
 };
 
-use portolan::daemon::{Daemon, Listen, Setup};
+use portolan::daemon::{Clustering, Daemon, Detours, Listen, PeerEntry, Setup};
+use portolan_core::cluster::NodeRole;
 use tokio::{net::UdpSocket, time::timeout};
 
 /// A daemon that answers DNS on a free port of loopback and listens nowhere else.
 pub(crate) async fn start(plan: PathBuf) -> Daemon {
-    let listen = Listen { dns: vec![(Ipv4Addr::LOCALHOST, 0).into()], control: None, http: None, socket: None };
-    let setup = Setup {
+    Daemon::start(setup(plan)).await.unwrap()
+}
+
+/// How that one is set up.
+pub(crate) fn setup(plan: PathBuf) -> Setup {
+    Setup {
         node: "bench".to_owned(),
         region: "us-east-1".to_owned(),
         data_dir: None,
         plan,
-        listen,
+        listen: Listen { dns: vec![(Ipv4Addr::LOCALHOST, 0).into()], control: None, http: None, socket: None },
         tls: None,
         auth: Default::default(),
         geo_database: None,
@@ -25,8 +30,22 @@ pub(crate) async fn start(plan: PathBuf) -> Daemon {
         stale_limit: Duration::from_secs(3600),
         allowed_targets: Vec::new(),
         cluster: None,
-    };
-    Daemon::start(setup).await.unwrap()
+    }
+}
+
+/// A voter with the times of production.
+pub(crate) fn voter(listen: SocketAddr, book: Vec<PeerEntry>, detours: Detours) -> Clustering {
+    Clustering {
+        name: Some("bench".to_owned()),
+        role: NodeRole::Voter,
+        listen,
+        book,
+        detours,
+        heartbeat: Duration::from_millis(500),
+        election: Duration::from_secs(3),
+        replace_after: Duration::from_secs(600),
+        plan_follow: false,
+    }
 }
 
 /// Writes a plan into `folder`.

@@ -8,12 +8,13 @@ use std::{
 
 use portolan::{
     client::{Client, Target},
-    daemon::{Clustering, Daemon, Detours, Listen, PeerEntry, Setup},
+    daemon::{Daemon, Detours, Listen, PeerEntry, Setup},
     demo::wan::{Path, Wan},
 };
-use portolan_core::cluster::NodeRole;
 use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
+
+use super::daemon;
 
 pub(crate) const NODES: [(&str, &str); 3] = [("aps1-a", "ap-southeast-1"), ("euw1-a", "eu-west-1"), ("use1-a", "us-east-1")];
 
@@ -50,25 +51,13 @@ impl Fleet {
                 node: (*node).to_owned(),
                 region: (*region).to_owned(),
                 data_dir: Some(folder.path().join(node)),
-                plan: path,
                 listen: Listen { dns: vec![free], control: Some(free), http: None, socket: None },
-                tls: None,
-                auth: Default::default(),
-                geo_database: None,
-                latency_table: None,
-                stale_limit: Duration::from_secs(3600),
-                allowed_targets: Vec::new(),
-                cluster: Some(Clustering {
-                    name: Some("bench".to_owned()),
-                    role: NodeRole::Voter,
-                    listen: book[at].1,
-                    book: book.iter().map(|(entry, _)| entry.clone()).collect(),
-                    detours: peers.chain(reached(at)).collect(),
-                    heartbeat: Duration::from_millis(500),
-                    election: Duration::from_secs(3),
-                    replace_after: Duration::from_secs(600),
-                    plan_follow: false,
-                }),
+                cluster: Some(daemon::voter(
+                    book[at].1,
+                    book.iter().map(|(entry, _)| entry.clone()).collect(),
+                    peers.chain(reached(at)).collect(),
+                )),
+                ..daemon::setup(path)
             };
             nodes.push(Daemon::start(setup).await.unwrap());
         }

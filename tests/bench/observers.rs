@@ -16,11 +16,10 @@ use std::{
 
 use bytes::Bytes;
 use portolan::{
-    daemon::{Clustering, Daemon, Listen, PeerEntry, Setup},
+    daemon::{Daemon, PeerEntry, Setup},
     mesh::{Address, Event, Far, FarRole, FollowStream, Followed, Greeting, Host, Mesh, MeshSetup, Parcel, Passport, Proposed, Route},
 };
 use portolan_core::{
-    cluster::NodeRole,
     health::vantage::{CheckKey, Judgement, PULSE_EVERY, Report, Sight, Statement},
     model::{time::Timestamp, verdict::Health},
 };
@@ -241,25 +240,12 @@ pub(crate) fn serve() {
         node: VOTER.to_owned(),
         region: REGIONS[0].to_owned(),
         data_dir: Some(folder.path().join("data")),
-        plan: daemon::write(folder.path(), PLAN),
-        listen: Listen { dns: vec![(Ipv4Addr::LOCALHOST, 0).into()], control: None, http: None, socket: None },
-        tls: None,
-        auth: Default::default(),
-        geo_database: None,
-        latency_table: None,
-        stale_limit: Duration::from_secs(3600),
-        allowed_targets: Vec::new(),
-        cluster: Some(Clustering {
-            name: Some("bench".to_owned()),
-            role: NodeRole::Voter,
+        cluster: Some(daemon::voter(
             listen,
-            book: vec![PeerEntry { node: VOTER.into(), region: REGIONS[0].into(), address: listen.to_string() }],
-            detours: Default::default(),
-            heartbeat: Duration::from_millis(500),
-            election: Duration::from_secs(3),
-            replace_after: Duration::from_secs(600),
-            plan_follow: false,
-        }),
+            vec![PeerEntry { node: VOTER.into(), region: REGIONS[0].into(), address: listen.to_string() }],
+            Default::default(),
+        )),
+        ..daemon::setup(daemon::write(folder.path(), PLAN))
     };
     let _daemon = runtime.block_on(Daemon::start(setup)).unwrap();
     println!("{listen}");

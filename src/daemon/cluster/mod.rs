@@ -229,6 +229,14 @@ impl Cluster {
         self.shared.truth.subscribe()
     }
 
+    /// Since when nobody with a leader spoke, as `truth` has it: zero on the leader; `None`: nobody did since the start.
+    pub(super) fn silence(&self, truth: &Truth, now: Tick) -> Option<std::time::Duration> {
+        match truth.leader {
+            Some(leader) if leader == self.id() => Some(std::time::Duration::ZERO),
+            _ => (truth.heard != Tick(0)).then(|| now.since(truth.heard)),
+        }
+    }
+
     /// The mesh; `None` on a node on its own.
     pub(super) fn mesh(&self) -> Option<&Mesh> {
         self.shared.mesh.as_ref()

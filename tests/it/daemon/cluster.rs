@@ -62,14 +62,7 @@ impl Fleet {
 
     pub(super) async fn start(&mut self, n: usize) {
         let files = self.files[n].take().unwrap();
-        // What was killed lets go of its disk when its last task is gone.
-        let start = || async { Daemon::start(files.setup.clone()).await.map_err(|error| format!("{error:#}")) };
-        let daemon = eventually("the daemon starts", start, |started| {
-            started.as_ref().is_ok() || !started.as_ref().is_err_and(|error| error.contains("another process has it open"))
-        })
-        .await;
-        let daemon = daemon.unwrap_or_else(|error| panic!("{error}"));
-        self.beds[n] = Some(Bed { daemon, files });
+        self.beds[n] = Some(files.start().await);
     }
 
     /// As a machine that loses power: nothing is said, nothing is written.
