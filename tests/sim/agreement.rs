@@ -34,8 +34,8 @@ pub(crate) const SETTLES_LATER: Duration = Duration::ZERO;
 pub(crate) const SOAKS_SPARSELY: bool = false;
 
 /// In how many of 1000 episodes a majority is lost for good, and how long such a one is: an ideal log loses nothing.
-pub(crate) const DISASTERS: usize = 0;
-pub(crate) const DISASTER_LENGTH: Duration = Duration::ZERO;
+pub(crate) const SCENES: usize = 0;
+pub(crate) const SCENE_LENGTH: Duration = Duration::ZERO;
 
 /// Nothing is agreed any more for so long before everything is to come to rest.
 const SILENT_BEFORE: Duration = Duration::from_secs(6);

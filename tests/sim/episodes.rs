@@ -27,7 +27,8 @@ impl World {
     pub(crate) fn plan_episode(&mut self, warm: Duration) {
         self.n_episodes -= 1;
         let length = self.random.millis(8000, 24_000);
-        let length = if self.random.permille(agreement::DISASTERS) { agreement::DISASTER_LENGTH } else { length };
+        let scenes = if self.planted.needs_moment() { 1000 } else { agreement::SCENES };
+        let length = if self.random.permille(scenes) { agreement::SCENE_LENGTH } else { length };
         let begin = self.now + warm;
         let heal = begin + length;
         let before = std::mem::replace(&mut self.now, begin);

@@ -49,6 +49,16 @@ impl Planted {
         (self == Self::TwoOfFive).then_some(5)
     }
 
+    /// Whether the bug shows only at a moment that seldom comes by itself, so that one is waited for in every run.
+    pub(crate) fn needs_moment(self) -> bool {
+        matches!(self, Self::ForgetsVote | Self::LiesAboutSync | Self::KeepsId)
+    }
+
+    /// In how many of 1000 scenes a moment is waited for.
+    pub(crate) fn moments(self) -> usize {
+        if matches!(self, Self::ForgetsVote | Self::KeepsId) { 1000 } else { 500 }
+    }
+
     /// How many vantage regions a node believes in; `None`: all that there are. Two are more than half of three.
     pub(crate) fn regions_counted(self) -> Option<usize> {
         (self == Self::TwoOfFive).then_some(3)

@@ -74,6 +74,12 @@ impl Platter {
         Self { octets: Arc::clone(&self.octets), losses: self.lock().losses }
     }
 
+    /// Another disk with what the program reads from this one.
+    pub(crate) fn copy(&self) -> Self {
+        let written = self.lock().written.clone();
+        Self { octets: Arc::new(Mutex::new(Octets { synced: written.clone(), written, ..Octets::default() })), losses: 0 }
+    }
+
     /// Everything since the last sync is gone, and whoever had the disk open has it no more.
     pub(crate) fn lose_power(&self) {
         self.tear(|| false);

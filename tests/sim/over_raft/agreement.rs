@@ -18,6 +18,7 @@ use portolan_core::{
 };
 
 use crate::{
+    ambush::{Ambush, Move},
     calls,
     clock::Moment,
     desk::{Out, Parcel, Way},
@@ -32,7 +33,7 @@ use crate::{
     queue,
     random::Random,
     station::{Fate, Input, Process},
-    vote,
+    vote::Votes,
     world::{Broken, World},
 };
 
@@ -49,9 +50,9 @@ pub(crate) const SETTLES_LATER: Duration = Duration::from_secs(18);
 /// A soak is three voters and six observers, and ten faults an hour.
 pub(crate) const SOAKS_SPARSELY: bool = true;
 
-/// In how many of 1000 episodes a majority is lost for good, and how long such a one is.
-pub(crate) const DISASTERS: usize = 100;
-pub(crate) const DISASTER_LENGTH: Duration = crate::disaster::LENGTH;
+/// In how many of 1000 episodes a majority is lost for good, or power goes at the worst moment, and how long such a one is.
+pub(crate) const SCENES: usize = 200;
+pub(crate) const SCENE_LENGTH: Duration = crate::disaster::LENGTH;
 
 /// After everything is mended, a command must go through from here on.
 pub(crate) const PROBE_AFTER: Duration = Duration::from_secs(16);
@@ -79,6 +80,7 @@ pub(crate) enum Event {
     /// A command that must go through.
     Probe(String),
     Disaster(Act),
+    Ambush(Move),
 }
 
 /// What a node hears of the replicated state.
@@ -102,6 +104,8 @@ pub(crate) enum News {
 pub(crate) enum Fact {
     /// A process applied an entry.
     Applied { index: u64, octets: Arc<[u8]> },
+    /// A process took a snapshot over: entries from this one on follow.
+    Restored { next: u64 },
     /// A voter stands for election, and so has voted for itself.
     Stands { id: u64, vote: (u64, u64) },
     /// A voter gave its vote.
@@ -145,8 +149,8 @@ pub(crate) struct Seat {
     pub(crate) leaderless_since: Option<Moment>,
     /// When it was last looked at whether it is one.
     pub(crate) looked: Moment,
-    /// The vote when its process started, for a planted bug.
-    old_vote: Option<Vec<u8>>,
+    /// For a planted bug.
+    votes: Votes,
 }
 
 pub(crate) struct Agreement {
@@ -164,6 +168,7 @@ pub(crate) struct Agreement {
     /// A voter whose disk was emptied: its old id, and where it was.
     pub(crate) lost: Option<(u64, usize)>,
     pub(crate) disaster: Option<Disaster>,
+    pub(crate) ambush: Option<Ambush>,
     /// Those that a forced quorum left behind, by id, and the generation that did.
     pub(crate) left_behind: BTreeMap<u64, u64>,
     /// Machines whose nodes are to become voters.
@@ -187,6 +192,7 @@ impl Agreement {
             work: None,
             lost: None,
             disaster: None,
+            ambush: None,
             left_behind: BTreeMap::new(),
             newcomers: Vec::new(),
             entries: BTreeMap::new(),
@@ -200,9 +206,14 @@ impl Agreement {
         self.requests.range(..=index).next_back().map_or(0, |(index, _)| *index)
     }
 
+    /// Whether a scene is on, whose places are taken.
+    pub(crate) fn is_played(&self) -> bool {
+        self.disaster.is_some() || self.ambush.is_some()
+    }
+
     /// Whether one more disk must not be lost: too few would be left.
     pub(crate) fn is_fragile(&self) -> bool {
-        self.lost.is_some() || self.work.is_some() || self.disaster.is_some() || !self.newcomers.is_empty()
+        self.is_played() || self.lost.is_some() || self.work.is_some() || !self.newcomers.is_empty()
     }
 
     pub(crate) fn new_stream(&mut self) -> u64 {
@@ -257,6 +268,7 @@ impl World {
             }
             Event::Want(want) => self.want(want),
             Event::Disaster(act) => self.act(act),
+            Event::Ambush(step) => self.ambush(step),
             Event::Probe(request) => {
                 let change = Change::Acknowledge { object: "probe".to_owned(), end: portolan_core::cluster::End::AfterMs(1000) };
                 let proposer = self.random.below(self.stations.len());
@@ -314,13 +326,9 @@ impl World {
             now: self.stations[id].now(self.now).tick.0,
             grants_pre_votes: self.planted.grants_pre_votes(),
         };
-        let forgets = self.planted.forgets_vote();
         let is_founder = self.now == Moment(0) && self.voters.contains(&id);
         let seat = &mut self.agreement.seats[id];
         seat.takes_part |= is_founder;
-        if forgets {
-            seat.old_vote = vote::read(&seat.platter);
-        }
         match Host::start(making, &seat.platter, seat.takes_part) {
             Ok(host) => {
                 seat.id = Some(host.desk.id);
@@ -334,13 +342,14 @@ impl World {
     /// A process is gone, and what it did not sync.
     pub(crate) fn cease_to_agree(&mut self, id: usize, _: &Process, fate: Fate) {
         let fate = self.disk_fate(id, fate);
-        let kept = *self.random.pick(&[0, 0, 300, 700, 1000]);
+        // What a disk that lies keeps is some earlier moment: redb does not outlive more than one torn write, and need not.
+        let kept = if self.planted.lies_about_sync() { 0 } else { *self.random.pick(&[0, 0, 300, 700, 1000]) };
         let seat = &mut self.agreement.seats[id];
         seat.host = None;
         let random = &mut self.random;
         seat.platter.tear(|| random.permille(kept));
         if self.planted.forgets_vote() {
-            vote::write_older(&seat.platter, seat.old_vote.take().as_deref());
+            seat.votes.forget(&seat.platter);
         }
         let old = std::mem::take(seat);
         if fate == Fate::Emptied {
@@ -397,6 +406,9 @@ impl World {
             return;
         }
         seat.platter.set_lies(lies);
+        if self.planted.forgets_vote() {
+            seat.votes.look(self.now, &seat.platter);
+        }
         if seat.has_fuse && is_over {
             seat.platter.set_fuse(None);
             seat.has_fuse = false;
@@ -421,7 +433,7 @@ impl World {
         let mut out = host.take_out();
         // By their ways, not by the order in which tasks woke.
         out.sort_by_key(|it| match it {
-            Out::Fact(Fact::Applied { index, .. }) => (0, *index, Way::Log),
+            Out::Fact(Fact::Applied { index, .. } | Fact::Restored { next: index }) => (0, *index, Way::Log),
             Out::Fact(_) => (1, 0, Way::Log),
             Out::Post { to, way, .. } => (2, *to as u64, *way),
         });
@@ -504,8 +516,10 @@ impl World {
                     host.desk.set_removed(true);
                 }
             }
-            Fact::Voted { .. } | Fact::WouldVote { .. } | Fact::AskedToLead { .. } | Fact::Forced { .. } | Fact::CannotStart(_) => {}
+            Fact::Restored { .. } | Fact::Voted { .. } | Fact::WouldVote { .. } | Fact::AskedToLead { .. } => {}
+            Fact::Forced { .. } | Fact::CannotStart(_) => {}
         }
+        self.note_ambush(id, &fact);
         self.look(&Happened::Agreed { id, fact: &fact });
     }
 

@@ -165,9 +165,10 @@ async fn raft(desk: &Desk, from: u64, to: u64, generation: u64, call: Call, body
 /// Tells the world of every entry that this process applies.
 pub(crate) async fn listen(desk: Arc<Desk>, mut follower: Follower) {
     while let Some(step) = follower.step().await {
-        if let Step::Entry(fed) = step {
-            desk.tell(Fact::Applied { index: fed.index, octets: fed.octets });
-        }
+        desk.tell(match step {
+            Step::Entry(fed) => Fact::Applied { index: fed.index, octets: fed.octets },
+            Step::Snapshot { next, .. } => Fact::Restored { next },
+        });
     }
 }
 

@@ -31,7 +31,7 @@ const BACK_AFTER: Duration = Duration::from_secs(4);
 /// For so long the lost try with their old disks.
 const EMPTIED_AFTER: Duration = Duration::from_secs(6);
 
-/// How long an episode with a disaster goes on before all is mended.
+/// How long an episode with a disaster, or another scene, goes on before all is mended.
 pub(crate) const LENGTH: Duration = Duration::from_secs(30);
 
 /// What happens in one.

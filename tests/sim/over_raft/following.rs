@@ -94,7 +94,6 @@ impl World {
         let seat = &mut self.agreement.seats[id];
         let Some(following) = seat.following.as_mut().filter(|it| it.voter == from && it.stream == stream) else { return };
         following.patience = patience;
-        let now = self.now;
         match told {
             Told::Progress { leader } => {
                 if let Some(host) = &seat.host {
@@ -109,7 +108,7 @@ impl World {
             // Something was lost on the way: the same voter is asked again.
             Told::Entry { .. } => {
                 seat.turn = seat.turn.saturating_sub(1);
-                following.patience = now;
+                seat.following = None;
             }
             Told::Snapshot { next, octets } => {
                 seat.next = next;

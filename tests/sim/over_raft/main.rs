@@ -23,6 +23,7 @@
 
 mod agreed;
 mod agreement;
+mod ambush;
 mod calls;
 #[path = "../clock.rs"]
 mod clock;

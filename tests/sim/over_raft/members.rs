@@ -10,10 +10,9 @@ use portolan_core::{
 };
 
 use crate::{
-    agreement::{Event, Fact, PROBE_AFTER},
+    agreement::{Event, Fact, PROBE_AFTER, SCENE_LENGTH},
     calls::{address, machine},
     clock::Moment,
-    disaster,
     log::{registered, stamped},
     queue,
     station::Fate,
@@ -64,8 +63,8 @@ impl World {
             };
             self.schedule(at, queue::Event::Agree(Event::Want(want)));
         }
-        if heal.since(begin) >= disaster::LENGTH {
-            self.plan_disaster(begin);
+        if heal.since(begin) >= SCENE_LENGTH {
+            if self.random.permille(self.planted.moments()) { self.plan_ambush(begin) } else { self.plan_disaster(begin) }
         }
         let probe = format!("probe-{}", heal.0);
         self.agreement.probe = None;
@@ -141,9 +140,7 @@ impl World {
         let is_swap = matches!(want, Want::Swap(..));
         // Later, or not at all: when everything shall come to rest.
         let is_late = is_swap && self.settles.since(self.now) < PROBE_AFTER;
-        if is_late
-            || is_swap && (self.agreement.lost.is_some() || self.agreement.disaster.is_some() || !self.agreement.newcomers.is_empty())
-        {
+        if is_late || is_swap && (self.agreement.lost.is_some() || self.agreement.is_played() || !self.agreement.newcomers.is_empty()) {
             return;
         }
         let leader = self.leader().filter(|_| self.agreement.work.is_none());
