@@ -221,10 +221,10 @@ impl Control {
         let mut effects = Vec::new();
         match command {
             Command::Event(event, done) => {
-                let beat = if let Event::BeatReceived { name, ok } = &event { Some((name.clone(), *ok)) } else { None };
+                let beat = if let Event::BeatReceived { name, .. } = &event { Some(name.clone()) } else { None };
                 let accepted = self.node.handle(now, event, &mut effects).is_ok();
-                if let Some((peering, (name, ok))) = self.peering.as_ref().zip(beat.filter(|_| accepted)) {
-                    peering.beat(name, ok);
+                if let Some((peering, name)) = self.peering.as_ref().zip(beat.filter(|_| accepted)) {
+                    peering.beat(&self.node, &name);
                 }
                 self.changed();
                 // The asker may have left.

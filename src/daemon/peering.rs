@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use portolan_core::{
-    health::vantage::{self, PULSE_EVERY, Report},
+    health::{
+        book::Beat,
+        vantage::{self, PULSE_EVERY, Report},
+    },
     model::{
         ids::Label,
         time::{Now, Tick},
@@ -80,8 +83,9 @@ impl Peering {
     }
 
     /// A heartbeat was pushed to this node.
-    pub(super) fn beat(&self, name: String, ok: bool) {
-        self.mesh.spread(Route::Own, Parcel::Beat { name, ok });
+    pub(super) fn beat(&self, node: &Node, name: &str) {
+        let beat = node.book().latest_beat(name).map(|beat| (name.to_owned(), beat));
+        self.mesh.spread(Route::Own, Parcel::Beats(beat.into_iter().collect()));
     }
 
     /// Takes in what happened on a link.
@@ -95,10 +99,14 @@ impl Peering {
                 let _ = node.handle(now, Event::ConfirmAsked { check }, effects);
                 self.mesh.spread(Route::Relayed(link), Parcel::Confirm(check));
             }
-            mesh::Event::Beat { link, name, ok } => {
-                // Of another plan: harmless.
-                let _ = node.handle(now, Event::BeatReceived { name: name.clone(), ok }, effects);
-                self.mesh.spread(Route::Relayed(link), Parcel::Beat { name, ok });
+            mesh::Event::Beats { link, mut beats } => {
+                // What is known, and what another plan has, goes no further.
+                beats.retain(|(name, Beat { at, ok })| {
+                    node.handle(now, Event::BeatReceived { name: name.clone(), ok: *ok, at: Some(*at) }, effects).is_ok()
+                });
+                if !beats.is_empty() {
+                    self.mesh.spread(Route::Relayed(link), Parcel::Beats(beats));
+                }
             }
             mesh::Event::Local { link, octets } => self.cluster.local().hear(&octets, Route::Relayed(link), now.wall, &self.mesh),
             mesh::Event::Clock { node: peer, ahead_ms } => {
@@ -133,6 +141,8 @@ impl Peering {
             }
         }
         self.mesh.send(link, &Parcel::Reports(reports));
+        let beats = node.book().beats().flat_map(|(name, beats)| beats.map(|beat| (name.to_owned(), beat)));
+        self.mesh.send(link, &Parcel::Beats(beats.collect()));
         for parcel in self.cluster.local().parcels(now.wall) {
             self.mesh.send(link, &parcel);
         }

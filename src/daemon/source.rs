@@ -64,7 +64,7 @@ impl ControlSource for DaemonSource {
 
     async fn beat(&self, beat: Beat) -> Result<(), BeatError> {
         let (done, accepted) = oneshot::channel();
-        let event = Event::BeatReceived { name: beat.name.clone(), ok: beat.ok };
+        let event = Event::BeatReceived { name: beat.name.clone(), ok: beat.ok, at: None };
         self.commands.try_send(Command::Event(event, done)).map_err(|_| BeatError::Busy)?;
         if accepted.await.map_err(|_| BeatError::Busy)? {
             return Ok(());

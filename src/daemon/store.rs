@@ -131,6 +131,7 @@ mod tests {
             overrides: Vec::new(),
             frozen: Vec::new(),
             proofs: Vec::new(),
+            beats: BTreeMap::new(),
         }
     }
 

@@ -4,13 +4,16 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use portolan_core::{
-    health::vantage::{CheckKey, Report},
+    health::{
+        book::Beat,
+        vantage::{CheckKey, Report},
+    },
     model::ids::Label,
 };
 use prost::Message as _;
 
 use super::{
-    proto::{Beat, News, ObserveFrame, observe_frame::Frame},
+    proto::{self, News, ObserveFrame, observe_frame::Frame},
     wire,
 };
 
@@ -19,6 +22,9 @@ pub(super) const STATEMENTS_PER_FRAME_MAX: usize = 2000;
 
 /// Reports in one frame: as many as there may be observers.
 pub(super) const REPORTS_PER_FRAME_MAX: usize = 1024;
+
+/// Pushes of heartbeats in one frame, some hundred KiB at most.
+pub(super) const BEATS_PER_FRAME_MAX: usize = 512;
 
 /// Something for other nodes.
 #[derive(Clone, Debug)]
@@ -31,13 +37,8 @@ pub enum Parcel {
     Confirm(CheckKey),
     /// An order that holds without a majority, as the daemon writes it.
     Local(Bytes),
-    /// A heartbeat was pushed.
-    Beat {
-        /// The check's name in the plan.
-        name: String,
-        /// `false`: the sender says that it is not well.
-        ok: bool,
-    },
+    /// Heartbeats were pushed: the names of checks in the plan, and of each the oldest push first.
+    Beats(Vec<(String, Beat)>),
 }
 
 impl Parcel {
@@ -48,9 +49,14 @@ impl Parcel {
             Self::Need(observer) => vec![frame(Frame::Need(observer.to_string()))],
             Self::Confirm(check) => vec![frame(Frame::Confirm(Bytes::copy_from_slice(&check.number().to_be_bytes())))],
             Self::Local(octets) => vec![frame(Frame::Local(octets.clone()))],
-            Self::Beat { name, ok } => vec![frame(Frame::Beat(Beat { name: name.clone(), ok: *ok }))],
+            Self::Beats(beats) => beats.chunks(BEATS_PER_FRAME_MAX).map(|beats| frame(Frame::Beats(told(beats)))).collect(),
         }
     }
+}
+
+fn told(beats: &[(String, Beat)]) -> proto::Beats {
+    let beat = |(name, beat): &(String, Beat)| proto::Beat { name: name.clone(), ok: beat.ok, at_ms: beat.at.0 };
+    proto::Beats { beats: beats.iter().map(beat).collect() }
 }
 
 pub(super) const fn frame(frame: Frame) -> ObserveFrame {

@@ -3,8 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use portolan_core::{
-    health::vantage::{CheckKey, Heard, NAME_OCTETS_MAX, Report},
-    model::ids::Label,
+    cluster::limits::OBJECT_MAX,
+    health::{
+        book::Beat,
+        vantage::{CheckKey, Heard, NAME_OCTETS_MAX, Report},
+    },
+    model::{ids::Label, time::Timestamp},
 };
 use tokio::{
     sync::mpsc,
@@ -16,8 +20,8 @@ use tonic::Streaming;
 use super::{
     identity::Passport,
     links::LinkId,
-    parcel::frame,
-    proto::{Beat, Hello, ObserveFrame, Ping, Role, observe_frame::Frame},
+    parcel::{BEATS_PER_FRAME_MAX, frame},
+    proto::{self, Hello, ObserveFrame, Ping, Role, observe_frame::Frame},
     wire,
 };
 use crate::net::clock::WallClock;
@@ -92,14 +96,12 @@ pub enum Event {
         /// Which check.
         check: CheckKey,
     },
-    /// A heartbeat was pushed to another node.
-    Beat {
+    /// Heartbeats were pushed to another node; of each the oldest push first.
+    Beats {
         /// On which link.
         link: LinkId,
-        /// The check's name.
-        name: String,
-        /// `false`: its sender is not well.
-        ok: bool,
+        /// Names of checks, and the pushes.
+        beats: Vec<(String, Beat)>,
     },
     /// An order that holds without a majority.
     Local {
@@ -128,7 +130,7 @@ pub enum Event {
 
 /// What a node says first.
 pub(super) fn hello(far: &Far) -> ObserveFrame {
-    let heard = far.heard.iter().map(|heard| super::proto::Heard {
+    let heard = far.heard.iter().map(|heard| proto::Heard {
         observer: heard.observer.to_string(),
         incarnation: heard.incarnation,
         complete: heard.complete,
@@ -259,10 +261,11 @@ impl Side {
                 let check = wire::read_key(&key).map_err(|error| error.to_string())?;
                 self.tell(Event::Confirm { link, check }).await;
             }
-            Frame::Beat(Beat { name, ok }) if name.len() <= portolan_core::cluster::limits::OBJECT_MAX => {
-                self.tell(Event::Beat { link, name, ok }).await;
+            Frame::Beats(proto::Beats { beats }) => {
+                let heard = beats.into_iter().take(BEATS_PER_FRAME_MAX).filter(|beat| beat.name.len() <= OBJECT_MAX);
+                let beats = heard.map(|beat| (beat.name, Beat { at: Timestamp(beat.at_ms), ok: beat.ok })).collect();
+                self.tell(Event::Beats { link, beats }).await;
             }
-            Frame::Beat(_) => {}
             Frame::Local(octets) => self.tell(Event::Local { link, octets }).await,
         }
         Ok(())

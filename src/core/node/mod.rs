@@ -104,6 +104,8 @@ pub enum Event {
         name: String,
         /// `false`: the sender says that it is not well.
         ok: bool,
+        /// When, as another node says; `None`: it was pushed here, now.
+        at: Option<Timestamp>,
     },
     /// Another plan, or another geo database, is in force.
     WorldLoaded {
@@ -286,8 +288,8 @@ impl Node {
                     self.tally.failed(self.checks.regions(check), now.tick);
                 }
             }
-            Event::BeatReceived { name, ok } => {
-                self.book.handle(now, book::Event::Beat { name, ok }, &mut self.changes)?;
+            Event::BeatReceived { name, ok, at } => {
+                self.book.handle(now, book::Event::Beat { name, ok, at }, &mut self.changes)?;
             }
             Event::WorldLoaded { world, digest } => self.load(now, world, digest, effects),
             Event::FileRejected { kind, text } => {

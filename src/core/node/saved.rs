@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Node, rotation::Rotation};
 use crate::{
     health::{
-        book::SavedCheck,
+        book::{Beat, SavedCheck},
         overlay::{Override, SavedFrozen},
         vantage::SavedProof,
     },
@@ -35,6 +35,9 @@ pub struct SavedNode {
     /// What was proven by many vantage points; empty without peers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub proofs: Vec<SavedProof>,
+    /// Per heartbeat: its pushes, the oldest first.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub beats: BTreeMap<String, Vec<Beat>>,
 }
 
 impl Node {
@@ -51,6 +54,7 @@ impl Node {
             overrides: self.overrides(),
             frozen: self.overlay.save_frozen(&self.world.topology),
             proofs: if self.vantage.is_single() { self.proofs.clone() } else { self.vantage.save(now) },
+            beats: self.book.beats().map(|(name, beats)| (name.to_owned(), beats.collect())).collect(),
         })
     }
 
@@ -66,6 +70,7 @@ impl Node {
             return;
         }
         let n_restored = self.book.restore(saved.checks, now);
+        self.book.restore_beats(saved.beats);
         self.proofs = saved.proofs;
         self.rotation = Rotation::restored(&self.world, &saved.rotation);
         // Orders hold also where no judgement does: another plan, or checks that are never probed.

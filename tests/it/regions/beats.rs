@@ -29,10 +29,17 @@ async fn a_heartbeat_pushed_at_one_node_holds_at_all() {
     world.beat(EU_A, true).await;
     batch_is(&world, "it passed again", "192.0.2.1", &ALL).await;
 
-    // Who died knows it afterwards, from its disk or from the others.
+    // Who died knows it afterwards, from its disk or from the others; also what happened meanwhile.
     world.kill(EU_A);
     world.start_node(EU_A).await;
     batch_is(&world, "after a restart", "192.0.2.1", &ALL).await;
+    world.kill(EU_A);
+    world.beat(US_B, false).await;
+    batch_is(&world, "it failed while a node was down", "192.0.2.2", &[US_A, US_B, AP_A]).await;
+    world.start_node(EU_A).await;
+    batch_is(&world, "the node is back", "192.0.2.2", &ALL).await;
+    world.beat(EU_A, true).await;
+    batch_is(&world, "it passed at the node that was down", "192.0.2.1", &ALL).await;
 
     // Who could not be told hears it when the lines are mended.
     world.cut_off(2);

@@ -11,6 +11,7 @@
 //! Absent on purpose: sockets and clocks; how many probes run at once (the caller's `room`); slow start, overrides and ejection, which
 //! belong to services.
 
+mod beats;
 pub(super) mod calculated;
 mod deadlines;
 pub(super) mod identity;
@@ -36,6 +37,8 @@ use crate::model::{
 };
 
 use super::endpoint::{CheckState, NEVER, PAUSE_MIN, Telling, Touch, Transition, below, mix};
+use beats::Heartbeat;
+pub use beats::{AHEAD_MAX, BEATS_KEPT, Beat};
 use calculated::{Formulas, Input, evaluate};
 use deadlines::{Deadlines, Wait};
 pub use saved::SavedCheck;
@@ -93,6 +96,8 @@ pub enum Event {
         name: String,
         /// `false`: the sender lives and says that it is not well.
         ok: bool,
+        /// As [`Beat::at`], from another node; `None`: it was pushed here, now.
+        at: Option<Timestamp>,
     },
 }
 
@@ -105,6 +110,12 @@ pub enum Rejected {
     /// No check of the plan waits for this heartbeat.
     #[error("no heartbeat of this name is in the plan; see its section `checks`")]
     UnknownHeartbeat,
+    /// Another node told of it, and it was taken in before. Harmless.
+    #[error("this push of the heartbeat, or a later one, was taken in already")]
+    KnownBeat,
+    /// It is dated later than [`AHEAD_MAX`] from now.
+    #[error("the heartbeat is dated more than a day ahead of this node's clock; look at the clocks of the nodes")]
+    BeatAhead,
 }
 
 /// A change of judgement of one check.
@@ -149,7 +160,7 @@ pub struct Book {
     deadlines: Deadlines,
     in_flight: BTreeMap<Attempt, CheckIdx>,
     formulas: Formulas,
-    heartbeats: BTreeMap<String, Vec<CheckIdx>>,
+    heartbeats: BTreeMap<String, Heartbeat>,
     turns: VecDeque<Turn>,
     next_attempt: u64,
     n_unjudged: usize,
@@ -205,12 +216,7 @@ impl Book {
                 self.record(now, check, observation, changes);
                 self.schedule(now, check);
             }
-            Event::Beat { name, ok } => {
-                let checks = self.heartbeats.get(&name).cloned().ok_or(Rejected::UnknownHeartbeat)?;
-                for check in checks {
-                    self.beat(now, check, ok, changes);
-                }
-            }
+            Event::Beat { name, ok, at } => self.take_beat(now, &name, ok, at, changes)?,
         }
         Ok(())
     }
@@ -452,24 +458,6 @@ impl Book {
             }
         };
         self.wait(check, wait);
-    }
-
-    fn beat(&mut self, now: Now, check: CheckIdx, ok: bool, changes: &mut Changes) {
-        let slot = &mut self.slots[check.get()];
-        let limit = now.tick + silence(&slot.check);
-        let fast = slot.check.probe.cadence.fast_interval;
-        // A burst of equal beats is one observation: `rise` successes in a row must take time to mean something.
-        let is_burst = slot.beat.is_some_and(|latest| now.tick.since(latest) < fast) && slot.state.in_a_row().0.min(1) == u16::from(ok);
-        if !is_burst {
-            slot.beat = Some(now.tick);
-            let outcome = if ok {
-                Outcome::Passed
-            } else {
-                Outcome::Failed(Failure::new(FailureCategory::Status, "the sender says that it is not well"))
-            };
-            self.record(now, check, Observation { outcome, timings: Timings::default() }, changes);
-        }
-        self.wait(check, Wait::Limit(limit));
     }
 
     /// A probe did not report, or a heartbeat did not come.

@@ -62,15 +62,11 @@ impl Book {
         self.slots = checks.iter().enumerate().map(|(position, check)| slot(position, check)).collect();
         self.deadlines = Deadlines::default();
         self.in_flight.clear();
-        self.heartbeats.clear();
         self.formulas = Formulas::new(checks);
         for position in 0..self.slots.len() {
             let check = CheckIdx::at(position);
             let slot = &mut self.slots[position];
             let kept = std::mem::take(&mut slot.wait);
-            if let ProbeKind::Heartbeat { name } = &slot.check.probe.kind {
-                self.heartbeats.entry(name.clone()).or_default().push(check);
-            }
             if let Some(attempt) = slot.attempt {
                 self.in_flight.insert(attempt, check);
             }
@@ -84,6 +80,11 @@ impl Book {
                 }
             }
         }
+        let heard = checks.iter().enumerate().filter_map(|(position, check)| match &check.probe.kind {
+            ProbeKind::Heartbeat { name } => Some((name.clone(), CheckIdx::at(position))),
+            _ => None,
+        });
+        self.index_heartbeats(heard);
         self.recount();
         self.recalculate_all(now)
     }

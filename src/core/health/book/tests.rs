@@ -12,7 +12,7 @@ use crate::{
 type Plan = Vec<(String, Check)>;
 
 /// `check NAME KIND …` declares; `plan NAME…` puts declared checks in force (the first line of its kind starts the daemon, later ones
-/// reload); then `TIME NAME answers ok | answers fail CATEGORY | is lost`, `TIME beat NAME [unwell]`, `TIME tell NAME`, `TIME judged`,
+/// reload); then `TIME NAME answers ok | answers fail CATEGORY | is lost`, `TIME beat NAME [unwell] [ago=…]` (told by another node), `TIME tell NAME`, `TIME judged`,
 /// `TIME restart`, `TIME plan NAME…`, `TIME end`. What stands below is everything that the book reported.
 fn run(script: &str) -> String {
     let (mut declared, mut plan, mut world, mut text) = (BTreeMap::<&str, Vec<&str>>::new(), Plan::new(), None::<World>, String::new());
@@ -35,8 +35,10 @@ fn run(script: &str) -> String {
                         drop(world.targets.insert((*name).to_owned(), Target::Answers(drill::outcome(outcome))))
                     }
                     [name, "is", "lost"] => drop(world.targets.insert((*name).to_owned(), Target::Lost)),
-                    ["beat", name, unwell @ ..] => {
-                        let event = Event::Beat { name: (*name).to_owned(), ok: unwell.is_empty() };
+                    ["beat", name, words @ ..] => {
+                        let ago = words.iter().find_map(|word| word.strip_prefix("ago="));
+                        let at = ago.map(|ago| Timestamp(world.now.wall.0 - i64::try_from(script::duration(ago).as_millis()).unwrap()));
+                        let event = Event::Beat { name: (*name).to_owned(), ok: !words.contains(&"unwell"), at };
                         if let Err(rejected) = world.book.handle(world.now, event, &mut changes) {
                             writeln!(text, "{time:>10}  {rejected}").unwrap();
                         }
@@ -98,6 +100,55 @@ fn a_result_counts_once_and_a_late_one_never() {
     assert_eq!(world.book.handle(drill::now_at(seconds(58)), late, &mut changes), Err(Rejected::NotInFlight));
     assert_eq!(world.book.state(CheckIdx(0)).unwrap().in_a_row(), (0, 1));
     assert_eq!((before.len(), before[0].key.split(' ').take(2).collect::<Vec<_>>()), (1, vec!["tcp", "192.0.2.1:80"]));
+}
+
+/// What a book is told of another one's beats after it has missed some.
+fn tell_beats(from: &Book, to: &mut Book, now: Now) -> Vec<Result<(), Rejected>> {
+    let told: Vec<(String, Beat)> = from.beats().flat_map(|(name, beats)| beats.map(|beat| (name.to_owned(), beat))).collect();
+    let hear = |(name, Beat { at, ok })| to.handle(now, Event::Beat { name, ok, at: Some(at) }, &mut Changes::default());
+    told.into_iter().map(hear).collect()
+}
+
+#[test]
+fn who_missed_beats_judges_as_the_others_when_it_is_told_of_them() {
+    let words = ["batch", "heartbeat", "interval=1h", "fast=2s", "fall=3", "rise=2"];
+    let plan = [("batch".to_owned(), drill::parse_check(&words, &["batch"]))];
+    let (mut here, mut away) = (World::new(&plan, 1), World::new(&plan, 2));
+    let push = |world: &mut World, ok| {
+        let event = Event::Beat { name: "batch".to_owned(), ok, at: None };
+        world.book.handle(world.now, event, &mut Changes::default()).unwrap();
+    };
+    for (n, ok) in [true, true, false, false, false].into_iter().enumerate() {
+        here.run_until(seconds(60 * (n as u64 + 1)), |_, _| {});
+        push(&mut here, ok);
+        if n == 0 {
+            away.run_until(here.now.tick, |_, _| {});
+            assert_eq!(tell_beats(&here.book, &mut away.book, away.now), [Ok(())]);
+        }
+    }
+    away.run_until(seconds(600), |_, _| {});
+    assert_eq!(away.book.verdict(CheckIdx(0)).health, Health::Up);
+    let known = || Err(Rejected::KnownBeat);
+    assert_eq!(tell_beats(&here.book, &mut away.book, away.now), [known(), Ok(()), Ok(()), Ok(()), Ok(())]);
+    assert_eq!(away.book.verdict(CheckIdx(0)).health, Health::Down);
+    assert_eq!(away.book.latest_beat("batch"), here.book.latest_beat("batch"));
+    assert_eq!(away.book.next_deadline(true), here.book.next_deadline(true), "both wait for the next one equally long");
+    assert!(tell_beats(&away.book, &mut here.book, away.now).iter().all(|told| *told == known()), "told back, nothing is new");
+
+    // A push is later than any that was known, whatever the clock says; one from a clock that is far off is refused.
+    here.run_until(seconds(601), |_, _| {});
+    let before = here.book.latest_beat("batch").unwrap();
+    here.now.wall = Timestamp(before.at.0 - 50_000);
+    push(&mut here, true);
+    assert_eq!(here.book.latest_beat("batch"), Some(Beat { at: Timestamp(before.at.0 + 1), ok: true }));
+    let late = Event::Beat { name: "batch".to_owned(), ok: false, at: Some(here.now.wall + AHEAD_MAX + Duration::from_secs(1)) };
+    assert_eq!(here.book.handle(here.now, late, &mut Changes::default()), Err(Rejected::BeatAhead));
+
+    // What a process knew, the next one knows.
+    let saved = here.book.beats().map(|(name, beats)| (name.to_owned(), beats.collect())).collect();
+    here.restart(&plan, 3);
+    here.book.restore_beats(saved);
+    assert_eq!(tell_beats(&away.book, &mut here.book, here.now), [known(), known(), known(), known(), known()]);
 }
 
 #[test]
@@ -270,7 +321,7 @@ proptest! {
                 Twist::Restart => world.restart(&plan, seed),
                 Twist::Room(room) => world.room = room,
                 Twist::Beat(ok) => {
-                    let event = Event::Beat { name: "beat".to_owned(), ok };
+                    let event = Event::Beat { name: "beat".to_owned(), ok, at: None };
                     prop_assert_eq!(world.book.handle(world.now, event, &mut Changes::default()), Ok(()));
                 }
             }

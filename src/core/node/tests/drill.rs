@@ -253,7 +253,7 @@ impl Drill {
                 Readiness::Ready => self.note("ready"),
                 Readiness::NotReady(why) => self.note(&format!("not ready: {why}")),
             },
-            Some("beat") => self.handle(Event::BeatReceived { name: rest[0].to_owned(), ok: rest[1] == "ok" }),
+            Some("beat") => self.handle(Event::BeatReceived { name: rest[0].to_owned(), ok: rest[1] == "ok", at: None }),
             Some("clock") => {
                 let (sign, step) = if let Some(step) = rest[0].strip_prefix('-') { (-1, step) } else { (1, &rest[0][1..]) };
                 self.stepped += sign * i64::try_from(duration(step).as_millis()).unwrap();
