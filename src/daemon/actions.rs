@@ -159,6 +159,16 @@ fn load(file: &Path, allowed: &[ipnet::IpNet]) -> Result<LoadedPlan, Failure> {
     load_plan(&file.display().to_string(), &source, allowed).map_err(|error| Failure::new(Exit::Usage, error))
 }
 
+impl Setup {
+    /// What a node config says, as `portolan serve` takes it.
+    ///
+    /// # Errors
+    /// All problems of the config at once, and what would mend them.
+    pub fn load(config: &Path) -> Result<Self, Failure> {
+        setup(&load_node(config, &Env::new())?)
+    }
+}
+
 fn load_node(config: &Path, env: &Env) -> Result<LoadedNode, Failure> {
     let text = fs::read_to_string(config).map_err(|error| Failure::new(Exit::Usage, format!("read `{}`: {error}", config.display())))?;
     node::load(&text, &config.display().to_string(), env).map_err(|problems| Failure::new(Exit::Usage, problems))

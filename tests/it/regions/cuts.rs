@@ -94,7 +94,7 @@ async fn where_three_packets_in_ten_are_lost_answers_and_orders_go_on() {
         for to in (0..REGIONS).filter(|to| *to != from) {
             // A question between regions may be lost like any packet; at home none is.
             world.load.excuse_between(from, to);
-            world.wan.change(from, to, |line| line.loss_percent = 30);
+            world.lines.change(from, to, |line| line.loss_percent = 30);
         }
     }
     for n in ALL {

@@ -8,7 +8,7 @@
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     sync::{
         Arc, Mutex,
         atomic::{AtomicU8, AtomicU64, Ordering::SeqCst},
@@ -22,7 +22,8 @@ use tokio::{
 };
 
 use super::{
-    place::{Place, REGIONS, client},
+    ground::Atlas,
+    place::{Place, REGIONS},
     process::Node,
 };
 use crate::daemon::{
@@ -49,6 +50,7 @@ const LINE: u8 = 2;
 #[derive(Debug)]
 struct Client {
     from: usize,
+    address: Ipv4Addr,
     /// The only node that it asks; `None`: a resolver, which knows several.
     node: Option<usize>,
     /// Where that node stands.
@@ -97,10 +99,11 @@ pub(super) struct Load {
 
 impl Load {
     /// Everybody begins to ask. They end with their region.
-    pub(super) async fn begin(&mut self, places: &[Place], nodes: &[Node]) {
+    pub(super) async fn begin(&mut self, atlas: &Atlas, places: &[Place], nodes: &[Node]) {
         for (from, place) in places.iter().enumerate() {
             let client = |node, at, servers| Client {
                 from,
+                address: atlas.client(from),
                 node,
                 at,
                 servers,
@@ -199,7 +202,7 @@ fn question(region: usize) -> Question {
 }
 
 async fn keep_asking(who: Arc<Client>) {
-    let socket = UdpSocket::bind((client(who.from), 0)).await.unwrap();
+    let socket = UdpSocket::bind((who.address, 0)).await.unwrap();
     let mut ticks = interval(ASK_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let patience = if who.node.is_some() { PATIENCE } else { RESOLVER_PATIENCE };

@@ -10,12 +10,14 @@
 //! ```
 //!
 //! Every node is the real program, started with a node config and certificates that the program itself has made. All the while clients in every
-//! region ask every node; scenarios look at what they were given.
+//! region ask every node; scenarios look at what they were given. Where no namespaces can be made, [`ground`] tells what stands in.
 
 mod beats;
 mod cuts;
 mod drift;
+mod ground;
 mod line;
+mod lines;
 mod load;
 mod looks;
 mod loss;

@@ -1,4 +1,5 @@
-//! A region as the kernel sees it: a network namespace with addresses of its own, and one way out of it, a TUN device.
+//! A region as the kernel sees it: a network namespace with addresses of its own, and one way out of it, a TUN device; or only a thread, where
+//! there are no namespaces.
 //!
 //! A thread that has entered the namespace runs everything of the test that stands in the region: endpoints, clients, and the start of
 //! processes. Sockets stay where they were made, so that one test process stands in all regions at once.
@@ -29,25 +30,15 @@ const NAMES: &str = "/run/netns";
 /// What all names of namespaces begin with; then comes the process that made it, so that those of a process that died can be told.
 const PREFIX: &str = "portolan-";
 /// Hosts in a region that have an address: nodes, the endpoint and the clients.
-const HOSTS: [u8; 4] = [1, 2, ENDPOINT, CLIENT];
+pub(super) const HOSTS: [u8; 4] = [1, 2, ENDPOINT, CLIENT];
 /// The host part of the endpoint's address.
-const ENDPOINT: u8 = 10;
+pub(super) const ENDPOINT: u8 = 10;
 /// The host part of the clients' address.
-const CLIENT: u8 = 100;
+pub(super) const CLIENT: u8 = 100;
 
 /// The address of a host in a region.
 pub(super) fn host(region: usize, host: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, 77, u8::try_from(region + 1).unwrap(), host)
-}
-
-/// Where the endpoint of a region stands.
-pub(super) fn endpoint(region: usize) -> Ipv4Addr {
-    host(region, ENDPOINT)
-}
-
-/// Where the clients of a region ask from.
-pub(super) fn client(region: usize) -> Ipv4Addr {
-    host(region, CLIENT)
 }
 
 /// The region that an address is in.
@@ -59,6 +50,7 @@ pub(super) fn region_of(address: Ipv4Addr) -> Option<usize> {
 /// One region. Dropping it ends what runs in it and takes the namespace away.
 pub(super) struct Place {
     name: String,
+    has_namespace: bool,
     inside: Option<Handle>,
     stop: CancellationToken,
     thread: Option<thread::JoinHandle<()>>,
@@ -72,7 +64,7 @@ impl Place {
     pub(super) fn make(world: usize, region: usize) -> Result<(Self, SyncDevice), String> {
         let name = format!("{PREFIX}{}-{world}-{region}", std::process::id());
         ip(&["netns", "add", &name], "")?;
-        let mut place = Self { name, inside: None, stop: CancellationToken::new(), thread: None };
+        let mut place = Self { name, has_namespace: true, inside: None, stop: CancellationToken::new(), thread: None };
         let (told, heard) = mpsc::sync_channel(1);
         let (name, stop) = (place.name.clone(), place.stop.clone());
         place.thread = Some(thread::Builder::new().name(name.clone()).spawn(move || live(&name, &stop, &told)).unwrap());
@@ -85,6 +77,15 @@ impl Place {
         writeln!(setup, "route add 10.77.0.0/16 dev wan").unwrap();
         ip(&["-n", &place.name, "-batch", "-"], &setup)?;
         Ok((place, device))
+    }
+
+    /// A region without a namespace.
+    pub(super) fn make_plain(world: usize, region: usize) -> Self {
+        let (name, stop) = (format!("{PREFIX}{world}-{region}"), CancellationToken::new());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (inside, stopped) = (Some(runtime.handle().clone()), stop.clone());
+        let thread = thread::Builder::new().name(name.clone()).spawn(move || runtime.block_on(stopped.cancelled())).unwrap();
+        Self { name, has_namespace: false, inside, stop, thread: Some(thread) }
     }
 
     /// Does something in the region.
@@ -107,7 +108,9 @@ impl Drop for Place {
             // A panic there was printed.
             let _ = thread.join();
         }
-        if let Err(error) = ip(&["netns", "delete", &self.name], "") {
+        if self.has_namespace
+            && let Err(error) = ip(&["netns", "delete", &self.name], "")
+        {
             eprintln!("{error}");
         }
     }

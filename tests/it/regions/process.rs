@@ -1,13 +1,20 @@
-//! One node: the real program as a process of its own, with its config, its disk and its log in a folder of its own.
+//! One node: the real program in a process of its own, or a daemon of this process; with its config, its disk and its log in a folder of its own.
 
 use std::{
     fs::File,
-    net::{Ipv4Addr, SocketAddr},
+    net::SocketAddr,
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, Command, Stdio},
+    thread,
 };
 
-use super::place::{Place, host};
+use portolan::daemon::{Daemon, Detours, Setup};
+use tokio::{runtime::Runtime, task::JoinHandle};
+
+use super::{
+    ground::{Addresses, Ground},
+    place::Place,
+};
 use crate::daemon::eventually;
 
 /// The program that is tested.
@@ -29,19 +36,32 @@ pub(super) struct Named {
     pub(super) is_voter: bool,
 }
 
+/// What runs.
+enum Running {
+    Process(Child),
+    /// On a runtime of its own; the daemon is gone from here while it stops.
+    Here {
+        daemon: Option<Box<Daemon>>,
+        runtime: Runtime,
+        stopping: Option<JoinHandle<()>>,
+    },
+}
+
 /// A node, running or not. Dropping it kills it.
 pub(super) struct Node {
     pub(super) named: Named,
+    ground: Ground,
+    addresses: Addresses,
     folder: PathBuf,
-    child: Option<Child>,
+    running: Option<Running>,
 }
 
 impl Node {
     /// With its files in a folder that is made here: a node config with this text, and a plan.
-    pub(super) fn new(named: Named, folder: PathBuf, config: &str, plan: &str) -> Self {
+    pub(super) fn new(ground: Ground, named: Named, addresses: Addresses, folder: PathBuf, config: &str, plan: &str) -> Self {
         std::fs::create_dir(&folder).unwrap();
         std::fs::write(folder.join("node.yaml"), config).unwrap();
-        let node = Self { named, folder, child: None };
+        let node = Self { named, ground, addresses, folder, running: None };
         node.write_plan(plan);
         node
     }
@@ -53,20 +73,16 @@ impl Node {
         std::fs::rename(beside, self.folder.join("plan.yaml")).unwrap();
     }
 
-    pub(super) fn address(&self) -> Ipv4Addr {
-        host(self.named.region, self.named.host)
+    pub(super) const fn dns(&self) -> SocketAddr {
+        self.addresses.dns
     }
 
-    pub(super) fn dns(&self) -> SocketAddr {
-        (self.address(), 53).into()
+    pub(super) const fn http(&self) -> SocketAddr {
+        self.addresses.http
     }
 
-    pub(super) fn http(&self) -> SocketAddr {
-        (self.address(), 8080).into()
-    }
-
-    pub(super) fn control(&self) -> SocketAddr {
-        (self.address(), 8443).into()
+    pub(super) const fn control(&self) -> SocketAddr {
+        self.addresses.control
     }
 
     /// The break-glass socket.
@@ -75,43 +91,86 @@ impl Node {
     }
 
     pub(super) const fn is_running(&self) -> bool {
-        self.child.is_some()
+        self.running.is_some()
     }
 
-    /// Starts the process in its region.
-    pub(super) async fn start(&mut self, place: &Place) {
-        assert!(self.child.is_none(), "{} runs", self.named.name);
+    fn config(&self) -> PathBuf {
+        self.folder.join("node.yaml")
+    }
+
+    /// Starts it in its region, where `detours` lead to the others.
+    pub(super) async fn start(&mut self, place: &Place, detours: Detours) {
+        assert!(self.running.is_none(), "{} runs", self.named.name);
+        self.running = Some(match self.ground {
+            Ground::Namespaces => self.start_process(place).await,
+            Ground::Loopback => self.start_here(detours).await,
+        });
+    }
+
+    async fn start_process(&self, place: &Place) -> Running {
         let log = File::options().create(true).append(true).open(self.log()).unwrap();
         let mut command = Command::new(PROGRAM);
-        command.arg("serve").arg("--config").arg(self.folder.join("node.yaml"));
+        command.arg("serve").arg("--config").arg(self.config());
         command.env_clear().stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         // A child stands in the namespace of the thread that starts it.
-        self.child = Some(place.run(async move { command.spawn() }).await.unwrap());
+        Running::Process(place.run(async move { command.spawn() }).await.unwrap())
+    }
+
+    async fn start_here(&self, detours: Detours) -> Running {
+        let mut setup = Setup::load(&self.config()).unwrap();
+        setup.cluster.as_mut().expect("it has peers").detours = detours;
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        // Who was killed may not have let go of its disk and its ports yet.
+        let start = || {
+            let starting = runtime.spawn(Daemon::start(setup.clone()));
+            async { starting.await.unwrap().map_err(|error| format!("{error:#}")) }
+        };
+        let started = eventually(&format!("{} starts", self.named.name), start, Result::is_ok).await;
+        Running::Here { daemon: started.ok().map(Box::new), runtime, stopping: None }
     }
 
     /// As a machine that loses power: nothing is said, nothing is written.
     pub(super) fn kill(&mut self) {
-        let mut child = self.child.take().expect("it runs");
-        child.kill().unwrap();
-        child.wait().unwrap();
+        match self.running.take().expect("it runs") {
+            Running::Process(mut child) => {
+                child.kill().unwrap();
+                child.wait().unwrap();
+            }
+            // A runtime is not thrown away on another one's thread. Its tasks end before its daemon could stop in order.
+            Running::Here { daemon, runtime, .. } => drop(thread::spawn(move || (drop(runtime), drop(daemon))).join()),
+        }
     }
 
     /// Asks it to stop.
-    pub(super) fn ask_to_stop(&self) {
-        let child = self.child.as_ref().expect("it runs");
-        rustix::process::kill_process(rustix::process::Pid::from_child(child), rustix::process::Signal::TERM).unwrap();
+    pub(super) fn ask_to_stop(&mut self) {
+        match self.running.as_mut().expect("it runs") {
+            Running::Process(child) => {
+                rustix::process::kill_process(rustix::process::Pid::from_child(child), rustix::process::Signal::TERM).unwrap();
+            }
+            Running::Here { daemon, runtime, stopping } => {
+                *stopping = daemon.take().map(|daemon| runtime.spawn(daemon.stop()));
+            }
+        }
     }
 
-    /// Waits until it has stopped.
-    pub(super) async fn stopped(&mut self) -> ExitStatus {
-        let child = self.child.as_mut().expect("it runs");
-        let ended = || {
-            let status = child.try_wait().unwrap();
-            async move { status }
-        };
-        let status = eventually(&format!("{} stops", self.named.name), ended, Option::is_some).await.unwrap();
-        self.child = None;
-        status
+    /// Waits until it has stopped, and says whether it did in order.
+    pub(super) async fn stopped(&mut self) -> bool {
+        match self.running.as_mut().expect("it runs") {
+            Running::Process(child) => {
+                let ended = || {
+                    let status = child.try_wait().unwrap();
+                    async move { status }
+                };
+                let status = eventually(&format!("{} stops", self.named.name), ended, Option::is_some).await.unwrap();
+                self.running = None;
+                status.success()
+            }
+            Running::Here { stopping, .. } => {
+                let in_order = stopping.take().expect("it was asked to").await.is_ok();
+                self.kill();
+                in_order
+            }
+        }
     }
 
     /// As if the disk had been replaced.
@@ -123,7 +182,7 @@ impl Node {
         self.folder.join("log")
     }
 
-    /// The last lines of its log, for a failing test.
+    /// The last lines of its log, for a failing test. Daemons of this process have none.
     pub(super) fn tail(&self) -> String {
         let text = std::fs::read_to_string(self.log()).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
@@ -133,7 +192,7 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        if self.child.is_some() {
+        if self.running.is_some() {
             self.kill();
         }
     }

@@ -11,11 +11,12 @@ use tempfile::TempDir;
 
 use super::{
     REGION_NAMES,
+    ground::{Addresses, Atlas, Ground},
     line::Line,
+    lines::Lines,
     load::Load,
-    place::{self, Place, endpoint},
+    place::{self, Place},
     process::{Named, Node, offline},
-    wan::Wan,
 };
 use crate::daemon::{eventually, page, plan::Plan, site::Site};
 
@@ -55,7 +56,8 @@ pub(super) struct World {
     pub(super) load: Load,
     pub(super) nodes: Vec<Node>,
     pub(super) sites: Vec<Site>,
-    pub(super) wan: Wan,
+    pub(super) lines: Lines,
+    pub(super) atlas: Atlas,
     pub(super) places: Vec<Place>,
     pub(super) plan: Plan,
     /// Names of orders that were acknowledged and are in force: none of them may be lost.
@@ -73,29 +75,52 @@ impl World {
         world.start_all().await;
         world.is_whole("the cluster is made").await;
         world.answers_are_local("all is well", &ALL).await;
-        world.load.begin(&world.places, &world.nodes).await;
+        world.load.begin(&world.atlas, &world.places, &world.nodes).await;
         world
     }
 
     /// Everything made, and no node started. `change` may change the plan.
     pub(super) async fn with(raft: &str, change: impl FnOnce(Plan) -> Plan) -> Self {
-        place::sweep();
+        let ground = Ground::here();
         let (number, folder) = (MADE.fetch_add(1, Relaxed), tempfile::tempdir().unwrap());
-        let (mut places, mut devices, mut sites) = (Vec::new(), Vec::new(), Vec::new());
-        for region in 0..place::REGIONS {
-            let (place, device) = Place::make(number, region).unwrap_or_else(|error| panic!("{error}"));
-            sites.push(place.run(Site::at((endpoint(region), 80).into())).await);
-            places.push(place);
-            devices.push(device);
+        let (atlas, seed) = (Atlas::of(ground), number as u64);
+        let (places, lines) = match ground {
+            Ground::Namespaces => {
+                let make = |region| Place::make(number, region).unwrap_or_else(|error| panic!("{error}"));
+                let (places, devices): (Vec<_>, Vec<_>) = (0..place::REGIONS).map(make).unzip();
+                (places, Lines::over_router(devices, Line::FAR, seed))
+            }
+            Ground::Loopback => {
+                let places = (0..place::REGIONS).map(|region| Place::make_plain(number, region)).collect();
+                (places, Lines::over_relays(&atlas, Line::FAR, seed).await)
+            }
+        };
+        let mut sites = Vec::new();
+        for (region, place) in places.iter().enumerate() {
+            sites.push(place.run(Site::at(atlas.endpoint(region))).await);
         }
-        let wan = Wan::start(devices, Line::FAR, number as u64);
         let mut plan = Plan::three_regions().probed_at(sites.iter().map(|site| site.address));
         CHECKS.clone_into(&mut plan.checks);
         let plan = change(plan);
-        make_certificates(folder.path());
-        let nodes = NODES.map(|named| Node::new(named, folder.path().join(named.name), &config(named, folder.path(), raft), &plan.text(1)));
+        make_certificates(folder.path(), &atlas);
+        let nodes = NODES.map(|named| {
+            let files = (config(named, folder.path(), &atlas, raft), plan.text(1));
+            Node::new(ground, named, atlas.node(named.region, named.host), folder.path().join(named.name), &files.0, &files.1)
+        });
         let load = Load::default();
-        Self { load, nodes: nodes.into(), sites, wan, places, plan, acknowledged: Vec::new(), audited: Vec::new(), n_orders: 0, folder }
+        Self {
+            load,
+            nodes: nodes.into(),
+            sites,
+            lines,
+            atlas,
+            places,
+            plan,
+            acknowledged: Vec::new(),
+            audited: Vec::new(),
+            n_orders: 0,
+            folder,
+        }
     }
 
     pub(super) fn place(&self, node: usize) -> &Place {
@@ -111,7 +136,7 @@ impl World {
     /// Starts all nodes at once.
     pub(super) async fn launch_all(&mut self) {
         for node in &mut self.nodes {
-            node.start(&self.places[node.named.region]).await;
+            node.start(&self.places[node.named.region], self.lines.detours(node.named.region)).await;
         }
     }
 
@@ -126,7 +151,7 @@ impl World {
     /// Starts a node, and waits until it is ready to answer.
     pub(super) async fn start_node(&mut self, n: usize) {
         let region = self.nodes[n].named.region;
-        self.nodes[n].start(&self.places[region]).await;
+        self.nodes[n].start(&self.places[region], self.lines.detours(region)).await;
         self.is_ready(n).await;
         self.load.expect_of_node(n);
     }
@@ -152,8 +177,8 @@ impl World {
 
     /// Waits until it has.
     pub(super) async fn stopped(&mut self, n: usize) {
-        let status = self.nodes[n].stopped().await;
-        assert!(status.success(), "{} stops in order: {status}", NODES[n].name);
+        let in_order = self.nodes[n].stopped().await;
+        assert!(in_order, "{} stops in order", NODES[n].name);
     }
 
     /// A region is lost: its nodes, and its endpoint.
@@ -176,7 +201,7 @@ impl World {
     /// Cuts a line, one way. What needs it is excused.
     pub(super) fn cut(&self, from: usize, to: usize) {
         self.load.excuse_between(from, to);
-        self.wan.change(from, to, |line| line.is_cut = true);
+        self.lines.change(from, to, |line| line.is_cut = true);
     }
 
     /// Cuts a region off from all others, both ways.
@@ -191,7 +216,7 @@ impl World {
     pub(super) fn mend(&self) {
         for from in 0..place::REGIONS {
             for to in (0..place::REGIONS).filter(|to| *to != from) {
-                self.wan.change(from, to, |line| *line = Line::FAR);
+                self.lines.change(from, to, |line| *line = Line::FAR);
             }
         }
         self.load.expect_all_lines();
@@ -202,44 +227,45 @@ impl Drop for World {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let tails: String = self.nodes.iter().map(Node::tail).collect();
-            println!("{}{}{}", tails, self.wan.counts(), self.load.text());
+            println!("{}{}{}", tails, self.lines.counts(), self.load.text());
         } else {
             let done = DONE.fetch_add(1, Relaxed) + 1;
             // Past what the test runner swallows of tests that pass: who reads its output sees what was really run.
-            drop(writeln!(std::io::stderr(), "regions: {done} scenarios done, real processes in network namespaces"));
+            drop(writeln!(std::io::stderr(), "regions: {done} scenarios done, {}", Ground::here().text()));
         }
     }
 }
 
 /// By the product itself: an authority, a certificate for each node, and one for a person who may do everything.
-fn make_certificates(folder: &Path) {
+fn make_certificates(folder: &Path, atlas: &Atlas) {
     offline(folder, &["pki", "init", "--dir", ".", "--cluster", "shop-prod"]);
     for named in NODES {
-        let address = place::host(named.region, named.host).to_string();
+        let address = atlas.node(named.region, named.host).peer.ip().to_string();
         let region = REGION_NAMES[named.region];
         offline(folder, &["pki", "issue", "--dir", ".", "node", named.name, "--region", region, "--host", &address]);
     }
     offline(folder, &["pki", "issue", "--dir", ".", "client", OPERATOR, "--role", "admin"]);
     let tls = format!("tls: {{ ca_file: ca.pem, cert_file: {OPERATOR}.pem, key_file: {OPERATOR}.key }}");
-    let contexts = format!("version: 1\ncurrent: shop\ncontexts:\n  shop:\n    addresses: [\"10.77.1.1:8443\"]\n    {tls}\n");
+    let control = atlas.node(NODES[US_A].region, NODES[US_A].host).control;
+    let contexts = format!("version: 1\ncurrent: shop\ncontexts:\n  shop:\n    addresses: [\"{control}\"]\n    {tls}\n");
     std::fs::write(folder.join("contexts.yaml"), contexts).unwrap();
 }
 
 /// The node config.
-fn config(named: Named, folder: &Path, raft: &str) -> String {
-    let address = place::host(named.region, named.host);
+fn config(named: Named, folder: &Path, atlas: &Atlas, raft: &str) -> String {
+    let Addresses { dns, http, control, peer } = atlas.node(named.region, named.host);
     let (own, certificates) = (folder.join(named.name).display().to_string(), folder.display());
     let (name, region, role) = (named.name, REGION_NAMES[named.region], if named.is_voter { "voter" } else { "observer" });
     let mut text = format!(
         "version: 1\nnode: {name}\nregion: {region}\nrole: {role}\ncluster: shop-prod\ndata_dir: {own}/state\nplan: {own}/plan.yaml\n\
-         listen: {{ dns: [\"{address}:53\"], control: \"{address}:8443\", peer: \"{address}:8444\", http: \"{address}:8080\", \
+         listen: {{ dns: [\"{dns}\"], control: \"{control}\", peer: \"{peer}\", http: \"{http}\", \
          socket: {own}/socket }}\n\
          tls: {{ ca_file: {certificates}/ca.pem, cert_file: {certificates}/{name}.pem, key_file: {certificates}/{name}.key }}\n\
          auth: {{ roles: [{{ role: admin, spiffe: \"spiffe://shop-prod/admin/{OPERATOR}\" }}] }}\n{raft}\npeers:\n"
     );
     for peer in NODES.iter().filter(|peer| peer.is_voter) {
-        let (region, address) = (REGION_NAMES[peer.region], place::host(peer.region, peer.host));
-        writeln!(text, "  - {{ node: {}, region: {region}, address: \"{address}:8444\" }}", peer.name).unwrap();
+        let (region, address) = (REGION_NAMES[peer.region], atlas.node(peer.region, peer.host).peer);
+        writeln!(text, "  - {{ node: {}, region: {region}, address: \"{address}\" }}", peer.name).unwrap();
     }
     text
 }
