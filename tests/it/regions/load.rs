@@ -3,7 +3,7 @@
 //!
 //! The former ask once, without a second try: who is not answered counts. What cannot be answered, because a test has killed the node or cut the
 //! line, is excused, from before that is done until after it has ended. A resolver goes on to the next server after a while, as all do that know
-//! several; nothing excuses that none of them answers.
+//! several, also when one says that it is not ready; nothing excuses that none of them answers.
 
 use std::{
     collections::BTreeMap,
@@ -38,6 +38,9 @@ const ASK_EVERY: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a resolver waits before it asks the next server.
 const RESOLVER_PATIENCE: Duration = Duration::from_millis(1500);
+
+/// What a node says that has not come up yet and has no table on disk (RFC 1035 section 4.1.1: server failure); as good as no answer.
+const NOT_READY: &str = "SERVFAIL";
 
 /// A look at what was answered waits for so many answers at each node, three seconds' worth, so that no look is at nothing.
 const ASKED_MIN: u64 = 30;
@@ -213,7 +216,7 @@ async fn keep_asking(who: Arc<Client>) {
         let mut reply = None;
         for server in &who.servers {
             id = id.wrapping_add(1);
-            reply = timeout(patience, ask(&socket, *server, region, id)).await.ok().flatten();
+            reply = timeout(patience, ask(&socket, *server, region, id)).await.ok().flatten().filter(|reply| reply.code != NOT_READY);
             if reply.is_some() {
                 break;
             }
