@@ -1,5 +1,5 @@
-//! All benchmarks in one program, which links once: `cargo bench -- table|failover|dns|probe|flap|mesh|commit|leaders|observers [OPTION VALUE
-//! ...]`.
+//! All benchmarks in one program, which links once: `cargo bench -- table|failover|dns|probe|flap|mesh|commit|leaders|observers|observations
+//! [OPTION VALUE ...]`.
 //! `tests/bench/run.sh` runs them all and holds their figures against the targets.
 //!
 //! A figure is a line `figure NAME VALUE`. The programs that are measured from outside are this one again, under another first argument.
@@ -12,6 +12,7 @@ mod failover;
 mod fleet;
 mod leaders;
 mod mesh;
+mod observations;
 mod observers;
 mod probe;
 mod process;
@@ -33,6 +34,8 @@ fn main() -> ExitCode {
         ["commit", ..] => commit::run(),
         ["leaders", ..] => leaders::run(),
         ["leaders-serve", ..] => leaders::serve(),
+        ["observations", ..] => observations::run(),
+        ["observations-serve", plan, data, ref book @ ..] => observations::serve(plan, data, book),
         ["observers", ..] => observers::run(),
         ["observers-serve", ..] => observers::serve(),
         ["probe", ..] => probe::run(false),
@@ -40,7 +43,7 @@ fn main() -> ExitCode {
         ["probe-target", ..] => probe::serve_alone(false),
         ["flap-target", ..] => probe::serve_alone(true),
         _ => {
-            eprintln!("usage: cargo bench -- table|failover|dns|probe|flap|mesh|commit|leaders|observers [OPTION VALUE ...]");
+            eprintln!("usage: cargo bench -- table|failover|dns|probe|flap|mesh|commit|leaders|observers|observations [OPTION VALUE ...]");
             return ExitCode::from(64);
         }
     }

@@ -45,6 +45,7 @@ run $bench mesh
 run $bench commit
 run $bench leaders
 run $bench observers
+run $bench observations
 run $bench probe
 run $bench flap --minutes "$minutes"
 
@@ -99,6 +100,8 @@ observers_cpu_ms_per_second_50     -
 observers_cpu_ms_per_second_100    -
 observers_cpu_ms_per_second_200    -
 observers_cpu_each_200_to_50_ratio -
+observations_core_percent          < 5    %
+observations_turning_core_percent  -
 probe_cpu_us                       < 150  us
 probe_floor_us                     -
 probe_to_floor_ratio               -
