@@ -256,6 +256,7 @@ impl Daemon {
 
     /// Stops in order: no new work, then the state to disk, then the sockets.
     pub async fn stop(self) {
+        self.pictures.stop();
         drop(self.stop);
         if let Some(control) = self.control {
             control.set_serving(false).await;

@@ -6,7 +6,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -45,6 +45,7 @@ struct Seen {
     turned: AtomicU64,
     ready: ArcSwap<NodeReadiness>,
     started: ArcSwap<bool>,
+    stopping: AtomicBool,
     table: Mutex<Option<(u64, Tick)>>,
     reload: Mutex<Option<ReloadReading>>,
     regions: ArcSwap<Vec<RegionReading>>,
@@ -73,6 +74,7 @@ pub(super) fn pair(clock: Arc<Clock>, answers: Arc<Answers>, commands: mpsc::Sen
         turned: AtomicU64::new(clock.tick().0),
         ready: ArcSwap::from_pointee(NodeReadiness::NotReady("starting".to_owned())),
         started: ArcSwap::from_pointee(false),
+        stopping: AtomicBool::new(false),
         table: Mutex::new(None),
         reload: Mutex::new(None),
         regions: ArcSwap::from_pointee(Vec::new()),
@@ -135,10 +137,18 @@ impl Pictures {
     /// Whether queries may be sent here.
     #[must_use]
     pub fn readiness(&self) -> Readiness {
+        if self.seen.stopping.load(Relaxed) {
+            return Readiness::NotReady("stopping".to_owned());
+        }
         match &**self.seen.ready.load() {
             NodeReadiness::Ready => Readiness::Ready,
             NodeReadiness::NotReady(reason) => Readiness::NotReady(reason.clone()),
         }
+    }
+
+    /// No new queries shall be sent here: the daemon stops.
+    pub(super) fn stop(&self) {
+        self.seen.stopping.store(true, Relaxed);
     }
 
     /// Whether the start is over: once ready, always.

@@ -160,6 +160,10 @@ pub fn accept(listener: TcpListener, purpose: Purpose, tls: Arc<InForce>, ready:
                         let ended = matches!(peer.origin, Origin::Tls(_)).then(|| Box::pin(authorities.cancelled_owned()));
                         drop(ready.send(Ok(Connection::new(stream, peer, ended, place))).await);
                     }
+                    // Peers and balancers look whether somebody listens, every few seconds, and leave without a word.
+                    Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                        tracing::debug!(%address, %error, "{name} connection closed before it stood");
+                    }
                     Err(error) => tracing::info!(%address, %error, "{name} connection refused"),
                 }
             }));

@@ -292,6 +292,21 @@ impl Consensus {
         }
     }
 
+    /// Who leads, only while the leader shows that it does. `silent`: for how long no leader wrote to this node (`None`: none ever did); who is
+    /// silent for `silence_max` leads nobody any more.
+    #[must_use]
+    pub fn leads(&self, silent: Option<Duration>, silence_max: Duration) -> Option<u64> {
+        let leadership = self.leadership();
+        let (leader, _) = leadership.leader?;
+        let silent = match leadership.is_leader {
+            // The only voter has nobody to confirm it, and needs none.
+            true if self.members().voters.len() <= 1 => Duration::ZERO,
+            true => leadership.unconfirmed.unwrap_or_default(),
+            false => silent?,
+        };
+        (silent < silence_max).then_some(leader)
+    }
+
     /// Waits until leadership, as this node knows it, is as `wanted`.
     ///
     /// # Errors

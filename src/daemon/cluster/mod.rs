@@ -383,16 +383,8 @@ impl Shared {
 
     /// Who leads, for a member: as the consensus knows, and only while the leader shows that it does.
     pub(super) fn leads(&self) -> Option<u64> {
-        let leadership = self.consensus().leadership();
-        let (leader, _) = leadership.leader?;
-        let silent = if leadership.is_leader {
-            // The only voter has nobody to confirm it, and needs none.
-            let is_alone = self.consensus().members().voters.len() <= 1;
-            if is_alone { std::time::Duration::ZERO } else { leadership.unconfirmed.unwrap_or_default() }
-        } else {
-            self.clock.tick().since(Tick(self.led_at.load(Relaxed)))
-        };
-        (silent < self.leader_silence_max).then_some(leader)
+        let silent = self.clock.tick().since(Tick(self.led_at.load(Relaxed)));
+        self.consensus().leads(Some(silent), self.leader_silence_max)
     }
 
     /// All voters that this node knows of, by name: of the membership, of the registry, of the address book, whichever knows best.

@@ -29,6 +29,7 @@ use std::{
 use portolan::{
     client::{Client, ClientNetwork, Target},
     daemon::{Daemon, Listen, Setup},
+    telemetry::Readiness,
 };
 use portolan_core::node::report::Status;
 use tempfile::TempDir;
@@ -183,7 +184,9 @@ impl Bed {
 
     /// Stops in order, and gives the files for another start.
     async fn stop(self) -> Files {
+        let pictures = self.daemon.pictures().clone();
         self.daemon.stop().await;
+        assert_eq!(pictures.readiness(), Readiness::NotReady("stopping".to_owned()));
         self.files
     }
 }

@@ -154,17 +154,8 @@ impl Desk {
 
     /// Who leads, only while the leader shows that it does.
     pub(crate) fn leads(&self) -> Option<u64> {
-        let consensus = self.consensus()?;
-        let leadership = consensus.leadership();
-        let (leader, _) = leadership.leader?;
-        let led = || (*locked(&self.led_at)).map(|at| at.elapsed());
-        let silent = match leadership.is_leader {
-            // The only voter has nobody to confirm it, and needs none.
-            true if consensus.members().voters.len() <= 1 => Duration::ZERO,
-            true => leadership.unconfirmed.unwrap_or_default(),
-            false => led()?,
-        };
-        (silent < LEADER_SILENCE_MAX).then_some(leader)
+        let silent = (*locked(&self.led_at)).map(|at| at.elapsed());
+        self.consensus()?.leads(silent, LEADER_SILENCE_MAX)
     }
 
     pub(crate) fn forget_consensus(&self) {
