@@ -37,6 +37,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     std::fs::write(Path::new(&folder).join("portolan.v1.bin"), descriptors.encode_to_vec())?;
     tonic_prost_build::configure().compile_fds(descriptors)?;
     // What is sent to many peers is encoded once and shared.
-    tonic_prost_build::configure().bytes(".").compile_fds(protox::compile(PEER, ["proto"])?)?;
+    tonic_prost_build::configure()
+        .bytes(".")
+        .codec_path("crate::mesh::codec::SmallCodec")
+        .compile_fds(protox::compile(PEER, ["proto"])?)?;
     Ok(())
 }

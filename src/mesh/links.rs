@@ -245,7 +245,9 @@ impl Mesh {
     /// Always, at the end: why it ended.
     pub async fn follow(&self, to: &Address, next: u64, heard: mpsc::Sender<Followed>) -> CallError {
         let request = FollowRequest { caller: Some(self.inner.host.passport().caller()), next };
-        let mut client = self.inner.dialer.client(to, Lane::Snapshot);
+        // On the connection of the observations: a second one would cost the voter more than all else about an observer.
+        let client = self.inner.dialer.client(to, Lane::Observe);
+        let mut client = client.max_decoding_message_size(super::service::MESSAGE_OCTETS_MAX);
         let mut stream = match within(super::service::FOLLOW_SILENCE_MAX, client.follow(request)).await {
             Ok(stream) => stream,
             Err(error) => return error,

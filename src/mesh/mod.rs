@@ -17,6 +17,7 @@
 //! through unread.
 
 mod certificate;
+mod codec;
 mod dial;
 mod identity;
 mod links;
@@ -58,9 +59,9 @@ pub enum Lane {
     Log,
     /// Heartbeats.
     Heartbeat,
-    /// Snapshots, of the log and of the state that is followed.
+    /// Snapshots of the log.
     Snapshot,
-    /// What nodes see.
+    /// What nodes see, and the state that is followed.
     Observe,
 }
 
