@@ -36,9 +36,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let folder = std::env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR for build scripts")?;
     std::fs::write(Path::new(&folder).join("portolan.v1.bin"), descriptors.encode_to_vec())?;
     tonic_prost_build::configure().compile_fds(descriptors)?;
-    // What is sent to many peers is encoded once and shared.
+    // What is sent to many peers is encoded once and shared. The one large frame is boxed: a queue has room for 32 frames from the start.
     tonic_prost_build::configure()
         .bytes(".")
+        .boxed(".portolan.peer.v1.ObserveFrame.frame.hello")
         .codec_path("crate::mesh::codec::SmallCodec")
         .compile_fds(protox::compile(PEER, ["proto"])?)?;
     Ok(())

@@ -9,8 +9,8 @@ use tonic_prost::ProstCodec;
 
 /// What a buffer begins with; it grows with what is in it.
 const FIRST_OCTETS: usize = 1024;
-/// What is encoded at most before it is handed to the connection.
-const YIELD_OCTETS: usize = 32 * 1024;
+/// What is encoded, a message aside, before it is handed to the connection: a buffer keeps the size that it once had.
+const YIELD_OCTETS: usize = 4 * 1024;
 
 /// See above.
 #[derive(Clone, Debug)]

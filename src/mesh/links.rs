@@ -438,7 +438,7 @@ async fn link(inner: &Arc<Inner>, to: &Address) -> Result<String, CallError> {
             if let Some(why) = inner.host.refuses(them.id) {
                 return Err(CallError::Refused(why));
             }
-            read_hello(them, hello).map_err(CallError::Refused)?
+            read_hello(them, *hello).map_err(CallError::Refused)?
         }
         _ => return Err(CallError::Refused("it does not introduce itself as a node does".to_owned())),
     };

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
+    task::{self, Poll, ready},
     time::Duration,
 };
 
@@ -17,7 +18,7 @@ use tokio_stream::{Stream, StreamExt as _, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming, metadata::MetadataValue};
 
 use super::{
-    Followed, Greeting, Passport, Proposed,
+    FollowStream, Followed, Greeting, Passport, Proposed,
     certificate::Names,
     identity::From,
     links::{HELLO_TIME_MAX, Inner, QUEUE},
@@ -36,10 +37,8 @@ pub(super) const MESSAGE_OCTETS_MAX: usize = 2 * portolan_core::cluster::limits:
 pub(super) const LEFT_BEHIND: &str = "portolan-left-behind";
 /// The longest frame of what nodes see, in octets: two thousand statements with their details, twice.
 pub(super) const OBSERVE_OCTETS_MAX: usize = 2 * 1024 * 1024;
-/// A part of a snapshot for followers, in octets.
-const SNAPSHOT_PART_OCTETS: usize = 256 * 1024;
-/// Messages that wait for a follower: one part of a snapshot after the other, not all at once.
-const FOLLOW_QUEUE: usize = 4;
+/// A part of a snapshot for followers, in octets: the buffer that it is encoded in stays as long as the follower does.
+const SNAPSHOT_PART_OCTETS: usize = 4 * 1024;
 /// A stream of state that is silent for so long is dead: the sender says every second that nothing is new.
 pub(super) const FOLLOW_SILENCE_MAX: Duration = Duration::from_secs(4);
 /// The same refusal is logged once in this time.
@@ -152,20 +151,9 @@ impl PeerService for PeerApi {
         let caller = request.get_mut().caller.take();
         let them = self.admit(&request, caller, From::Members)?;
         let stream = self.inner.host.follow(&them, request.get_ref().next);
-        let mut stream =
+        let steps =
             stream.ok_or_else(|| Status::failed_precondition("this node does not vote, and has no state to follow; ask a voter"))?;
-        let (messages, queue) = mpsc::channel(FOLLOW_QUEUE);
-        tokio::spawn(async move {
-            while let Some(followed) = stream.next().await {
-                for message in followed_messages(followed) {
-                    // The follower is gone.
-                    if messages.send(Ok(message)).await.is_err() {
-                        return;
-                    }
-                }
-            }
-        });
-        Ok(Response::new(Box::pin(ReceiverStream::new(queue))))
+        Ok(Response::new(Box::pin(FollowMessages { steps, ready: Vec::new().into_iter() })))
     }
 
     type ObserveStream = Answers<ObserveFrame>;
@@ -178,7 +166,7 @@ impl PeerService for PeerApi {
         };
         let caller = theirs.caller.take();
         let them = self.admit(&request, caller, From::Members)?;
-        let far = read_hello(them, theirs).map_err(Status::failed_precondition)?;
+        let far = read_hello(them, *theirs).map_err(Status::failed_precondition)?;
         let (outbound, queue) = mpsc::channel(QUEUE);
         // There is room: the queue is new.
         let _ = outbound.try_send(hello(&self.inner.introduce()));
@@ -217,6 +205,29 @@ pub(super) fn read_greeting(answer: GreetResponse) -> Result<Greeting, String> {
         members: answer.members,
         word: Some(answer.word).filter(|id| *id != 0),
     })
+}
+
+/// What happens, in messages.
+struct FollowMessages {
+    steps: FollowStream,
+    /// Of one step, which was taken.
+    ready: std::vec::IntoIter<FollowResponse>,
+}
+
+impl Stream for FollowMessages {
+    type Item = Result<FollowResponse, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut task::Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            if let Some(message) = self.ready.next() {
+                return Poll::Ready(Some(Ok(message)));
+            }
+            match ready!(self.steps.as_mut().poll_next(context)) {
+                Some(followed) => self.ready = followed_messages(followed).into_iter(),
+                None => return Poll::Ready(None),
+            }
+        }
+    }
 }
 
 fn followed_messages(followed: Followed) -> Vec<FollowResponse> {

@@ -135,7 +135,7 @@ pub(super) fn hello(far: &Far) -> ObserveFrame {
         incarnation: heard.incarnation,
         complete: heard.complete,
     });
-    frame(Frame::Hello(Hello {
+    frame(Frame::Hello(Box::new(Hello {
         caller: Some(far.passport.caller()),
         incarnation: far.incarnation,
         role: match far.role {
@@ -146,7 +146,7 @@ pub(super) fn hello(far: &Far) -> ObserveFrame {
         version: far.version.clone(),
         heard: heard.collect(),
         plan_revision: far.plan_revision.unwrap_or(0),
-    }))
+    })))
 }
 
 /// Reads what the other side says first, its passport apart.
