@@ -84,12 +84,14 @@ mesh_answers_p50_ms                -
 mesh_answers_p99_ms                < 100  ms
 mesh_answers_max_ms                -
 commit_sync_p99_ms                 -
+commit_round_trip_p99_ms           -
 commit_limit_ms                    -
 commit_at_leader_p50_ms            -
 commit_at_leader_p99_ms            -
 commit_elsewhere_p50_ms            -
 commit_elsewhere_p99_ms            -
-commit_p99_to_limit_ratio          < 1
+commit_at_leader_to_limit_ratio    < 1
+commit_elsewhere_to_limit_ratio    < 1
 leaders_changes                    -
 leaders_answers_lost               < 1
 leaders_still_p99_ms               -

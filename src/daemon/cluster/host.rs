@@ -6,9 +6,10 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::stream::unfold;
 use portolan_core::cluster::{FEATURE_LEVEL, NodeId, NodeRole};
-use tokio::{sync::mpsc, time::interval};
-use tokio_stream::wrappers::ReceiverStream;
+use tokio::time::{Interval, interval};
+use tokio_util::sync::CancellationToken;
 
 use super::{Shared, birth, membership};
 use crate::{
@@ -135,35 +136,39 @@ impl Host for ClusterHost {
         let shared = self.shared().filter(|shared| shared.is_member())?;
         // What it knows may be of the side that was lost, and stand where this side agreed on something else.
         let next = if from.generation < shared.state().generation() { 0 } else { next };
-        let (steps, queue) = mpsc::channel(1);
-        let stop = shared.stop.clone();
-        let follower = shared.consensus().follow(next);
-        let weak = Arc::downgrade(&shared);
-        tokio::spawn(stop.run_until_cancelled_owned(feed(follower, steps, weak)));
-        Some(Box::pin(ReceiverStream::new(queue)))
+        let feed = Feed {
+            follower: shared.consensus().follow(next),
+            progress: interval(PROGRESS_EVERY),
+            stop: shared.stop.clone(),
+            shared: Arc::downgrade(&shared),
+        };
+        Some(Box::pin(unfold(feed, async |mut feed: Feed| Some((feed.next().await?, feed)))))
     }
 }
 
-/// Feeds one follower until it leaves.
-async fn feed(mut follower: Follower, steps: mpsc::Sender<Followed>, shared: Weak<Shared>) {
-    let mut progress = interval(PROGRESS_EVERY);
-    loop {
-        let followed = tokio::select! {
+/// Feeds one follower until it leaves. No task and no queue: a voter has hundreds of them.
+struct Feed {
+    follower: Follower,
+    progress: Interval,
+    stop: CancellationToken,
+    shared: Weak<Shared>,
+}
+
+impl Feed {
+    async fn next(&mut self) -> Option<Followed> {
+        tokio::select! {
             biased;
-            step = follower.step() => match step {
-                Some(Step::Snapshot { next, octets }) => Followed::Snapshot { next, octets: octets.into() },
-                Some(Step::Entry(fed)) => Followed::Entry { index: fed.index, octets: Bytes::copy_from_slice(&fed.octets) },
-                None => return,
-            },
-            _ = progress.tick() => {
+            () = self.stop.cancelled() => None,
+            step = self.follower.step() => Some(match step? {
+                Step::Snapshot { next, octets } => Followed::Snapshot { next, octets: octets.into() },
+                Step::Entry(fed) => Followed::Entry { index: fed.index, octets: Bytes::copy_from_slice(&fed.octets) },
+            }),
+            _ = self.progress.tick() => {
                 // A node that was removed has nothing to tell any more.
-                let Some(shared) = shared.upgrade().filter(|shared| shared.is_member()) else { return };
+                let shared = self.shared.upgrade().filter(|shared| shared.is_member())?;
                 // Who shows that it leads: a voter that is cut off from the leader must not say on and on that there is one.
-                Followed::Progress { next: follower.next_index(), leader: shared.leads() }
+                Some(Followed::Progress { next: self.follower.next_index(), leader: shared.leads() })
             }
-        };
-        if steps.send(followed).await.is_err() {
-            return;
         }
     }
 }
