@@ -20,6 +20,11 @@ use super::{
 /// Statements in one frame, some hundred KiB: a frame must not hold up the next sign of life.
 pub(super) const STATEMENTS_PER_FRAME_MAX: usize = 2000;
 
+/// Frames are small, some kilobytes, as long as there are not more than this of them: the buffers that they are encoded in stay as large as the
+/// largest of them, for each link, and a queue has room for four times as many.
+const FRAMES_WANTED: usize = 128;
+const ITEMS_PER_FRAME_MIN: usize = 64;
+
 /// Reports in one frame: as many as there may be observers.
 pub(super) const REPORTS_PER_FRAME_MAX: usize = 1024;
 
@@ -45,7 +50,7 @@ impl Parcel {
     /// As frames, each of bounded size.
     pub(super) fn frames(&self) -> Vec<ObserveFrame> {
         match self {
-            Self::Reports(reports) => frames(reports.iter().cloned()),
+            Self::Reports(reports) => frames(reports),
             Self::Need(observer) => vec![frame(Frame::Need(observer.to_string()))],
             Self::Confirm(check) => vec![frame(Frame::Confirm(Bytes::copy_from_slice(&check.number().to_be_bytes())))],
             Self::Local(octets) => vec![frame(Frame::Local(octets.clone()))],
@@ -64,10 +69,12 @@ pub(super) const fn frame(frame: Frame) -> ObserveFrame {
 }
 
 /// Reports in the order given, large ones in parts.
-fn frames(reports: impl Iterator<Item = Report>) -> Vec<ObserveFrame> {
+fn frames(reports: &[Report]) -> Vec<ObserveFrame> {
+    let items: usize = reports.iter().map(|report| 1 + report.statements.len()).sum();
+    let most = (items / FRAMES_WANTED).clamp(ITEMS_PER_FRAME_MIN, STATEMENTS_PER_FRAME_MAX);
     let (mut frames, mut news, mut n_statements) = (Vec::new(), News::default(), 0);
-    for part in reports.flat_map(parts) {
-        if news.reports.len() >= REPORTS_PER_FRAME_MAX || n_statements + part.statements.len() > STATEMENTS_PER_FRAME_MAX {
+    for part in reports.iter().flat_map(|report| parts(report.clone(), most)) {
+        if news.reports.len() >= most.min(REPORTS_PER_FRAME_MAX) || n_statements + part.statements.len() > most {
             frames.push(encoded(&std::mem::take(&mut news)));
             n_statements = 0;
         }
@@ -85,14 +92,14 @@ fn encoded(news: &News) -> ObserveFrame {
 }
 
 /// A report in parts that fit into frames. Each part is a report by itself, which says everything up to the number at which it ends.
-fn parts(mut report: Report) -> Vec<Report> {
-    if report.statements.len() <= STATEMENTS_PER_FRAME_MAX {
+fn parts(mut report: Report, most: usize) -> Vec<Report> {
+    if report.statements.len() <= most {
         return vec![report];
     }
     report.statements.sort_by_key(|statement| statement.sequence);
     let statements = std::mem::take(&mut report.statements);
     let (mut parts, mut after) = (Vec::new(), report.after);
-    let mut chunks = statements.chunks(STATEMENTS_PER_FRAME_MAX).peekable();
+    let mut chunks = statements.chunks(most).peekable();
     while let Some(chunk) = chunks.next() {
         let last = chunk.last().map_or(report.sequence, |statement| statement.sequence);
         let sequence = if chunks.peek().is_some() { last } else { report.sequence };
@@ -158,14 +165,20 @@ mod tests {
 
     #[test]
     fn a_large_report_travels_in_parts_that_join() {
-        let whole = report(2 * STATEMENTS_PER_FRAME_MAX as u64 + 5);
+        for (n, n_frames, octets_max) in [(3, 1, 1024), (500, 8, 8 * 1024), (300_000, 151, 512 * 1024)] {
+            a_report_travels(n, n_frames, octets_max);
+        }
+    }
+
+    fn a_report_travels(n: u64, n_frames: usize, octets_max: usize) {
+        let whole = report(n);
         let frames = Parcel::Reports(vec![report(0), whole.clone(), report(3)]).frames();
-        assert!(frames.iter().all(|frame| frame.encoded_len() < 512 * 1024));
+        assert_eq!(frames.len(), n_frames);
+        assert!(frames.iter().all(|frame| frame.encoded_len() < octets_max));
         let parts = read(&frames);
-        assert_eq!(parts.len(), 5);
-        assert_eq!((parts[0].clone(), parts[4].statements.len()), (report(0), 3));
-        let parts = &parts[1..4];
-        assert_eq!((parts[0].after, parts[2].sequence), (whole.after, whole.sequence));
+        assert_eq!((parts[0].clone(), parts[parts.len() - 1].clone()), (report(0), report(3)));
+        let parts = &parts[1..parts.len() - 1];
+        assert_eq!((parts[0].after, parts[parts.len() - 1].sequence), (whole.after, whole.sequence));
         for (part, next) in parts.iter().zip(&parts[1..]) {
             assert_eq!(part.sequence, next.after);
         }
