@@ -22,7 +22,8 @@ const HOMEWARD_EVERY: Duration = Duration::from_secs(30);
 #[derive(Debug, Default)]
 pub(super) struct Turn(Mutex<usize>);
 
-/// The voters in the order in which this node prefers them, other than itself.
+/// The voters in the order in which this node prefers them, other than itself. Last come those of the address book that are none as far as it
+/// knows: when it was away for long, all that it knows may vote no more.
 fn preferred(shared: &Shared) -> Vec<Address> {
     let own = |address: &Address| {
         let region = shared.me.book.iter().find(|entry| entry.node == address.node).map(|entry| entry.region.clone());
@@ -33,7 +34,12 @@ fn preferred(shared: &Shared) -> Vec<Address> {
     let mut voters: Vec<Address> = shared.voters().into_values().filter(|address| address.node != shared.me.node).collect();
     // Others by this node's own random order, so that the observers of a lost voter spread.
     let spread = |address: &Address| portolan_core::steering::rendezvous::salt(&format!("{} {}", shared.consensus().id(), address.node));
-    voters.sort_by_key(|address| (!own(address), spread(address)));
+    let rank = |address: &Address| (!own(address), spread(address));
+    voters.sort_by_key(rank);
+    let book = shared.me.book.iter().filter(|entry| entry.node != shared.me.node && voters.iter().all(|known| known.node != entry.node));
+    let mut others: Vec<Address> = book.map(|entry| Address { node: entry.node.clone(), address: entry.address.clone() }).collect();
+    others.sort_by_key(rank);
+    voters.extend(others);
     voters
 }
 

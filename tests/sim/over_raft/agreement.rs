@@ -149,6 +149,8 @@ pub(crate) struct Seat {
     pub(crate) leaderless_since: Option<Moment>,
     /// When it was last looked at whether it is one.
     pub(crate) looked: Moment,
+    /// When it last wrote itself into the registry.
+    pub(crate) registered: Moment,
     /// For a planted bug.
     votes: Votes,
 }
@@ -299,6 +301,7 @@ impl World {
         if self.settles.since(self.now) < SILENT_BEFORE {
             return;
         }
+        self.keep_registered();
         for id in 0..self.stations.len() {
             let at = self.stations[id].now(self.now).wall;
             let seat = &self.agreement.seats[id];

@@ -61,9 +61,8 @@ impl World {
         if now < patience {
             return;
         }
-        let voters = self.voters_for(id);
+        let candidates = self.followed_by(id);
         let turn = self.agreement.seats[id].turn;
-        let candidates: Vec<usize> = voters.into_iter().filter(|voter| *voter != id).collect();
         let voter = candidates[turn % candidates.len()];
         let stream = self.agreement.new_stream();
         let patience = now + self.random.millis(PATIENCE, 2 * PATIENCE);
@@ -82,6 +81,21 @@ impl World {
                 }
             }
         }
+    }
+
+    /// Whom a node may follow: who votes as far as it knows, then the others of the address book.
+    fn followed_by(&self, id: usize) -> Vec<usize> {
+        let book = self.voters_for(id);
+        let state = self.stations[id].process.as_ref().map(|it| &it.state);
+        let votes = |machine: usize| {
+            let name = self.stations[machine].name.as_str();
+            state.is_some_and(|state| state.nodes().any(|known| known.node.role.votes() && known.node.name.as_str() == name))
+        };
+        let region = self.stations[id].region;
+        let mut registered: Vec<usize> = (0..self.stations.len()).filter(|machine| votes(*machine)).collect();
+        registered.sort_by_key(|machine| (self.stations[*machine].region != region, (*machine + id) % self.stations.len()));
+        let others = book.into_iter().filter(|machine| !registered.contains(machine)).collect::<Vec<_>>();
+        registered.into_iter().chain(others).filter(|machine| *machine != id).collect()
     }
 
     /// A step of a stream arrived.

@@ -23,6 +23,9 @@ use crate::{
 const CHANGE_TIME_MAX: Duration = Duration::from_secs(10);
 const AGAIN: Duration = Duration::from_secs(1);
 
+/// A node that is not registered as it is tries again after so long: the daemon's.
+const REGISTERED_EVERY: Duration = Duration::from_secs(3);
+
 /// Leadership is handed to nobody who was silent for so long: the daemon's.
 const SILENT_MAX: Duration = Duration::from_secs(5);
 
@@ -89,6 +92,29 @@ impl World {
             Change::RecordNode(node) => Change::RecordNode(portolan_core::cluster::Node { role: NodeRole::Voter, ..node }),
             other => other,
         })
+    }
+
+    /// Nodes keep their entries of the registry as they are: the daemon's.
+    pub(crate) fn keep_registered(&mut self) {
+        for id in 0..self.stations.len() {
+            let seat = &self.agreement.seats[id];
+            let (Some(host), Some(own), Some(process)) = (&seat.host, seat.id, &self.stations[id].process) else { continue };
+            let votes = host.is_member() && host.members().voters.contains_key(&own);
+            let known = process.state.node(portolan_core::cluster::NodeId(own));
+            // Who never voted has no entry here, and needs none.
+            if !self.stations[id].is_awake() || known.map_or(!votes, |known| known.node.role.votes() == votes) {
+                continue;
+            }
+            if self.now.since(seat.registered) < REGISTERED_EVERY {
+                continue;
+            }
+            self.agreement.seats[id].registered = self.now;
+            let at = self.stations[id].now(self.now).wall;
+            let role = if votes { NodeRole::Voter } else { NodeRole::Observer };
+            if let Some(Change::RecordNode(node)) = self.registered(id) {
+                self.submit(id, stamped(Change::RecordNode(portolan_core::cluster::Node { role, ..node }), at, None, ""), None);
+            }
+        }
     }
 
     /// Where the leader is: of those who take themselves for it, the one of the latest term.
@@ -177,10 +203,6 @@ impl World {
             && self.agreement.lost == Some((*old, *id))
         {
             self.agreement.lost = None;
-        }
-        let at = self.stations[*id].now(self.now).wall;
-        if let Some(change) = self.registered(*id) {
-            self.submit(*id, stamped(change, at, None, ""), None);
         }
     }
 }
