@@ -63,6 +63,8 @@ struct Client {
     excused: AtomicU8,
     /// How often excuses began: a fault may begin and end while one question waits.
     n_excuses: AtomicU64,
+    /// How often what was seen was forgotten: a question that was asked before is answered by what held before.
+    n_anew: AtomicU64,
     seen: Mutex<Seen>,
 }
 
@@ -112,6 +114,7 @@ impl Load {
                 servers,
                 excused: AtomicU8::new(0),
                 n_excuses: AtomicU64::new(0),
+                n_anew: AtomicU64::new(0),
                 seen: Mutex::default(),
             };
             let mut clients: Vec<Client> =
@@ -162,7 +165,9 @@ impl Load {
     /// Forgets what was seen.
     pub(super) fn begin_anew(&self) {
         for client in &self.clients {
-            *client.seen.lock().unwrap() = Seen::default();
+            let mut seen = client.seen.lock().unwrap();
+            client.n_anew.fetch_add(1, SeqCst);
+            *seen = Seen::default();
         }
     }
 
@@ -213,6 +218,7 @@ async fn keep_asking(who: Arc<Client>) {
     for region in (0..REGIONS).cycle() {
         ticks.tick().await;
         let (before, n_before, start) = (who.excused.load(SeqCst), who.n_excuses.load(SeqCst), Instant::now());
+        let n_anew = who.n_anew.load(SeqCst);
         let mut reply = None;
         for server in &who.servers {
             id = id.wrapping_add(1);
@@ -229,6 +235,7 @@ async fn keep_asking(who: Arc<Client>) {
             Some(reply) if reply.code != "NOERROR" || reply.data.len() != 1 => {
                 *seen.failed.entry(format!("{} {:?}", reply.code, reply.data)).or_default() += 1;
             }
+            Some(_) if who.n_anew.load(SeqCst) != n_anew => {}
             Some(reply) => {
                 seen.answered += 1;
                 seen.slowest = seen.slowest.max(start.elapsed());
