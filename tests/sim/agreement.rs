@@ -88,7 +88,7 @@ impl World {
         let mut changes = vec![Change::Found { cluster: "shop".into() }, Change::PutPlan(Box::new(plan))];
         for &id in &self.voters {
             let it = &self.stations[id];
-            changes.push(registered(id as u64 + 1, &it.name, it.region, 1));
+            changes.push(Change::RecordNode(registered(id as u64 + 1, &it.name, it.region, 1)));
         }
         for change in changes {
             self.commit(&stamped(change, at, None, ""), None);

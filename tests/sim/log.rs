@@ -12,7 +12,7 @@ use std::{
 };
 
 use portolan_core::{
-    cluster::{Actor, Applied, Change, End, Entry, NodeId, NodeRole, Outcome, Role, State, audit::Hash},
+    cluster::{Actor, Applied, Change, End, Entry, Node, NodeId, NodeRole, Outcome, Role, State, audit::Hash},
     health::overlay::{OverrideKind, Scope},
     model::{
         ids::Label,
@@ -135,8 +135,8 @@ pub(crate) fn stamped(change: Change, at: Timestamp, request_id: Option<String>,
 }
 
 /// A voter as it is recorded.
-pub(crate) fn registered(id: u64, name: &Label, region: usize, revision: u64) -> Change {
-    Change::RecordNode(portolan_core::cluster::Node {
+pub(crate) fn registered(id: u64, name: &Label, region: usize, revision: u64) -> Node {
+    Node {
         id: NodeId(id),
         name: name.clone(),
         region: Label::new(PLACES[region].0),
@@ -145,7 +145,7 @@ pub(crate) fn registered(id: u64, name: &Label, region: usize, revision: u64) ->
         feature_level: 1,
         plan_revision: Some(revision),
         address: "192.0.2.200:8444".to_owned(),
-    })
+    }
 }
 
 /// What a person may want. `endpoints` are names of the plan in force.

@@ -54,11 +54,6 @@ impl Planted {
         matches!(self, Self::ForgetsVote | Self::LiesAboutSync | Self::KeepsId)
     }
 
-    /// In how many of 1000 scenes a moment is waited for.
-    pub(crate) fn moments(self) -> usize {
-        if matches!(self, Self::ForgetsVote | Self::KeepsId) { 1000 } else { 500 }
-    }
-
     /// How many vantage regions a node believes in; `None`: all that there are. Two are more than half of three.
     pub(crate) fn regions_counted(self) -> Option<usize> {
         (self == Self::TwoOfFive).then_some(3)

@@ -12,7 +12,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use portolan::raft::{Reply, Standing};
 use portolan_core::{
-    cluster::{Change, Entry, FEATURE_LEVEL, Outcome, State},
+    cluster::{Change, Entry, FEATURE_LEVEL, NodeRole, Outcome, State},
     model::time::Now,
     node::Effect,
 };
@@ -237,7 +237,7 @@ impl World {
         let at = self.stations[self.voters[0]].now(self.now).wall;
         let mut changes = vec![Change::Found { cluster: "shop".into() }, Change::PutPlan(Box::new(self.shapes[&1].put()))];
         for &voter in &self.voters {
-            changes.extend(self.registered(voter));
+            changes.extend(self.registered(voter, NodeRole::Voter));
         }
         let entries: Vec<Arc<[u8]>> = changes.into_iter().map(|change| stamped(change, at, None, "").encode().unwrap().into()).collect();
         let Some(host) = self.agreement.seats[self.voters[0]].host.as_mut() else { return };

@@ -8,7 +8,7 @@
 //!                                                              --> those who had it are back, the leader stays away
 //! ```
 
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
 use portolan_core::cluster::{Change, End};
 
@@ -37,7 +37,7 @@ const AWAY: (usize, usize) = (5000, 9000);
 pub(crate) enum Move {
     Lie(Moment),
     Ask,
-    Spring,
+    Spring { leader: usize, fallen: Vec<usize>, kind: Kind },
     GiveUp,
     Up(usize),
     Link(usize, bool),
@@ -53,8 +53,6 @@ pub(crate) enum Ambush {
     Vote { candidate: usize, voter: usize, leader: usize },
     /// The leader applies an entry that the minority does not have.
     Entry { leader: usize, after: u64, minority: Vec<usize> },
-    /// It has sprung.
-    Sprung { leader: usize, fallen: Vec<usize>, kind: Kind },
 }
 
 /// What it has sprung on.
@@ -74,7 +72,7 @@ impl World {
         match step {
             Move::Lie(until) => self.lie_in_wait(until),
             Move::Ask => self.ask_for_entry(),
-            Move::Spring => self.spring(),
+            Move::Spring { leader, fallen, kind } => self.spring(leader, fallen, kind),
             Move::GiveUp => self.give_up(),
             Move::Up(id) => self.put_up(id),
             Move::Link(id, is_there) => self.set_link(id, is_there),
@@ -101,16 +99,10 @@ impl World {
         self.note_truth();
     }
 
-    /// The machines of those who vote, as the leader knows them, if they are as they should be.
-    fn voters_now(&self, leader: usize) -> Option<Vec<usize>> {
-        let members = self.agreement.seats[leader].host.as_ref()?.members();
-        let is_quiet = !members.is_changing && !self.agreement.is_fragile();
-        is_quiet.then(|| members.voters.values().filter_map(calls::machine).collect())
-    }
-
     fn lie_in_wait(&mut self, until: Moment) {
-        let found = self.leader().and_then(|leader| Some((leader, self.voters_now(leader)?)));
-        let Some((leader, voters)) = found else {
+        let is_changing = |leader: usize| self.agreement.seats[leader].host.as_ref().is_none_or(|host| host.members().is_changing);
+        let found = self.leader().filter(|leader| !self.agreement.is_fragile() && !is_changing(*leader));
+        let Some(leader) = found else {
             if self.now < until {
                 self.move_after(Duration::from_secs(1), Move::Lie(until));
             }
@@ -123,6 +115,7 @@ impl World {
             self.put_down(leader, Fate::Kept);
             return;
         }
+        let voters = self.voters_of(leader);
         let mut minority: Vec<usize> = voters.iter().copied().filter(|id| *id != leader).collect();
         while minority.len() > (voters.len() - 1) / 2 {
             let position = self.random.below(minority.len());
@@ -151,14 +144,13 @@ impl World {
             (Ambush::Vote { candidate, voter, leader }, Fact::Voted { vote: (_, of), .. })
                 if id == voter && self.agreement.seats[candidate].id == Some(*of) =>
             {
-                self.agreement.ambush = Some(Ambush::Sprung { leader, fallen: vec![voter], kind: Kind::Vote { candidate } });
-                self.move_after(Duration::ZERO, Move::Spring);
+                self.agreement.ambush = None;
+                self.move_after(Duration::ZERO, Move::Spring { leader, fallen: vec![voter], kind: Kind::Vote { candidate } });
             }
             (Ambush::Entry { leader, after, minority }, Fact::Applied { index, .. }) if id == leader && *index > after => {
-                let voters = self.agreement.seats[leader].host.as_ref().map(|host| host.members().voters).unwrap_or_default();
-                let fallen = voters.values().filter_map(calls::machine).filter(|it| *it != leader && !minority.contains(it)).collect();
-                self.agreement.ambush = Some(Ambush::Sprung { leader, fallen, kind: Kind::Entry { minority } });
-                self.move_after(Duration::ZERO, Move::Spring);
+                let fallen = self.voters_of(leader).into_iter().filter(|it| *it != leader && !minority.contains(it)).collect();
+                self.agreement.ambush = None;
+                self.move_after(Duration::ZERO, Move::Spring { leader, fallen, kind: Kind::Entry { minority } });
             }
             _ => {}
         }
@@ -186,14 +178,14 @@ impl World {
         self.agreement.ambush = Some(Ambush::Vote { candidate, voter, leader });
     }
 
-    fn voters_of(&self, id: usize) -> BTreeSet<usize> {
+    /// The machines of those who vote, as the node of this one knows them.
+    fn voters_of(&self, id: usize) -> Vec<usize> {
         let members = self.agreement.seats[id].host.as_ref().map(|host| host.members()).unwrap_or_default();
         members.voters.values().filter_map(calls::machine).collect()
     }
 
     /// Power goes. One disk is lost too, now and then.
-    fn spring(&mut self) {
-        let Some(Ambush::Sprung { leader, fallen, kind }) = self.agreement.ambush.take() else { return };
+    fn spring(&mut self, leader: usize, fallen: Vec<usize>, kind: Kind) {
         self.say_all(|| format!("the ambush: {fallen:?} lose power"));
         for id in fallen {
             let is_emptied = self.planted.keeps_id() || self.random.permille(300);
@@ -223,7 +215,6 @@ impl World {
             Some(Ambush::Election { leader }) => self.put_up(leader),
             Some(Ambush::Entry { minority, .. }) => minority.into_iter().for_each(|id| self.set_link(id, true)),
             Some(Ambush::Vote { .. }) | None => {}
-            sprung @ Some(Ambush::Sprung { .. }) => self.agreement.ambush = sprung,
         }
     }
 }

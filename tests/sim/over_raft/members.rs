@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use portolan::raft::{Consensus, Member, Members};
 use portolan_core::{
-    cluster::{Change, NodeRole},
+    cluster::{Change, Node, NodeId, NodeRole},
     model::ids::Label,
 };
 
@@ -67,7 +67,7 @@ impl World {
             self.schedule(at, queue::Event::Agree(Event::Want(want)));
         }
         if heal.since(begin) >= SCENE_LENGTH {
-            if self.random.permille(self.planted.moments()) { self.plan_ambush(begin) } else { self.plan_disaster(begin) }
+            if self.planted.needs_moment() || self.random.permille(500) { self.plan_ambush(begin) } else { self.plan_disaster(begin) }
         }
         let probe = format!("probe-{}", heal.0);
         self.agreement.probe = None;
@@ -85,13 +85,11 @@ impl World {
     }
 
     /// The entry of the registry for the node of a machine.
-    pub(crate) fn registered(&self, id: usize) -> Option<Change> {
+    pub(crate) fn registered(&self, id: usize, role: NodeRole) -> Option<Change> {
         let station = &self.stations[id];
         let raft = self.agreement.seats[id].id?;
-        Some(match registered(raft, &Label::new(station.name.as_str()), station.region, station.revision) {
-            Change::RecordNode(node) => Change::RecordNode(portolan_core::cluster::Node { role: NodeRole::Voter, ..node }),
-            other => other,
-        })
+        let node = registered(raft, &Label::new(station.name.as_str()), station.region, station.revision);
+        Some(Change::RecordNode(Node { role, ..node }))
     }
 
     /// Nodes keep their entries of the registry as they are: the daemon's.
@@ -100,19 +98,17 @@ impl World {
             let seat = &self.agreement.seats[id];
             let (Some(host), Some(own), Some(process)) = (&seat.host, seat.id, &self.stations[id].process) else { continue };
             let votes = host.is_member() && host.members().voters.contains_key(&own);
-            let known = process.state.node(portolan_core::cluster::NodeId(own));
+            let known = process.state.node(NodeId(own));
             // Who never voted has no entry here, and needs none.
-            if !self.stations[id].is_awake() || known.map_or(!votes, |known| known.node.role.votes() == votes) {
-                continue;
-            }
-            if self.now.since(seat.registered) < REGISTERED_EVERY {
+            let is_right = known.map_or(!votes, |known| known.node.role.votes() == votes);
+            if is_right || !self.stations[id].is_awake() || self.now.since(seat.registered) < REGISTERED_EVERY {
                 continue;
             }
             self.agreement.seats[id].registered = self.now;
             let at = self.stations[id].now(self.now).wall;
             let role = if votes { NodeRole::Voter } else { NodeRole::Observer };
-            if let Some(Change::RecordNode(node)) = self.registered(id) {
-                self.submit(id, stamped(Change::RecordNode(portolan_core::cluster::Node { role, ..node }), at, None, ""), None);
+            if let Some(change) = self.registered(id, role) {
+                self.submit(id, stamped(change, at, None, ""), None);
             }
         }
     }
