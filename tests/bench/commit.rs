@@ -2,7 +2,8 @@
 //!
 //! `cargo bench -- commit [--commands 60]`. Three whole daemons, 80 ms apart one way, with their logs on disk. Measured is from the command at a
 //! node to its outcome there, applied: at the leader, and at a node that hands it on, whose floor are two round trips and a sync. Both are measured
-//! beside: a round trip as an echo over such a relay as lies between the nodes, a sync on the same file system after four kilobytes were written. Commands are half a second apart: one that follows at once waits for the word that the one before is committed.
+//! beside: a round trip as an echo over such a relay as lies between the nodes, a sync on the same file system after four kilobytes were written.
+//! Commands are half a second apart: one that follows at once waits for the word that the one before is committed.
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
 use std::{
@@ -18,7 +19,6 @@ use portolan_core::{
     health::overlay::{OverrideKind, Scope},
     model::{time::Timestamp, units::Share},
 };
-
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},

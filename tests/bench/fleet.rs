@@ -35,7 +35,13 @@ impl Fleet {
     pub(crate) async fn start(plan: &str, delay: Duration, reached: impl Fn(usize) -> Vec<(SocketAddr, SocketAddr)>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut wan = Wan::new(1);
-        let book: Vec<(PeerEntry, SocketAddr)> = NODES.iter().map(|(node, region)| entry(node, region)).collect();
+        let book: Vec<(PeerEntry, SocketAddr)> = NODES
+            .iter()
+            .map(|(node, region)| {
+                let address = free();
+                (entry(node, region, address), address)
+            })
+            .collect();
         for (at, (_, one)) in NODES.iter().enumerate() {
             NODES[at + 1..].iter().for_each(|(_, other)| wan.join(one, other, Path::of(delay)));
         }
@@ -94,9 +100,13 @@ impl Fleet {
 }
 
 /// A place for a peer listener; taken by the daemon a moment later.
-fn entry(node: &str, region: &str) -> (PeerEntry, SocketAddr) {
-    let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
-    (PeerEntry { node: node.into(), region: region.into(), address: address.to_string() }, address)
+pub(crate) fn free() -> SocketAddr {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
+}
+
+/// A line of the address book.
+pub(crate) fn entry(node: &str, region: &str, address: SocketAddr) -> PeerEntry {
+    PeerEntry { node: node.into(), region: region.into(), address: address.to_string() }
 }
 
 /// Waits for a level.

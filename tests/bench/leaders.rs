@@ -6,9 +6,7 @@
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
 use std::{
-    io::{BufRead as _, BufReader, Write as _},
     net::{SocketAddr, UdpSocket},
-    process::{Child, Command, Stdio},
     sync::mpsc,
     time::{Duration, Instant},
 };
@@ -18,7 +16,7 @@ use portolan::api::proto::TransferLeaderRequest;
 use super::{
     commit::PLAN,
     fleet::{Fleet, NODES, quantile_ms},
-    process,
+    process::{self, Served},
 };
 
 const DELAY: Duration = Duration::from_millis(10);
@@ -30,14 +28,15 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub(crate) fn run() {
     let (rounds, seconds, rate) =
         (process::option("--rounds", 6_u32), process::option("--seconds", 6_u32), process::option("--rate", 1000_u32));
-    let mut served = Served::start();
+    let mut served = Served::start(&["leaders-serve"]);
+    let dns = served.line().parse().unwrap();
     let (mut times, mut lost, mut changes) = ([Vec::new(), Vec::new()], [0, 0], 0);
     for round in 0..=2 * rounds {
         let kind = usize::try_from(round % 2).unwrap();
         if kind == 1 {
             served.say("change");
         }
-        let (answered, unanswered) = load(served.dns, seconds, rate);
+        let (answered, unanswered) = load(dns, seconds, rate);
         if kind == 1 {
             changes += served.say("rest").parse::<u32>().unwrap();
         }
@@ -100,40 +99,6 @@ fn load(server: SocketAddr, seconds: u32, rate: u32) -> (Vec<Duration>, usize) {
         asked.map_or(Duration::ZERO, |asked| heard - *asked)
     };
     (answers.into_iter().map(took).collect(), unanswered)
-}
-
-/// The process under load; it ends with this.
-struct Served {
-    child: Child,
-    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
-    dns: SocketAddr,
-}
-
-impl Served {
-    fn start() -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .arg("leaders-serve")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let dns = lines.next().unwrap().unwrap().parse().unwrap();
-        Self { child, lines, dns }
-    }
-
-    /// Says a word and gives the answer to it.
-    fn say(&mut self, word: &str) -> String {
-        writeln!(self.child.stdin.as_mut().unwrap(), "{word}").unwrap();
-        self.lines.next().unwrap().unwrap()
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 /// Three daemons. `change`: hands leadership on again and again; `rest`: no more, and tells how often it was.

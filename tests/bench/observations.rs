@@ -6,9 +6,8 @@
 
 use std::{
     fmt::Write as _,
-    io::{BufRead as _, BufReader},
-    net::{Ipv4Addr, SocketAddr, TcpListener},
-    process::{Child, Command, Stdio},
+    net::{Ipv4Addr, SocketAddr},
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -16,10 +15,14 @@ use std::{
     time::Duration,
 };
 
-use portolan::daemon::{Daemon, PeerEntry, Setup};
+use portolan::daemon::{Daemon, Setup};
 use tokio::time::sleep;
 
-use super::{daemon, fleet::NODES, process};
+use super::{
+    daemon,
+    fleet::{NODES, entry, free},
+    process::{self, Served},
+};
 
 const SERVICES: usize = 334;
 const ENDPOINTS: usize = 3 * SERVICES;
@@ -40,25 +43,30 @@ async fn measure(time: Duration) {
     let port = endpoints(turned.clone()).await;
     let plan = daemon::write(folder.path(), &plan(port));
     let addresses: Vec<SocketAddr> = NODES.iter().map(|_| free()).collect();
-    let spent = async |child: &Child| {
-        let before = process::cpu(child.id());
+    let spent = async |pid: u32| {
+        let before = process::cpu(pid);
         sleep(time).await;
-        100.0 * (process::cpu(child.id()) - before).as_secs_f64() / time.as_secs_f64()
+        100.0 * (process::cpu(pid) - before).as_secs_f64() / time.as_secs_f64()
     };
     let mut figures = Vec::new();
     for with_peers in [false, true] {
         let book = &addresses[..if with_peers { NODES.len() } else { 1 }];
         turned.store(0, Relaxed);
-        let measured = Measured::start(&plan, &folder.path().join(format!("measured-{with_peers}")), book);
+        let data = folder.path().join(format!("measured-{with_peers}"));
+        let book_words: Vec<String> = book.iter().map(ToString::to_string).collect();
+        let mut words = vec!["observations-serve", plan.to_str().unwrap(), data.to_str().unwrap()];
+        words.extend(book_words.iter().map(String::as_str));
+        let mut measured = Served::start(&words);
+        measured.line();
         let mut others = Vec::new();
         for at in 1..book.len() {
             let setup = voter(&plan, &folder.path().join(format!("other-{at}")), at, book);
             others.push(Daemon::start(setup).await.unwrap());
         }
         sleep(WARM_UP).await;
-        let quiet = spent(&measured.0).await;
+        let quiet = spent(measured.pid()).await;
         let turning = tokio::spawn(turn(turned.clone()));
-        let lively = spent(&measured.0).await;
+        let lively = spent(measured.pid()).await;
         turning.abort();
         println!("{}: {quiet:.1} % of a core, {lively:.1} % while {TURNED} endpoints a second turn", book.len());
         figures.push((quiet, lively));
@@ -120,43 +128,14 @@ fn plan(port: u16) -> String {
     text
 }
 
-/// A place for a peer listener; taken by a daemon a moment later.
-fn free() -> SocketAddr {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
-}
-
-fn voter(plan: &std::path::Path, data: &std::path::Path, at: usize, book: &[SocketAddr]) -> Setup {
-    let entry = |((node, region), address): (&(&str, &str), &SocketAddr)| PeerEntry {
-        node: (*node).into(),
-        region: (*region).into(),
-        address: address.to_string(),
-    };
+fn voter(plan: &Path, data: &Path, at: usize, book: &[SocketAddr]) -> Setup {
+    let book_entries = NODES.iter().zip(book).map(|((node, region), address)| entry(node, region, *address)).collect();
     Setup {
         node: NODES[at].0.to_owned(),
         region: NODES[at].1.to_owned(),
         data_dir: Some(data.to_owned()),
-        cluster: Some(daemon::voter(book[at], NODES.iter().zip(book).map(entry).collect(), Default::default())),
+        cluster: Some(daemon::voter(book[at], book_entries, Default::default())),
         ..daemon::setup(plan.to_owned())
-    }
-}
-
-/// The process under measurement; it ends with this.
-struct Measured(Child);
-
-impl Measured {
-    fn start(plan: &std::path::Path, data: &std::path::Path, book: &[SocketAddr]) -> Self {
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command.arg("observations-serve").arg(plan).arg(data).args(book.iter().map(ToString::to_string));
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        BufReader::new(child.stdout.take().unwrap()).lines().next().unwrap().unwrap();
-        Self(child)
-    }
-}
-
-impl Drop for Measured {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }
 
@@ -166,6 +145,5 @@ pub(crate) fn serve(plan: &str, data: &str, book: &[&str]) {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let _daemon = runtime.block_on(Daemon::start(voter(plan.as_ref(), data.as_ref(), 0, &book))).unwrap();
     println!("started");
-    // The pipe from the measuring process closes when that ends, in whatever way.
-    let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+    process::wait_for_the_end();
 }

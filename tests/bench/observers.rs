@@ -6,13 +6,7 @@
 //! user and system time, above that of the voter alone.
 #![allow(clippy::cast_precision_loss, reason = "counts of a benchmark are small")]
 
-use std::{
-    io::{BufRead as _, BufReader},
-    net::Ipv4Addr,
-    process::{Child, Command, Stdio},
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use portolan::{
@@ -29,7 +23,12 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{commit::PLAN, daemon, fleet::until, process};
+use super::{
+    commit::PLAN,
+    daemon,
+    fleet::until,
+    process::{self, Served},
+};
 
 const REGIONS: [&str; 3] = ["us-east-1", "eu-west-1", "ap-southeast-1"];
 const VOTER: &str = "use1-a";
@@ -40,19 +39,19 @@ const LIMIT: Duration = Duration::from_secs(20);
 pub(crate) fn run() {
     let seconds = process::option("--seconds", 10);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let voter = Voter::start();
-    runtime.block_on(measure(&voter, Duration::from_secs(seconds)));
+    let mut voter = Served::start(&["observers-serve"]);
+    let address = Address { node: VOTER.into(), address: voter.line() };
+    runtime.block_on(measure(voter.pid(), address, Duration::from_secs(seconds)));
 }
 
-async fn measure(voter: &Voter, time: Duration) {
+async fn measure(pid: u32, voter: Address, time: Duration) {
     let stranger = observer(0, None).await;
     let mut cluster = None;
     until("the voter belongs to a cluster", async || {
-        cluster = stranger.mesh.greet(&voter.address, LIMIT).await.ok().and_then(|greeting| greeting.passport.cluster);
+        cluster = stranger.mesh.greet(&voter, LIMIT).await.ok().and_then(|greeting| greeting.passport.cluster);
         cluster.is_some()
     })
     .await;
-    let pid = voter.child.id();
     let spent = async || {
         sleep(WARM_UP).await;
         let before = process::cpu(pid);
@@ -66,7 +65,7 @@ async fn measure(voter: &Voter, time: Duration) {
     for n in [50, 100, 200] {
         for i in observers.len()..n {
             let observer = observer(i + 1, cluster.clone()).await;
-            tokio::spawn(observe(observer.mesh.clone(), observer.name.clone(), i, observer.events, voter.address.clone()));
+            tokio::spawn(observe(observer.mesh.clone(), observer.name.clone(), i, observer.events, voter.clone()));
             observers.push((observer.mesh, observer.introduction));
         }
         until("all links stand", async || observers.iter().all(|(mesh, _)| !mesh.peers().is_empty())).await;
@@ -205,32 +204,6 @@ impl Host for Anybody {
     }
 }
 
-/// The process under measurement; it ends with this.
-struct Voter {
-    child: Child,
-    address: Address,
-}
-
-impl Voter {
-    fn start() -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .arg("observers-serve")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let line = BufReader::new(child.stdout.take().unwrap()).lines().next().unwrap().unwrap();
-        Self { child, address: Address { node: VOTER.into(), address: line } }
-    }
-}
-
-impl Drop for Voter {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 /// One voter, alone in its address book.
 pub(crate) fn serve() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
@@ -249,6 +222,5 @@ pub(crate) fn serve() {
     };
     let _daemon = runtime.block_on(Daemon::start(setup)).unwrap();
     println!("{listen}");
-    // The pipe from the measuring process closes when that ends, in whatever way.
-    let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+    process::wait_for_the_end();
 }

@@ -1,6 +1,52 @@
 //! What the kernel knows of a process: time on processors, memory, descriptors.
 
-use std::time::Duration;
+use std::{
+    io::{BufRead as _, BufReader, Lines, Write as _},
+    process::{Child, ChildStdout, Command, Stdio},
+    time::Duration,
+};
+
+/// This program again, in a process of its own that serves under another first argument. It ends with this.
+pub(crate) struct Served {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Served {
+    pub(crate) fn start(arguments: &[&str]) -> Self {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        let mut child = command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self { child, lines }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for the next line that it prints.
+    pub(crate) fn line(&mut self) -> String {
+        self.lines.next().unwrap().unwrap()
+    }
+
+    /// Says a word and gives the answer to it.
+    pub(crate) fn say(&mut self, word: &str) -> String {
+        writeln!(self.child.stdin.as_mut().unwrap(), "{word}").unwrap();
+        self.line()
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What such a process does while it serves: the pipe from the measuring process closes when that ends, in whatever way.
+pub(crate) fn wait_for_the_end() {
+    let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+}
 
 /// User and system time of a process and of all processes below it so far, in steps of 10 ms; dead children that were waited for included.
 pub(crate) fn cpu(pid: u32) -> Duration {
