@@ -4,21 +4,21 @@ use std::{
     collections::BTreeMap,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
-    task::{self, Poll, ready},
     time::Duration,
 };
 
 use bytes::Bytes;
+use futures_util::stream::{StreamExt as _, iter};
 use portolan_core::model::ids::Label;
 use tokio::{
     sync::mpsc,
     time::{Instant, timeout},
 };
-use tokio_stream::{Stream, StreamExt as _, wrappers::ReceiverStream};
+use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming, metadata::MetadataValue};
 
 use super::{
-    FollowStream, Followed, Greeting, Passport, Proposed,
+    Followed, Greeting, Passport, Proposed,
     certificate::Names,
     identity::From,
     links::{HELLO_TIME_MAX, Inner, QUEUE},
@@ -153,7 +153,7 @@ impl PeerService for PeerApi {
         let stream = self.inner.host.follow(&them, request.get_ref().next);
         let steps =
             stream.ok_or_else(|| Status::failed_precondition("this node does not vote, and has no state to follow; ask a voter"))?;
-        Ok(Response::new(Box::pin(FollowMessages { steps, ready: Vec::new().into_iter() })))
+        Ok(Response::new(Box::pin(steps.flat_map(|followed| iter(followed_messages(followed)).map(Ok)))))
     }
 
     type ObserveStream = Answers<ObserveFrame>;
@@ -205,29 +205,6 @@ pub(super) fn read_greeting(answer: GreetResponse) -> Result<Greeting, String> {
         members: answer.members,
         word: Some(answer.word).filter(|id| *id != 0),
     })
-}
-
-/// What happens, in messages.
-struct FollowMessages {
-    steps: FollowStream,
-    /// Of one step, which was taken.
-    ready: std::vec::IntoIter<FollowResponse>,
-}
-
-impl Stream for FollowMessages {
-    type Item = Result<FollowResponse, Status>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut task::Context<'_>) -> Poll<Option<Self::Item>> {
-        loop {
-            if let Some(message) = self.ready.next() {
-                return Poll::Ready(Some(Ok(message)));
-            }
-            match ready!(self.steps.as_mut().poll_next(context)) {
-                Some(followed) => self.ready = followed_messages(followed).into_iter(),
-                None => return Poll::Ready(None),
-            }
-        }
-    }
 }
 
 fn followed_messages(followed: Followed) -> Vec<FollowResponse> {

@@ -108,14 +108,16 @@ impl Files {
     }
 
     async fn start(self) -> Bed {
-        // What was stopped lets go of its disk when its last task is gone.
-        let start = || async { Daemon::start(self.setup.clone()).await.map_err(|error| format!("{error:#}")) };
-        let is_free =
-            |started: &Result<Daemon, String>| !started.as_ref().is_err_and(|error| error.contains("another process has it open"));
-        let started = eventually("the daemon starts", start, is_free).await;
-        let daemon = started.unwrap_or_else(|error| panic!("{error}"));
-        Bed { daemon, files: self }
+        Bed { daemon: start(self.setup.clone()).await, files: self }
     }
+}
+
+/// Starts a daemon, also where one was stopped, which lets go of its disk when its last task is gone.
+pub(crate) async fn start(setup: Setup) -> Daemon {
+    let start = || async { Daemon::start(setup.clone()).await.map_err(|error| format!("{error:#}")) };
+    let is_free = |started: &Result<Daemon, String>| !started.as_ref().is_err_and(|error| error.contains("another process has it open"));
+    let started = eventually("the daemon starts", start, is_free).await;
+    started.unwrap_or_else(|error| panic!("{error}"))
 }
 
 impl Bed {

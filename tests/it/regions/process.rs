@@ -15,7 +15,7 @@ use super::{
     ground::{Addresses, Ground},
     place::Place,
 };
-use crate::daemon::eventually;
+use crate::daemon::{eventually, start};
 
 /// The program that is tested.
 pub(super) const PROGRAM: &str = env!("CARGO_BIN_EXE_portolan");
@@ -120,13 +120,8 @@ impl Node {
         let mut setup = Setup::load(&self.config()).unwrap();
         setup.cluster.as_mut().expect("it has peers").detours = detours;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        // Who was killed may not have let go of its disk and its ports yet.
-        let start = || {
-            let starting = runtime.spawn(Daemon::start(setup.clone()));
-            async { starting.await.unwrap().map_err(|error| format!("{error:#}")) }
-        };
-        let started = eventually(&format!("{} starts", self.named.name), start, Result::is_ok).await;
-        Running::Here { daemon: started.ok().map(Box::new), runtime, stopping: None }
+        let daemon = runtime.spawn(start(setup)).await.unwrap();
+        Running::Here { daemon: Some(Box::new(daemon)), runtime, stopping: None }
     }
 
     /// As a machine that loses power: nothing is said, nothing is written.

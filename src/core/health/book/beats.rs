@@ -18,7 +18,8 @@ use crate::model::{
     time::{Now, Timestamp},
 };
 
-/// How many pushes that counted are remembered per heartbeat, for nodes that missed them: as many as the largest threshold needs.
+/// How many pushes that counted are remembered per heartbeat, for nodes that missed them. With a larger `rise` or `fall` than this, who missed
+/// pushes may judge otherwise until more of them come.
 pub const BEATS_KEPT: usize = 16;
 
 /// A push that is dated later than this node's clock by more than this is refused: some node's clock is wrong.
@@ -36,7 +37,7 @@ pub struct Beat {
 /// What is known of one heartbeat.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Heartbeat {
-    pub(super) checks: Vec<CheckIdx>,
+    checks: Vec<CheckIdx>,
     /// Those that counted, the oldest first, and behind them the latest.
     beats: VecDeque<Beat>,
     /// The last of `beats` is one of a burst, and does not count.
