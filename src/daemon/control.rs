@@ -61,6 +61,15 @@ pub(super) enum Command {
     Copy(oneshot::Sender<Arc<Node>>),
 }
 
+/// What a turn begins with.
+enum Input {
+    Result(ProbeResult),
+    Link(mesh::Event),
+    Command(Command),
+    /// Something is due.
+    Time,
+}
+
 /// Where events come from and orders go.
 pub(super) struct Inputs {
     pub(super) commands: Receiver<Command>,
@@ -143,14 +152,20 @@ impl Control {
             let may_start = inputs.orders.capacity() > 0;
             let deadline = self.node.next_deadline(now, may_start).unwrap_or(now.tick + TURN_MAX).min(now.tick + TURN_MAX);
             let deadline = self.peering.iter().map(Peering::next_deadline).fold(deadline, Tick::min);
-            let deadline = self.clock.instant(deadline);
-            tokio::select! {
+            let input = tokio::select! {
                 biased;
                 () = inputs.stop.cancelled() => break,
-                Some(result) = inputs.results.recv() => self.take_results(result, &mut inputs),
-                Some(event) = inputs.links.recv() => self.take_links(event, &mut inputs),
-                Some(command) = inputs.commands.recv() => self.obey(command),
-                () = tokio::time::sleep_until(deadline) => {}
+                Some(result) = inputs.results.recv() => Input::Result(result),
+                Some(event) = inputs.links.recv() => Input::Link(event),
+                Some(command) = inputs.commands.recv() => Input::Command(command),
+                () = tokio::time::sleep_until(self.clock.instant(deadline)) => Input::Time,
+            };
+            self.notice_sleep(deadline);
+            match input {
+                Input::Result(result) => self.take_results(result, &mut inputs),
+                Input::Link(event) => self.take_links(event, &mut inputs),
+                Input::Command(command) => self.obey(command),
+                Input::Time => {}
             }
             self.attend_peers();
             self.advance(&inputs.orders);
@@ -158,6 +173,17 @@ impl Control {
             self.note_if_due();
         }
         self.save().await;
+    }
+
+    /// Tells the node that this task ran later than it was due, before it hears what waited meanwhile.
+    fn notice_sleep(&mut self, due: Tick) {
+        let now = self.clock.now();
+        if let Some(slept) = Event::slept(due, now.tick) {
+            let mut effects = Vec::new();
+            let _ = self.node.handle(now, slept, &mut effects);
+            self.changed();
+            self.carry_out(effects, Duration::ZERO);
+        }
     }
 
     fn take_results(&mut self, first: ProbeResult, inputs: &mut Inputs) {

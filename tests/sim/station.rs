@@ -5,7 +5,10 @@ use std::time::Duration;
 use portolan_core::{
     cluster::State,
     health::overlay::Override,
-    model::{ids::Label, time::Now},
+    model::{
+        ids::Label,
+        time::{Now, Tick},
+    },
     node::{Node, Peers, Settings, saved::SavedNode},
 };
 
@@ -61,6 +64,8 @@ pub(crate) struct Process {
     /// The orders that the node was given last.
     pub(crate) given: Vec<Override>,
     pub(crate) started: Moment,
+    /// When it took its last turn.
+    pub(crate) turned: Tick,
     /// Whether it goes on from what a former process left.
     pub(crate) is_restored: bool,
     /// Whether it was told of more observers than it remembers.
@@ -142,7 +147,7 @@ impl World {
         let given = state.overrides();
         let (revision, running) = (state.plan().map_or(1, |it| it.plan.revision), station.revision);
         let started = self.now;
-        let process = Process { node, mesh, state, applied, given: Vec::new(), started, is_restored, is_flooded: false };
+        let process = Process { node, mesh, state, applied, given: Vec::new(), started, turned: now.tick, is_restored, is_flooded: false };
         station.process = Some(Box::new(process));
         self.say(id, || format!("starts, incarnation {incarnation}"));
         self.give_orders(id, given);

@@ -26,6 +26,9 @@ use crate::{
 /// Probes that a daemon lets run at once: more than any plan here has.
 const ROOM: usize = 64;
 
+/// A daemon takes a turn at least this often.
+const TURN_MAX: Duration = Duration::from_secs(1);
+
 /// A machine answers within this, beside the way.
 const SERVICE_TIME: Duration = Duration::from_millis(5);
 
@@ -46,6 +49,10 @@ impl World {
         let now = self.stations[id].now(self.now);
         let before = process.node.table().cloned();
         let (mut effects, mut is_pulse) = (Vec::new(), false);
+        if let Some(slept) = Fact::slept(process.turned + TURN_MAX, now.tick) {
+            let _ = process.node.handle(now, slept, &mut effects);
+        }
+        process.turned = now.tick;
         for input in inputs {
             is_pulse |= matches!(input, Input::Pulse);
             self.take(id, &mut process, now, input, &mut effects);

@@ -154,6 +154,8 @@ pub enum Event {
         /// Which check.
         check: CheckKey,
     },
+    /// This process did not run for so long, to now; see [`Event::slept`]. To be told before what waited meanwhile.
+    Slept(Duration),
 }
 
 /// Why an event changed nothing.
@@ -308,6 +310,7 @@ impl Node {
             Event::ReferencesLooked { reached, all } => {
                 self.vantage.handle(now, vantage::Event::Looked { reached, all }, &mut self.seen)?;
             }
+            Event::Slept(asleep) => self.wake(now, asleep, effects),
             Event::ConfirmAsked { check } => self.vantage.handle(now, vantage::Event::ConfirmAsked { check }, &mut self.seen)?,
         }
         self.absorb_seen(now, effects);

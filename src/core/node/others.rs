@@ -9,7 +9,7 @@ use super::{
     report::{Notice, Severity},
 };
 use crate::{
-    health::vantage::{self, Report, Sight, Vantage},
+    health::vantage::{self, FRESH_FOR, Report, Sight, Vantage},
     model::{
         ids::{CheckIdx, Label},
         time::{Now, Tick},
@@ -41,6 +41,14 @@ pub(super) fn alone(node: &Label, region: &Label, now: Now) -> Vantage {
         unproven_hold: vantage::UNPROVEN_HOLD,
     };
     Vantage::new(settings, &[], |_| false, now)
+}
+
+impl Event {
+    /// Of a process that was to run at `due` and does at `now`. `None`: it is not later than others notice, see [`FRESH_FOR`].
+    #[must_use]
+    pub fn slept(due: Tick, now: Tick) -> Option<Self> {
+        Some(now.since(due)).filter(|late| *late > FRESH_FOR).map(Self::Slept)
+    }
 }
 
 impl Node {
@@ -107,6 +115,13 @@ impl Node {
     /// Gives the next reports a number of their own: a sign of life. To be called every [`vantage::PULSE_EVERY`].
     pub const fn pulse(&mut self) -> u64 {
         self.vantage.pulse()
+    }
+
+    pub(super) fn wake(&mut self, now: Now, asleep: Duration, effects: &mut Vec<Effect>) {
+        let text = format!("this node did not run for {:.1}s: suspended, stopped or starved of CPU", asleep.as_secs_f64());
+        self.tell(now, text, effects);
+        // Without peers there is nothing to wake.
+        let _ = self.vantage.handle(now, vantage::Event::Slept { asleep }, &mut self.seen);
     }
 
     /// The verdict that steering uses, before overrides.

@@ -133,6 +133,11 @@ pub enum Event {
         /// Which check.
         check: CheckKey,
     },
+    /// This process did not run until now: suspended, stopped, or starved. To be told before what waited meanwhile.
+    Slept {
+        /// For how long, to now.
+        asleep: Duration,
+    },
 }
 
 /// A request to the world, or news for it.
@@ -208,6 +213,10 @@ pub struct Vantage {
     /// When each held verdict ceases to count.
     holds: BTreeSet<(Tick, CheckIdx)>,
     confirmations: Confirmations,
+    /// Up to when everything expired that does. Time passes in [`Vantage::advance`] only.
+    expired_to: Tick,
+    /// When it last woke from a sleep; what expired in it does so then, because nobody could say or hear anything meanwhile.
+    woke: Tick,
     /// To be settled before the call returns.
     dirty: BTreeSet<CheckIdx>,
     /// See [`Vantage::n_changes`].
@@ -246,6 +255,8 @@ impl Vantage {
             expiries: BTreeSet::new(),
             holds: BTreeSet::new(),
             confirmations: Confirmations::default(),
+            expired_to: now.tick,
+            woke: now.tick,
             dirty: BTreeSet::new(),
             n_changes: 0,
         };
@@ -270,6 +281,7 @@ impl Vantage {
             Event::Looked { reached, all } => self.look(reached, all, effects)?,
             Event::FirstFailed { check } => self.ask(now.tick, check, effects)?,
             Event::ConfirmAsked { check } => self.heed(now.tick, check, effects)?,
+            Event::Slept { asleep } => self.wake(now.tick, asleep, effects),
         }
         self.settle(now, effects);
         Ok(())
@@ -282,7 +294,9 @@ impl Vantage {
             let expiry = first(self.expiries.first().map(|(at, _)| *at));
             let hold = first(self.holds.first().map(|(at, _)| *at));
             let Some(at) = expiry.into_iter().chain(hold).min() else { break };
+            let at = at.max(self.woke);
             let at = Now { tick: at, wall: before(now, at) };
+            self.expired_to = at.tick;
             while let Some(&(until, id)) = self.expiries.first()
                 && until <= at.tick
             {
@@ -298,6 +312,7 @@ impl Vantage {
             }
             self.settle(at, effects);
         }
+        self.expired_to = now.tick;
         while let Some(check) = self.confirmations.due(now.tick) {
             effects.push(Effect::Confirm { check: self.slots[check.get()].key });
         }
@@ -372,6 +387,7 @@ impl Vantage {
             home: self.columns.iter().position(|region| *region == self.settings.region).unwrap_or(0),
             is_blind: !self.sight.counts(),
             sees_home: self.n_up_at_home > 0,
+            expired_to: self.expired_to,
             hold: self.settings.unproven_hold,
             reunited: self.reunited,
         }

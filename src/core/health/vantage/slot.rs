@@ -134,6 +134,8 @@ pub(super) struct Outlook {
     pub(super) is_blind: bool,
     /// Whether this node sees anything up in its own region.
     pub(super) sees_home: bool,
+    /// Up to when holds have ended.
+    pub(super) expired_to: Tick,
     pub(super) hold: Duration,
     /// When this node heard other regions again after it had lost them; `None`: it never had.
     pub(super) reunited: Option<Tick>,
@@ -221,7 +223,7 @@ impl Slot {
         let own = |judgement: Judgement| Standing { judgement, source: Source::Own };
         let view = regions[outlook.home].clone();
         if let Some((mut judgement, votes)) = opinion::proven(&regions[..outlook.n_regions]) {
-            if let Some((view, until)) = view.as_ref().zip(self.outlives(now, &judgement, view.as_ref(), outlook)) {
+            if let Some((view, until)) = view.as_ref().zip(self.outlives(&judgement, view.as_ref(), outlook)) {
                 self.lose(now);
                 self.hold_until = Some(until);
                 return own(view.clone());
@@ -246,7 +248,7 @@ impl Slot {
         self.lose(now);
         let last = self.last.as_ref().and_then(|last| Some((&last.judgement, last.lost?)));
         if let Some((judgement, lost)) = last
-            && now < lost.until(outlook.hold)
+            && outlook.expired_to < lost.until(outlook.hold)
         {
             self.hold_until = Some(lost.until(outlook.hold));
             return Standing { judgement: judgement.clone(), source: Source::Held };
@@ -267,11 +269,18 @@ impl Slot {
 
     /// Until when own eyes outlive what others prove: they could not reach what stands beside this node while it was cut off from them, and have
     /// not had the time to look again since. `None`: what is proven rules.
-    fn outlives(&self, now: Tick, proven: &Judgement, view: Option<&Judgement>, outlook: Outlook) -> Option<Tick> {
+    fn outlives(&self, proven: &Judgement, view: Option<&Judgement>, outlook: Outlook) -> Option<Tick> {
         let is_unreachable = proven.failure.as_ref().is_some_and(|failure| failure.category.is_unreachable());
         let sees_up = view.is_some_and(|view| view.health == Health::Up);
         let until = outlook.reunited? + self.look_again;
-        (self.is_home && sees_up && proven.health == Health::Down && is_unreachable && now < until).then_some(until)
+        (self.is_home && sees_up && proven.health == Health::Down && is_unreachable && outlook.expired_to < until).then_some(until)
+    }
+
+    /// Time asleep does not count for a hold: nobody could prove anything to a node that did not listen.
+    pub(super) fn slept(&mut self, now: Tick, asleep: Duration) {
+        if let Some(lost) = self.last.as_mut().and_then(|last| last.lost.as_mut()) {
+            lost.at = (lost.at + asleep).min(now);
+        }
     }
 
     fn lose(&mut self, now: Tick) {

@@ -110,6 +110,16 @@ impl Vantage {
         Ok(())
     }
 
+    /// After a sleep nothing that was seen before it says what is so now: what was held is held for the rest of its time, and a node that
+    /// hears nobody is blind until it has looked at its references.
+    pub(super) fn wake(&mut self, now: Tick, asleep: Duration, effects: &mut Vec<Effect>) {
+        self.woke = now;
+        self.slots.iter_mut().for_each(|slot| slot.slept(now, asleep));
+        self.dirty.extend((0..self.slots.len()).map(CheckIdx::at));
+        self.references = None;
+        self.see(effects);
+    }
+
     /// Works out anew what this node sees.
     pub(super) fn see(&mut self, effects: &mut Vec<Effect>) {
         let others = || self.regions().iter().filter(|region| **region != self.settings.region);

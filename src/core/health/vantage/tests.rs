@@ -297,3 +297,62 @@ fn what_was_withdrawn_stays_withdrawn() {
     assert_eq!((after, statements.len()), (own.sequence() - 10, 10));
     assert!(statements.iter().all(|it| it.judgement.health == Health::Unknown));
 }
+
+/// us-1, alone: what ap-1 and eu-1 proved up is held, and its own eyes say that it is down.
+fn holding() -> Vantage {
+    let mut vantage = vantage(2);
+    let at = |seconds: u64| now_at(Tick(seconds * 1_000_000));
+    let key = vantage.key(CheckIdx(1)).unwrap();
+    vantage.handle(at(1), Event::Looked { reached: 1, all: 1 }, &mut Vec::new()).unwrap();
+    for observer in ["eu-1", "ap-1"] {
+        let statement = Statement { check: key, sequence: 1, judgement: says(Health::Up) };
+        assert_eq!(hear(&mut vantage, at(1), report(observer, 0, 1, vec![statement])), Ok(()));
+    }
+    vantage.advance(at(4), &mut Vec::new());
+    let down = Event::Judged { check: CheckIdx(1), judgement: says(Health::Down), failed: true };
+    vantage.handle(at(4), down, &mut Vec::new()).unwrap();
+    assert_eq!((vantage.sight(), vantage.slots[1].standing.source), (Sight::Alone, slot::Source::Held));
+    vantage
+}
+
+#[test]
+fn time_asleep_does_not_count_for_a_hold_and_who_wakes_is_blind_until_it_looks() {
+    let at = |seconds: u64| now_at(Tick(seconds * 1_000_000));
+    let standing = |vantage: &Vantage| (vantage.slots[1].standing.judgement.health, vantage.slots[1].standing.source);
+    let looks = |vantage: &mut Vantage, seconds: u64, reached: u16| {
+        vantage.handle(at(seconds), Event::Looked { reached, all: 1 }, &mut Vec::new()).unwrap();
+    };
+    let mut awake = holding();
+    awake.advance(at(200), &mut Vec::new());
+    assert_eq!(standing(&awake), (Health::Down, slot::Source::Own), "a hold ends for who did not sleep");
+
+    let mut slept = holding();
+    slept.handle(at(204), Event::Slept { asleep: Duration::from_secs(200) }, &mut Vec::new()).unwrap();
+    slept.advance(at(204), &mut Vec::new());
+    assert_eq!((slept.sight(), standing(&slept)), (Sight::Blind, (Health::Up, slot::Source::Held)));
+    looks(&mut slept, 205, 1);
+    assert_eq!((slept.sight(), standing(&slept)), (Sight::Alone, (Health::Up, slot::Source::Held)));
+    // Proven until the third second, and one second awake after it: the rest of the hold.
+    let until = Tick(204_000_000) + UNPROVEN_HOLD.saturating_sub(Duration::from_secs(1));
+    assert_eq!(slept.next_deadline(), Some(until));
+    slept.advance(now_at(until), &mut Vec::new());
+    assert_eq!(standing(&slept), (Health::Up, slot::Source::Held), "what it saw before the sleep is doubted: it says nothing now");
+    let down = Event::Judged { check: CheckIdx(1), judgement: says(Health::Down), failed: true };
+    slept.handle(now_at(until), down, &mut Vec::new()).unwrap();
+    assert_eq!(standing(&slept), (Health::Down, slot::Source::Own), "it looked again");
+}
+
+#[test]
+fn a_hold_that_ran_out_unnoticed_holds_until_what_waited_is_heard() {
+    let mut vantage = holding();
+    let late = now_at(Tick(200_000_000));
+    let mut effects = Vec::new();
+    let still_down =
+        Event::Judged { check: CheckIdx(1), judgement: Judgement { since: Some(late.wall), ..says(Health::Down) }, failed: true };
+    vantage.handle(late, still_down, &mut effects).unwrap();
+    vantage.handle(late, Event::Looked { reached: 0, all: 1 }, &mut effects).unwrap();
+    vantage.advance(late, &mut effects);
+    let turns = effects.iter().filter(|effect| matches!(effect, Effect::Touched { turn: Some(_), .. })).count();
+    assert_eq!((vantage.sight(), turns), (Sight::Blind, 0));
+    assert_eq!(vantage.slots[1].standing.judgement.health, Health::Up);
+}
