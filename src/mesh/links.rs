@@ -19,7 +19,7 @@ use super::{
     Address, CallError, Followed, Host, Lane, Parcel, Passport, Proposed,
     dial::{Dialer, failure},
     identity::From,
-    parcel::{WAIT_MAX, Waiting},
+    parcel::{WAIT_MAX_FOR_OBSERVERS, WAIT_MAX_FOR_VOTERS, Waiting},
     proto::{
         FollowRequest, GreetRequest, ObserveFrame, OrderRequest, ProposeRequest, RaftRequest, follow_response::Message,
         observe_frame::Frame, propose_response::Result as ProposeResult,
@@ -162,7 +162,8 @@ impl Mesh {
             }
         }
         if is_urgent {
-            links.flush();
+            links.flush(FarRole::Voter);
+            links.flush(FarRole::Observer);
         }
     }
 
@@ -312,22 +313,26 @@ impl Links {
     }
 
     /// Sends what waits. A report that comes back to whom it is from says nothing new there.
-    fn flush(&mut self) {
-        let now = Instant::now().into_std();
-        let (for_voters, for_observers) = (self.for_voters.take(now), self.for_observers.take(now));
-        for (role, reports) in [(FarRole::Voter, for_voters), (FarRole::Observer, for_observers)] {
-            if !reports.is_empty() {
-                self.send_to(role, &Parcel::Reports(reports), Route::Own);
-            }
+    fn flush(&mut self, role: FarRole) {
+        let waiting = match role {
+            FarRole::Voter => &mut self.for_voters,
+            FarRole::Observer => &mut self.for_observers,
+        };
+        let reports = waiting.take(Instant::now().into_std());
+        if !reports.is_empty() {
+            self.send_to(role, &Parcel::Reports(reports), Route::Own);
         }
     }
 }
 
 async fn flush_often(inner: Arc<Inner>) {
-    let mut ticks = interval(WAIT_MAX);
+    let (mut for_voters, mut for_observers) = (interval(WAIT_MAX_FOR_VOTERS), interval(WAIT_MAX_FOR_OBSERVERS));
     loop {
-        ticks.tick().await;
-        inner.lock().flush();
+        let role = tokio::select! {
+            _ = for_voters.tick() => FarRole::Voter,
+            _ = for_observers.tick() => FarRole::Observer,
+        };
+        inner.lock().flush(role);
     }
 }
 

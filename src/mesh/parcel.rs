@@ -126,8 +126,10 @@ impl Waiting {
     }
 }
 
-/// How long signs of life wait at most: little beside the two seconds after which an observer is not fresh.
-pub(super) const WAIT_MAX: Duration = Duration::from_millis(100);
+/// How long signs of life wait at most, for each sort of peer. Voters relay them further and are few. Observers are many, and what they cost is
+/// the number of frames; with both waits, the way and the time between two signs, more than a second is left until an observer is not fresh.
+pub(super) const WAIT_MAX_FOR_VOTERS: Duration = Duration::from_millis(100);
+pub(super) const WAIT_MAX_FOR_OBSERVERS: Duration = Duration::from_millis(250);
 
 #[cfg(test)]
 mod tests {

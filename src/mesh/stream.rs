@@ -26,9 +26,9 @@ use super::{
 };
 use crate::net::clock::WallClock;
 
-/// Between pings, each of which is a sign of life.
-pub(super) const PING_EVERY: Duration = Duration::from_millis(500);
-/// A link that is silent for so long is given up: six pings are missing.
+/// Between pings, which measure the way. With the news, twice a second on every link, they are signs of life.
+pub(super) const PING_EVERY: Duration = Duration::from_secs(1);
+/// A link that is silent for so long is given up: three pings and six news are missing.
 pub(super) const SILENCE_MAX: Duration = Duration::from_secs(3);
 /// Until the first pong is here: longer than any way around the world, so that nothing looks younger than it is.
 const ROUND_TRIP_UNKNOWN: Duration = Duration::from_secs(1);
