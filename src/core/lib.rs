@@ -12,6 +12,7 @@
 pub mod answer;
 pub mod cluster;
 pub mod document;
+pub mod failover;
 pub mod geo;
 pub mod health;
 pub mod model;

@@ -1,0 +1,207 @@
+//! The leader's side: whom it gives time, and from when on nobody has any.
+//!
+//! All of it lives in the leader's memory. A new leader knows of no grant and assumes one at the instant at which it applied its own first
+//! entry (L4, L6): renewals are not in the log, because a log that wrote every fifteen seconds for every group would be busy with nothing.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use thiserror::Error;
+
+use super::{Grant, Reply, Request, long};
+use crate::{
+    failover::token::Token,
+    model::{ids::Label, time::Tick},
+};
+
+/// Renewals that wait for a majority's word, of all groups: each holder has one on its way, and may send another one.
+pub const WAITING_MAX: usize = 4096;
+
+/// What rules a group, as it is committed and applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// This grant.
+    Granted(Grant),
+    /// Nobody may write: a decision, or nothing has been granted yet. The highest token of the group.
+    Revoked(Token),
+}
+
+impl Verdict {
+    /// The group's highest token.
+    #[must_use]
+    pub const fn token(&self) -> Token {
+        match self {
+            Self::Granted(grant) => grant.token,
+            Self::Revoked(token) => *token,
+        }
+    }
+
+    /// Whether the request belongs to the grant in force.
+    fn covers(&self, request: &Request) -> bool {
+        matches!(self, Self::Granted(grant) if grant.token == request.token && grant.region == request.region)
+    }
+}
+
+/// Why a request is not answered with time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Refused {
+    /// This node leads nobody, or has not applied an entry of its own term yet.
+    #[error("this node does not lead, or not long enough")]
+    NotLeader,
+    /// Another token rules; the holder is to be told, so that it stops.
+    #[error("token {0} rules the group")]
+    Outranked(Token),
+    /// More requests wait than can be.
+    #[error("{WAITING_MAX} renewals wait for a majority's word")]
+    TooMany,
+}
+
+/// A request that passed the check.
+#[derive(Clone, Debug)]
+struct Waiting {
+    group: Label,
+    request: Request,
+    /// The first round of words that may confirm it.
+    round: u64,
+}
+
+/// A leader's memory of who was given time. One that ceases to lead drops it.
+#[derive(Clone, Debug)]
+pub struct Grantor {
+    /// When it had applied the first entry of its own term.
+    since: Tick,
+    /// Of each group the receipt of the last renewal that passed the check.
+    received: BTreeMap<Label, Tick>,
+    waiting: Vec<Waiting>,
+    /// The number of the round that would begin next.
+    next_round: u64,
+}
+
+impl Grantor {
+    /// Of a leader that has just applied an entry of its own term, never earlier (L4).
+    #[must_use]
+    pub const fn new(now: Tick) -> Self {
+        Self { since: now, received: BTreeMap::new(), waiting: Vec::new(), next_round: 1 }
+    }
+
+    /// Takes a request in; it is answered after the majority's word ([`Self::round_ended`]).
+    ///
+    /// # Errors
+    /// [`Refused`]: it gets no time.
+    pub fn asked(&mut self, now: Tick, group: &Label, request: Request, rules: &Verdict) -> Result<(), Refused> {
+        if !rules.covers(&request) {
+            return Err(Refused::Outranked(rules.token()));
+        }
+        if self.waiting.len() >= WAITING_MAX {
+            return Err(Refused::TooMany);
+        }
+        self.received.insert(group.clone(), now);
+        self.waiting.push(Waiting { group: group.clone(), request, round: self.next_round });
+        Ok(())
+    }
+
+    /// Whether renewals wait for a round.
+    #[must_use]
+    pub const fn wants_round(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// A round of words begins now; its number. What arrives later needs a later one (L3).
+    pub const fn round_began(&mut self) -> u64 {
+        let round = self.next_round;
+        self.next_round += 1;
+        round
+    }
+
+    /// A majority acknowledged the round, in this leader's own term: the answers to all that arrived before it began. What was revoked since
+    /// is refused, though it passed the check before (L5).
+    pub fn round_ended<'a>(&mut self, round: u64, rules: impl Fn(&Label) -> Option<&'a Verdict>) -> Vec<(Label, Reply)> {
+        let (ready, waiting) = std::mem::take(&mut self.waiting).into_iter().partition(|it| it.round <= round);
+        self.waiting = waiting;
+        let answer = |Waiting { group, request, .. }: Waiting| {
+            let rules = rules(&group)?;
+            let reply = Reply { sequence: request.sequence, token: rules.token(), granted: rules.covers(&request) };
+            Some((group, reply))
+        };
+        ready.into_iter().filter_map(answer).collect()
+    }
+
+    /// When nobody holds a lease of the group any more, if none is given from now on: to be asked once the decision that revokes the grant is
+    /// applied. `ttl`: of the grant that it revokes, the longest where several may be in use (L7).
+    #[must_use]
+    pub fn over_at(&self, group: &Label, ttl: Duration) -> Tick {
+        let last = self.received.get(group).copied().map_or(self.since, |received| received.max(self.since));
+        last + long(ttl)
+    }
+
+    /// A group is gone: what is remembered of it goes, too.
+    pub fn forget(&mut self, group: &Label) {
+        self.received.remove(group);
+        self.waiting.retain(|it| it.group != *group);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn at(seconds: u64) -> Tick {
+        Tick(seconds * 1_000_000)
+    }
+
+    fn grant(epoch: u64) -> Grant {
+        let token = Token { generation: 1, epoch };
+        Grant { token, region: "us".into(), ttl: Duration::from_secs(90), margin: Duration::from_secs(10) }
+    }
+
+    fn request(epoch: u64, sequence: u64) -> Request {
+        Request { token: Token { generation: 1, epoch }, region: "us".into(), sequence, heard: 0 }
+    }
+
+    #[test]
+    fn a_round_answers_what_arrived_before_it_began() {
+        let (group, rules) = (Label::new("orders"), Verdict::Granted(grant(7)));
+        let mut grantor = Grantor::new(at(0));
+        assert!(!grantor.wants_round());
+        grantor.asked(at(1), &group, request(7, 1), &rules).unwrap();
+        let first = grantor.round_began();
+        grantor.asked(at(2), &group, request(7, 2), &rules).unwrap();
+        let answers = grantor.round_ended(first, |_| Some(&rules));
+        assert_eq!(answers, [(group.clone(), Reply { sequence: 1, token: rules.token(), granted: true })]);
+        assert!(grantor.wants_round(), "the second one arrived while the round ran");
+        let second = grantor.round_began();
+        assert_eq!(grantor.round_ended(second, |_| Some(&rules))[0].1.sequence, 2);
+        assert!(!grantor.wants_round());
+    }
+
+    #[test]
+    fn what_was_revoked_meanwhile_is_refused_with_what_rules() {
+        let (group, rules) = (Label::new("orders"), Verdict::Granted(grant(7)));
+        let mut grantor = Grantor::new(at(0));
+        grantor.asked(at(1), &group, request(7, 1), &rules).unwrap();
+        let round = grantor.round_began();
+        let revoked = Verdict::Revoked(Token { generation: 1, epoch: 9 });
+        assert_eq!(
+            grantor.round_ended(round, |_| Some(&revoked)),
+            [(group.clone(), Reply { sequence: 1, token: revoked.token(), granted: false })]
+        );
+        assert_eq!(grantor.asked(at(2), &group, request(7, 2), &revoked), Err(Refused::Outranked(revoked.token())));
+        let elsewhere = Request { region: "eu".into(), ..request(7, 2) };
+        assert_eq!(grantor.asked(at(2), &group, elsewhere, &rules), Err(Refused::Outranked(rules.token())), "granted to another region");
+    }
+
+    #[test]
+    fn a_new_leader_waits_a_whole_lease_from_its_own_first_entry() {
+        let group = Label::new("orders");
+        let mut grantor = Grantor::new(at(100));
+        let ttl = Duration::from_secs(90);
+        assert_eq!(grantor.over_at(&group, ttl), at(100) + Duration::from_micros(90_900_001));
+        grantor.asked(at(130), &group, request(7, 1), &Verdict::Granted(grant(7))).unwrap();
+        assert_eq!(
+            grantor.over_at(&group, ttl),
+            at(130) + Duration::from_micros(90_900_001),
+            "the answer may never be sent: it counts all the same"
+        );
+        grantor.forget(&group);
+        assert_eq!((grantor.over_at(&group, ttl), grantor.wants_round()), (at(100) + Duration::from_micros(90_900_001), false));
+    }
+}

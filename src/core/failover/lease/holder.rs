@@ -1,0 +1,229 @@
+//! The holder's side: when it asks, until when it may write.
+
+use std::{collections::VecDeque, time::Duration};
+
+use thiserror::Error;
+
+use super::{Grant, RENEWALS_PER_TTL, Reply, Request, short};
+use crate::{failover::token::Token, model::time::Tick};
+
+/// Requests whose answer may still come: more than are sent within a ttl.
+const ASKED_MAX: usize = 16;
+
+/// Why a reply extends nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Ignored {
+    /// No grant is held.
+    #[error("no grant is held")]
+    NoGrant,
+    /// Of another grant, or of a request too long ago (L2).
+    #[error("the reply belongs to another grant or to a request that is not waited for any more")]
+    NotAsked,
+    /// The lease that it gives ends no later than the one held, or has ended already.
+    #[error("the reply gives no more time than there is")]
+    Late,
+    /// Another token outranks the grant: it is to be taken up at once.
+    #[error("the grant is outranked by token {0}")]
+    Outranked(Token),
+}
+
+/// What became of the lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lapse {
+    /// Its margin began: the database is to be killed, whole, at once (A6).
+    Soft,
+    /// It ended. Nothing writes any more, or the fence has failed.
+    Hard,
+}
+
+/// A region's side of a group's lease. Nothing of it outlives the process but the grant, which is the caller's to keep: a deadline of another
+/// boot means nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Holder {
+    grant: Option<Grant>,
+    /// (number, when it was about to be sent), the oldest first.
+    asked: VecDeque<(u64, Tick)>,
+    sequence: u64,
+    heard: u64,
+    ask_at: Tick,
+    /// The hard deadline; `None`: no lease.
+    until: Option<Tick>,
+    /// Whether [`Lapse::Soft`] was told of `until`.
+    is_lapsing: bool,
+}
+
+impl Holder {
+    /// Takes up a grant to this region. There is no lease before a majority confirmed a renewal of it, in this boot (A3).
+    pub fn take_up(&mut self, grant: Grant, now: Tick) {
+        let sequence = self.sequence;
+        *self = Self { grant: Some(grant), sequence, ask_at: now, ..Self::default() };
+    }
+
+    /// Gives the grant up, and with it the lease: a higher token rules, or the database is fenced.
+    pub fn give_up(&mut self) {
+        *self = Self { sequence: self.sequence, ..Self::default() };
+    }
+
+    /// The grant that is held.
+    #[must_use]
+    pub const fn grant(&self) -> Option<&Grant> {
+        self.grant.as_ref()
+    }
+
+    /// The request that is due; `None`: not yet. It must be written to the wire after this call, never before: its time counts from `now` (L1).
+    pub fn ask(&mut self, now: Tick) -> Option<Request> {
+        let grant = self.grant.as_ref().filter(|_| now >= self.ask_at)?;
+        self.sequence += 1;
+        if self.asked.len() == ASKED_MAX {
+            self.asked.pop_front();
+        }
+        self.asked.push_back((self.sequence, now));
+        self.ask_at = now + grant.ttl / RENEWALS_PER_TTL;
+        Some(Request { token: grant.token, region: grant.region.clone(), sequence: self.sequence, heard: self.heard })
+    }
+
+    /// Takes an answer in.
+    ///
+    /// # Errors
+    /// [`Ignored`]: it gives no time. [`Ignored::Outranked`] asks for more than to be ignored.
+    pub fn answered(&mut self, reply: &Reply, now: Tick) -> Result<(), Ignored> {
+        let grant = self.grant.as_ref().ok_or(Ignored::NoGrant)?;
+        if reply.token > grant.token {
+            return Err(Ignored::Outranked(reply.token));
+        }
+        let sent = self.asked.iter().find(|(sequence, _)| *sequence == reply.sequence).map(|(_, sent)| *sent);
+        let sent = sent.filter(|_| reply.granted && reply.token == grant.token).ok_or(Ignored::NotAsked)?;
+        let until = sent + short(grant.ttl);
+        if now >= before(until, grant.margin) || self.until.is_some_and(|known| until <= known) {
+            return Err(Ignored::Late);
+        }
+        self.asked.retain(|(sequence, _)| *sequence > reply.sequence);
+        (self.until, self.heard, self.is_lapsing) = (Some(until), reply.sequence, false);
+        Ok(())
+    }
+
+    /// Whether the database may write: the margin of the lease has not begun.
+    #[must_use]
+    pub fn is_live(&self, now: Tick) -> bool {
+        self.soft().is_some_and(|soft| now < soft)
+    }
+
+    /// When the database is to be killed; `None`: there is no lease, and nothing may write.
+    #[must_use]
+    pub fn soft(&self) -> Option<Tick> {
+        Some(before(self.until?, self.grant.as_ref()?.margin))
+    }
+
+    /// When nothing writes any more.
+    #[must_use]
+    pub const fn hard(&self) -> Option<Tick> {
+        self.until
+    }
+
+    /// How long the lease lasts from `now`; zero: there is none.
+    #[must_use]
+    pub fn remaining(&self, now: Tick) -> Duration {
+        self.until.map_or(Duration::ZERO, |until| until.since(now))
+    }
+
+    /// What lapsed until `now`, each once; called again until it gives `None`.
+    pub fn advance(&mut self, now: Tick) -> Option<Lapse> {
+        if self.soft().is_some_and(|soft| now >= soft) && !self.is_lapsing {
+            self.is_lapsing = true;
+            return Some(Lapse::Soft);
+        }
+        if self.until.is_some_and(|until| now >= until) {
+            self.until = None;
+            self.is_lapsing = false;
+            return Some(Lapse::Hard);
+        }
+        None
+    }
+
+    /// When [`Self::ask`] or [`Self::advance`] has something to do.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Tick> {
+        let ask = self.grant.as_ref().map(|_| self.ask_at);
+        let lapse = if self.is_lapsing { self.until } else { self.soft() };
+        ask.into_iter().chain(lapse).min()
+    }
+}
+
+fn before(tick: Tick, margin: Duration) -> Tick {
+    tick.before(margin)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn at(seconds: u64) -> Tick {
+        Tick(seconds * 1_000_000)
+    }
+
+    fn grant(epoch: u64) -> Grant {
+        let token = Token { generation: 1, epoch };
+        Grant { token, region: "us".into(), ttl: Duration::from_secs(90), margin: Duration::from_secs(10) }
+    }
+
+    fn granted(epoch: u64, sequence: u64) -> Reply {
+        Reply { sequence, token: Token { generation: 1, epoch }, granted: true }
+    }
+
+    #[test]
+    fn time_counts_from_the_sending_whenever_the_answer_comes() {
+        let mut holder = Holder::default();
+        assert_eq!((holder.ask(at(1)), holder.is_live(at(1)), holder.next_deadline()), (None, false, None));
+        holder.take_up(grant(7), at(1));
+        assert!(!holder.is_live(at(1)), "a grant is no lease");
+        let first = holder.ask(at(2)).unwrap();
+        assert_eq!((first.sequence, first.heard, holder.ask(at(2))), (1, 0, None));
+        assert_eq!(holder.answered(&granted(7, 1), at(60)), Ok(()));
+        assert_eq!(holder.hard(), Some(at(2) + Duration::from_millis(89_100)));
+        assert_eq!(holder.soft(), Some(at(2) + Duration::from_millis(79_100)));
+        assert_eq!((holder.is_live(at(81)), holder.is_live(at(82)), holder.remaining(at(100))), (true, false, Duration::ZERO));
+        assert_eq!(holder.ask(at(61)).unwrap().heard, 1);
+    }
+
+    #[test]
+    fn what_extends_nothing_is_ignored() {
+        let mut holder = Holder::default();
+        assert_eq!(holder.answered(&granted(7, 1), at(1)), Err(Ignored::NoGrant));
+        holder.take_up(grant(7), at(1));
+        assert_eq!(holder.answered(&granted(7, 1), at(1)), Err(Ignored::NotAsked), "nothing was asked");
+        holder.ask(at(1)).unwrap();
+        holder.ask(at(16)).unwrap();
+        assert_eq!(holder.answered(&granted(6, 1), at(17)), Err(Ignored::NotAsked), "of another grant");
+        assert_eq!(holder.answered(&Reply { granted: false, ..granted(7, 1) }, at(17)), Err(Ignored::NotAsked));
+        assert_eq!(holder.answered(&granted(9, 2), at(17)), Err(Ignored::Outranked(Token { generation: 1, epoch: 9 })));
+        assert_eq!(holder.answered(&granted(7, 2), at(17)), Ok(()));
+        assert_eq!(holder.answered(&granted(7, 1), at(18)), Err(Ignored::NotAsked), "an older one is not waited for");
+        assert_eq!(holder.answered(&granted(7, 2), at(18)), Err(Ignored::NotAsked), "a repeat");
+        holder.ask(at(31)).unwrap();
+        assert_eq!(holder.answered(&granted(7, 3), at(111)), Err(Ignored::Late), "its margin has begun");
+        holder.take_up(grant(8), at(120));
+        assert_eq!((holder.is_live(at(120)), holder.hard()), (false, None), "the lease of another grant");
+        assert_eq!(holder.answered(&granted(8, 3), at(120)), Err(Ignored::NotAsked), "asked under another grant");
+    }
+
+    #[test]
+    fn each_lapse_is_told_once_and_a_renewal_in_the_margin_begins_anew() {
+        let mut holder = Holder::default();
+        holder.take_up(grant(7), at(0));
+        holder.ask(at(0)).unwrap();
+        holder.answered(&granted(7, 1), at(1)).unwrap();
+        assert_eq!((holder.advance(at(79)), holder.next_deadline()), (None, Some(at(15))));
+        holder.ask(at(79)).unwrap();
+        assert_eq!((holder.advance(at(80)), holder.advance(at(80))), (Some(Lapse::Soft), None));
+        assert_eq!(holder.answered(&granted(7, 2), at(81)), Ok(()));
+        assert_eq!((holder.is_live(at(81)), holder.advance(at(90))), (true, None));
+        assert_eq!(
+            (holder.advance(at(500)), holder.advance(at(500)), holder.advance(at(500))),
+            (Some(Lapse::Soft), Some(Lapse::Hard), None)
+        );
+        holder.give_up();
+        assert_eq!((holder.grant(), holder.next_deadline()), (None, None));
+        holder.take_up(grant(9), at(501));
+        assert_eq!(holder.ask(at(501)).unwrap().sequence, 3, "numbers are not given twice");
+    }
+}
