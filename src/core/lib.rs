@@ -18,6 +18,7 @@ pub mod health;
 pub mod model;
 pub mod node;
 pub mod plan;
+pub mod recovery;
 pub mod simulate;
 pub mod steering;
 pub mod table;

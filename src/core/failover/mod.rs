@@ -4,6 +4,7 @@
 //! proven verdicts --Rounds--> window (three failed rounds in five minutes) --.
 //! others' views, standbys, the agent's word ----------> evidence class ------+--> decision
 //! a committed grant, renewals --Holder, Grantor--> who may write until when, from when on nobody does
+//! sealed copies, committed forks --choose--> who is promoted, or why nobody is
 //! ```
 //!
 //! Terms: a *group* is a database with one primary and its standbys, one *member* per region. A *round* is one probe interval of the group.
@@ -13,6 +14,7 @@
 //!
 //! Absent on purpose: probes and connections, which are the adapters'; traffic, which moves without any of this.
 
+pub mod choose;
 pub mod evidence;
 pub mod lease;
 pub mod rounds;

@@ -1,0 +1,225 @@
+//! Recovery-point exposure: the age of the oldest commit that a region has not received.
+//!
+//! ```text
+//! samples of the primary    a(10)      b(25)      c(31)          now, or the fence
+//!                             |--------- high ----------------------|
+//!                                        |------ low ---------------|
+//! a region received up to 14: the first commit that it lacks happened after a, and no later than b
+//! ```
+//!
+//! The primary's agent says where it is about once a second; a region says up to where it received. Times are those of one clock, the primary's,
+//! carried over by age: no two clocks are subtracted from each other. So the exposure is a bracket, as wide as the time between two samples, and
+//! what is lost when the primary stops at a known time is the same bracket at that time.
+//!
+//! Invariant: the bracket holds the true value, whatever samples were taken and thinned; with too little known its upper end is `None`.
+//!
+//! Source: Aurora's `aurora_global_db_status`, which keeps durable and apply apart, as here: what is received is given for the one, what is
+//! replayed for the other.
+
+use std::{collections::VecDeque, fmt, time::Duration};
+
+use crate::model::time::{Human, Tick};
+
+/// Samples that are kept. With one a second the newest quarter of an hour is exact; what is older is thinned, by half each time, so that a day
+/// is still bracketed by minutes.
+pub const SAMPLES_MAX: usize = 2048;
+
+/// Where the primary was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Sample {
+    position: u64,
+    at: Tick,
+}
+
+/// A length of time that is known to lie in a bracket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bracket {
+    /// At least this.
+    pub low: Duration,
+    /// At most this; `None`: nobody knows. Never taken for zero.
+    pub high: Option<Duration>,
+}
+
+impl Bracket {
+    /// Nothing is known.
+    pub const UNKNOWN: Self = Self { low: Duration::ZERO, high: None };
+
+    /// Whether it is certain that it is not above `limit`.
+    #[must_use]
+    pub fn is_within(self, limit: Duration) -> bool {
+        self.high.is_some_and(|high| high <= limit)
+    }
+}
+
+/// `2s to 5s`, `at least 3s`, `unknown`.
+impl fmt::Display for Bracket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.high {
+            Some(high) if high == self.low => write!(f, "{}", Human(high)),
+            Some(high) => write!(f, "{} to {}", Human(self.low), Human(high)),
+            None if self.low.is_zero() => f.write_str("unknown"),
+            None => write!(f, "at least {}", Human(self.low)),
+        }
+    }
+}
+
+/// Where one primary was when. Another primary, or another timeline, gets a ring of its own.
+#[derive(Clone, Debug, Default)]
+pub struct Ring {
+    /// In order of time and of position, both.
+    samples: VecDeque<Sample>,
+}
+
+impl Ring {
+    /// Nothing is known.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// At `at` the primary had made everything up to `position` durable, and nothing beyond. What is older than what is known, or contradicts it,
+    /// is no news: `false`.
+    pub fn note(&mut self, position: u64, at: Tick) -> bool {
+        if self.samples.back().is_some_and(|last| at <= last.at || position < last.position) {
+            return false;
+        }
+        // While nothing is written only the first and the last moment of it matter.
+        let n = self.samples.len();
+        if n >= 2 && self.samples[n - 1].position == position && self.samples[n - 2].position == position {
+            self.samples[n - 1].at = at;
+            return true;
+        }
+        if n == SAMPLES_MAX {
+            self.thin();
+        }
+        self.samples.push_back(Sample { position, at });
+        true
+    }
+
+    /// Every second one of the older half goes.
+    fn thin(&mut self) {
+        let half = self.samples.len() / 2;
+        let mut position = 0;
+        self.samples.retain(|_| {
+            position += 1;
+            position > half || position % 2 == 1
+        });
+    }
+
+    /// When the primary was heard last; `None`: never.
+    #[must_use]
+    pub fn heard(&self) -> Option<Tick> {
+        self.samples.back().map(|sample| sample.at)
+    }
+
+    /// The furthest position that is known.
+    #[must_use]
+    pub fn position(&self) -> Option<u64> {
+        self.samples.back().map(|sample| sample.position)
+    }
+
+    /// What would be lost of a primary that stops at `until`, by whoever received up to `received`; `None`: that is not known.
+    ///
+    /// `until` is now, or, of one that was fenced, the last moment at which it can have acknowledged anything: the samples end before, and what
+    /// it did after the last one counts.
+    #[must_use]
+    pub fn exposure(&self, received: Option<u64>, until: Tick) -> Bracket {
+        let Some(received) = received else { return Bracket::UNKNOWN };
+        let beyond = self.samples.partition_point(|sample| sample.position <= received);
+        let since = |sample: &Sample| until.since(sample.at);
+        Bracket {
+            low: self.samples.get(beyond).map_or(Duration::ZERO, since),
+            high: beyond.checked_sub(1).and_then(|last| self.samples.get(last)).map(since),
+        }
+    }
+
+    /// How much of it, in the engine's own count, at least; `None`: nothing is known. Zero: nothing is known to be missing.
+    #[must_use]
+    pub fn behind(&self, received: u64) -> Option<u64> {
+        Some(self.position()?.saturating_sub(received))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const fn at(seconds: u64) -> Tick {
+        Tick(seconds * 1_000_000)
+    }
+
+    fn ring(samples: &[(u64, u64)]) -> Ring {
+        let mut ring = Ring::new();
+        for (position, seconds) in samples {
+            assert!(ring.note(*position, at(*seconds)));
+        }
+        ring
+    }
+
+    fn told(ring: &Ring, received: Option<u64>, until: u64) -> String {
+        ring.exposure(received, at(until)).to_string()
+    }
+
+    #[test]
+    fn the_age_of_the_first_commit_that_is_missing() {
+        let ring = ring(&[(10, 1), (25, 2), (31, 3)]);
+        assert_eq!(told(&ring, Some(14), 5), "3s to 4s");
+        assert_eq!(told(&ring, Some(25), 5), "2s to 3s");
+        assert_eq!(told(&ring, Some(31), 5), "0s to 2s", "what was written since the last sample is not known");
+        assert_eq!(told(&ring, Some(40), 5), "0s to 2s", "the standby is ahead of what the primary last said");
+        assert_eq!(told(&ring, Some(31), 3), "0s");
+        assert_eq!(told(&ring, Some(9), 5), "at least 4s", "before all that is known");
+        assert_eq!(told(&ring, None, 5), "unknown");
+        assert_eq!(told(&Ring::new(), Some(9), 5), "unknown");
+        assert_eq!((ring.behind(14), ring.behind(40), Ring::new().behind(1)), (Some(17), Some(0), None));
+    }
+
+    #[test]
+    fn a_primary_that_writes_nothing_leaves_nothing_to_lose() {
+        let mut quiet = ring(&[(10, 1)]);
+        for second in 2..10_000 {
+            assert!(quiet.note(10, at(second)));
+        }
+        assert!(quiet.note(11, at(10_000)));
+        assert_eq!(told(&quiet, Some(10), 10_000), "0s to 1s");
+        assert_eq!(told(&quiet, Some(9), 10_000), "at least 2h46m39s");
+        assert!(quiet.samples.len() <= 4);
+    }
+
+    #[test]
+    fn what_contradicts_is_no_news_and_unknown_is_never_within() {
+        let mut ring = ring(&[(10, 1), (25, 2)]);
+        assert!(!ring.note(24, at(3)) && !ring.note(30, at(2)));
+        assert_eq!((ring.heard(), ring.position()), (Some(at(2)), Some(25)));
+        assert!(!Bracket::UNKNOWN.is_within(Duration::MAX));
+        assert!(ring.exposure(Some(25), at(3)).is_within(Duration::from_secs(1)));
+    }
+
+    proptest! {
+        /// Against a ledger of all commits.
+        #[test]
+        fn the_bracket_holds_what_is_true(
+            pauses in prop::collection::vec((0_u64..3000, 0_u64..3), 1..6000), received in any::<prop::sample::Index>(), later in 0_u64..5000,
+        ) {
+            let (mut ring, mut commits, mut now) = (Ring::new(), vec![0_u64], 0);
+            for (pause, what) in pauses {
+                now += pause;
+                if what == 0 {
+                    ring.note(commits.len() as u64 - 1, Tick(now));
+                } else {
+                    commits.push(now);
+                }
+            }
+            let until = now + later;
+            let received = received.index(commits.len()) as u64;
+            // Commits are numbered from 1; the first that is missing is the next one.
+            let truth = commits.get(usize::try_from(received).unwrap() + 1).map_or(0, |committed| until - committed);
+            let bracket = ring.exposure(Some(received), Tick(until));
+            prop_assert!(bracket.low <= Duration::from_micros(truth), "{:?} {}", bracket, truth);
+            prop_assert!(bracket.high.is_none_or(|high| high >= Duration::from_micros(truth)), "{:?} {}", bracket, truth);
+            prop_assert!(ring.samples.len() <= SAMPLES_MAX);
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! Recovery figures: what would be lost, and how long it takes, all the time and not only afterwards.
+//!
+//! Invariants: unknown is never zero; what is said brackets what is true.
+
+pub mod exposure;
