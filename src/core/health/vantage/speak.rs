@@ -113,7 +113,11 @@ impl Vantage {
     /// After a sleep nothing that was seen before it says what is so now: what was held is held for the rest of its time, and a node that
     /// hears nobody is blind until it has looked at its references.
     pub(super) fn wake(&mut self, now: Tick, asleep: Duration, effects: &mut Vec<Effect>) {
+        // What is measured from before the sleep moves along with it, what ended before it stays ended.
+        let moved = |at: Tick| (at + asleep).min(now);
         self.woke = now;
+        self.expired_to = moved(self.expired_to);
+        self.reunited = self.reunited.map(moved);
         self.slots.iter_mut().for_each(|slot| slot.slept(now, asleep));
         self.dirty.extend((0..self.slots.len()).map(CheckIdx::at));
         self.references = None;

@@ -343,6 +343,18 @@ fn time_asleep_does_not_count_for_a_hold_and_who_wakes_is_blind_until_it_looks()
 }
 
 #[test]
+fn a_hold_that_was_over_before_the_sleep_does_not_come_back() {
+    let mut vantage = holding();
+    let at = |seconds: u64| now_at(Tick(seconds * 1_000_000));
+    vantage.advance(at(100), &mut Vec::new());
+    let mut effects = Vec::new();
+    vantage.handle(at(150), Event::Slept { asleep: Duration::from_secs(50) }, &mut effects).unwrap();
+    vantage.advance(at(150), &mut effects);
+    let turns = effects.iter().filter(|effect| matches!(effect, Effect::Touched { turn: Some(_), .. })).count();
+    assert_eq!((vantage.slots[1].standing.judgement.health, turns), (Health::Down, 0));
+}
+
+#[test]
 fn a_hold_that_ran_out_unnoticed_holds_until_what_waited_is_heard() {
     let mut vantage = holding();
     let late = now_at(Tick(200_000_000));
