@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use proptest::prelude::*;
+use proptest::{
+    prelude::*,
+    test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner},
+};
 
 use crate::{
     answer::{ClientSubnet, Query},
@@ -33,6 +36,14 @@ use crate::{
 /// Where the regions of test worlds lie: their clients' networks are 10.<region>.0.0/16 and 2001:db8:<region>::/48.
 const PLACES: [(&str, &str, i16, i16); 5] =
     [("NA", "US", 3890, -7740), ("EU", "IE", 5330, -630), ("AS", "SG", 135, 10_380), ("SA", "BR", -2350, -4660), ("EU", "DE", 5010, 860)];
+
+/// With a rule removed a property must fail: within so many cases, the same in every run.
+pub(crate) fn must_fail<S: Strategy>(cases: u32, drawn: &S, property: impl Fn(S::Value) -> Result<(), TestCaseError>) {
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[7; 32]);
+    let config = Config { cases, max_shrink_iters: 0, failure_persistence: None, ..Config::default() };
+    let outcome = TestRunner::new_with_rng(config, rng).run(drawn, property);
+    assert!(matches!(outcome, Err(TestError::Fail(..))), "it is not missed: {outcome:?}");
+}
 
 pub(crate) fn name(text: &str) -> Name {
     text.parse().expect("invariant: a good name")

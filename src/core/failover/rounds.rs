@@ -114,8 +114,8 @@ impl Rounds {
 
     fn end(&mut self, now: Now, result: RoundResult) {
         self.n_rounds += 1;
-        let late = i64::try_from(now.tick.since(self.ends).as_millis()).unwrap_or(i64::MAX);
-        let round = Round { number: self.n_rounds, at: self.ends, wall: Timestamp(now.wall.0.saturating_sub(late)), result };
+        let Now { tick: at, wall } = now.back_to(self.ends);
+        let round = Round { number: self.n_rounds, at, wall, result };
         self.ends = self.ends + self.interval;
         self.latest = Some(round);
         match result {

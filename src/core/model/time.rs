@@ -139,6 +139,13 @@ impl Now {
     pub fn after(self, duration: Duration) -> Self {
         Self { tick: self.tick + duration, wall: self.wall + duration }
     }
+
+    /// Both clocks at `tick`, which is not later.
+    #[must_use]
+    pub fn back_to(self, tick: Tick) -> Self {
+        let millis = i64::try_from(self.tick.since(tick).as_millis()).unwrap_or(i64::MAX);
+        Self { tick, wall: Timestamp(self.wall.0.saturating_sub(millis)) }
+    }
 }
 
 /// A duration as people write it: `90s`, `5m`, `1h30m`, `250ms`.

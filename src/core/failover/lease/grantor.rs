@@ -142,16 +142,10 @@ impl Grantor {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
-    const fn at(seconds: u64) -> Tick {
-        Tick(seconds * 1_000_000)
-    }
-
-    fn grant(epoch: u64) -> Grant {
-        let token = Token { generation: 1, epoch };
-        Grant { token, region: "us".into(), ttl: Duration::from_secs(90), margin: Duration::from_secs(10) }
-    }
+    use super::{
+        super::drawn::{at, grant},
+        *,
+    };
 
     fn request(epoch: u64, sequence: u64) -> Request {
         Request { token: Token { generation: 1, epoch }, region: "us".into(), sequence, heard: 0 }

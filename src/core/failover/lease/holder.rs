@@ -94,7 +94,7 @@ impl Holder {
         let sent = self.asked.iter().find(|(sequence, _)| *sequence == reply.sequence).map(|(_, sent)| *sent);
         let sent = sent.filter(|_| reply.granted && reply.token == grant.token).ok_or(Ignored::NotAsked)?;
         let until = sent + short(grant.ttl);
-        if now >= before(until, grant.margin) || self.until.is_some_and(|known| until <= known) {
+        if now >= until.before(grant.margin) || self.until.is_some_and(|known| until <= known) {
             return Err(Ignored::Late);
         }
         self.asked.retain(|(sequence, _)| *sequence > reply.sequence);
@@ -111,7 +111,7 @@ impl Holder {
     /// When the database is to be killed; `None`: there is no lease, and nothing may write.
     #[must_use]
     pub fn soft(&self) -> Option<Tick> {
-        Some(before(self.until?, self.grant.as_ref()?.margin))
+        Some(self.until?.before(self.grant.as_ref()?.margin))
     }
 
     /// When nothing writes any more.
@@ -149,22 +149,12 @@ impl Holder {
     }
 }
 
-fn before(tick: Tick, margin: Duration) -> Tick {
-    tick.before(margin)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
-
-    const fn at(seconds: u64) -> Tick {
-        Tick(seconds * 1_000_000)
-    }
-
-    fn grant(epoch: u64) -> Grant {
-        let token = Token { generation: 1, epoch };
-        Grant { token, region: "us".into(), ttl: Duration::from_secs(90), margin: Duration::from_secs(10) }
-    }
+    use super::{
+        super::drawn::{at, grant},
+        *,
+    };
 
     fn granted(epoch: u64, sequence: u64) -> Reply {
         Reply { sequence, token: Token { generation: 1, epoch }, granted: true }

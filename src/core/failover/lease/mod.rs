@@ -15,6 +15,8 @@
 //!
 //! Source: Gray and Cheriton, "Leases", 1989; the rules L1 to L7 of our model-checked protocol, each named at its line.
 
+#[cfg(test)]
+mod drawn;
 mod grantor;
 mod holder;
 #[cfg(test)]
@@ -30,7 +32,7 @@ use crate::model::ids::Label;
 pub use grantor::{Grantor, Refused, Verdict, WAITING_MAX};
 pub use holder::{Holder, Ignored, Lapse};
 
-/// How far a clock may run from a true one, in thousandths: ten times what a crystal does.
+/// How far a clock may run from a true one, in thousandths: a hundred times what a crystal does.
 pub const DRIFT_PERMILLE: u32 = 10;
 
 /// How often a holder renews: so many times in a ttl.
@@ -73,12 +75,12 @@ pub struct Reply {
     pub granted: bool,
 }
 
-/// The length of a lease on a clock that may run fast against true time: short.
+/// The length of a lease for its holder, whose clock may run slow.
 fn short(ttl: Duration) -> Duration {
     ttl - ttl / 1000 * DRIFT_PERMILLE
 }
 
-/// The same for who waits for its end: long. Rounded up, because less would be too early.
+/// The same for who waits for its end, whose clock may run fast. Rounded up, because less would be too early.
 fn long(ttl: Duration) -> Duration {
     ttl + ttl / 1000 * DRIFT_PERMILLE + Duration::from_micros(1)
 }

@@ -3,21 +3,21 @@
 
 use std::time::Duration;
 
-use proptest::{
-    prelude::*,
-    test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner},
-};
+use proptest::prelude::*;
 
-use super::{Grant, Grantor, Holder, Reply, Request, Verdict};
+use super::{
+    Grantor, Holder, Reply, Request, Verdict,
+    drawn::{grant, token},
+};
 use crate::{
-    failover::token::Token,
     model::{ids::Label, time::Tick},
+    testing::must_fail,
 };
 
 const TTL: Duration = Duration::from_secs(90);
 const GROUP: &str = "orders";
 
-/// A clock that began anywhere and runs within ten thousandths of true time.
+/// A clock that began anywhere and runs within a hundredth of true time.
 #[derive(Clone, Copy, Debug)]
 struct Clock {
     base: u64,
@@ -94,10 +94,6 @@ enum Removed {
     Ttl,
 }
 
-fn token(epoch: u64) -> Token {
-    Token { generation: 1, epoch }
-}
-
 struct Leader {
     grantor: Grantor,
     /// What it has applied. One that was superseded learns nothing more.
@@ -122,7 +118,7 @@ struct World {
 
 impl World {
     fn new(holder_clock: Clock, clock: Clock, removed: Option<Removed>) -> Self {
-        let grant = Grant { token: token(7), region: "us".into(), ttl: TTL, margin: Duration::from_secs(10) };
+        let grant = grant(7);
         let mut holder = Holder::default();
         holder.take_up(grant.clone(), holder_clock.at(0));
         let first = Leader { grantor: Grantor::new(clock.at(0)), rules: Verdict::Granted(grant), clock, words: Vec::new() };
@@ -232,13 +228,9 @@ impl World {
 
 /// Somebody holds a lease beside the leader, once the rule is gone.
 fn must_break(removed: Removed) {
-    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[7; 32]);
-    let config = Config { cases: 20_000, max_shrink_iters: 0, failure_persistence: None, ..Config::default() };
     let holder = if removed == Removed::Drift { Just(Clock { base: 1, ppm: -20_000 }).boxed() } else { clock().boxed() };
     let drawn = (prop::collection::vec(step(), 1..120), holder, prop::collection::vec(clock(), 1..4));
-    let outcome = TestRunner::new_with_rng(config, rng)
-        .run(&drawn, |(steps, holder, clocks)| World::new(holder, clocks[0], Some(removed)).play(&steps, &clocks));
-    assert!(matches!(outcome, Err(TestError::Fail(..))), "{removed:?} is not missed: {outcome:?}");
+    must_fail(20_000, &drawn, |(steps, holder, clocks)| World::new(holder, clocks[0], Some(removed)).play(&steps, &clocks));
 }
 
 #[test]

@@ -294,8 +294,7 @@ impl Vantage {
             let expiry = first(self.expiries.first().map(|(at, _)| *at));
             let hold = first(self.holds.first().map(|(at, _)| *at));
             let Some(at) = expiry.into_iter().chain(hold).min() else { break };
-            let at = at.max(self.woke);
-            let at = Now { tick: at, wall: before(now, at) };
+            let at = now.back_to(at.max(self.woke));
             self.expired_to = at.tick;
             while let Some(&(until, id)) = self.expiries.first()
                 && until <= at.tick
@@ -396,10 +395,4 @@ impl Vantage {
     fn slot(&self, check: CheckIdx) -> Result<&Slot, Rejected> {
         self.slots.get(check.get()).ok_or(Rejected::UnknownCheck)
     }
-}
-
-/// The wall clock at an earlier tick.
-fn before(now: Now, tick: Tick) -> crate::model::time::Timestamp {
-    let millis = i64::try_from(now.tick.since(tick).as_millis()).unwrap_or(i64::MAX);
-    crate::model::time::Timestamp(now.wall.0.saturating_sub(millis))
 }

@@ -64,7 +64,7 @@ impl Vantage {
     /// Who is there, and how they are heard.
     #[must_use]
     pub fn note_others(&self, now: Now) -> NotedOthers {
-        let heard = |life: Life| (life.sight, super::before(now, now.tick.before(life.age(now.tick))));
+        let heard = |life: Life| (life.sight, now.back_to(now.tick.before(life.age(now.tick))).wall);
         let observers = self.observers.values().map(|it| NotedObserver {
             name: it.name.clone(),
             region: it.region.clone(),

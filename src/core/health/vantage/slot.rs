@@ -277,9 +277,9 @@ impl Slot {
     }
 
     /// Time asleep does not count for a hold: nobody could prove anything to a node that did not listen.
-    pub(super) fn slept(&mut self, now: Tick, asleep: Duration) {
+    pub(super) fn slept(&mut self, moved: impl Fn(Tick) -> Tick) {
         if let Some(lost) = self.last.as_mut().and_then(|last| last.lost.as_mut()) {
-            lost.at = (lost.at + asleep).min(now);
+            lost.at = moved(lost.at);
         }
     }
 

@@ -118,7 +118,7 @@ impl Vantage {
         self.woke = now;
         self.expired_to = moved(self.expired_to);
         self.reunited = self.reunited.map(moved);
-        self.slots.iter_mut().for_each(|slot| slot.slept(now, asleep));
+        self.slots.iter_mut().for_each(|slot| slot.slept(moved));
         self.dirty.extend((0..self.slots.len()).map(CheckIdx::at));
         self.references = None;
         self.see(effects);
