@@ -2,4 +2,5 @@
 
 mod bad;
 mod examples;
+mod groups;
 mod mutations;

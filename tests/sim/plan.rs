@@ -1,7 +1,7 @@
 //! Small plans: regions, services and endpoints that are probed every few seconds, in versions that differ as an edited file does.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     net::{IpAddr, Ipv4Addr},
     sync::{Arc, Mutex},
     time::Duration,
@@ -197,7 +197,7 @@ impl Shape {
         let outline = Outline {
             regions: topology.regions.iter().map(|region| region.name.clone()).collect(),
             services: services.collect(),
-            groups: BTreeSet::new(),
+            groups: BTreeMap::new(),
             max_share_moved: Share::FULL,
             freezes: Vec::new(),
         };

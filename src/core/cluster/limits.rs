@@ -2,6 +2,8 @@
 //!
 //! Everything here is committed by every voter, kept by every node and sent whole to a node that lags: so each list and text has a bound.
 
+use std::time::Duration;
+
 use super::refusal::{Refusal, Rule};
 
 /// The longest name of a person, a service account or a node's identity, in octets: a SPIFFE id or a certificate subject fits.
@@ -59,6 +61,8 @@ pub const SERVICES_MAX: usize = 4096;
 pub const ENDPOINTS_MAX: usize = 16_384;
 /// The most data groups in the outline of a plan.
 pub const GROUPS_MAX: usize = 1024;
+/// The longest time in the policy of a data group: the plan's own keys have no longer one.
+pub const POLICY_TIME_MAX: Duration = Duration::from_hours(365 * 24);
 
 /// The longest entry, in octets: the longest plan with its zone files and outline, each quote and line end written as two.
 pub const ENTRY_OCTETS_MAX: usize = 8 * 1024 * 1024;

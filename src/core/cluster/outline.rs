@@ -1,4 +1,4 @@
-//! What the replicated state knows of the plan: its names, and the limits that commands are judged by.
+//! What the replicated state knows of the plan: its names, the limits that commands are judged by, and what failovers are judged by.
 //!
 //! Why not the plan itself: reading it takes a YAML reader, and a reader that changes from one version to the next would let nodes judge
 //! differently. The outline is drawn once, by the proposer, and is then a value like any other.
@@ -8,29 +8,30 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    limits::{ENDPOINTS_MAX, GROUPS_MAX, NAME_MAX, OBJECT_MAX, PLAN_FREEZES_MAX, REASON_MAX, SERVICES_MAX, count, line},
+    limits::{ENDPOINTS_MAX, GROUPS_MAX, NAME_MAX, OBJECT_MAX, PLAN_FREEZES_MAX, POLICY_TIME_MAX, REASON_MAX, SERVICES_MAX, count, line},
     refusal::{Refusal, Rule},
 };
 use crate::{
     health::overlay::Scope,
     model::{
+        group::Policy,
         ids::{Label, REGIONS_MAX},
-        time::Timestamp,
+        time::{Human, Timestamp},
         topology::Topology,
         units::Share,
     },
-    plan::Plan,
+    plan::{Plan, policies},
 };
 
-/// Names and limits of a plan.
+/// Names, limits and policies of a plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outline {
     /// Regions.
     pub regions: BTreeSet<Label>,
     /// Services.
     pub services: BTreeMap<Label, Service>,
-    /// Data groups.
-    pub groups: BTreeSet<Label>,
+    /// Data groups, and what is done when one of them fails.
+    pub groups: BTreeMap<Label, Policy>,
     /// Of the clients, at most this part may be moved by one entry.
     pub max_share_moved: Share,
     /// Times in which people change nothing.
@@ -65,7 +66,7 @@ impl Default for Outline {
         Self {
             regions: BTreeSet::new(),
             services: BTreeMap::new(),
-            groups: BTreeSet::new(),
+            groups: BTreeMap::new(),
             max_share_moved: Share::FULL,
             freezes: Vec::new(),
         }
@@ -94,7 +95,7 @@ impl Outline {
         Self {
             regions: topology.regions.iter().map(|region| region.name.clone()).collect(),
             services: services.collect(),
-            groups: plan.data_groups.keys().cloned().collect(),
+            groups: policies(plan),
             max_share_moved: topology.guardrails.max_share_moved,
             freezes: freezes.collect(),
         }
@@ -108,7 +109,7 @@ impl Outline {
             Scope::Everything => true,
             Scope::Region(name) => region(name.as_str()),
             Scope::Service(name) => self.services.contains_key(name),
-            Scope::Group(name) => self.groups.contains(name),
+            Scope::Group(name) => self.groups.contains_key(name),
             Scope::Pool { service, region } => pool(service.as_str(), region.as_str()).is_some(),
             Scope::Endpoint(name) => {
                 split(name).is_some_and(|(service, region, target)| pool(service, region).is_some_and(|targets| targets.contains(target)))
@@ -128,18 +129,49 @@ impl Outline {
         count("endpoints in the plan", pools().map(|(_, targets)| targets.len()).sum(), ENDPOINTS_MAX)?;
         self.regions.iter().try_for_each(|name| named("the name of a region", name))?;
         self.services.keys().try_for_each(|name| named("the name of a service", name))?;
-        self.groups.iter().try_for_each(|name| named("the name of a data group", name))?;
+        self.groups.keys().try_for_each(|name| named("the name of a data group", name))?;
         self.services.values().try_for_each(|service| count("regions of one service", service.pools.len(), REGIONS_MAX))?;
         for (region, targets) in pools() {
             named("the region of a pool", region)?;
             if targets.is_empty() {
-                let text = format!("a service has a pool in {region} without an endpoint");
-                return Err(Refusal::new(Rule::Invalid, text, "let the proposer draw the outline from the checked plan"));
+                return Err(undrawn(format!("a service has a pool in {region} without an endpoint")));
             }
             targets.iter().try_for_each(|target| line("an endpoint", target, OBJECT_MAX))?;
         }
+        self.groups.iter().try_for_each(|(name, policy)| self.check_group(name, policy))?;
         self.freezes.iter().try_for_each(|window| line("the reason of a freeze", &window.reason, REASON_MAX))
     }
+
+    /// Whether a data group's policy is in its bounds. Its members are not counted: each stands in another one of the plan's regions.
+    fn check_group(&self, name: &Label, policy: &Policy) -> Result<(), Refusal> {
+        let refuse = |text: String| Err(undrawn(format!("data group {name}: {text}")));
+        line("the region of a primary", policy.primary.as_str(), NAME_MAX)?;
+        for region in policy.members.keys() {
+            line("the region of a member", region.as_str(), NAME_MAX)?;
+            if !self.regions.contains(region) {
+                return refuse(format!("it has a member in {region}, which is no region of the plan"));
+            }
+        }
+        if !policy.members.contains_key(&policy.primary) {
+            return refuse(format!("its primary's region {} has no member", policy.primary));
+        }
+        if policy.margin.is_zero() || policy.margin >= policy.ttl {
+            let (margin, ttl) = (Human(policy.margin), Human(policy.ttl));
+            return refuse(format!("a margin of {margin} is not between zero and a ttl of {ttl}"));
+        }
+        if policy.probe_interval.is_zero() || policy.failure_window.is_zero() || policy.failures == 0 || policy.ok_run == 0 {
+            return refuse("a round, the failure window or a count of rounds is zero".to_owned());
+        }
+        match policy.times().find(|(_, time)| *time > POLICY_TIME_MAX) {
+            Some((word, time)) => refuse(format!("{word} is {}, and at most {} can be", Human(time), Human(POLICY_TIME_MAX))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Of what no checked plan says.
+fn undrawn(text: String) -> Refusal {
+    Refusal::new(Rule::Invalid, text, "let the proposer draw the outline from the checked plan")
 }
 
 /// Service, region and target of an endpoint's name.

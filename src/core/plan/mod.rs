@@ -6,13 +6,14 @@
 //!
 //! Sections ([`Plan`] and below) say what may be written; their tables are also the schema and the key documentation. [`check()`] says what
 //! is wrong or unwise in a plan whose form is right. [`resolve()`] makes the [`Topology`](crate::model::topology::Topology) of a plan
-//! without errors.
+//! without errors, [`policies()`] what its data groups are judged by.
 //!
 //! Invariant: a plan for which [`check()`] finds no error resolves; nothing is decided in [`resolve()`] that was not checked.
 //!
 //! Absent on purpose: files. The plan names secrets, hooks and zone files; who reads them hands their content in.
 
 pub mod check;
+mod groups;
 mod later;
 mod overlay;
 mod prove;
@@ -24,6 +25,7 @@ pub mod sections;
 pub(crate) mod tests;
 
 pub use check::{Context, Finding, Findings, check};
+pub use groups::policies;
 pub use prove::prove;
 pub use rdata::{RdataError, parse as parse_rdata};
 pub use resolve::{Serial, resolve, zone_files};

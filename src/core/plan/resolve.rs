@@ -416,6 +416,11 @@ fn resolve_residency(plan: &Plan, section: &ResidencySection) -> Option<Residenc
 
 /// The regions whose law is one of these.
 pub(super) fn regions_of(plan: &Plan, jurisdictions: &[Label]) -> RegionSet {
-    let is_in = |region: &super::sections::Region| region.jurisdiction.as_ref().is_some_and(|law| jurisdictions.contains(law));
-    plan.regions.iter().take(REGIONS_MAX).enumerate().filter(|(_, (_, region))| is_in(region)).map(|(i, _)| RegionIdx::at(i)).collect()
+    let regions = plan.regions.iter().take(REGIONS_MAX).enumerate();
+    regions.filter(|(_, (_, region))| lies_in(region, jurisdictions)).map(|(i, _)| RegionIdx::at(i)).collect()
+}
+
+/// Whether the region's law is one of these; a region that names none lies in none.
+pub(super) fn lies_in(region: &super::sections::Region, jurisdictions: &[Label]) -> bool {
+    region.jurisdiction.as_ref().is_some_and(|law| jurisdictions.contains(law))
 }

@@ -1,20 +1,27 @@
 //! What only many entries, or long ones, show.
 
+use std::time::Duration;
+
 use super::{
     drill::{START, scope},
-    random::{entry, founded},
+    random::{entry, founded, outline},
 };
 use crate::{
     cluster::{
         Applied, Change, End, Entry, Halt, Node, NodeId, NodeRole, Outcome, Rule, State,
         audit::{self, Place},
         limits::{
-            ACKNOWLEDGEMENTS_MAX, ACTOR_MAX, AUDIT_TEXT_MAX, AUDIT_WINDOW, ENTRY_OCTETS_MAX, FREEZES_MAX, NODES_MAX, ORDERS_MAX,
-            REASON_MAX, REQUESTS_KEPT_MS, REQUESTS_MAX,
+            ACKNOWLEDGEMENTS_MAX, ACTOR_MAX, AUDIT_TEXT_MAX, AUDIT_WINDOW, ENTRY_OCTETS_MAX, FREEZES_MAX, GROUPS_MAX, NODES_MAX,
+            ORDERS_MAX, POLICY_TIME_MAX, REASON_MAX, REQUESTS_KEPT_MS, REQUESTS_MAX,
         },
     },
     health::overlay::OverrideKind,
-    model::{ids::Label, time::Timestamp},
+    model::{
+        group::{Member, Policy},
+        ids::Label,
+        time::Timestamp,
+        units::Share,
+    },
 };
 
 const HOUR: End = End::AfterMs(3_600_000);
@@ -148,7 +155,7 @@ fn an_outline_says_what_the_topology_says() {
         steering: crate::model::topology::Steering {
             preset: "weighted",
             stages: Vec::new(),
-            tie: crate::model::units::Share::percent(10),
+            tie: Share::percent(10),
             limit: 8,
             multivalue: false,
             spread: crate::model::topology::Spread::Sticky,
@@ -168,4 +175,42 @@ fn an_outline_says_what_the_topology_says() {
     }
     assert!(!knows("endpoint:api/region-0/192.0.2.9:80"));
     outline.check().unwrap();
+}
+
+#[test]
+fn policies_of_groups_have_their_bounds() {
+    let refused = |spoil: &dyn Fn(&mut Policy)| {
+        let mut outline = outline(1, Share::FULL, Vec::new());
+        outline.groups.values_mut().for_each(spoil);
+        outline.check().map_err(|refusal| (refusal.rule, refusal.text))
+    };
+    let because = |text: &str| Err((Rule::Invalid, text.to_owned()));
+    let orders = |text: &str| because(&format!("data group orders: {text}"));
+    let (us, mars) = (Label::new("us"), Label::new("mars"));
+    let member = Member { is_candidate: true, priority: 100, has_agent: false };
+    assert_eq!(refused(&|_| {}), Ok(()));
+    assert_eq!(refused(&|it| it.primary = us.clone()), orders("its primary's region us has no member"));
+    assert_eq!(refused(&|it| it.members.clear()), orders("its primary's region eu has no member"));
+    assert_eq!(refused(&|it| it.primary = Label::new("")), because("the region of a primary is empty"));
+    let joined_by = |region: &Label| refused(&|it| it.members.extend([(region.clone(), member)]));
+    assert_eq!(joined_by(&mars), orders("it has a member in mars, which is no region of the plan"));
+    assert_eq!(joined_by(&Label::new(&"x".repeat(64))), because("the region of a member has 64 octets"));
+    assert_eq!(refused(&|it| it.margin = Duration::ZERO), orders("a margin of 0s is not between zero and a ttl of 1m30s"));
+    assert_eq!(refused(&|it| it.margin = it.ttl), orders("a margin of 1m30s is not between zero and a ttl of 1m30s"));
+    let uncounted: [&dyn Fn(&mut Policy); 4] =
+        [&|it| it.probe_interval = Duration::ZERO, &|it| it.failure_window = Duration::ZERO, &|it| it.failures = 0, &|it| it.ok_run = 0];
+    for spoil in uncounted {
+        assert_eq!(refused(spoil), orders("a round, the failure window or a count of rounds is zero"));
+    }
+    assert_eq!(refused(&|it| it.rto_target = Some(POLICY_TIME_MAX)), Ok(()));
+    let above = POLICY_TIME_MAX + Duration::from_secs(1);
+    assert_eq!(refused(&|it| it.observe = above), orders("observe is 365d1s, and at most 365d can be"));
+    assert_eq!(refused(&|it| it.rpo_target = Some(above)), orders("rpo_target is 365d1s, and at most 365d can be"));
+    assert_eq!(refused(&|it| (it.confirm_hold, it.local_recovery, it.cool_down, it.observe) = Default::default()), Ok(()));
+    let mut many = outline(1, Share::FULL, Vec::new());
+    let policy = many.groups.values().next().unwrap().clone();
+    many.groups = (0..=GROUPS_MAX).map(|i| (Label::new(&format!("g{i}")), policy.clone())).collect();
+    assert_eq!(many.check().unwrap_err().text, "1025 data groups in the plan");
+    many.groups = [(Label::new(""), policy)].into_iter().collect();
+    assert_eq!(many.check().unwrap_err().text, "the name of a data group is empty");
 }

@@ -26,6 +26,7 @@ use crate::{
     },
     health::overlay::{OverrideKind, Scope},
     model::{
+        group::policy,
         ids::Label,
         time::{Human, Timestamp},
         units::{Share, Weight},
@@ -288,8 +289,9 @@ pub(super) fn scope(text: &str) -> Scope {
     }
 }
 
-/// Each pool has two endpoints, `192.0.2.1:80` and `192.0.2.2:80`.
+/// Each pool has two endpoints, `192.0.2.1:80` and `192.0.2.2:80`. A group has a member in each region, the primary in the first.
 fn plan(words: &[&str]) -> PutPlan {
+    let regions: Vec<&str> = list(words[1]).collect();
     let revision: u64 = words[0].parse().unwrap();
     let services = words[2..].iter().filter(|word| word.contains(':') && !word.contains('=') || word.contains(":min=")).map(|word| {
         let parts: Vec<&str> = word.split(':').collect();
@@ -310,9 +312,9 @@ fn plan(words: &[&str]) -> PutPlan {
         text: format!("revision: {revision}\n"),
         zones: value(words, "zone").map(|text| ("example.zone".to_owned(), text.to_owned())).into_iter().collect::<BTreeMap<_, _>>(),
         outline: Outline {
-            regions: list(words[1]).map(Label::new).collect(),
+            regions: regions.iter().map(|region| Label::new(region)).collect(),
             services: services.collect(),
-            groups: value(words, "group").map(Label::new).into_iter().collect(),
+            groups: value(words, "group").map(|name| (Label::new(name), policy(regions[0], &regions))).into_iter().collect(),
             max_share_moved: value(words, "moved").map_or(Share::FULL, percent),
             freezes: freezes.into_iter().collect(),
         },

@@ -1,6 +1,9 @@
 //! Random entries over a small world, in which names, ids and times meet often.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use proptest::prelude::*;
 
@@ -9,6 +12,7 @@ use crate::{
     cluster::{Actor, Change, End, Entry, Node, NodeId, NodeRole, Outline, Overrule, PutPlan, Role, Rule, Service, State, Window},
     health::overlay::{OverrideKind, Scope},
     model::{
+        group::{Durability, Mode, OnControlLoss, Policy, policy},
         ids::Label,
         time::Timestamp,
         units::{Share, Weight},
@@ -26,7 +30,7 @@ pub(super) fn outline(min: usize, moved: Share, freezes: Vec<Window>) -> Outline
     Outline {
         regions: labels(&["us", "eu", "ap"]),
         services: [(Label::new("api"), service(&["us", "eu", "ap"])), (Label::new("web"), service(&["us", "eu"]))].into_iter().collect(),
-        groups: labels(&["orders"]),
+        groups: [(Label::new("orders"), policy("eu", &["eu", "ap"]))].into_iter().collect(),
         max_share_moved: moved,
         freezes,
     }
@@ -110,6 +114,28 @@ fn ends() -> impl Strategy<Value = End> {
     ]
 }
 
+/// Of a group whose members are in two regions of three, now and then with a lease that cannot be.
+fn policies() -> impl Strategy<Value = Policy> {
+    let modes = prop::option::of(prop::sample::select(vec![Mode::Observe, Mode::Recommend, Mode::Act]));
+    let durability = prop::sample::select(vec![Durability::Async, Durability::RemoteQuorum]);
+    let on_control_loss = prop::sample::select(vec![OnControlLoss::Fence, OnControlLoss::HoldIfAllAck, OnControlLoss::Keep]);
+    let targets = prop::option::of((0_u64..7200).prop_map(Duration::from_secs));
+    let margins = prop_oneof![9 => 1_u64..90, 1 => prop::sample::select(vec![0, 90])].prop_map(Duration::from_secs);
+    (modes, any::<bool>(), durability, on_control_loss, targets, margins, any::<u16>()).prop_map(
+        |(mode, is_automatic, durability, on_control_loss, target, margin, priority)| Policy {
+            mode,
+            is_automatic,
+            priority,
+            durability,
+            on_control_loss,
+            margin,
+            rpo_target: target,
+            rto_target: target,
+            ..policy("eu", &["eu", "ap"])
+        },
+    )
+}
+
 fn plans() -> impl Strategy<Value = PutPlan> {
     let window = (0_i64..7200, 1_i64..600, any::<bool>()).prop_map(|(from, length, automation)| Window {
         from: Timestamp(START.0 + from * 1000),
@@ -118,10 +144,11 @@ fn plans() -> impl Strategy<Value = PutPlan> {
         automation,
     });
     let limit = prop_oneof![3 => Just(Share::FULL), 1 => (0_u16..100).prop_map(Share::percent)];
-    let outlines = (0_usize..4, limit, prop::collection::vec(window, 0..2), prop::bool::weighted(0.2));
+    let outlines = (0_usize..4, limit, prop::collection::vec(window, 0..2), prop::option::of(policies()), prop::bool::weighted(0.2));
     (0_u64..6, prop::option::of(0_u64..6), prop::sample::select(vec!['a', 'b', 'Z']), outlines).prop_map(
-        |(revision, expected_revision, digest, (min, moved, freezes, drops))| {
+        |(revision, expected_revision, digest, (min, moved, freezes, policy, drops))| {
             let mut outline = outline(min, moved, freezes);
+            outline.groups = policy.map(|policy| (Label::new("orders"), policy)).into_iter().collect();
             if drops {
                 outline.regions.remove(&Label::new("us"));
                 outline.services.remove(&Label::new("web"));

@@ -4,7 +4,11 @@ use super::{Context, Findings, at, check_target, unknown};
 use crate::{
     document::{Path, Word, did_you_mean},
     model::{check::Host, ids::Label},
-    plan::sections::{DataGroup, Engine, FenceRung, OnControlLoss, Plan},
+    plan::{
+        groups::wants_automatic,
+        resolve::lies_in,
+        sections::{DataGroup, Engine, FenceRung, OnControlLossWord, Plan},
+    },
 };
 
 pub(super) fn check(plan: &Plan, context: Context<'_>, out: &mut Findings) {
@@ -19,8 +23,8 @@ pub(super) fn check(plan: &Plan, context: Context<'_>, out: &mut Findings) {
         {
             unknown(out, path.clone().key("data_class"), "backup class", class, classes.collect::<Vec<_>>().into_iter());
         }
-        let general = plan.disaster_recovery.as_ref().is_some_and(|recovery| recovery.failover_automation.automatic_failover);
-        if group.automatic_failover == Some(true) && !general {
+        let automatic = wants_automatic(plan, group);
+        if group.automatic_failover == Some(true) && !automatic {
             let message = "a group narrows automatic failover, it never widens it: the plan has it off";
             out.warning(
                 path.clone().key("automatic_failover"),
@@ -34,8 +38,7 @@ pub(super) fn check(plan: &Plan, context: Context<'_>, out: &mut Findings) {
             let message = format!("`{own}` is wider than the plan's mode `{general}`, which rules");
             out.warning(path.clone().key("mode"), message, "a group narrows the mode, it never widens it");
         }
-        let automatic = general && group.automatic_failover != Some(false);
-        if automatic && group.on_control_loss == OnControlLoss::Keep {
+        if automatic && group.on_control_loss == OnControlLossWord::Keep {
             let message = "`keep` lets the holder write without a quorum, so this group never fails over automatically";
             out.warning(path.clone().key("on_control_loss"), message, "use hold_if_all_ack or fence, or write `automatic_failover: false`");
         }
@@ -89,8 +92,7 @@ fn members(plan: &Plan, context: Context<'_>, group: &DataGroup, path: &Path, ou
             let fix = did_you_mean(law.as_str(), known.iter().copied());
             out.error(path.clone().key("residency").item(i), format!("no region has the jurisdiction `{law}`"), fix);
         }
-        let law_of = |region: &Label| plan.regions.get(region).and_then(|region| region.jurisdiction.as_ref());
-        if plan.regions.contains(&group.primary) && law_of(&group.primary).is_none_or(|law| !laws.contains(law)) {
+        if plan.regions.get(&group.primary).is_some_and(|region| !lies_in(region, laws)) {
             let message = format!("the primary's region {} lies outside the group's residency", group.primary);
             out.error(path.clone().key("primary"), message, "name a region inside, or widen `residency`");
         }
@@ -144,6 +146,14 @@ fn times(plan: &Plan, group: &DataGroup, path: &Path, out: &mut Findings) {
     if detection * 2 > recovery.rto_target {
         let message = format!("detection alone takes about {} of the rto_target of {}", detection.show(), recovery.rto_target.show());
         out.warning(path.clone().key("confirm_hold"), message, "shorten probe.interval, confirm_hold or the lease, or allow more time");
+    }
+    if group.local_recovery * 2 > recovery.rto_target {
+        let message = format!(
+            "bringing the primary up again may take {} of the rto_target of {}",
+            group.local_recovery.show(),
+            recovery.rto_target.show()
+        );
+        out.warning(path.clone().key("local_recovery"), message, "shorten it, or allow more time");
     }
 }
 

@@ -32,7 +32,7 @@ words! {
 
 words! {
     /// When a write counts as done.
-    pub enum Durability("a durability") {
+    pub enum DurabilityWord("a durability") {
         /// When the primary has it.
         Async = "async",
         /// When another region has it too.
@@ -42,7 +42,7 @@ words! {
 
 words! {
     /// What the holder of the lease does when it cannot reach a quorum.
-    pub enum OnControlLoss("a rule for control loss") {
+    pub enum OnControlLossWord("a rule for control loss") {
         /// Stops writing at the lease's end.
         Fence = "fence",
         /// Goes on while every member's agent and every voter region acknowledges it directly.
@@ -74,17 +74,19 @@ section! {
         /// Where people expect the primary; adoption looks at the members.
         primary: Label,
         /// When a write counts as done.
-        durability: Durability = Durability::Async,
+        durability: DurabilityWord = DurabilityWord::Async,
         /// Narrows the plan's automatic failover, never widens it.
         automatic_failover: Option<bool> = None,
         /// Narrows the plan's mode, never widens it.
-        mode: Option<super::Mode> = None,
+        mode: Option<super::ModeWord> = None,
         /// Order when one cause hits many groups; the lower first.
         priority: u16 = 100,
         /// How the primary is probed.
         probe: GroupProbe = GroupProbe { interval: seconds(15), timeout: seconds(5) },
         /// How long the decision is held before it is carried out.
         confirm_hold: Duration where (seconds(0)..=hours(1)) = seconds(60),
+        /// How long the agent may try to bring a crashed primary up again where it stands, before another member is promoted; 0s: not at all.
+        local_recovery: Duration where (seconds(0)..=hours(1)) = seconds(60),
         /// How long nothing is done after an operation.
         cool_down: Duration where (seconds(0)..=days(7)) = hours(1),
         /// How long the result of an operation is watched.
@@ -92,7 +94,7 @@ section! {
         /// The right to write.
         lease: Lease = Lease { ttl: seconds(90), margin: seconds(10) },
         /// What the holder does when it cannot reach a quorum.
-        on_control_loss: OnControlLoss = OnControlLoss::HoldIfAllAck,
+        on_control_loss: OnControlLossWord = OnControlLossWord::HoldIfAllAck,
         /// Jurisdictions whose regions may hold the primary; left out: every region.
         residency: Option<Vec<Label>> = None,
         /// Its members, one per region.

@@ -24,7 +24,7 @@ use crate::{
 
 words! {
     /// What automation may do to data and to other people's DNS; our own DNS answers always follow health.
-    pub enum Mode("a mode") {
+    pub enum ModeWord("a mode") {
         /// Look and report.
         Observe = "observe",
         /// Say what should be done.
@@ -44,7 +44,7 @@ section! {
         /// Name of the whole, in every page, metric and deduplication key.
         name: Option<Label> = None,
         /// What automation may do to data and to other people's DNS. Left out: act where automatic failover is on and the group is armed and ready, else recommend.
-        mode: Option<Mode> = None,
+        mode: Option<ModeWord> = None,
         /// The places where the product runs, at most 32.
         regions: Table<Label, Region>,
         /// Weight, priority and health checks per region, for every service that does not say otherwise.

@@ -19,7 +19,7 @@ section! {
         /// What is backed up, by class.
         backup_strategy: Table<Label, BackupRule> = Table::default(),
         /// When automation acts.
-        failover_automation: FailoverAutomation = FailoverAutomation { health_check_failures: 3, failure_window: minutes(5), automatic_failover: false, notification_channels: Vec::new() },
+        failover_automation: FailoverAutomation = FailoverAutomation::default(),
         /// How a recovery goes.
         recovery_procedures: RecoveryProcedures = RecoveryProcedures { data_recovery: None, service_recovery: None },
     }
@@ -106,6 +106,12 @@ section! {
         automatic_failover: bool = false,
         /// Who is told.
         notification_channels: Vec<Channel> = Vec::new(),
+    }
+}
+
+impl Default for FailoverAutomation {
+    fn default() -> Self {
+        Self { health_check_failures: 3, failure_window: minutes(5), automatic_failover: false, notification_channels: Vec::new() }
     }
 }
 

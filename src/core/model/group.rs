@@ -1,0 +1,166 @@
+//! What failover decisions about a data group are judged by: the plan's words for it, as the replicated state keeps them.
+//!
+//! Made from a plan by [`crate::plan::policies`], where every default is filled in and the plan's general words are applied, so that whoever
+//! decides needs no other part of the plan. Addresses and secrets stay there: no decision depends on them.
+
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::Label;
+
+/// What the plan says of a data group, with every default filled in and narrowed by the plan's general words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policy {
+    /// Where people expect the primary; who holds the role is in the state, not here.
+    pub primary: Label,
+    /// By region, at least that of the primary.
+    pub members: BTreeMap<Label, Member>,
+    /// The narrower of the plan's mode and the group's; `None`: neither says one.
+    pub mode: Option<Mode>,
+    /// Whether automation may fail this group over: the plan has it on, the group does not switch it off, and no holder goes on writing
+    /// without a quorum ([`OnControlLoss::Keep`]).
+    pub is_automatic: bool,
+    /// Order when one cause hits many groups; the lower first.
+    pub priority: u16,
+    /// When a write counts as done.
+    pub durability: Durability,
+    /// What the holder of the lease does when it cannot reach a quorum.
+    pub on_control_loss: OnControlLoss,
+    /// Whether the end of the lease may be waited for as a fence: `fence` has the rung `lease: expire`.
+    pub may_wait: bool,
+    /// How long one round lasts, longer than zero.
+    pub probe_interval: Duration,
+    /// So many failed rounds call for a failover, at least 1.
+    pub failures: u16,
+    /// The time in which failed rounds are counted, longer than zero.
+    pub failure_window: Duration,
+    /// So many passed rounds in a row clear the count, at least 1.
+    pub ok_run: u16,
+    /// How long a decision is held before it is carried out. Zero: not at all.
+    pub confirm_hold: Duration,
+    /// How long the agent may try to bring a crashed primary up again before another member is promoted. Zero: not at all.
+    pub local_recovery: Duration,
+    /// How long nothing is done after an operation. Zero: the next one may follow at once.
+    pub cool_down: Duration,
+    /// How long the result of an operation is watched. Zero: not at all.
+    pub observe: Duration,
+    /// For how long a renewal gives the right to write.
+    pub ttl: Duration,
+    /// How long before the lease's end the holder stops its database: longer than zero, shorter than `ttl`.
+    pub margin: Duration,
+    /// How much work may be lost, in time; `None`: the plan has no `disaster_recovery`.
+    pub rpo_target: Option<Duration>,
+    /// How long a recovery may take; `None`: the plan has no `disaster_recovery`.
+    pub rto_target: Option<Duration>,
+}
+
+impl Policy {
+    /// Every time in it, with the plan's word for it.
+    pub fn times(&self) -> impl Iterator<Item = (&'static str, Duration)> {
+        let always = [
+            ("probe.interval", self.probe_interval),
+            ("failure_window", self.failure_window),
+            ("confirm_hold", self.confirm_hold),
+            ("local_recovery", self.local_recovery),
+            ("cool_down", self.cool_down),
+            ("observe", self.observe),
+            ("lease.ttl", self.ttl),
+            ("lease.margin", self.margin),
+        ];
+        let targets = [("rpo_target", self.rpo_target), ("rto_target", self.rto_target)];
+        always.into_iter().chain(targets.into_iter().filter_map(|(word, time)| Some((word, time?))))
+    }
+}
+
+/// One copy of the data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// Whether it may be promoted: the plan does not forbid it, and it stands inside the group's residency.
+    pub is_candidate: bool,
+    /// The lower is promoted first.
+    pub priority: u16,
+    /// Whether an agent stands beside it.
+    pub has_agent: bool,
+}
+
+/// What automation may do to data and to other people's DNS. The narrower is the less.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Look and report.
+    Observe,
+    /// Say what should be done.
+    Recommend,
+    /// Do it.
+    Act,
+}
+
+impl Mode {
+    /// The word in plans, logs and the API.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Observe => "observe",
+            Self::Recommend => "recommend",
+            Self::Act => "act",
+        }
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
+}
+
+/// When a write counts as done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Durability {
+    /// When the primary has it.
+    Async,
+    /// When another region has it too.
+    RemoteQuorum,
+}
+
+/// What the holder of the lease does when it cannot reach a quorum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnControlLoss {
+    /// Stops writing at the lease's end.
+    Fence,
+    /// Goes on while every member's agent and every voter region acknowledges it directly.
+    HoldIfAllAck,
+    /// Goes on; such a group never fails over automatically.
+    Keep,
+}
+
+/// An automatic group with a primary and members in these regions, by the plan's defaults; each member is a candidate and has an agent.
+#[cfg(test)]
+pub(crate) fn policy(primary: &str, regions: &[&str]) -> Policy {
+    let seconds = Duration::from_secs;
+    let member = Member { is_candidate: true, priority: 100, has_agent: true };
+    Policy {
+        primary: Label::new(primary),
+        members: regions.iter().map(|region| (Label::new(region), member)).collect(),
+        mode: Some(Mode::Act),
+        is_automatic: true,
+        priority: 100,
+        durability: Durability::Async,
+        on_control_loss: OnControlLoss::HoldIfAllAck,
+        may_wait: true,
+        probe_interval: seconds(15),
+        failures: 3,
+        failure_window: seconds(300),
+        ok_run: 10,
+        confirm_hold: seconds(60),
+        local_recovery: seconds(60),
+        cool_down: seconds(3600),
+        observe: seconds(900),
+        ttl: seconds(90),
+        margin: seconds(10),
+        rpo_target: Some(seconds(3600)),
+        rto_target: Some(seconds(1800)),
+    }
+}

@@ -1,0 +1,69 @@
+//! From a checked plan to the policies of its data groups: defaults are filled in, and the plan's general words narrow those of a group.
+
+use std::collections::BTreeMap;
+
+use super::{
+    overlay,
+    resolve::lies_in,
+    sections::{DataGroup, DurabilityWord, FailoverAutomation, LeaseVerb, ModeWord, OnControlLossWord, Plan},
+};
+use crate::model::{
+    group::{Durability, Member, Mode, OnControlLoss, Policy},
+    ids::Label,
+};
+
+/// What failover decisions are judged by, for each data group of a plan in which [`check`](super::check()) found no error.
+#[must_use]
+pub fn policies(plan: &Plan) -> BTreeMap<Label, Policy> {
+    plan.data_groups.iter().map(|(name, group)| (name.clone(), policy(plan, group))).collect()
+}
+
+/// Whether the plan has automatic failover on, and the group does not switch it off.
+pub(super) fn wants_automatic(plan: &Plan, group: &DataGroup) -> bool {
+    let general = plan.disaster_recovery.as_ref().is_some_and(|recovery| recovery.failover_automation.automatic_failover);
+    general && group.automatic_failover != Some(false)
+}
+
+fn policy(plan: &Plan, group: &DataGroup) -> Policy {
+    let members = group.members.iter().map(|(region, member)| {
+        let is_inside = |laws: &Vec<Label>| plan.regions.get(region).is_some_and(|region| lies_in(region, laws));
+        let is_candidate = member.candidate && group.residency.as_ref().is_none_or(is_inside);
+        (region.clone(), Member { is_candidate, priority: member.priority, has_agent: member.agent.is_some() })
+    });
+    let recovery = plan.disaster_recovery.as_ref();
+    let FailoverAutomation { health_check_failures, failure_window, .. } =
+        recovery.map_or_else(FailoverAutomation::default, |recovery| recovery.failover_automation.clone());
+    Policy {
+        primary: group.primary.clone(),
+        members: members.collect(),
+        mode: [plan.mode, group.mode].into_iter().flatten().min().map(|mode| match mode {
+            ModeWord::Observe => Mode::Observe,
+            ModeWord::Recommend => Mode::Recommend,
+            ModeWord::Act => Mode::Act,
+        }),
+        is_automatic: wants_automatic(plan, group) && group.on_control_loss != OnControlLossWord::Keep,
+        priority: group.priority,
+        durability: match group.durability {
+            DurabilityWord::Async => Durability::Async,
+            DurabilityWord::RemoteQuorum => Durability::RemoteQuorum,
+        },
+        on_control_loss: match group.on_control_loss {
+            OnControlLossWord::Fence => OnControlLoss::Fence,
+            OnControlLossWord::HoldIfAllAck => OnControlLoss::HoldIfAllAck,
+            OnControlLossWord::Keep => OnControlLoss::Keep,
+        },
+        may_wait: group.fence.iter().any(|rung| rung.lease == Some(LeaseVerb::Expire)),
+        probe_interval: group.probe.interval,
+        failures: health_check_failures,
+        failure_window,
+        ok_run: overlay::cadence(&plan.health_check_defaults).ok_run,
+        confirm_hold: group.confirm_hold,
+        local_recovery: group.local_recovery,
+        cool_down: group.cool_down,
+        observe: group.observe,
+        ttl: group.lease.ttl,
+        margin: group.lease.margin,
+        rpo_target: recovery.map(|recovery| recovery.rpo_target),
+        rto_target: recovery.map(|recovery| recovery.rto_target),
+    }
+}
