@@ -28,6 +28,7 @@ lint:
 # Long runs: more cases for each property, then each reader of foreign octets under a coverage-guided fuzzer (needs a nightly toolchain and
 # installs cargo-fuzz). SOAK_CASES is per property, 256 in `make test`; SOAK_MINUTES is per fuzz target and may be a fraction. SOAK_TARGETS picks
 # some of them; none named: all. SOAK_HOURS is of simulated clusters, over an ideal log; about 7,500 of them pass in an hour on two cores.
+# SOAK_GROUPS is of schedules of a data group: failovers, switchovers, cancels under all faults; 100,000 take about half an hour on one core.
 # SOAK_RAFT_HOURS is of three voters and six observers over the real consensus, with ten faults an hour; 300 take about three quarters of an hour.
 # With the defaults about five hours: make soak SOAK_CASES=2000 SOAK_MINUTES=0.5 SOAK_HOURS=500 is the short form.
 SOAK_CASES ?= 8000
@@ -35,10 +36,13 @@ SOAK_MINUTES ?= 10
 SOAK_TARGETS ?=
 SOAK_HOURS ?= 10000
 SOAK_RAFT_HOURS ?= 300
+SOAK_GROUPS ?= 100000
 soak: setup
 	PROPTEST_CASES=$(SOAK_CASES) PROPTEST_MAX_GLOBAL_REJECTS=1000000 $(MAKE) test
 	CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS=true SIM_HOURS=$(SOAK_HOURS) SIM_EPISODES=40 \
 		cargo test --release --locked -p portolan-core --test sim ideal_log
+	CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS=true FAILOVER_SEEDS=0..$(SOAK_GROUPS) \
+		cargo test --release --locked -p portolan-core --lib failover_holds_in_all_schedules
 	CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS=true SIM_HOURS=$(SOAK_RAFT_HOURS) SIM_EPISODES=20 \
 		cargo test --release --locked --test sim_raft over_raft
 	sh tests/fuzz/run.sh $(SOAK_MINUTES) $(SOAK_TARGETS)

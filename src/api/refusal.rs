@@ -256,10 +256,12 @@ pub fn rule(refusal: &cluster::Refusal) -> Status {
     let cluster::Refusal { rule, text, remedy } = refusal;
     let code = match rule {
         Rule::Invalid | Rule::ReasonRequired | Rule::End => Code::InvalidArgument,
-        Rule::UnknownName => Code::NotFound,
-        Rule::AlreadyFounded | Rule::RequestReused | Rule::NodeNameTaken => Code::AlreadyExists,
+        Rule::UnknownName | Rule::NoOperation => Code::NotFound,
+        Rule::AlreadyFounded | Rule::RequestReused | Rule::NodeNameTaken | Rule::AlreadyAdopted | Rule::OperationOpen => {
+            Code::AlreadyExists
+        }
         Rule::Full | Rule::RequestsFull => Code::ResourceExhausted,
-        Rule::RevisionMismatch | Rule::Generation => Code::Aborted,
+        Rule::RevisionMismatch | Rule::Generation | Rule::ExpectedEpoch | Rule::ChoiceDiffers => Code::Aborted,
         Rule::NotFounded
         | Rule::FeatureLevel
         | Rule::PlanRevision
@@ -267,7 +269,17 @@ pub fn rule(refusal: &cluster::Refusal) -> Status {
         | Rule::MaxShareMoved
         | Rule::Frozen
         | Rule::RegionInUse
-        | Rule::NodeLost => Code::FailedPrecondition,
+        | Rule::NodeLost
+        | Rule::NotAdopted
+        | Rule::WrongPhase
+        | Rule::PointOfNoReturn
+        | Rule::NotAutomatic
+        | Rule::CoolDown
+        | Rule::OnHold
+        | Rule::Evidence
+        | Rule::FenceUnproven
+        | Rule::RpoGate
+        | Rule::GroupInUse => Code::FailedPrecondition,
     };
     let mut metadata = Metadata::from([("remedy".to_owned(), remedy.clone())]);
     if rule.can_be_overruled() {

@@ -22,6 +22,7 @@ use super::{
     state::{Acknowledgement, Freeze, PlanInForce, State},
 };
 use crate::{
+    failover::group::Group,
     health::overlay::Override,
     model::{ids::Label, time::Timestamp},
 };
@@ -71,6 +72,8 @@ pub enum Part {
     FeatureLevel,
     /// The recovery generation.
     Generation,
+    /// Data groups: grants and operations.
+    Groups,
 }
 
 impl fmt::Display for Outcome {
@@ -103,7 +106,11 @@ pub(super) enum Step {
     RaiseGeneration {
         generation: u64,
         refused: BTreeSet<NodeId>,
+        index: u64,
+        at: Timestamp,
     },
+    /// The group as it is from now on.
+    Group(Label, Box<Group>),
     /// Everything that ended by this time leaves.
     Expire(Timestamp),
 }
@@ -275,11 +282,16 @@ impl State {
                 self.feature_level = level;
                 Part::FeatureLevel
             }
-            Step::RaiseGeneration { generation, refused } => {
+            Step::RaiseGeneration { generation, refused, index, at } => {
                 self.generation = generation;
                 self.nodes.retain(|id, _| !refused.contains(id));
                 self.refused = refused;
-                return BTreeSet::from([Part::Generation, Part::Nodes]);
+                self.abandon_groups(index, at);
+                return BTreeSet::from([Part::Generation, Part::Nodes, Part::Groups]);
+            }
+            Step::Group(name, group) => {
+                self.groups.insert(name, *group);
+                Part::Groups
             }
             Step::Expire(now) => return self.expire(now),
         };
@@ -319,6 +331,7 @@ impl<'a> Judge<'a> {
             Change::RaiseFeatureLevel { level } => self.raise_feature_level(*level),
             Change::RaiseGeneration { generation, lost } => self.raise_generation(*generation, lost),
             Change::Expire => Ok(Step::Expire(self.entry.at)),
+            Change::Group { group, step } => self.group(group, step),
         }
     }
 

@@ -1,8 +1,8 @@
 //! What can be committed, imperative, each with a number that never changes its meaning.
 //!
 //! Adding a kind, or a variant to anything inside one, raises [`FEATURE_LEVEL`]: [`Change::feature_level`] says which level each needs, so
-//! that a leader proposes it only when all members know it. Numbers are never used again. 1 to 99 are for what is here, 100 and up are kept
-//! for operations, epochs, leases and grants.
+//! that a leader proposes it only when all members know it. Numbers are never used again. 1 to 99 are for what is here, 100 and up for
+//! grants and operations of data groups.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,6 +18,7 @@ use super::{
     refusal::{Refusal, Rule},
 };
 use crate::{
+    failover::step::Step,
     health::overlay::{OverrideKind, Scope},
     model::{
         ids::Label,
@@ -99,6 +100,13 @@ pub enum Change {
     },
     /// Kind 12: removes orders, freezes and acknowledgements that ended before the time of the entry.
     Expire,
+    /// Kinds 100 and up: a step of a data group.
+    Group {
+        /// Which.
+        group: Label,
+        /// What.
+        step: Step,
+    },
 }
 
 /// A plan with what belongs to it.
@@ -163,8 +171,8 @@ impl fmt::Display for End {
 }
 
 impl Change {
-    /// The highest kind number that this version knows.
-    pub const KIND_LAST: u32 = 12;
+    /// The kind numbers that this version knows: what is agreed in general, and what is agreed about data groups.
+    pub const KINDS: [std::ops::RangeInclusive<u32>; 2] = [1..=12, 100..=120];
 
     /// Its number, which never changes.
     #[must_use]
@@ -181,7 +189,8 @@ impl Change {
             Self::ForgetNode { .. } => 9,
             Self::RaiseFeatureLevel { .. } => 10,
             Self::RaiseGeneration { .. } => 11,
-            Self::Expire => Self::KIND_LAST,
+            Self::Expire => 12,
+            Self::Group { step, .. } => step.kind(),
         }
     }
 
@@ -200,7 +209,8 @@ impl Change {
             | Self::ForgetNode { .. }
             | Self::RaiseFeatureLevel { .. }
             | Self::RaiseGeneration { .. }
-            | Self::Expire => 1,
+            | Self::Expire
+            | Self::Group { .. } => 1,
         }
     }
 
@@ -220,6 +230,7 @@ impl Change {
             | Self::ForgetNode { .. }
             | Self::RaiseFeatureLevel { .. }
             | Self::Expire => false,
+            Self::Group { step, .. } => step.is_by_a_person(),
         }
     }
 }
@@ -261,6 +272,7 @@ impl fmt::Display for Change {
                 write!(f, "raise the recovery generation to {generation}, lost for ever: {}{more}", named.join(", "))
             }
             Self::Expire => write!(f, "remove what has ended"),
+            Self::Group { group, step } => write!(f, "group {}: {}", short(group.as_str()), short(&step.to_string())),
         }
     }
 }

@@ -115,7 +115,8 @@ impl Entry {
     /// [`Halt::UpgradeRequired`] for an unknown kind or a higher feature level, [`Halt::Corrupt`] for anything that [`Entry::encode`]
     /// does not write.
     pub fn decode(octets: &[u8], feature_level: u32) -> Result<Self, Halt> {
-        let entry: Self = wire::read(octets, ENTRY_OCTETS_MAX, feature_level, |kind| (1..=Change::KIND_LAST).contains(&kind))?;
+        let entry: Self =
+            wire::read(octets, ENTRY_OCTETS_MAX, feature_level, |kind| Change::KINDS.iter().any(|known| known.contains(&kind)))?;
         let (kind, needed) = (entry.change.kind(), entry.change.feature_level());
         wire::check_canonical(octets, kind, needed, &entry)?;
         Ok(entry)

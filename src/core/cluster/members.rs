@@ -180,6 +180,6 @@ impl Judge<'_> {
             let text = format!("{} node ids would be refused for ever, and no more than {REFUSED_NODES_MAX} are kept", refused.len());
             return Err(Refusal::new(Rule::Full, text, "start a new cluster and adopt"));
         }
-        Ok(Step::RaiseGeneration { generation, refused })
+        Ok(Step::RaiseGeneration { generation, refused, index: self.index, at: self.entry.at })
     }
 }

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Kilobytes of what must be agreed: the plan, orders, freezes, acknowledgements, the registry of nodes, feature level, recovery
-//! generation, and the audit chain. Never probes, verdicts or figures.
+//! generation, grants and operations of data groups, and the audit chain. Never probes, verdicts or figures.
 //!
 //! Invariants, each a property test:
 //! - the same entries give the same octets on every node;
@@ -16,13 +16,14 @@
 //! - every list and text has a bound ([`limits`]), in the state and in what is decoded;
 //! - what a node cannot read stops it ([`Halt`]); nothing is skipped.
 //!
-//! Absent on purpose: clocks (an entry's own time is all the time there is), who may what (checked where identities are proved), Raft, and
-//! operations, leases and grants, which get kinds of their own.
+//! Absent on purpose: clocks (an entry's own time is all the time there is), who may what (checked where identities are proved), Raft, and the
+//! renewals of leases, which are no entries.
 
 mod apply;
 pub mod audit;
 mod change;
 mod entry;
+mod groups;
 mod guardrails;
 pub mod limits;
 mod members;

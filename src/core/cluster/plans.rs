@@ -64,6 +64,7 @@ impl Judge<'_> {
             return Err(Refusal::new(Rule::PlanRevision, text, format!("raise the revision above {revision}")));
         }
         self.check_voters(&running.outline, &plan.outline)?;
+        self.check_groups(&running.outline, &plan.outline)?;
         self.check_freeze(&Scope::Everything)?;
         let before = Laid { outline: &running.outline, orders: &state.orders };
         self.check_regions(before, Laid { outline: &plan.outline, ..before }, &[self.entry.at])?;
@@ -73,6 +74,29 @@ impl Judge<'_> {
 
     fn in_force(&self, plan: &PutPlan) -> Step {
         Step::PutPlan(PlanInForce { plan: plan.clone(), by: self.entry.by.clone(), at: self.entry.at, index: self.index })
+    }
+
+    /// A group keeps its members while an operation is open, and the member of its primary always.
+    fn check_groups(&self, before: &Outline, after: &Outline) -> Result<(), Refusal> {
+        for (name, group) in &self.state.groups {
+            let (Some(old), Some(primary)) = (before.groups.get(name), group.primary()) else { continue };
+            let Some(new) = after.groups.get(name) else {
+                if let Some(open) = &group.operation {
+                    let text = format!("the plan drops group:{name}, and its op-{} is open", open.id);
+                    return Err(Refusal::new(Rule::GroupInUse, text, "wait for the end of the operation, or cancel it"));
+                }
+                continue;
+            };
+            if !new.members.contains_key(primary) {
+                let text = format!("the plan drops the member of group:{name} in {primary}, where its primary is");
+                return Err(Refusal::new(Rule::GroupInUse, text, "move the primary first: portolan switchover GROUP --to REGION"));
+            }
+            if let Some(open) = group.operation.as_ref().filter(|_| old.members != new.members) {
+                let text = format!("the plan changes the members of group:{name}, and its op-{} is open", open.id);
+                return Err(Refusal::new(Rule::GroupInUse, text, "wait for the end of the operation, or cancel it"));
+            }
+        }
+        Ok(())
     }
 
     /// The regions that leave the plan must not hold most of those that vote.

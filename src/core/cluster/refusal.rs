@@ -50,6 +50,36 @@ pub enum Rule {
     NodeNameTaken,
     /// The recovery generation is not the next one.
     Generation,
+    /// The group has no primary that is agreed on.
+    NotAdopted,
+    /// The group has one.
+    AlreadyAdopted,
+    /// Another operation of the group is open.
+    OperationOpen,
+    /// The operation is not open.
+    NoOperation,
+    /// Something happened to the group since the proposer looked.
+    ExpectedEpoch,
+    /// The operation is not where this step belongs.
+    WrongPhase,
+    /// Another grant was committed.
+    PointOfNoReturn,
+    /// The cluster may not decide this by itself.
+    NotAutomatic,
+    /// An operation ended not long ago.
+    CoolDown,
+    /// A hold is in force.
+    OnHold,
+    /// The evidence does not allow a promotion.
+    Evidence,
+    /// Nothing proves that the old primary is stopped.
+    FenceUnproven,
+    /// More would be lost than may be, or nobody knows how much.
+    RpoGate,
+    /// The copies that are sealed say otherwise.
+    ChoiceDiffers,
+    /// A group that the plan drops or changes is in use.
+    GroupInUse,
 }
 
 impl Rule {
@@ -76,6 +106,21 @@ impl Rule {
             Self::NodeLost => "NODE_LOST",
             Self::NodeNameTaken => "NODE_NAME_TAKEN",
             Self::Generation => "GENERATION",
+            Self::NotAdopted => "NOT_ADOPTED",
+            Self::AlreadyAdopted => "ALREADY_ADOPTED",
+            Self::OperationOpen => "OPERATION_OPEN",
+            Self::NoOperation => "NO_OPERATION",
+            Self::ExpectedEpoch => "EXPECTED_EPOCH",
+            Self::WrongPhase => "WRONG_PHASE",
+            Self::PointOfNoReturn => "POINT_OF_NO_RETURN",
+            Self::NotAutomatic => "NOT_AUTOMATIC",
+            Self::CoolDown => "COOL_DOWN",
+            Self::OnHold => "ON_HOLD",
+            Self::Evidence => "EVIDENCE",
+            Self::FenceUnproven => "FENCE_UNPROVEN",
+            Self::RpoGate => "RPO_GATE",
+            Self::ChoiceDiffers => "CHOICE_DIFFERS",
+            Self::GroupInUse => "GROUP_IN_USE",
         }
     }
 

@@ -5,7 +5,8 @@
 
 use super::{
     limits::{
-        ACKNOWLEDGEMENTS_MAX, AUDIT_WINDOW, FREEZES_MAX, NODES_MAX, ORDERS_MAX, REFUSED_NODES_MAX, REQUESTS_MAX, SNAPSHOT_OCTETS_MAX,
+        ACKNOWLEDGEMENTS_MAX, AUDIT_WINDOW, FREEZES_MAX, GROUPS_MAX, NODES_MAX, ORDERS_MAX, REFUSED_NODES_MAX, REQUESTS_MAX,
+        SNAPSHOT_OCTETS_MAX,
     },
     refusal::Halt,
     state::State,
@@ -41,6 +42,7 @@ impl State {
             ("freezes", self.freezes.len(), FREEZES_MAX),
             ("acknowledgements", self.acknowledgements.len(), ACKNOWLEDGEMENTS_MAX),
             ("nodes", self.nodes.len(), NODES_MAX),
+            ("data groups", self.groups.len(), GROUPS_MAX),
             ("refused nodes", self.refused.len(), REFUSED_NODES_MAX),
             ("request ids", self.requests.0.len(), REQUESTS_MAX),
             ("audit links", self.audit.links().len(), AUDIT_WINDOW),

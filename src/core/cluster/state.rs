@@ -17,6 +17,7 @@ use super::{
     requests::Requests,
 };
 use crate::{
+    failover::group::Group,
     health::overlay::{Override, OverrideKind, Scope},
     model::{ids::Label, time::Timestamp},
 };
@@ -34,6 +35,7 @@ pub struct State {
     pub(super) freezes: BTreeMap<Label, Freeze>,
     pub(super) acknowledgements: BTreeMap<String, Acknowledgement>,
     pub(super) nodes: BTreeMap<NodeId, Registered>,
+    pub(super) groups: BTreeMap<Label, Group>,
     pub(super) requests: Requests,
     pub(super) audit: Chain,
     /// This node's own: the highest feature level that it supports.
@@ -110,6 +112,7 @@ impl State {
             freezes: BTreeMap::new(),
             acknowledgements: BTreeMap::new(),
             nodes: BTreeMap::new(),
+            groups: BTreeMap::new(),
             requests: Requests::default(),
             audit: Chain::default(),
             supported: feature_level,
@@ -225,6 +228,18 @@ impl State {
     #[must_use]
     pub fn node(&self, id: NodeId) -> Option<&Registered> {
         self.nodes.get(&id)
+    }
+
+    /// The data groups that were adopted once, by name; those that left the plan, too.
+    #[must_use]
+    pub const fn groups(&self) -> &BTreeMap<Label, Group> {
+        &self.groups
+    }
+
+    /// A data group; `None`: never adopted.
+    #[must_use]
+    pub fn group(&self, name: &Label) -> Option<&Group> {
+        self.groups.get(name)
     }
 
     /// The newest part of the audit chain.

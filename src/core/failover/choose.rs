@@ -14,12 +14,14 @@
 //!
 //! Source: `PostgreSQL`'s timelines; rules O4 to O7 of our model-checked protocol.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt};
+
+use serde::{Deserialize, Serialize};
 
 use crate::model::ids::Label;
 
 /// One copy of the data, sealed: it receives nothing any more, so these do not change.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sealed {
     /// Where.
     pub region: Label,
@@ -36,7 +38,7 @@ pub struct Sealed {
 }
 
 /// Where a committed promotion left the line before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fork {
     /// The timeline that began there.
     pub timeline: u32,
@@ -45,7 +47,8 @@ pub struct Fork {
 }
 
 /// How far acknowledged writes may be trusted to be on a standby.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Durability {
     /// Writes are acknowledged before any standby has them.
     Async,
@@ -59,7 +62,7 @@ pub enum Durability {
 }
 
 /// Who is to be promoted.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Choice {
     /// Where.
     pub region: Label,
@@ -90,6 +93,20 @@ pub enum Unchosen {
     },
     /// Nobody that is sealed may be promoted.
     NoCandidate,
+}
+
+impl fmt::Display for Unchosen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::QuorumUnseen { sealed, needed } => {
+                write!(f, "{sealed} of those who may have acknowledged writes are sealed, and it takes {needed}")
+            }
+            Self::BelowFloor { floor, best } => {
+                write!(f, "the best copy ends at {best}, before {floor}, where the last primary began")
+            }
+            Self::NoCandidate => f.write_str("no copy that is sealed may be promoted"),
+        }
+    }
 }
 
 /// Chooses among what is sealed. `system`: the group's database. `forks`: all committed promotions, in order; the last one is the floor.

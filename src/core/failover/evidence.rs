@@ -20,6 +20,8 @@
 
 use std::{fmt, time::Duration};
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::{
     ids::Label,
     reason::{Mark, Reason},
@@ -27,7 +29,8 @@ use crate::model::{
 };
 
 /// What a group's primary is, as far as its witnesses tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Evidence {
     /// It works: proven.
     Healthy,

@@ -5,6 +5,12 @@
 //! others' views, standbys, the agent's word ----------> evidence class ------+--> decision
 //! a committed grant, renewals --Holder, Grantor--> who may write until when, from when on nobody does
 //! sealed copies, committed forks --choose--> who is promoted, or why nobody is
+//!
+//!            orders                                  tasks, kill
+//! Conductor --------> Agent (one per member) ----------------------> database and its supervisor
+//!     ^   <--------          answers            <--------------------
+//!     |                                               facts
+//!     '-- Group: what is committed, changed by Steps only
 //! ```
 //!
 //! Terms: a *group* is a database with one primary and its standbys, one *member* per region. A *round* is one probe interval of the group.
@@ -12,10 +18,21 @@
 //! Invariants: only rounds that were watched count; a primary that any standby still hears is never taken for dead, nor one of which no
 //! standby is known.
 //!
-//! Absent on purpose: probes and connections, which are the adapters'; traffic, which moves without any of this.
+//! What the whole keeps, and the test that takes each rule of it away: `drill`.
+//!
+//! Absent on purpose: probes and connections, which are the adapters'; traffic, which moves without any of this; whether a step may be committed,
+//! which [`crate::cluster`] judges.
 
+pub mod agent;
 pub mod choose;
+pub mod conduct;
+#[cfg(test)]
+mod drill;
 pub mod evidence;
+pub mod group;
+pub(crate) mod keys;
 pub mod lease;
+pub mod order;
 pub mod rounds;
+pub mod step;
 pub mod token;

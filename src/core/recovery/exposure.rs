@@ -18,6 +18,8 @@
 
 use std::{collections::VecDeque, fmt, time::Duration};
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::time::{Human, Tick};
 
 /// Samples that are kept. With one a second the newest quarter of an hour is exact; what is older is thinned, by half each time, so that a day
@@ -32,7 +34,7 @@ struct Sample {
 }
 
 /// A length of time that is known to lie in a bracket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bracket {
     /// At least this.
     pub low: Duration,

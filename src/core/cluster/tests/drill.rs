@@ -19,6 +19,7 @@ use std::{
     fmt::Write as _,
 };
 
+use super::steps;
 use crate::{
     cluster::{
         Actor, Applied, Change, End, Entry, FEATURE_LEVEL, Halt, Node, NodeId, NodeRole, Outcome, Outline, Overrule, PutPlan, Role, Rule,
@@ -184,6 +185,9 @@ impl Drill {
                 node.id, node.name, node.role, node.region, node.feature_level
             ));
         }
+        for (name, group) in state.groups() {
+            steps::show(name, group).iter().for_each(|line| self.note(line));
+        }
         if let Some(end) = state.next_end() {
             self.note(&format!("next end in {}", Human(end.since(at))));
         }
@@ -215,11 +219,11 @@ impl Drill {
             reason: reason.to_owned(),
             moves: value(words, "moves").map(percent),
             overrules: overrules.into_iter().collect(),
-            change: self.change(words),
+            change: self.change(words, reason),
         }
     }
 
-    fn change(&self, words: &[&str]) -> Change {
+    fn change(&self, words: &[&str], reason: &str) -> Change {
         let rest = &words[1..];
         let id = value(words, "id").map(Label::new);
         let end = || {
@@ -248,6 +252,7 @@ impl Drill {
                 lost: list(value(words, "lost").unwrap_or("")).map(|id| NodeId(id.parse().unwrap())).collect(),
             },
             "expire" => Change::Expire,
+            "orders" => Change::Group { group: Label::new("orders"), step: steps::step(rest, reason, &self.one, self.at) },
             word => panic!("`{word}` is not a change"),
         }
     }
@@ -270,7 +275,7 @@ fn percent(text: &str) -> Share {
     Share::percent(text.trim_end_matches('%').parse().unwrap())
 }
 
-fn list(text: &str) -> impl Iterator<Item = &str> {
+pub(super) fn list(text: &str) -> impl Iterator<Item = &str> {
     text.split('+').filter(|word| !word.is_empty())
 }
 

@@ -2,14 +2,22 @@
 //!
 //! A line that changes is a log that nodes in service cannot read: another form gets another kind number or feature level instead.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, time::Duration};
 
 use super::{
     drill::scope,
     random::{entry, founded, outline, put_plan},
 };
 use crate::{
-    cluster::{Actor, Change, End, Entry, Node, NodeId, NodeRole, Overrule, Role, Rule, Window},
+    cluster::{Actor, Change, End, Entry, Node, NodeId, NodeRole, Overrule, Role, Rule, State, Window},
+    failover::{
+        choose::{Choice, Sealed},
+        evidence::Evidence,
+        group::{Ending, HeldFor, Kind, Stopped},
+        lease::Class,
+        step::{Attestation, Decide, Grounds, Proof, Step},
+        token::Token,
+    },
     health::overlay::OverrideKind,
     model::{
         group::{Durability, Mode, OnControlLoss, Policy, policy},
@@ -17,6 +25,7 @@ use crate::{
         time::Timestamp,
         units::{Share, Weight},
     },
+    recovery::exposure::Bracket,
 };
 
 /// One change of each kind, in order, with every variant of what is inside.
@@ -67,6 +76,116 @@ fn changes() -> Vec<Change> {
         Change::RaiseGeneration { generation: 1, lost: [NodeId(1), NodeId(2)].into_iter().collect() },
         Change::Expire,
     ]
+    .into_iter()
+    .chain(steps().into_iter().map(|step| Change::Group { group: Label::new("orders"), step }))
+    .collect()
+}
+
+/// One step of each kind, in order, with every variant of what is inside. They are made for no token that a group has, but for the first one.
+fn steps() -> Vec<Step> {
+    let token = Token { generation: 1, epoch: u64::MAX };
+    let (armed, bare) = (Class::Armed { supervisor: u64::MAX }, Class::Bare);
+    let (eu, loss) = (Label::new("eu"), Bracket { low: Duration::from_millis(1500), high: Some(Duration::from_secs(2)) });
+    let attest = |region: &str, attestation| (Label::new(region), attestation);
+    let grounds = |evidence| Grounds {
+        evidence,
+        rounds: vec![Timestamp(1), Timestamp(2)],
+        attestations: [attest("a", Attestation::Failing), attest("b", Attestation::Working), attest("c", Attestation::Abstains)].into(),
+    };
+    let decide = |kind, to: Option<&Label>, estimate, grounds| {
+        Step::Decide(Box::new(Decide {
+            token,
+            kind,
+            from: Label::new("us"),
+            to: to.cloned(),
+            plan_revision: 7,
+            estimate,
+            allowed_loss: to.map(|_| Duration::from_secs(30)),
+            grounds,
+            guards: vec!["storm".to_owned()],
+        }))
+    };
+    let evidence = [
+        Evidence::Healthy,
+        Evidence::Unknown,
+        Evidence::Overloaded,
+        Evidence::Replicating,
+        Evidence::Unreachable,
+        Evidence::Sick,
+        Evidence::Dead,
+        Evidence::Isolated,
+    ];
+    let reasons = [
+        HeldFor::Approval,
+        HeldFor::FenceUnproven,
+        HeldFor::SwitchoverUnanswered,
+        HeldFor::QuorumUnseen,
+        HeldFor::BelowFloor,
+        HeldFor::NoCandidate,
+        HeldFor::RpoGate,
+        HeldFor::Drain,
+        HeldFor::Validation,
+    ];
+    let endings = [Ending::Succeeded, Ending::Cancelled, Ending::Rejected, Ending::FailedAfterPromotion, Ending::Abandoned];
+    let proofs = [Proof::Confirmed { by: "agent".to_owned() }, Proof::Waited, Proof::Asserted];
+    let copy = |priority| Sealed { region: eu.clone(), system: u64::MAX, timeline: u32::MAX, position: u64::MAX, replayed: 1, priority };
+    let choice = |fetch_from| Choice { region: eu.clone(), position: 10, fetch_from, is_below_floor: false };
+    let mut steps = vec![Step::Adopt { token: Token::default(), primary: eu.clone(), system: 7, timeline: 1, class: armed }];
+    steps.push(decide(Kind::Switchover, Some(&eu), loss, None));
+    steps.extend(evidence.map(|it| decide(Kind::Failover, None, Bracket::UNKNOWN, Some(grounds(it)))));
+    steps.extend([None, Some(Duration::from_secs(30))].map(|allowed_loss| Step::Approve { token, operation: 1, allowed_loss }));
+    steps.push(Step::Assert { token, operation: 1, region: eu.clone() });
+    steps.extend(reasons.map(|reason| Step::Hold { token, reason, text: "seen".to_owned() }));
+    steps.extend(proofs.map(|proof| Step::Fenced { token, proof }));
+    steps.push(Step::Stopped { token, stopped: Stopped { system: 7, timeline: 1, position: 10 } });
+    steps.extend([None, Some(1)].map(|priority| Step::Sealed { token, copy: copy(priority) }));
+    steps.extend([None, Some(Label::new("us"))].map(|from| Step::Choose { token, choice: choice(from), loss }));
+    steps.extend([armed, bare].map(|class| Step::Promote { token, class }));
+    steps.push(Step::Revoke { token });
+    steps.push(Step::Promoted { token, timeline: 2, at: 10 });
+    steps.push(Step::Verified { token });
+    steps.push(Step::Routed { token });
+    steps.extend(endings.map(|ending| Step::Close { token, ending }));
+    steps.push(Step::Cancel { token, operation: 1, class: bare });
+    steps.push(Step::Regrant { token, class: bare });
+    steps.push(Step::Settle { token });
+    steps.push(Step::Followed { token, region: eu.clone() });
+    steps.push(Step::Turn { token, operation: 1 });
+    steps.push(Step::Release { token });
+    steps
+}
+
+/// Brings the group to an operation with everything in it, behind one that has ended.
+fn fill_group(state: &mut State) {
+    let name = Label::new("orders");
+    let loss = Bracket { low: Duration::ZERO, high: Some(Duration::from_secs(1)) };
+    let copy = Sealed { region: "ap".into(), system: 7, timeline: 1, position: 10, replayed: 10, priority: Some(1) };
+    let choice = Choice { region: "ap".into(), position: 10, fetch_from: None, is_below_floor: false };
+    let decide = |token| {
+        let guards = vec!["storm".to_owned()];
+        let from = Label::new("eu");
+        let (kind, to, allowed_loss, grounds) = (Kind::Failover, Some("ap".into()), Some(Duration::from_secs(30)), None);
+        Step::Decide(Box::new(Decide { token, kind, from, to, plan_revision: 1, estimate: loss, allowed_loss, grounds, guards }))
+    };
+    let operation = |state: &State| state.group(&name).unwrap().operation.as_ref().map_or(0, |it| it.id);
+    type Made<'a> = Box<dyn Fn(Token, u64) -> Step + 'a>;
+    let made: Vec<Made<'_>> = vec![
+        Box::new(|token, _| decide(token)),
+        Box::new(|token, operation| Step::Cancel { token, operation, class: Class::Bare }),
+        Box::new(|token, _| decide(token)),
+        Box::new(|token, operation| Step::Approve { token, operation, allowed_loss: None }),
+        Box::new(|token, operation| Step::Assert { token, operation, region: "eu".into() }),
+        Box::new(|token, _| Step::Fenced { token, proof: Proof::Asserted }),
+        Box::new(|token, _| Step::Sealed { token, copy: copy.clone() }),
+        Box::new(|token, _| Step::Choose { token, choice: choice.clone(), loss }),
+        Box::new(|token, _| Step::Hold { token, reason: HeldFor::RpoGate, text: "seen".to_owned() }),
+    ];
+    for (i, make) in made.iter().enumerate() {
+        let token = state.group(&name).unwrap().token;
+        let step = make(token, operation(state));
+        let applied = state.apply(1000 + i as u64, &entry(Change::Group { group: name.clone(), step })).unwrap();
+        assert!(!applied.touched.is_empty(), "{applied:?}");
+    }
 }
 
 #[test]
@@ -91,6 +210,7 @@ fn forms_never_change() {
         lines.push(String::from_utf8(entry.encode().unwrap()).unwrap());
         state.apply(i as u64 + 3, &entry).unwrap();
     }
+    fill_group(&mut state);
     lines.push(String::from_utf8(state.snapshot()).unwrap());
     let given = lines.join("\n") + "\n";
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/cluster-forms.txt");

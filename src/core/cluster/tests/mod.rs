@@ -6,6 +6,7 @@ mod drill;
 mod forms;
 mod properties;
 mod random;
+mod steps;
 
 #[test]
 fn cluster_scenarios() {

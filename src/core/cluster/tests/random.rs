@@ -10,6 +10,13 @@ use proptest::prelude::*;
 use super::drill::{START, scope};
 use crate::{
     cluster::{Actor, Change, End, Entry, Node, NodeId, NodeRole, Outline, Overrule, PutPlan, Role, Rule, Service, State, Window},
+    failover::{
+        choose::Sealed,
+        group::{HeldFor, Kind},
+        lease::Class,
+        step::{Decide, Proof, Step},
+        token::Token,
+    },
     health::overlay::{OverrideKind, Scope},
     model::{
         group::{Durability, Mode, OnControlLoss, Policy, policy},
@@ -17,6 +24,7 @@ use crate::{
         time::Timestamp,
         units::{Share, Weight},
     },
+    recovery::exposure::Bracket,
 };
 
 /// A plan for everybody: three regions, two services, a group.
@@ -191,6 +199,54 @@ pub(super) fn changes() -> impl Strategy<Value = Change> {
         1 => (0_u32..3).prop_map(|level| Change::RaiseFeatureLevel { level }),
         1 => (0_u64..3, ids).prop_map(|(generation, lost)| Change::RaiseGeneration { generation, lost }),
         2 => Just(Change::Expire),
+        8 => steps().prop_map(|step| Change::Group { group: Label::new("orders"), step }),
+    ]
+}
+
+/// Steps of the group, by tokens that it may have: entries of random logs stand at every third index.
+fn steps() -> impl Strategy<Value = Step> {
+    let tokens = || prop_oneof![2 => Just(0), 3 => (0_u64..12).prop_map(|n| 3 * n + 1)].prop_map(|epoch| Token { generation: 0, epoch });
+    let regions = || prop::sample::select(vec!["us", "eu", "ap", "mars"]).prop_map(Label::new);
+    let classes = || prop::sample::select(vec![Class::Bare, Class::Armed { supervisor: 1 }]);
+    let numbers = || (0_u64..12).prop_map(|n| 3 * n + 1);
+    let losses = || prop::option::of((0_u64..7200).prop_map(Duration::from_secs));
+    let guards = prop::collection::vec(prop::sample::select(vec!["storm".to_owned(), String::new()]), 0..2);
+    let decide = (tokens(), any::<bool>(), regions(), prop::option::of(regions()), losses(), losses(), guards).prop_map(
+        |(token, is_planned, from, to, loss, allowed_loss, guards)| {
+            Step::Decide(Box::new(Decide {
+                token,
+                kind: if is_planned { Kind::Switchover } else { Kind::Failover },
+                from,
+                to,
+                plan_revision: 1,
+                estimate: Bracket { low: Duration::ZERO, high: loss },
+                allowed_loss,
+                grounds: None,
+                guards,
+            }))
+        },
+    );
+    let copy = (tokens(), regions(), 0_u32..3, 0_u64..20).prop_map(|(token, region, timeline, position)| {
+        let copy = Sealed { region, system: 7, timeline, position, replayed: position, priority: Some(1) };
+        Step::Sealed { token, copy }
+    });
+    prop_oneof![
+        6 => (tokens(), regions(), classes())
+            .prop_map(|(token, primary, class)| Step::Adopt { token, primary, system: 7, timeline: 1, class }),
+        6 => decide,
+        2 => (tokens(), numbers(), losses()).prop_map(|(token, operation, allowed_loss)| Step::Approve { token, operation, allowed_loss }),
+        2 => (tokens(), numbers(), classes()).prop_map(|(token, operation, class)| Step::Cancel { token, operation, class }),
+        2 => (tokens(), any::<bool>()).prop_map(|(token, is_confirmed)| Step::Fenced {
+            token,
+            proof: if is_confirmed { Proof::Confirmed { by: "agent".to_owned() } } else { Proof::Waited },
+        }),
+        3 => copy,
+        2 => (tokens(), classes()).prop_map(|(token, class)| Step::Promote { token, class }),
+        2 => (tokens(), classes()).prop_map(|(token, class)| Step::Regrant { token, class }),
+        1 => tokens().prop_map(|token| Step::Revoke { token }),
+        1 => tokens().prop_map(|token| Step::Settle { token }),
+        1 => (tokens(), regions()).prop_map(|(token, region)| Step::Followed { token, region }),
+        1 => (tokens(), ".{0,20}").prop_map(|(token, text)| Step::Hold { token, reason: HeldFor::Drain, text }),
     ]
 }
 

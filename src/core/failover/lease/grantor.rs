@@ -35,9 +35,21 @@ impl Verdict {
         }
     }
 
+    /// The answer to a request, as far as this decides it.
+    #[must_use]
+    pub fn reply(&self, request: &Request) -> Reply {
+        let granted = self.covers(request);
+        let instead = match self {
+            Self::Granted(grant) if !granted && grant.region == request.region => Some(grant.clone()),
+            _ => None,
+        };
+        Reply { sequence: request.sequence, token: self.token(), granted, instead }
+    }
+
     /// Whether the request belongs to the grant in force.
     fn covers(&self, request: &Request) -> bool {
-        matches!(self, Self::Granted(grant) if grant.token == request.token && grant.region == request.region)
+        matches!(self, Self::Granted(grant)
+            if grant.token == request.token && grant.region == request.region && grant.class == request.class)
     }
 }
 
@@ -119,8 +131,7 @@ impl Grantor {
         self.waiting = waiting;
         let answer = |Waiting { group, request, .. }: Waiting| {
             let rules = rules(&group)?;
-            let reply = Reply { sequence: request.sequence, token: rules.token(), granted: rules.covers(&request) };
-            Some((group, reply))
+            Some((group, rules.reply(&request)))
         };
         ready.into_iter().filter_map(answer).collect()
     }
@@ -143,12 +154,15 @@ impl Grantor {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::drawn::{at, grant},
+        super::{
+            Class,
+            drawn::{at, grant},
+        },
         *,
     };
 
     fn request(epoch: u64, sequence: u64) -> Request {
-        Request { token: Token { generation: 1, epoch }, region: "us".into(), sequence, heard: 0 }
+        Request { token: Token { generation: 1, epoch }, region: "us".into(), class: grant(epoch).class, sequence, heard: 0 }
     }
 
     #[test]
@@ -160,7 +174,7 @@ mod tests {
         let first = grantor.round_began();
         grantor.asked(at(2), &group, request(7, 2), &rules).unwrap();
         let answers = grantor.round_ended(first, |_| Some(&rules));
-        assert_eq!(answers, [(group.clone(), Reply { sequence: 1, token: rules.token(), granted: true })]);
+        assert_eq!(answers, [(group.clone(), Reply { sequence: 1, token: rules.token(), granted: true, instead: None })]);
         assert!(grantor.wants_round(), "the second one arrived while the round ran");
         let second = grantor.round_began();
         assert_eq!(grantor.round_ended(second, |_| Some(&rules))[0].1.sequence, 2);
@@ -176,11 +190,13 @@ mod tests {
         let revoked = Verdict::Revoked(Token { generation: 1, epoch: 9 });
         assert_eq!(
             grantor.round_ended(round, |_| Some(&revoked)),
-            [(group.clone(), Reply { sequence: 1, token: revoked.token(), granted: false })]
+            [(group.clone(), Reply { sequence: 1, token: revoked.token(), granted: false, instead: None })]
         );
         assert_eq!(grantor.asked(at(2), &group, request(7, 2), &revoked), Err(Refused::Outranked(revoked.token())));
         let elsewhere = Request { region: "eu".into(), ..request(7, 2) };
         assert_eq!(grantor.asked(at(2), &group, elsewhere, &rules), Err(Refused::Outranked(rules.token())), "granted to another region");
+        let bare = Request { class: Class::Bare, ..request(7, 2) };
+        assert_eq!(grantor.asked(at(2), &group, bare, &rules), Err(Refused::Outranked(rules.token())), "of another class");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use thiserror::Error;
 
-use super::{Grant, RENEWALS_PER_TTL, Reply, Request, short};
+use super::{Class, Grant, RENEWALS_PER_TTL, Reply, Request, short};
 use crate::{failover::token::Token, model::time::Tick};
 
 /// Requests whose answer may still come: more than are sent within a ttl.
@@ -46,17 +46,28 @@ pub struct Holder {
     sequence: u64,
     heard: u64,
     ask_at: Tick,
-    /// The hard deadline; `None`: no lease.
-    until: Option<Tick>,
-    /// Whether [`Lapse::Soft`] was told of `until`.
+    lease: Option<Lease>,
+}
+
+/// Time that was given.
+#[derive(Clone, Copy, Debug)]
+struct Lease {
+    /// By which grant.
+    token: Token,
+    /// When the database is to be killed.
+    soft: Tick,
+    /// When nothing writes any more.
+    hard: Tick,
+    /// Whether [`Lapse::Soft`] was told of it.
     is_lapsing: bool,
 }
 
 impl Holder {
-    /// Takes up a grant to this region. There is no lease before a majority confirmed a renewal of it, in this boot (A3).
+    /// Takes up a grant to this region. It opens nothing before a majority confirmed a renewal of it, in this boot (A3). A lease of the grant
+    /// before it runs on to its end, for a database that writes by it.
     pub fn take_up(&mut self, grant: Grant, now: Tick) {
-        let sequence = self.sequence;
-        *self = Self { grant: Some(grant), sequence, ask_at: now, ..Self::default() };
+        let (sequence, lease) = (self.sequence, self.lease);
+        *self = Self { grant: Some(grant), sequence, lease, ask_at: now, ..Self::default() };
     }
 
     /// Gives the grant up, and with it the lease: a higher token rules, or the database is fenced.
@@ -70,8 +81,8 @@ impl Holder {
         self.grant.as_ref()
     }
 
-    /// The request that is due; `None`: not yet. It must be written to the wire after this call, never before: its time counts from `now` (L1).
-    pub fn ask(&mut self, now: Tick) -> Option<Request> {
+    /// The request that is due, by an agent that can attest `class`; `None`: not yet. It must be written to the wire after this call, never before: its time counts from `now` (L1).
+    pub fn ask(&mut self, class: Class, now: Tick) -> Option<Request> {
         let grant = self.grant.as_ref().filter(|_| now >= self.ask_at)?;
         self.sequence += 1;
         if self.asked.len() == ASKED_MAX {
@@ -79,7 +90,7 @@ impl Holder {
         }
         self.asked.push_back((self.sequence, now));
         self.ask_at = now + grant.ttl / RENEWALS_PER_TTL;
-        Some(Request { token: grant.token, region: grant.region.clone(), sequence: self.sequence, heard: self.heard })
+        Some(Request { token: grant.token, region: grant.region.clone(), class, sequence: self.sequence, heard: self.heard })
     }
 
     /// Takes an answer in.
@@ -93,48 +104,50 @@ impl Holder {
         }
         let sent = self.asked.iter().find(|(sequence, _)| *sequence == reply.sequence).map(|(_, sent)| *sent);
         let sent = sent.filter(|_| reply.granted && reply.token == grant.token).ok_or(Ignored::NotAsked)?;
-        let until = sent + short(grant.ttl);
-        if now >= until.before(grant.margin) || self.until.is_some_and(|known| until <= known) {
+        let hard = sent + short(grant.ttl);
+        let soft = hard.before(grant.margin);
+        if now >= soft || self.lease.is_some_and(|known| known.token == grant.token && hard <= known.hard) {
             return Err(Ignored::Late);
         }
         self.asked.retain(|(sequence, _)| *sequence > reply.sequence);
-        (self.until, self.heard, self.is_lapsing) = (Some(until), reply.sequence, false);
+        self.lease = Some(Lease { token: grant.token, soft, hard, is_lapsing: false });
+        self.heard = reply.sequence;
         Ok(())
     }
 
-    /// Whether the database may write: the margin of the lease has not begun.
+    /// Whether the database may be opened for writes: the lease is of the grant that is held, and its margin has not begun.
     #[must_use]
     pub fn is_live(&self, now: Tick) -> bool {
-        self.soft().is_some_and(|soft| now < soft)
+        self.lease.is_some_and(|lease| self.grant.as_ref().is_some_and(|grant| grant.token == lease.token) && now < lease.soft)
     }
 
     /// When the database is to be killed; `None`: there is no lease, and nothing may write.
     #[must_use]
     pub fn soft(&self) -> Option<Tick> {
-        Some(self.until?.before(self.grant.as_ref()?.margin))
+        self.lease.map(|lease| lease.soft)
     }
 
     /// When nothing writes any more.
     #[must_use]
-    pub const fn hard(&self) -> Option<Tick> {
-        self.until
+    pub fn hard(&self) -> Option<Tick> {
+        self.lease.map(|lease| lease.hard)
     }
 
     /// How long the lease lasts from `now`; zero: there is none.
     #[must_use]
     pub fn remaining(&self, now: Tick) -> Duration {
-        self.until.map_or(Duration::ZERO, |until| until.since(now))
+        self.hard().map_or(Duration::ZERO, |hard| hard.since(now))
     }
 
     /// What lapsed until `now`, each once; called again until it gives `None`.
     pub fn advance(&mut self, now: Tick) -> Option<Lapse> {
-        if self.soft().is_some_and(|soft| now >= soft) && !self.is_lapsing {
-            self.is_lapsing = true;
+        let lease = self.lease.as_mut()?;
+        if now >= lease.soft && !lease.is_lapsing {
+            lease.is_lapsing = true;
             return Some(Lapse::Soft);
         }
-        if self.until.is_some_and(|until| now >= until) {
-            self.until = None;
-            self.is_lapsing = false;
+        if now >= lease.hard {
+            self.lease = None;
             return Some(Lapse::Hard);
         }
         None
@@ -144,7 +157,7 @@ impl Holder {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Tick> {
         let ask = self.grant.as_ref().map(|_| self.ask_at);
-        let lapse = if self.is_lapsing { self.until } else { self.soft() };
+        let lapse = self.lease.map(|lease| if lease.is_lapsing { lease.hard } else { lease.soft });
         ask.into_iter().chain(lapse).min()
     }
 }
@@ -152,27 +165,27 @@ impl Holder {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::drawn::{at, grant},
+        super::drawn::{ARMED, at, grant},
         *,
     };
 
     fn granted(epoch: u64, sequence: u64) -> Reply {
-        Reply { sequence, token: Token { generation: 1, epoch }, granted: true }
+        Reply { sequence, token: Token { generation: 1, epoch }, granted: true, instead: None }
     }
 
     #[test]
     fn time_counts_from_the_sending_whenever_the_answer_comes() {
         let mut holder = Holder::default();
-        assert_eq!((holder.ask(at(1)), holder.is_live(at(1)), holder.next_deadline()), (None, false, None));
+        assert_eq!((holder.ask(ARMED, at(1)), holder.is_live(at(1)), holder.next_deadline()), (None, false, None));
         holder.take_up(grant(7), at(1));
         assert!(!holder.is_live(at(1)), "a grant is no lease");
-        let first = holder.ask(at(2)).unwrap();
-        assert_eq!((first.sequence, first.heard, holder.ask(at(2))), (1, 0, None));
+        let first = holder.ask(ARMED, at(2)).unwrap();
+        assert_eq!((first.sequence, first.heard, holder.ask(ARMED, at(2))), (1, 0, None));
         assert_eq!(holder.answered(&granted(7, 1), at(60)), Ok(()));
         assert_eq!(holder.hard(), Some(at(2) + Duration::from_millis(89_100)));
         assert_eq!(holder.soft(), Some(at(2) + Duration::from_millis(79_100)));
         assert_eq!((holder.is_live(at(81)), holder.is_live(at(82)), holder.remaining(at(100))), (true, false, Duration::ZERO));
-        assert_eq!(holder.ask(at(61)).unwrap().heard, 1);
+        assert_eq!(holder.ask(ARMED, at(61)).unwrap().heard, 1);
     }
 
     #[test]
@@ -181,18 +194,22 @@ mod tests {
         assert_eq!(holder.answered(&granted(7, 1), at(1)), Err(Ignored::NoGrant));
         holder.take_up(grant(7), at(1));
         assert_eq!(holder.answered(&granted(7, 1), at(1)), Err(Ignored::NotAsked), "nothing was asked");
-        holder.ask(at(1)).unwrap();
-        holder.ask(at(16)).unwrap();
+        holder.ask(ARMED, at(1)).unwrap();
+        holder.ask(ARMED, at(16)).unwrap();
         assert_eq!(holder.answered(&granted(6, 1), at(17)), Err(Ignored::NotAsked), "of another grant");
         assert_eq!(holder.answered(&Reply { granted: false, ..granted(7, 1) }, at(17)), Err(Ignored::NotAsked));
         assert_eq!(holder.answered(&granted(9, 2), at(17)), Err(Ignored::Outranked(Token { generation: 1, epoch: 9 })));
         assert_eq!(holder.answered(&granted(7, 2), at(17)), Ok(()));
         assert_eq!(holder.answered(&granted(7, 1), at(18)), Err(Ignored::NotAsked), "an older one is not waited for");
         assert_eq!(holder.answered(&granted(7, 2), at(18)), Err(Ignored::NotAsked), "a repeat");
-        holder.ask(at(31)).unwrap();
+        holder.ask(ARMED, at(31)).unwrap();
         assert_eq!(holder.answered(&granted(7, 3), at(111)), Err(Ignored::Late), "its margin has begun");
         holder.take_up(grant(8), at(120));
-        assert_eq!((holder.is_live(at(120)), holder.hard()), (false, None), "the lease of another grant");
+        assert_eq!(
+            (holder.is_live(at(50)), holder.soft()),
+            (false, Some(at(16) + Duration::from_millis(79_100))),
+            "the lease of another grant"
+        );
         assert_eq!(holder.answered(&granted(8, 3), at(120)), Err(Ignored::NotAsked), "asked under another grant");
     }
 
@@ -200,10 +217,10 @@ mod tests {
     fn each_lapse_is_told_once_and_a_renewal_in_the_margin_begins_anew() {
         let mut holder = Holder::default();
         holder.take_up(grant(7), at(0));
-        holder.ask(at(0)).unwrap();
+        holder.ask(ARMED, at(0)).unwrap();
         holder.answered(&granted(7, 1), at(1)).unwrap();
         assert_eq!((holder.advance(at(79)), holder.next_deadline()), (None, Some(at(15))));
-        holder.ask(at(79)).unwrap();
+        holder.ask(ARMED, at(79)).unwrap();
         assert_eq!((holder.advance(at(80)), holder.advance(at(80))), (Some(Lapse::Soft), None));
         assert_eq!(holder.answered(&granted(7, 2), at(81)), Ok(()));
         assert_eq!((holder.is_live(at(81)), holder.advance(at(90))), (true, None));
@@ -214,6 +231,6 @@ mod tests {
         holder.give_up();
         assert_eq!((holder.grant(), holder.next_deadline()), (None, None));
         holder.take_up(grant(9), at(501));
-        assert_eq!(holder.ask(at(501)).unwrap().sequence, 3, "numbers are not given twice");
+        assert_eq!(holder.ask(ARMED, at(501)).unwrap().sequence, 3, "numbers are not given twice");
     }
 }

@@ -22,12 +22,12 @@ mod holder;
 #[cfg(test)]
 mod properties;
 
-use std::time::Duration;
+use std::{collections::BTreeSet, fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::token::Token;
-use crate::model::ids::Label;
+use super::{choose::Durability, token::Token};
+use crate::model::{group::OnControlLoss, ids::Label};
 
 pub use grantor::{Grantor, Refused, Verdict, WAITING_MAX};
 pub use holder::{Holder, Ignored, Lapse};
@@ -49,6 +49,42 @@ pub struct Grant {
     pub ttl: Duration,
     /// The holder stops its database so long before the lease ends. Shorter than the ttl.
     pub margin: Duration,
+    /// The longest ttl of any grant before it that its holder may still count by: who takes over waits for that one. No shorter than the ttl.
+    pub longest: Duration,
+    /// Whether its end proves anything.
+    pub class: Class,
+    /// Whether that can be relied on: its holder opens by this grant, and only as it says; or it went on under it and has renewed by it since.
+    pub is_attested: bool,
+    /// Who must have a write before it is acknowledged under this grant.
+    pub durability: Durability,
+    /// What the holder does when it cannot reach a quorum.
+    pub on_control_loss: OnControlLoss,
+    /// The other members. Where all of them together may stand in for a quorum, a promise of one of them ends that (L12).
+    pub peers: BTreeSet<Label>,
+    /// A timeline that begins under this grant is above this one: another candidate may have begun everything up to it.
+    pub above: u32,
+}
+
+/// Whether the end of a lease stops the database: what the log says counts, never what was last heard (L8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Class {
+    /// The database lives in the control group of this incarnation of a supervisor, and dies with it.
+    Armed {
+        /// Of the supervisor; another one needs another grant.
+        supervisor: u64,
+    },
+    /// Nothing stops the database when the lease ends: the end proves nothing.
+    Bare,
+}
+
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Armed { .. } => "armed",
+            Self::Bare => "bare",
+        })
+    }
 }
 
 /// A holder asks for more time.
@@ -58,6 +94,8 @@ pub struct Request {
     pub token: Token,
     /// Who asks.
     pub region: Label,
+    /// What it can attest now. Another class than the grant's is refused.
+    pub class: Class,
     /// Grows with each request of a holder.
     pub sequence: u64,
     /// The last request that it heard granted; zero: none. Without it a leader cannot tell whether its answers arrive (L11).
@@ -73,6 +111,8 @@ pub struct Reply {
     pub token: Token,
     /// Whether it is.
     pub granted: bool,
+    /// When it is not, but the asker's region holds another grant: that one.
+    pub instead: Option<Grant>,
 }
 
 /// The length of a lease for its holder, whose clock may run slow.
@@ -81,6 +121,6 @@ fn short(ttl: Duration) -> Duration {
 }
 
 /// The same for who waits for its end, whose clock may run fast. Rounded up, because less would be too early.
-fn long(ttl: Duration) -> Duration {
+pub(crate) fn long(ttl: Duration) -> Duration {
     ttl + ttl / 1000 * DRIFT_PERMILLE + Duration::from_micros(1)
 }

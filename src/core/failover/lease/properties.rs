@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::{
     Grantor, Holder, Reply, Request, Verdict,
-    drawn::{grant, token},
+    drawn::{ARMED, grant, token},
 };
 use crate::{
     model::{ids::Label, time::Tick},
@@ -156,7 +156,7 @@ impl World {
         let here = self.holder_clock.at(self.now);
         match step {
             Step::Wait(micros) => self.wait(micros)?,
-            Step::Ask => self.requests.extend(self.holder.ask(here)),
+            Step::Ask => self.requests.extend(self.holder.ask(ARMED, here)),
             // Messages are delayed, repeated, overtaken: they stay where they are.
             Step::Arrive(which, to) if !self.requests.is_empty() => {
                 let request = which.get(&self.requests).clone();
@@ -165,7 +165,7 @@ impl World {
                 let sequence = request.sequence;
                 let asked = leader.grantor.asked(leader.clock.at(self.now), &GROUP.into(), request, &leader.rules);
                 if self.removed == Some(Removed::Quorum) && asked.is_ok() {
-                    self.replies.push(Reply { sequence, token: leader.rules.token(), granted: true });
+                    self.replies.push(Reply { sequence, token: leader.rules.token(), granted: true, instead: None });
                 }
             }
             Step::Round(which) => {
@@ -187,7 +187,7 @@ impl World {
             Step::Answer(which) if !self.replies.is_empty() => {
                 let mut reply = which.get(&self.replies).clone();
                 if self.removed == Some(Removed::Send)
-                    && let Some(noted) = self.holder.ask(here)
+                    && let Some(noted) = self.holder.ask(ARMED, here)
                 {
                     reply.sequence = noted.sequence;
                 }

@@ -99,7 +99,7 @@ section! {
     /// When automation acts.
     pub struct FailoverAutomation {
         /// Failed rounds that call for a failover.
-        health_check_failures: u16 where (1..=100) = 3,
+        health_check_failures: u16 where (1..=64) = 3,
         /// The time in which they are counted.
         failure_window: Duration where (seconds(1)..=days(1)) = minutes(5),
         /// Whether automation acts at all.

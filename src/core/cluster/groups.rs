@@ -1,0 +1,668 @@
+//! Steps of data groups: each is judged again here, on what is replicated, whoever proposed it.
+//!
+//! The rules that are proved here, whatever a proposer believes: one operation at a time and nothing by an old token (O1), no wait for a lease
+//! that does not end a database (O2), no assertion instead of the wait but beside it (O3), who is chosen (O5 to O7), no grant beyond what may be
+//! lost, no way back after the grant (O8), a new token for every change of who may write (O9, O13). That a wait is really over, and that an agent
+//! really answered, only the proposer knows: those are its promises, and the simulation's to break.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use super::{
+    apply::{Judge, Step as Commit},
+    limits::{AUDIT_TEXT_MAX, GROUPS_MAX, cut, line, room},
+    refusal::{Refusal, Rule},
+};
+use crate::{
+    failover::{
+        choose::{Durability, Fork, Sealed, choose},
+        group::{
+            Chosen, Closed, Ending, FORKS_MAX, Fence, Group, Held, HeldFor, Kind, MARKS_MAX, Mark, Operation, Origin, Phase, Stopped,
+            too_much,
+        },
+        keys::{Key, holds},
+        lease::{Class, Grant},
+        step::{Attestation, Decide, Grounds, Proof, Step},
+        token::Token,
+    },
+    health::overlay::Scope,
+    model::{
+        group::{Mode, OnControlLoss, Policy},
+        ids::Label,
+        time::{Human, Timestamp},
+    },
+    recovery::exposure::Bracket,
+};
+
+/// The longest list of failed rounds and of guards in one decision.
+const GROUNDS_MAX: usize = 64;
+
+fn wrong(rule: Rule, text: impl Into<String>, remedy: &str) -> Refusal {
+    Refusal::new(rule, text, remedy)
+}
+
+impl Judge<'_> {
+    /// The group as it is after the step.
+    pub(super) fn group(&mut self, name: &Label, step: &Step) -> Result<Commit, Refusal> {
+        let policy = self.state.outline().and_then(|outline| outline.groups.get(name));
+        let Some(policy) = policy else {
+            let text = format!("the plan in force has no group:{}", cut(name.as_str(), 63));
+            return Err(wrong(Rule::UnknownName, text, "name a data group of the plan"));
+        };
+        let known = self.state.groups.get(name);
+        if known.is_none() {
+            room("data groups", self.state.groups.len(), GROUPS_MAX, "a group that was adopted once is remembered")?;
+        }
+        let group = known.cloned().unwrap_or_default();
+        if step.token() != group.token {
+            let text = format!("it was made for token {}, and the group is at {}", step.token(), group.token);
+            return Err(wrong(Rule::ExpectedEpoch, text, "look at the group again: portolan why group"));
+        }
+        let at = At { index: self.index, at: self.entry.at, token: Token { generation: self.state.generation, epoch: self.index } };
+        let before = group.clone();
+        let after = match step {
+            Step::Adopt { primary, system, timeline, class, .. } => at.adopt(group, policy, primary, *system, *timeline, *class)?,
+            Step::Decide(decide) => self.decide_group(at, name, group, policy, decide)?,
+            Step::Promote { class, .. } => {
+                self.check_on_hold(name)?;
+                at.promote(group, policy, *class)?
+            }
+            Step::Approve { operation, allowed_loss, .. } => {
+                self.check_on_hold(name)?;
+                at.approve(group, policy, *operation, *allowed_loss)?
+            }
+            Step::Assert { operation, region, .. } => at.change(group, *operation, |it| assert_stopped(it, region, &self.entry.by.name))?,
+            Step::Turn { operation, .. } => at.turn(group, *operation)?,
+            Step::Cancel { operation, class, .. } => at.cancel(group, policy, *operation, *class)?,
+            Step::Regrant { class, .. } => at.regrant(group, policy, *class)?,
+            other => at.go_on(group, policy, other)?,
+        };
+        Ok(if after == before { Commit::Nothing } else { Commit::Group(name.clone(), Box::new(after)) })
+    }
+
+    fn check_on_hold(&self, name: &Label) -> Result<(), Refusal> {
+        match self.state.holds(&Scope::Group(name.clone()), self.entry.at).next() {
+            None => Ok(()),
+            Some(hold) => {
+                let text = format!("hold `{}` by {} is in force: {}", hold.id, hold.who, hold.why);
+                Err(wrong(Rule::OnHold, text, "lift the hold: portolan unhold"))
+            }
+        }
+    }
+
+    fn decide_group(&mut self, at: At, name: &Label, mut group: Group, policy: &Policy, decide: &Decide) -> Result<Group, Refusal> {
+        let Some(grant) = group.grant.clone() else {
+            return Err(wrong(Rule::NotAdopted, "the group has no primary that is agreed on", "portolan adopt GROUP --primary REGION"));
+        };
+        if let Some(open) = &group.operation {
+            let text = format!("op-{} is open, {}", open.id, open.phase);
+            return Err(wrong(Rule::OperationOpen, text, "wait for its end, or cancel it: portolan cancel"));
+        }
+        if decide.from != grant.region {
+            let text = format!("{} is expected to be the primary, and it is {}", cut(decide.from.as_str(), 63), grant.region);
+            return Err(wrong(Rule::ExpectedEpoch, text, "look at the group again"));
+        }
+        let revision = self.state.plan.as_ref().map_or(0, |it| it.plan.revision);
+        if decide.plan_revision != revision {
+            let text = format!("it was decided by plan revision {}, and {revision} is in force", decide.plan_revision);
+            return Err(wrong(Rule::RevisionMismatch, text, "decide again"));
+        }
+        decide.check(policy)?;
+        let is_proposed = !decide.guards.is_empty();
+        match &decide.grounds {
+            Some(grounds) if !is_proposed => {
+                self.check_on_hold(name)?;
+                self.check_automatic(name, &group, &grant, policy, grounds)?;
+            }
+            None if !is_proposed => {
+                self.check_on_hold(name)?;
+                self.check_freeze(&Scope::Group(name.clone()))?;
+            }
+            _ => {}
+        }
+        if !is_proposed && decide.kind == Kind::Failover {
+            check_loss(policy, decide.estimate, decide.allowed_loss)?;
+        }
+        let origin = if decide.grounds.is_some() {
+            Origin::Automatic
+        } else {
+            Origin::Person { who: self.entry.by.name.clone(), why: self.entry.reason.clone() }
+        };
+        let phase = if is_proposed { Phase::Proposed } else { Phase::Decided };
+        let text = cut(&decide.to_string(), AUDIT_TEXT_MAX);
+        group.operation = Some(Operation {
+            id: at.index,
+            kind: decide.kind,
+            origin,
+            from: decide.from.clone(),
+            to: decide.to.clone(),
+            phase,
+            held: is_proposed.then(|| at.held(HeldFor::Approval, &decide.guards.join("; "))),
+            estimate: decide.estimate,
+            allowed_loss: decide.allowed_loss,
+            asserted: None,
+            fence: None,
+            stopped: None,
+            sealed: std::collections::BTreeMap::new(),
+            chosen: None,
+            marks: vec![at.mark(phase, text)],
+        });
+        if !is_proposed {
+            group.token = at.token;
+        }
+        Ok(group)
+    }
+
+    /// What must hold before the cluster decides by itself.
+    fn check_automatic(&self, name: &Label, group: &Group, grant: &Grant, policy: &Policy, grounds: &Grounds) -> Result<(), Refusal> {
+        let off = |text: &str| Err(wrong(Rule::NotAutomatic, text, "a person decides: portolan failover GROUP --to REGION"));
+        if !policy.is_automatic || grant.on_control_loss == OnControlLoss::Keep {
+            return off("the plan has automatic failover off for this group");
+        }
+        match policy.mode {
+            Some(Mode::Act) => {}
+            None if matches!(grant.class, Class::Armed { .. }) => {}
+            None => return off("no mode is written, and the primary's agent is not armed: recommend"),
+            Some(mode) => return off(&format!("the mode is {mode}")),
+        }
+        if let Some(freeze) = self.state.freezes_of(&Scope::Group(name.clone()), self.entry.at).into_iter().find(|it| it.automation) {
+            return off(&format!("freeze `{}` holds automation until {}", freeze.id, freeze.until));
+        }
+        if let Some(until) = group.cool_down.filter(|until| self.entry.at < *until) {
+            let text = format!("the group cools down until {until}");
+            return Err(wrong(Rule::CoolDown, text, "portolan release GROUP --cool-down --reason, or decide by hand"));
+        }
+        let evidence = |text: String| Err(wrong(Rule::Evidence, text, "nothing: it is decided again when the evidence holds"));
+        if !grounds.evidence.allows_promotion() {
+            return evidence(format!("the evidence is {}", grounds.evidence));
+        }
+        let (first, last) = (grounds.rounds.first(), grounds.rounds.last());
+        let span = first.zip(last).map_or(Duration::ZERO, |(first, last)| last.since(*first));
+        if grounds.rounds.len() < usize::from(policy.failures) || span > policy.failure_window {
+            let text = format!(
+                "{} failed rounds within {}, and it takes {} in {}",
+                grounds.rounds.len(),
+                Human(span),
+                policy.failures,
+                Human(policy.failure_window)
+            );
+            return evidence(text);
+        }
+        let voters = self.state.nodes.values().filter(|known| known.node.role.votes());
+        let others: BTreeSet<&Label> = voters.map(|known| &known.node.region).filter(|region| **region != grant.region).collect();
+        let attest = |region: &&&Label| grounds.attestations.get(**region) == Some(&Attestation::Failing);
+        let n = others.iter().filter(attest).count();
+        if n * 2 <= others.len() {
+            return evidence(format!("{n} of {} other vantage regions attest it, and it takes more than half", others.len()));
+        }
+        Ok(())
+    }
+}
+
+/// Whether so much may be lost.
+fn check_loss(policy: &Policy, loss: Bracket, allowed: Option<Duration>) -> Result<(), Refusal> {
+    too_much(loss, allowed, policy.rpo_target).map_or(Ok(()), |text| Err(rpo_gate(text)))
+}
+
+fn rpo_gate(text: String) -> Refusal {
+    let remedy = "allow the loss for this operation (--allow-data-loss), give the lease back to the old primary (portolan cancel), or wait";
+    wrong(Rule::RpoGate, text, remedy)
+}
+
+fn assert_stopped(operation: &mut Operation, region: &Label, who: &str) -> Result<String, Refusal> {
+    if operation.phase != Phase::Decided || operation.kind != Kind::Failover {
+        return Err(wrong_phase(operation, "nothing is waited for that could be asserted"));
+    }
+    if *region != operation.from {
+        let text = format!("{} is asserted to be stopped, and {} is replaced", cut(region.as_str(), 63), operation.from);
+        return Err(wrong(Rule::Invalid, text, "type the region of the old primary"));
+    }
+    operation.asserted = Some(who.to_owned());
+    Ok(format!("{who} answers for it that {region} is stopped"))
+}
+
+fn wrong_phase(operation: &Operation, text: &str) -> Refusal {
+    wrong(Rule::WrongPhase, format!("op-{} is {}: {text}", operation.id, operation.phase), "see portolan watch")
+}
+
+impl Decide {
+    /// What needs the plan only.
+    fn check(&self, policy: &Policy) -> Result<(), Refusal> {
+        let invalid = |text: String| Err(wrong(Rule::Invalid, text, "name a member that may be promoted"));
+        match &self.to {
+            None if self.kind == Kind::Switchover => return invalid("a switchover names where to".to_owned()),
+            Some(to) if *to == self.from => return invalid(format!("{to} is the primary already")),
+            Some(to) => match policy.members.get(to) {
+                None => return invalid(format!("{} has no member of the group", cut(to.as_str(), 63))),
+                Some(member) if !member.is_candidate => return invalid(format!("{to} is never promoted, by the plan")),
+                Some(_) => {}
+            },
+            None => {}
+        }
+        if self.kind == Kind::Switchover && self.grounds.is_some() {
+            return Err(wrong(Rule::Invalid, "a switchover is never automatic", "decide a failover"));
+        }
+        let rounds = self.grounds.as_ref().map_or(0, |grounds| grounds.rounds.len().max(grounds.attestations.len()));
+        super::limits::count("rounds, attestations or guards in a decision", rounds.max(self.guards.len()), GROUNDS_MAX)?;
+        self.guards.iter().try_for_each(|guard| line("a guard", guard, AUDIT_TEXT_MAX))
+    }
+}
+
+/// Where in the log a step stands.
+#[derive(Clone, Copy)]
+struct At {
+    index: u64,
+    at: Timestamp,
+    /// The token that the step gives, if it gives one.
+    token: Token,
+}
+
+impl At {
+    fn mark(self, phase: Phase, text: String) -> Mark {
+        Mark { phase, index: self.index, at: self.at, text }
+    }
+
+    fn held(self, reason: HeldFor, text: &str) -> Held {
+        Held { reason, text: cut(text, AUDIT_TEXT_MAX), at: self.at }
+    }
+
+    /// A grant by the plan in force. `before`: the grant that its holder may still count by. `above`: the newest timeline that there may be.
+    fn grant(self, policy: &Policy, region: &Label, class: Class, before: Option<&Grant>, above: u32) -> Grant {
+        let standbys: BTreeSet<Label> = policy.members.keys().filter(|member| *member != region).cloned().collect();
+        let kept = before.filter(|before| before.region == *region);
+        let durability = match policy.durability {
+            crate::model::group::Durability::RemoteQuorum if !standbys.is_empty() => {
+                Durability::Quorum { standbys: standbys.clone(), acknowledging: 1 }
+            }
+            _ => Durability::Async,
+        };
+        Grant {
+            token: self.token,
+            region: region.clone(),
+            ttl: policy.ttl,
+            margin: policy.margin,
+            longest: kept.map_or(policy.ttl, |before| before.longest.max(policy.ttl)),
+            class,
+            is_attested: true,
+            durability,
+            on_control_loss: policy.on_control_loss,
+            // Who counts by the grant before it asks those; so whoever promises must be among both.
+            peers: kept.map_or_else(|| standbys.clone(), |before| before.peers.intersection(&standbys).cloned().collect()),
+            above,
+        }
+    }
+
+    fn adopt(self, mut group: Group, policy: &Policy, primary: &Label, system: u64, timeline: u32, class: Class) -> Result<Group, Refusal> {
+        if let Some(grant) = &group.grant {
+            let text = format!("{} is the primary", grant.region);
+            return Err(wrong(Rule::AlreadyAdopted, text, "move it: portolan switchover GROUP --to REGION"));
+        }
+        if !policy.members.contains_key(primary) {
+            let text = format!("{} has no member of the group", cut(primary.as_str(), 63));
+            return Err(wrong(Rule::Invalid, text, "name a member"));
+        }
+        group.token = self.token;
+        // It runs already, and nobody has seen it start under what its agent says.
+        group.grant = Some(Grant { is_attested: false, ..self.grant(policy, primary, class, None, timeline) });
+        (group.system, group.since, group.forks) = (system, timeline, Vec::new());
+        group.awaited = policy.members.keys().filter(|member| *member != primary).cloned().collect();
+        Ok(group)
+    }
+
+    /// A change of the open operation that gives no token.
+    fn change(self, mut group: Group, id: u64, act: impl FnOnce(&mut Operation) -> Result<String, Refusal>) -> Result<Group, Refusal> {
+        let operation = open(&mut group, Some(id))?;
+        let text = act(operation)?;
+        self.note(operation, text);
+        Ok(group)
+    }
+
+    fn note(self, operation: &mut Operation, text: String) {
+        if operation.marks.len() == MARKS_MAX {
+            // The decision stays; what is dropped is in the audit chain.
+            operation.marks.remove(1);
+        }
+        operation.marks.push(self.mark(operation.phase, cut(&text, AUDIT_TEXT_MAX)));
+    }
+
+    fn approve(self, mut group: Group, policy: &Policy, id: u64, allowed: Option<Duration>) -> Result<Group, Refusal> {
+        let operation = open(&mut group, Some(id))?;
+        let allowed = allowed.or(operation.allowed_loss);
+        let reason = operation.held.as_ref().map(|held| held.reason);
+        let is_begun = match (operation.phase, reason) {
+            (Phase::Proposed, _) => {
+                if operation.kind == Kind::Failover {
+                    check_loss(policy, operation.estimate, allowed)?;
+                }
+                operation.phase = Phase::Decided;
+                true
+            }
+            (_, Some(HeldFor::RpoGate)) => {
+                let loss = operation.chosen.as_ref().map_or(operation.estimate, |chosen| chosen.loss);
+                check_loss(policy, loss, allowed)?;
+                false
+            }
+            (_, Some(_)) => false,
+            (_, None) => return Err(wrong_phase(operation, "it waits for nobody's approval")),
+        };
+        (operation.allowed_loss, operation.held) = (allowed, None);
+        self.note(operation, "approved".to_owned());
+        if is_begun {
+            group.token = self.token;
+        }
+        Ok(group)
+    }
+
+    fn turn(self, mut group: Group, id: u64) -> Result<Group, Refusal> {
+        let operation = open(&mut group, Some(id))?;
+        if operation.phase != Phase::Decided || operation.kind != Kind::Switchover {
+            return Err(wrong_phase(operation, "only a switchover whose old primary did not answer turns into a failover"));
+        }
+        (operation.kind, operation.held) = (Kind::Failover, None);
+        self.note(operation, "goes on as a failover".to_owned());
+        group.token = self.token;
+        Ok(group)
+    }
+
+    fn promote(self, mut group: Group, policy: &Policy, class: Class) -> Result<Group, Refusal> {
+        let durability = group.durability();
+        let operation = open(&mut group, None)?;
+        let Some(chosen) = operation.chosen.clone().filter(|_| operation.phase == Phase::Chosen) else {
+            return Err(wrong_phase(operation, "nobody is chosen"));
+        };
+        if let Some(text) = operation.gate(&durability, policy.rpo_target) {
+            return Err(rpo_gate(text));
+        }
+        let theirs = operation.sealed.get(&chosen.choice.region).map_or(0, |copy| copy.timeline);
+        (operation.phase, operation.held) = (Phase::Promoting, None);
+        self.note(operation, format!("promoting {}", chosen.choice.region));
+        let above = newest(&group, None).max(theirs);
+        group.token = self.token;
+        group.grant = Some(self.grant(policy, &chosen.choice.region, class, None, above));
+        group.awaited = policy.members.keys().filter(|member| **member != chosen.choice.region).cloned().collect();
+        Ok(group)
+    }
+
+    fn cancel(self, mut group: Group, policy: &Policy, id: u64, class: Class) -> Result<Group, Refusal> {
+        let operation = open(&mut group, Some(id))?;
+        if !operation.phase.is_before_promoting() {
+            let text = format!("op-{} is {}: another grant was committed", operation.id, operation.phase);
+            return Err(wrong(Rule::PointOfNoReturn, text, "switch over when it is done: portolan switchover GROUP --to REGION"));
+        }
+        if operation.phase == Phase::Proposed {
+            return Ok(self.close(group, Ending::Rejected, None));
+        }
+        let is_stopped = matches!(operation.fence, Some(Fence::Confirmed { .. } | Fence::Waited | Fence::Stopped));
+        let grant = group.grant.take();
+        if !holds(Key::CancelNew) {
+            group.token = grant.as_ref().map_or(group.token, |grant| grant.token);
+            group.grant = grant;
+            return Ok(self.close(group, Ending::Cancelled, None));
+        }
+        let region = grant.as_ref().map_or_else(|| policy.primary.clone(), |grant| grant.region.clone());
+        let above = newest(&group, grant.as_ref());
+        let mut next = self.grant(policy, &region, class, grant.as_ref(), above);
+        // Unless it was stopped it may run on, as it did under the grant before.
+        next.is_attested = is_stopped || goes_on(grant.as_ref(), class);
+        group.grant = Some(next);
+        group.token = self.token;
+        group.awaited = policy.members.keys().filter(|member| **member != region).cloned().collect();
+        Ok(self.close(group, Ending::Cancelled, None))
+    }
+
+    fn regrant(self, mut group: Group, policy: &Policy, class: Class) -> Result<Group, Refusal> {
+        if let Some(operation) = &group.operation
+            && matches!(operation.phase, Phase::Decided | Phase::Fenced | Phase::Chosen | Phase::Promoting)
+        {
+            return Err(wrong_phase(operation, "who may write is being decided"));
+        }
+        let Some(grant) = group.grant.take() else {
+            return Err(wrong(Rule::NotAdopted, "the group has no primary that is agreed on", "portolan adopt GROUP --primary REGION"));
+        };
+        let above = newest(&group, Some(&grant));
+        let mut next = self.grant(policy, &grant.region, class, Some(&grant), above);
+        next.is_attested = goes_on(Some(&grant), class);
+        // Until it is settled, writes may have been acknowledged by members of either set (O11).
+        if let (Durability::Quorum { standbys, acknowledging }, Durability::Quorum { standbys: old, acknowledging: n }) =
+            (&mut next.durability, &grant.durability)
+        {
+            standbys.extend(old.iter().cloned());
+            *acknowledging = (*acknowledging).min(*n);
+        }
+        group.token = self.token;
+        group.grant = Some(next);
+        Ok(group)
+    }
+
+    fn close(self, mut group: Group, ending: Ending, cool_down: Option<Timestamp>) -> Group {
+        if let Some(mut operation) = group.operation.take() {
+            self.note(&mut operation, format!("closed, {ending}"));
+            group.latest = Some(Closed { operation, ending, at: self.at });
+            group.cool_down = cool_down;
+        }
+        group
+    }
+
+    /// The steps that give no token but one, and need no more than the group.
+    fn go_on(self, mut group: Group, policy: &Policy, step: &Step) -> Result<Group, Refusal> {
+        match step {
+            Step::Release { .. } => {
+                group.cool_down = None;
+                return Ok(group);
+            }
+            Step::Settle { .. } | Step::Followed { .. } => return self.settle(group, policy, step),
+            Step::Close { ending, .. } => return self.end(group, policy, *ending),
+            _ => {}
+        }
+        let wait_is_a_fence = group.wait_is_a_fence();
+        let system = group.system;
+        let (durability, forks, copies) = (group.durability(), group.forks.clone(), group.comparable());
+        let operation = open(&mut group, None)?;
+        let text = step.to_string();
+        match step {
+            Step::Hold { reason, text, .. } => {
+                line("why it is held", text, AUDIT_TEXT_MAX)?;
+                if operation.phase == Phase::Proposed || operation.held.as_ref().is_some_and(|held| held.reason == *reason) {
+                    return Ok(group);
+                }
+                operation.held = Some(self.held(*reason, text));
+            }
+            Step::Fenced { proof, .. } => {
+                if operation.phase != Phase::Decided || operation.kind != Kind::Failover && holds(Key::SwToken) {
+                    return Err(wrong_phase(operation, "no fence is waited for"));
+                }
+                operation.fence = Some(match proof {
+                    Proof::Confirmed { by } => {
+                        line("the rung of the fence", by, AUDIT_TEXT_MAX)?;
+                        Fence::Confirmed { by: by.clone() }
+                    }
+                    Proof::Waited if wait_is_a_fence => Fence::Waited,
+                    Proof::Asserted if operation.asserted.is_some() => {
+                        Fence::Asserted { who: operation.asserted.clone().unwrap_or_default() }
+                    }
+                    Proof::Waited | Proof::Asserted => {
+                        let text = "the end of the lease proves nothing: its grant is not armed, and nobody answers for it";
+                        return Err(wrong(Rule::FenceUnproven, text, "fence it, or portolan failover --assert-fenced"));
+                    }
+                });
+                (operation.phase, operation.held) = (Phase::Fenced, None);
+            }
+            Step::Stopped { stopped, .. } => {
+                if operation.phase != Phase::Decided || operation.kind != Kind::Switchover {
+                    return Err(wrong_phase(operation, "no hand-over token is waited for"));
+                }
+                check_system(stopped.system, system)?;
+                (operation.stopped, operation.fence) = (Some(*stopped), Some(Fence::Stopped));
+                (operation.phase, operation.held) = (Phase::Fenced, None);
+            }
+            Step::Sealed { copy, .. } => {
+                if operation.phase != Phase::Fenced {
+                    return Err(wrong_phase(operation, "no copies are collected"));
+                }
+                let member = policy.members.get(&copy.region).filter(|_| copy.region != operation.from);
+                let Some(member) = member else {
+                    let text = format!("{} is no standby of the group", cut(copy.region.as_str(), 63));
+                    return Err(wrong(Rule::Invalid, text, "name a member that is not replaced"));
+                };
+                let priority = copy.priority.filter(|_| member.is_candidate).map(|_| member.priority);
+                let copy = Sealed { priority, ..copy.clone() };
+                if operation.sealed.get(&copy.region) == Some(&copy) {
+                    return Ok(group);
+                }
+                operation.sealed.insert(copy.region.clone(), copy);
+            }
+            Step::Choose { choice, loss, .. } => {
+                if operation.phase != Phase::Fenced {
+                    return Err(wrong_phase(operation, "nobody is to be chosen"));
+                }
+                let differs = |text: String| wrong(Rule::ChoiceDiffers, text, "choose among what is sealed");
+                let ours = choose(&copies, system, &forks, &durability).map_err(|why| differs(format!("nobody can be chosen: {why}")))?;
+                if ours != *choice {
+                    return Err(differs(format!("{} is to be chosen, not {}", ours.region, choice.region)));
+                }
+                if let Some(stopped) = operation.stopped {
+                    check_hand_over(operation, stopped, choice.position)?;
+                }
+                operation.chosen = Some(Chosen { choice: choice.clone(), loss: *loss });
+                (operation.phase, operation.held) = (Phase::Chosen, None);
+            }
+            Step::Revoke { .. } => {
+                let Some(chosen) = operation.chosen.take().filter(|_| operation.phase == Phase::Promoting) else {
+                    return Err(wrong_phase(operation, "no candidate is waited for"));
+                };
+                let timeline = operation.sealed.get(&chosen.choice.region).map_or(0, |copy| copy.timeline);
+                (operation.to, operation.kind) = (None, Kind::Failover);
+                (operation.phase, operation.held) = (Phase::Fenced, None);
+                if holds(Key::Ambig) {
+                    (operation.from, operation.phase) = (chosen.choice.region, Phase::Decided);
+                }
+                (operation.fence, operation.stopped, operation.asserted) = (None, None, None);
+                operation.sealed.clear();
+                self.note(operation, text);
+                // It may have opened: then it is on the next timeline at least, and what went on from here is the line.
+                let newest = forks.last().map_or(timeline, |fork| fork.timeline.max(timeline));
+                fork(&mut group, Fork { timeline: newest.saturating_add(1), at: chosen.choice.position });
+                group.token = self.token;
+                return Ok(group);
+            }
+            Step::Promoted { timeline, at, .. } => {
+                let Some(chosen) = operation.chosen.clone().filter(|_| operation.phase == Phase::Promoting) else {
+                    return Err(wrong_phase(operation, "no candidate is waited for"));
+                };
+                let before = operation.sealed.get(&chosen.choice.region).map_or(0, |copy| copy.timeline);
+                if *timeline <= before.max(forks.last().map_or(0, |fork| fork.timeline)) || *at > chosen.choice.position {
+                    let text = format!("timeline {timeline} from {at} does not go on from {} on timeline {before}", chosen.choice.position);
+                    return Err(wrong(Rule::Invalid, text, "look at the candidate: it is not what was sealed"));
+                }
+                (operation.phase, operation.held) = (Phase::Promoted, None);
+                self.note(operation, text);
+                fork(&mut group, Fork { timeline: *timeline, at: *at });
+                return Ok(group);
+            }
+            Step::Verified { .. } if operation.phase == Phase::Promoted => (operation.phase, operation.held) = (Phase::Verified, None),
+            Step::Routed { .. } if operation.phase == Phase::Verified => (operation.phase, operation.held) = (Phase::Routed, None),
+            _ => return Err(wrong_phase(operation, "it is not its time")),
+        }
+        self.note(operation, text);
+        Ok(group)
+    }
+
+    fn settle(self, mut group: Group, policy: &Policy, step: &Step) -> Result<Group, Refusal> {
+        if group.in_force().is_none() {
+            return Err(wrong(Rule::ExpectedEpoch, "no grant is in force", "nothing: an operation decides who writes"));
+        }
+        match step {
+            Step::Settle { .. } => {
+                if let Some(grant) = &mut group.grant {
+                    let fresh = self.grant(policy, &grant.region, grant.class, None, grant.above);
+                    (grant.longest, grant.is_attested) = (grant.ttl, true);
+                    grant.peers = fresh.peers;
+                    if let Durability::Quorum { standbys, .. } = &fresh.durability
+                        && let Durability::Quorum { standbys: kept, .. } = &mut grant.durability
+                    {
+                        kept.retain(|region| standbys.contains(region));
+                    }
+                }
+            }
+            Step::Followed { region, .. } => {
+                group.awaited.remove(region);
+                // The group is whole again: another failure is another matter.
+                if group.awaited.is_empty() {
+                    group.cool_down = None;
+                }
+            }
+            _ => {}
+        }
+        Ok(group)
+    }
+
+    fn end(self, mut group: Group, policy: &Policy, ending: Ending) -> Result<Group, Refusal> {
+        let operation = open(&mut group, None)?;
+        let is_its_time = match ending {
+            Ending::Succeeded => operation.phase == Phase::Routed,
+            Ending::FailedAfterPromotion => operation.phase > Phase::Promoting,
+            Ending::Rejected => operation.phase == Phase::Proposed,
+            Ending::Cancelled | Ending::Abandoned => false,
+        };
+        if !is_its_time {
+            return Err(wrong_phase(operation, &format!("it does not end as {ending}")));
+        }
+        let cools = ending == Ending::Succeeded && !group.awaited.is_empty();
+        let cool_down = cools.then(|| self.at + policy.cool_down);
+        Ok(self.close(group, ending, cool_down))
+    }
+}
+
+/// Whether what a running database is held by was relied on before, and is the same.
+fn goes_on(before: Option<&Grant>, class: Class) -> bool {
+    before.is_some_and(|before| before.is_attested && before.class == class)
+}
+
+/// The newest timeline that anybody of the group can be on.
+fn newest(group: &Group, grant: Option<&Grant>) -> u32 {
+    let known = group.forks.last().map_or(group.since, |fork| fork.timeline);
+    grant.map_or(known, |grant| grant.above.max(known))
+}
+
+fn fork(group: &mut Group, fork: Fork) {
+    if group.forks.len() == FORKS_MAX {
+        group.since = group.forks.remove(0).timeline;
+    }
+    group.forks.push(fork);
+}
+
+fn open(group: &mut Group, id: Option<u64>) -> Result<&mut Operation, Refusal> {
+    let operation = group.operation.as_mut().filter(|it| id.is_none_or(|id| id == it.id));
+    operation.ok_or_else(|| {
+        let text = id.map_or_else(|| "no operation is open".to_owned(), |id| format!("op-{id} is not open"));
+        wrong(Rule::NoOperation, text, "see portolan status")
+    })
+}
+
+fn check_system(theirs: u64, ours: u64) -> Result<(), Refusal> {
+    if theirs == ours {
+        return Ok(());
+    }
+    let text = format!("it is of database {theirs}, and the group is database {ours}");
+    Err(wrong(Rule::Invalid, text, "look at the member: it is another database"))
+}
+
+/// Whether the chosen copy has all that the old primary had when it stopped.
+fn check_hand_over(operation: &Operation, stopped: Stopped, position: u64) -> Result<(), Refusal> {
+    if position >= stopped.position {
+        return Ok(());
+    }
+    let text = format!("the copy ends at {position}, and the old primary stopped at {}", stopped.position);
+    Err(wrong_phase(operation, &text))
+}
+
+impl super::state::State {
+    /// A lost majority was left behind: nobody knows what it granted, so every group waits to be adopted anew.
+    pub(super) fn abandon_groups(&mut self, index: u64, at: Timestamp) {
+        let token = Token { generation: self.generation, epoch: index };
+        for group in self.groups.values_mut() {
+            let before = std::mem::take(group);
+            let closed = At { index, at, token }.close(before, Ending::Abandoned, None);
+            *group = Group { token, latest: closed.latest, ..Group::default() };
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Steps of a data group as words in a script. The group is `orders`, and the token is the one that it has, unless `token=0.5` says another.
+//!
+//! ```text
+//! orders adopt us armed | orders decide failover from us evidence=isolated rounds=3 span=30s attest=eu+ap loss=1s
+//! orders decide switchover from us to eu | orders approve 5 allow=30s | orders assert 5 us | orders held RPO_GATE too much
+//! orders fenced agent | orders stopped 10 | orders sealed eu 10 timeline=1 | orders choose eu 10 loss=1s | orders promote armed
+//! orders revoke | orders promoted 2 10 | orders verified | orders routed | orders close succeeded | orders cancel 5
+//! orders regrant bare | orders settle | orders followed ap | orders turn 5 | orders release
+//! ```
+
+use std::{fmt::Write as _, time::Duration};
+
+use super::drill::list;
+use crate::{
+    cluster::State,
+    failover::{
+        choose::{Choice, Sealed},
+        evidence::Evidence,
+        group::{Ending, Group, HeldFor, Kind, Stopped},
+        lease::Class,
+        step::{Attestation, Decide, Grounds, Proof, Step},
+        token::Token,
+    },
+    model::{
+        ids::Label,
+        time::{Human, Timestamp},
+    },
+    node::tests::plan_text::value,
+    recovery::exposure::Bracket,
+    testing::script::duration,
+};
+
+fn word<T: serde::de::DeserializeOwned>(text: &str) -> T {
+    serde_json::from_value(text.into()).unwrap_or_else(|error| panic!("`{text}`: {error}"))
+}
+
+fn class(words: &[&str]) -> Class {
+    if words.contains(&"armed") { Class::Armed { supervisor: 1 } } else { Class::Bare }
+}
+
+/// `loss=1s`: from nothing to that; left out: unknown.
+fn loss(words: &[&str]) -> Bracket {
+    value(words, "loss").map_or(Bracket::UNKNOWN, |text| Bracket { low: Duration::ZERO, high: Some(duration(text)) })
+}
+
+fn allowed(words: &[&str]) -> Option<Duration> {
+    value(words, "allow").map(duration)
+}
+
+fn after<'a>(words: &[&'a str], name: &str) -> Option<&'a str> {
+    words.iter().position(|word| *word == name).map(|i| words[i + 1])
+}
+
+/// The step of a line behind the name of the group.
+pub(super) fn step(words: &[&str], reason: &str, state: &State, at: Timestamp) -> Step {
+    let group = state.group(&Label::new("orders")).cloned().unwrap_or_default();
+    let token = value(words, "token").map_or(group.token, |text| {
+        let (generation, epoch) = text.split_once('.').unwrap();
+        Token { generation: generation.parse().unwrap(), epoch: epoch.parse().unwrap() }
+    });
+    let number = |i: usize| words[i].parse::<u64>().unwrap();
+    let region = |i: usize| Label::new(words[i]);
+    match words[0] {
+        "adopt" => Step::Adopt { token, primary: region(1), system: 7, timeline: 1, class: class(words) },
+        "decide" => Step::Decide(Box::new(decide(words, token, state, at))),
+        "approve" => Step::Approve { token, operation: number(1), allowed_loss: allowed(words) },
+        "assert" => Step::Assert { token, operation: number(1), region: region(2) },
+        "held" => Step::Hold { token, reason: word::<HeldFor>(words[1]), text: reason.to_owned() },
+        "fenced" => Step::Fenced {
+            token,
+            proof: match words[1] {
+                "waited" => Proof::Waited,
+                "asserted" => Proof::Asserted,
+                by => Proof::Confirmed { by: by.to_owned() },
+            },
+        },
+        "stopped" => Step::Stopped { token, stopped: Stopped { system: system(words), timeline: 1, position: number(1) } },
+        "sealed" => {
+            let timeline = value(words, "timeline").map_or(1, |text| text.parse().unwrap());
+            let (position, priority) = (number(2), Some(1));
+            Step::Sealed {
+                token,
+                copy: Sealed { region: region(1), system: system(words), timeline, position, replayed: position, priority },
+            }
+        }
+        "choose" => {
+            let fetch_from = after(words, "fetch").map(Label::new);
+            let is_below_floor = words.contains(&"below");
+            Step::Choose { token, choice: Choice { region: region(1), position: number(2), fetch_from, is_below_floor }, loss: loss(words) }
+        }
+        "promote" => Step::Promote { token, class: class(words) },
+        "revoke" => Step::Revoke { token },
+        "promoted" => Step::Promoted { token, timeline: words[1].parse().unwrap(), at: number(2) },
+        "verified" => Step::Verified { token },
+        "routed" => Step::Routed { token },
+        "close" => Step::Close { token, ending: word::<Ending>(words[1]) },
+        "cancel" => Step::Cancel { token, operation: number(1), class: class(words) },
+        "regrant" => Step::Regrant { token, class: class(words) },
+        "settle" => Step::Settle { token },
+        "followed" => Step::Followed { token, region: region(1) },
+        "turn" => Step::Turn { token, operation: number(1) },
+        "release" => Step::Release { token },
+        other => panic!("`{other}` is not a step"),
+    }
+}
+
+fn system(words: &[&str]) -> u64 {
+    value(words, "system").map_or(7, |text| text.parse().unwrap())
+}
+
+fn decide(words: &[&str], token: Token, state: &State, at: Timestamp) -> Decide {
+    let grounds = value(words, "evidence").map(|evidence| {
+        let n: i64 = value(words, "rounds").unwrap().parse().unwrap();
+        let span = i64::try_from(value(words, "span").map_or(Duration::from_secs(30), duration).as_millis()).unwrap();
+        Grounds {
+            evidence: word::<Evidence>(evidence),
+            rounds: (0..n).map(|i| Timestamp(at.0 - span + span * i / (n - 1).max(1))).collect(),
+            attestations: list(value(words, "attest").unwrap_or("")).map(|it| (Label::new(it), Attestation::Failing)).collect(),
+        }
+    });
+    Decide {
+        token,
+        kind: word::<Kind>(words[1]),
+        from: Label::new(after(words, "from").unwrap()),
+        to: after(words, "to").map(Label::new),
+        plan_revision: value(words, "plan").map_or_else(|| state.plan().map_or(0, |it| it.plan.revision), |text| text.parse().unwrap()),
+        estimate: loss(words),
+        allowed_loss: allowed(words),
+        grounds,
+        guards: value(words, "guard").map(str::to_owned).into_iter().collect(),
+    }
+}
+
+/// What a group is, in a few lines.
+pub(super) fn show(name: &Label, group: &Group) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut line = format!("group {name}: token {}", group.token);
+    match &group.grant {
+        None => line.push_str(", not adopted"),
+        Some(grant) => {
+            let force = if group.in_force().is_some() { "granted" } else { "was granted" };
+            write!(line, ", {} {force} {} for {}, {}", grant.region, grant.token, Human(grant.ttl), grant.class).unwrap();
+            if grant.longest > grant.ttl {
+                write!(line, ", wait for {}", Human(grant.longest)).unwrap();
+            }
+            if !grant.is_attested {
+                line.push_str(", not attested");
+            }
+        }
+    }
+    if !group.awaited.is_empty() {
+        let awaited: Vec<&str> = group.awaited.iter().map(Label::as_str).collect();
+        write!(line, ", awaits {}", awaited.join("+")).unwrap();
+    }
+    if let Some(until) = group.cool_down {
+        write!(line, ", cools down until {until}").unwrap();
+    }
+    lines.push(line);
+    for fork in &group.forks {
+        lines.push(format!("  timeline {} from {}", fork.timeline, fork.at));
+    }
+    if let Some(operation) = &group.operation {
+        let mut line = format!("  op-{} from {}: {}", operation.id, operation.from, operation.phase);
+        if let Some(fence) = &operation.fence {
+            write!(line, ", {fence:?}").unwrap();
+        }
+        if let Some(held) = &operation.held {
+            write!(line, ", held {}: {}", held.reason, held.text).unwrap();
+        }
+        lines.push(line);
+        lines.extend(operation.marks.iter().map(|mark| format!("    {} {}: {}", mark.index, mark.phase, mark.text)));
+    }
+    if let Some(closed) = &group.latest {
+        lines.push(format!("  op-{} {}", closed.operation.id, closed.ending));
+    }
+    lines
+}

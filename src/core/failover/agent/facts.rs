@@ -1,0 +1,49 @@
+//! What an agent knows of its database.
+
+use crate::failover::{choose::Sealed, group::Stopped, token::Token};
+use crate::model::ids::Label;
+
+/// What the database is now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Database {
+    /// Nobody has looked, or it could not be told.
+    #[default]
+    Unknown,
+    /// Nothing of it runs.
+    Down,
+    /// It runs, and takes no writes.
+    Standby {
+        /// From whom it receives; `None`: from nobody.
+        receives_from: Option<Label>,
+    },
+    /// It takes writes.
+    Writes,
+}
+
+/// When and where the database was opened, as it stands in the database itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opening {
+    /// By which grant.
+    pub token: Token,
+    /// The timeline that it is on.
+    pub timeline: u32,
+    /// Where that one began.
+    pub at: u64,
+}
+
+/// What was seen of the database.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// What it is.
+    pub database: Database,
+    /// The incarnation of the supervisor whose control group it runs in; `None`: it runs in none, or not at all.
+    pub lives_under: Option<u64>,
+    /// Whether the mark is there that lets it start as a standby only.
+    pub is_marked: bool,
+    /// Where its copy ends; `None`: that could not be read.
+    pub copy: Option<Sealed>,
+    /// Where it ended cleanly; `None`: it runs, or it did not.
+    pub stopped: Option<Stopped>,
+    /// The token in it; `None`: none, or it could not be read.
+    pub opening: Option<Opening>,
+}

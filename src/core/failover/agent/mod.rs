@@ -1,0 +1,605 @@
+//! The agent beside a member's database: orders and facts in, the next thing to do out.
+//!
+//! ```text
+//! orders --> token? --> goal --.
+//! lease  --> live? ------------+--> next --> one task at a time (start, promote, seal, follow ...)
+//! facts of the database -------'         '-> kill, at once, whatever runs
+//! ```
+//!
+//! An order gives a goal, not a procedure: what is to be done next follows from the goal and from what the database is now. So an order that is
+//! repeated, or an agent that was restarted in the middle, does what is left and nothing twice.
+//!
+//! Invariants, each with a test that takes it away and must then find harm: a lower token changes nothing (A1); one task at a time, and none
+//! of another token survives a new one (A2); nothing is opened for writes without a live lease of this boot and of exactly that grant (A3, A4),
+//! nor before the supervisor has the deadline (A5); the database is killed at the soft deadline (A6); a fence is on disk before it is answered
+//! (A7); a copy is sealed before it says where it ends (A9).
+
+mod facts;
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    keys::{Key, holds},
+    lease::{Class, Grant, Holder, Ignored, Lapse, Reply, Request},
+    order::{Answer, Order, Said, Status, Verb},
+    token::Token,
+};
+use crate::model::{group::OnControlLoss, ids::Label, time::Tick};
+
+pub use facts::{Database, Facts, Opening};
+
+/// What an agent keeps on disk. It is written, and synced, before anything that follows from it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Disk {
+    /// The highest token ever seen.
+    pub highest: Token,
+    /// The last grant to this region; `None`: none, or another member was followed since.
+    pub grant: Option<Grant>,
+    /// The decision that this member is fenced by; nothing starts before a grant or an order above it.
+    pub fenced_by: Option<Token>,
+}
+
+/// Something that takes time and touches the database. One at a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Task {
+    /// For which decision or grant.
+    pub token: Token,
+    /// What.
+    pub work: Work,
+}
+
+/// What a task does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// Write the mark that lets every later start be one of a standby.
+    Mark,
+    /// Stop the database cleanly.
+    Stop,
+    /// Receive nothing more, and wait until nothing is received.
+    Seal,
+    /// Replay up to a position.
+    Drain {
+        /// Up to where.
+        position: u64,
+        /// From whom the rest is fetched first; `None`: it is there.
+        fetch_from: Option<Label>,
+    },
+    /// Start it for writes: the mark goes first.
+    Start,
+    /// Make the standby a primary.
+    Promote,
+    /// Write the token into the database, and read it back.
+    Sign,
+    /// Follow another member; put aside what goes beyond the common line.
+    Follow {
+        /// Whom.
+        upstream: Label,
+    },
+}
+
+/// What the adapter does, in order: what comes after [`Effect::Save`] waits for the disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Write this, and sync it.
+    Save(Disk),
+    /// Send this to the leader.
+    Tell(Answer),
+    /// Send this to the leader. It was made before this moment, and its time counts from there.
+    Renew(Request),
+    /// Ask all of these directly whether they acknowledge this grant (L12).
+    AskPeers {
+        /// The grant's.
+        token: Token,
+        /// Of the request whose time it is.
+        sequence: u64,
+    },
+    /// Let the supervisor kill the database at this moment, unless another one is given. [`Agent::armed`] says that it did.
+    Arm(Tick),
+    /// Kill the whole control group, now. Tasks die with it.
+    Kill,
+    /// End the task that runs, and wait until nothing of it does: what comes after is done in a world in which it acts no more (A2).
+    Abort,
+    /// Begin this task: only if [`Agent::may`] says so in the same critical section.
+    Begin(Task),
+}
+
+/// What an agent is to bring about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Goal {
+    /// Nothing writes; what else runs may run.
+    Rest,
+    Fence(Token),
+    Stop(Token),
+    Seal(Token),
+    Drain {
+        token: Token,
+        position: u64,
+        fetch_from: Option<Label>,
+    },
+    /// By the grant on disk.
+    Lead,
+    Follow {
+        token: Token,
+        upstream: Label,
+    },
+}
+
+/// A round in which all peers are asked to stand in for a quorum.
+#[derive(Clone, Debug)]
+struct PeerRound {
+    sequence: u64,
+    missing: BTreeSet<Label>,
+}
+
+/// The agent of one member.
+#[derive(Clone, Debug)]
+pub struct Agent {
+    region: Label,
+    disk: Disk,
+    holder: Holder,
+    /// The supervisor that the database lives under; `None`: none.
+    supervisor: Option<u64>,
+    goal: Goal,
+    facts: Facts,
+    task: Option<Task>,
+    /// The deadline that the supervisor has.
+    armed: Option<Tick>,
+    peers: Option<PeerRound>,
+}
+
+impl Agent {
+    /// An agent that starts, with what is on its disk. No lease outlives the process (A3): a database that runs by one ends at the deadline that
+    /// the supervisor has (B4), unless this agent renews it before. `supervisor`: its incarnation, and that deadline.
+    #[must_use]
+    pub fn new(region: Label, disk: Disk, supervisor: Option<(u64, Option<Tick>)>, now: Tick) -> Self {
+        let mut agent = Self {
+            region,
+            disk,
+            holder: Holder::default(),
+            supervisor: supervisor.map(|(incarnation, _)| incarnation),
+            goal: Goal::Rest,
+            facts: Facts::default(),
+            task: None,
+            armed: supervisor.and_then(|(_, deadline)| deadline),
+            peers: None,
+        };
+        if let Some(grant) = agent.disk.grant.clone().filter(|grant| grant.token == agent.disk.highest) {
+            agent.holder.take_up(grant, now);
+            agent.goal = Goal::Lead;
+        }
+        agent
+    }
+
+    //--- What comes in
+
+    /// An order came.
+    pub fn ordered(&mut self, order: Order, now: Tick) -> Vec<Effect> {
+        let Order { token, verb } = order;
+        if token < self.disk.highest && holds(Key::Cmp) {
+            return vec![Effect::Tell(Answer { token, said: Said::Refused { highest: self.disk.highest } })];
+        }
+        let mut out = Vec::new();
+        if verb == Verb::Fence && !holds(Key::Sticky) {
+            self.kill(&mut out);
+            out.push(Effect::Tell(Answer { token, said: Said::Fenced }));
+            return out;
+        }
+        let goal = match verb {
+            Verb::Promise => None,
+            Verb::Fence => Some(Goal::Fence(token)),
+            Verb::Stop => Some(Goal::Stop(token)),
+            Verb::Seal => Some(Goal::Seal(token)),
+            Verb::Drain { position, fetch_from } => Some(Goal::Drain { token, position, fetch_from }),
+            Verb::Lead(grant) => {
+                self.take_up(token, &mut out);
+                self.lead(grant, now, &mut out);
+                self.next(now, &mut out);
+                return out;
+            }
+            Verb::Follow { upstream } => Some(Goal::Follow { token, upstream }),
+        };
+        let is_new = token > self.disk.highest;
+        self.take_up(token, &mut out);
+        match goal {
+            // A promise is kept by what is on disk. Whoever leads is outranked by it; a standby goes on to receive, and begins nothing.
+            None => {
+                match self.goal {
+                    Goal::Lead => self.aim(Goal::Fence(token), &mut out),
+                    _ if is_new => self.goal = Goal::Rest,
+                    _ => {}
+                }
+                out.push(Effect::Tell(Answer { token, said: Said::Promised }));
+            }
+            // One decision seals, then drains: an order that was overtaken does not undo what followed it.
+            Some(Goal::Seal(_)) if matches!(self.goal, Goal::Drain { token: of, .. } if of == token) => {}
+            Some(goal) => self.aim(goal, &mut out),
+        }
+        self.next(now, &mut out);
+        out
+    }
+
+    /// An answer to a renewal came.
+    pub fn answered(&mut self, reply: &Reply, now: Tick) -> Vec<Effect> {
+        let mut out = Vec::new();
+        match self.holder.answered(reply, now) {
+            Ok(()) => self.peers = None,
+            Err(Ignored::Outranked(token)) if token > self.disk.highest => {
+                self.take_up(token, &mut out);
+                match reply.instead.clone().filter(|grant| grant.token == token && grant.region == self.region) {
+                    Some(grant) => self.lead(grant, now, &mut out),
+                    None => self.aim(Goal::Fence(token), &mut out),
+                }
+            }
+            Err(_) => {}
+        }
+        self.next(now, &mut out);
+        out
+    }
+
+    /// A peer acknowledges the holder of `token` in the round of `sequence`.
+    pub fn acknowledged(&mut self, peer: &Label, token: Token, sequence: u64, now: Tick) -> Vec<Effect> {
+        let mut out = Vec::new();
+        if let Some(round) = self.peers.as_mut().filter(|round| round.sequence == sequence) {
+            round.missing.remove(peer);
+            if round.missing.is_empty() {
+                let reply = Reply { sequence, token, granted: true, instead: None };
+                out = self.answered(&reply, now);
+            }
+        }
+        out
+    }
+
+    /// Whether this member acknowledges the holder of `token`: it has seen none above it, on disk.
+    #[must_use]
+    pub fn acknowledges(&self, token: Token) -> bool {
+        self.disk.highest <= token || !holds(Key::Peers)
+    }
+
+    /// What the database is now.
+    pub fn observed(&mut self, facts: Facts, now: Tick) -> Vec<Effect> {
+        self.facts = facts;
+        let mut out = Vec::new();
+        self.next(now, &mut out);
+        out
+    }
+
+    /// A task ended, well or not: the facts say what it did.
+    pub fn ended(&mut self, task: &Task, facts: Facts, now: Tick) -> Vec<Effect> {
+        if self.task.as_ref() == Some(task) {
+            self.task = None;
+        }
+        self.observed(facts, now)
+    }
+
+    /// The supervisor took the deadline.
+    pub fn armed(&mut self, until: Tick, now: Tick) -> Vec<Effect> {
+        self.armed = Some(until);
+        let mut out = Vec::new();
+        self.next(now, &mut out);
+        out
+    }
+
+    /// The supervisor is another one, or there is none.
+    pub fn supervised(&mut self, supervisor: Option<u64>) {
+        if self.supervisor != supervisor {
+            (self.supervisor, self.armed) = (supervisor, None);
+        }
+    }
+
+    /// Time passes.
+    pub fn advance(&mut self, now: Tick) -> Vec<Effect> {
+        let mut out = Vec::new();
+        while let Some(lapse) = self.holder.advance(now) {
+            // The first one kills; by the second nothing is left to be killed, or the kill is repeated.
+            match lapse {
+                Lapse::Soft | Lapse::Hard => self.kill(&mut out),
+            }
+        }
+        if let Some(request) = self.holder.ask(self.class(), now) {
+            let (token, sequence) = (request.token, request.sequence);
+            out.push(Effect::Renew(request));
+            self.ask_peers(token, sequence, now, &mut out);
+        }
+        self.next(now, &mut out);
+        out
+    }
+
+    /// When [`Self::advance`] has something to do.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Tick> {
+        self.holder.next_deadline()
+    }
+
+    //--- What is asked of it
+
+    /// Whether a task may act now: it is the one that is meant, and what opens for writes has a lease.
+    #[must_use]
+    pub fn may(&self, task: &Task, now: Tick) -> bool {
+        let is_meant = self.task.as_ref() == Some(task) || !holds(Key::Serial);
+        let opens = matches!(task.work, Work::Start | Work::Promote);
+        is_meant && (!opens || self.may_open(now))
+    }
+
+    /// What it can attest: that the database dies with the supervisor, whose group it runs in, or will be started in (L8).
+    #[must_use]
+    pub fn class(&self) -> Class {
+        let under = match self.facts.database {
+            Database::Writes | Database::Standby { .. } => self.facts.lives_under,
+            Database::Down | Database::Unknown => self.supervisor,
+        };
+        match under {
+            Some(supervisor) if self.supervisor == under => Class::Armed { supervisor },
+            _ => Class::Bare,
+        }
+    }
+
+    /// What it tells of itself.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let follows = match (&self.goal, &self.facts.database) {
+            (Goal::Follow { token, upstream }, Database::Standby { receives_from: Some(from) }) if upstream == from => {
+                Some((*token, from.clone()))
+            }
+            _ => None,
+        };
+        let grant = self.holder.grant().map(|grant| grant.token);
+        let writes = self.facts.database == Database::Writes && self.facts.opening.is_some_and(|it| Some(it.token) == grant);
+        Status { highest: self.disk.highest, grant, class: self.class(), follows, writes }
+    }
+
+    /// What is on its disk.
+    #[must_use]
+    pub const fn disk(&self) -> &Disk {
+        &self.disk
+    }
+
+    /// The lease that it holds.
+    #[must_use]
+    pub const fn holder(&self) -> &Holder {
+        &self.holder
+    }
+
+    //--- How it goes on
+
+    /// A token is about to be acted on: it goes to disk first, and what was under way for another one is over (A2).
+    fn take_up(&mut self, token: Token, out: &mut Vec<Effect>) {
+        if token == self.disk.highest {
+            return;
+        }
+        self.disk.highest = token;
+        if holds(Key::Persist) {
+            out.push(Effect::Save(self.disk.clone()));
+        }
+        match self.task.take() {
+            // It may be on its way: nothing but the end of its process is sure to stop it.
+            Some(Task { work: Work::Promote | Work::Start, .. }) if holds(Key::Serial) => self.kill(out),
+            Some(_) if holds(Key::Serial) => self.abort(out),
+            _ => {}
+        }
+        self.peers = None;
+    }
+
+    fn lead(&mut self, grant: Grant, now: Tick, out: &mut Vec<Effect>) {
+        if self.holder.grant().is_some_and(|held| held.token == grant.token) && self.goal == Goal::Lead {
+            return;
+        }
+        self.disk.grant = Some(grant.clone());
+        self.disk.fenced_by = None;
+        out.push(Effect::Save(self.disk.clone()));
+        self.holder.take_up(grant, now);
+        self.goal = Goal::Lead;
+    }
+
+    fn aim(&mut self, goal: Goal, out: &mut Vec<Effect>) {
+        if self.goal == goal {
+            return;
+        }
+        if self.task.take().is_some() && holds(Key::Serial) {
+            self.abort(out);
+        }
+        // The lease ends here, but for a clean stop: that one is to end what was begun.
+        if !matches!(goal, Goal::Stop(_)) {
+            if self.facts.database == Database::Writes || self.armed.is_some() {
+                self.kill(out);
+            }
+            self.holder.give_up();
+        }
+        if matches!(goal, Goal::Follow { .. }) {
+            self.disk.grant = None;
+            self.disk.fenced_by = None;
+            out.push(Effect::Save(self.disk.clone()));
+        }
+        self.goal = goal;
+    }
+
+    fn kill(&mut self, out: &mut Vec<Effect>) {
+        (self.task, self.armed, self.facts) = (None, None, Facts::default());
+        out.push(Effect::Kill);
+    }
+
+    /// Whatever the task has done, the facts are older.
+    fn abort(&mut self, out: &mut Vec<Effect>) {
+        (self.task, self.facts) = (None, Facts::default());
+        out.push(Effect::Abort);
+    }
+
+    fn ask_peers(&mut self, token: Token, sequence: u64, now: Tick, out: &mut Vec<Effect>) {
+        let Some(grant) = self.holder.grant().filter(|grant| grant.on_control_loss == OnControlLoss::HoldIfAllAck) else { return };
+        let remaining = self.holder.remaining(now);
+        if grant.peers.is_empty() || remaining.is_zero() || remaining > grant.ttl * 2 / 3 {
+            return;
+        }
+        self.peers = Some(PeerRound { sequence, missing: grant.peers.clone() });
+        out.push(Effect::AskPeers { token, sequence });
+    }
+
+    fn may_open(&self, now: Tick) -> bool {
+        let has_lease = self.holder.is_live(now) || !holds(Key::Please);
+        let class = self.class();
+        let is_as_granted = self.holder.grant().is_some_and(|grant| grant.class == class);
+        let is_armed = class == Class::Bare || self.armed.is_some_and(|until| now < until) || !holds(Key::Parm) || !holds(Key::Please);
+        has_lease && is_as_granted && is_armed
+    }
+
+    /// When the supervisor kills by itself: between the soft deadline, at which this agent does, and the hard one (A6).
+    fn deadline(&self) -> Option<Tick> {
+        let (soft, hard) = (self.holder.soft()?, self.holder.hard()?);
+        Some(soft + hard.since(soft) / 2)
+    }
+
+    fn begin(&mut self, token: Token, work: Work, out: &mut Vec<Effect>) {
+        if self.task.is_none() {
+            let task = Task { token, work };
+            self.task = Some(task.clone());
+            out.push(Effect::Begin(task));
+        }
+    }
+
+    /// The next thing that brings the goal nearer.
+    fn next(&mut self, now: Tick, out: &mut Vec<Effect>) {
+        match self.goal.clone() {
+            Goal::Rest => self.rest(out),
+            Goal::Fence(token) => self.fence(token, out),
+            Goal::Stop(token) => self.stop(token, out),
+            Goal::Seal(token) => self.seal(token, out),
+            Goal::Drain { token, position, fetch_from } => self.drain(token, position, fetch_from, out),
+            Goal::Lead => self.open(now, out),
+            Goal::Follow { token, upstream } => self.follow(token, upstream, out),
+        }
+    }
+
+    /// Nothing that writes without a lease goes on (A3).
+    fn rest(&mut self, out: &mut Vec<Effect>) {
+        // A group that was never adopted is nobody's to stop.
+        if self.facts.database == Database::Writes && self.disk.highest != Token::default() && holds(Key::Boot) {
+            self.kill(out);
+        }
+    }
+
+    fn fence(&mut self, token: Token, out: &mut Vec<Effect>) {
+        if !self.facts.is_marked {
+            return self.begin(token, Work::Mark, out);
+        }
+        match self.facts.database {
+            Database::Unknown => return,
+            Database::Writes => return self.kill(out),
+            Database::Down | Database::Standby { .. } => {}
+        }
+        if self.task.is_none() {
+            if self.disk.fenced_by != Some(token) {
+                self.disk.fenced_by = Some(token);
+                out.push(Effect::Save(self.disk.clone()));
+            }
+            out.push(Effect::Tell(Answer { token, said: Said::Fenced }));
+        }
+    }
+
+    fn stop(&mut self, token: Token, out: &mut Vec<Effect>) {
+        if !self.facts.is_marked {
+            return self.begin(token, Work::Mark, out);
+        }
+        match (&self.facts.database, self.facts.stopped) {
+            (Database::Writes | Database::Standby { .. }, _) => self.begin(token, Work::Stop, out),
+            (Database::Down, Some(stopped)) if self.task.is_none() => {
+                self.holder.give_up();
+                self.armed = None;
+                if self.disk.fenced_by != Some(token) {
+                    self.disk.fenced_by = Some(token);
+                    out.push(Effect::Save(self.disk.clone()));
+                }
+                out.push(Effect::Tell(Answer { token, said: Said::Stopped(stopped) }));
+            }
+            // It ended, but not cleanly: nobody knows what was shipped, so there is no token to hand over.
+            _ => {}
+        }
+    }
+
+    fn seal(&mut self, token: Token, out: &mut Vec<Effect>) {
+        match &self.facts.database {
+            Database::Writes => self.kill(out),
+            Database::Standby { receives_from: None } | Database::Down if self.task.is_none() => {
+                self.tell_copy(token, out);
+            }
+            Database::Standby { receives_from: Some(_) } if holds(Key::Seal) => self.begin(token, Work::Seal, out),
+            Database::Standby { .. } => self.tell_copy(token, out),
+            _ => {}
+        }
+    }
+
+    fn tell_copy(&self, token: Token, out: &mut Vec<Effect>) {
+        if let Some(copy) = self.facts.copy.clone().filter(|_| self.task.is_none()) {
+            out.push(Effect::Tell(Answer { token, said: Said::Sealed(copy) }));
+        }
+    }
+
+    fn drain(&mut self, token: Token, position: u64, fetch_from: Option<Label>, out: &mut Vec<Effect>) {
+        let Some(copy) = self.facts.copy.as_ref().filter(|_| matches!(self.facts.database, Database::Standby { receives_from: None }))
+        else {
+            // It was not sealed, or began to follow again.
+            return if matches!(self.facts.database, Database::Standby { .. }) {
+                self.begin(token, Work::Seal, out)
+            };
+        };
+        if copy.position >= position && copy.replayed >= position {
+            out.push(Effect::Tell(Answer { token, said: Said::Drained { position: copy.replayed } }));
+        } else {
+            self.begin(token, Work::Drain { position, fetch_from }, out);
+        }
+    }
+
+    fn open(&mut self, now: Tick, out: &mut Vec<Effect>) {
+        let Some(token) = self.holder.grant().map(|grant| grant.token) else { return };
+        if self.facts.database == Database::Writes {
+            if self.supervisor.is_some() && self.holder.soft().is_none() && self.armed.is_none_or(|until| now >= until) && holds(Key::Boot)
+            {
+                // Somebody else started it: without a lease nothing writes.
+                return self.kill(out);
+            }
+            self.arm(out);
+            match self.facts.opening {
+                Some(opening) if opening.token == token => {
+                    let said = Said::Opened { timeline: opening.timeline, at: opening.at };
+                    out.push(Effect::Tell(Answer { token, said }));
+                }
+                _ if self.holder.is_live(now) => self.begin(token, Work::Sign, out),
+                _ => {}
+            }
+            return;
+        }
+        let is_as_granted = self.holder.grant().is_some_and(|grant| grant.class == self.class());
+        if !is_as_granted || !self.holder.is_live(now) && holds(Key::Please) {
+            return;
+        }
+        if holds(Key::Parm) && self.arm(out) {
+            return;
+        }
+        match self.facts.database {
+            Database::Standby { .. } => self.begin(token, Work::Promote, out),
+            Database::Down => self.begin(token, Work::Start, out),
+            Database::Writes | Database::Unknown => {}
+        }
+    }
+
+    /// Gives the supervisor the deadline of the lease; `true`: it does not have it yet.
+    fn arm(&mut self, out: &mut Vec<Effect>) -> bool {
+        let Some(deadline) = self.deadline().filter(|_| self.supervisor.is_some()) else { return false };
+        if self.armed == Some(deadline) {
+            return false;
+        }
+        out.push(Effect::Arm(deadline));
+        self.armed.is_none()
+    }
+
+    fn follow(&mut self, token: Token, upstream: Label, out: &mut Vec<Effect>) {
+        match &self.facts.database {
+            Database::Writes => self.kill(out),
+            Database::Standby { receives_from: Some(from) } if *from == upstream => {
+                out.push(Effect::Tell(Answer { token, said: Said::Follows { upstream } }));
+            }
+            Database::Standby { .. } | Database::Down => self.begin(token, Work::Follow { upstream }, out),
+            Database::Unknown => {}
+        }
+    }
+}

@@ -1,0 +1,418 @@
+//! What every node agrees on about a data group: who holds its role, under which grant, and the operation that is open.
+//!
+//! ```text
+//!            .-- approve --.
+//! Proposed --'             v
+//!                       Decided --> Fenced --> Chosen --> Promoting --> Promoted --> Verified --> Routed --> closed
+//!                          ^          |  a switchover: Stopped, with its hand-over token
+//!                          '---------------- revoked: the candidate gave no answer (O9)
+//!          cancelled, before Promoting only: the old primary gets a new grant (O13)
+//! ```
+//!
+//! Each arrow is one committed entry ([`super::step::Step`]); whoever leads goes on from the phase that is recorded here, and repeats its
+//! effects. *Held* is not a phase: it says why the present one does not go on by itself, and what ends it.
+//!
+//! A grant is in force when its token is the group's highest. So a decision revokes it by being there, and what it said (its ttl, its class, who
+//! had to acknowledge writes) stays readable until the next grant takes its place.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    choose::{Choice, Durability, Fork, Sealed},
+    keys::{Key, holds},
+    lease::{Class, Grant, Verdict},
+    token::Token,
+};
+use crate::{
+    model::{
+        group::OnControlLoss,
+        ids::Label,
+        time::{Human, Timestamp},
+    },
+    recovery::exposure::Bracket,
+};
+
+/// The most promotions that a group remembers as forks of its history. Copies that stand before the oldest of them are out of line.
+pub const FORKS_MAX: usize = 64;
+
+/// A person who allows so much to be lost allows any loss, one that nobody can tell included.
+pub const ANY_LOSS: Duration = Duration::from_secs(365 * 86_400);
+
+/// The most marks of one operation: each phase once for each candidate that gave no answer, and what people did.
+pub const MARKS_MAX: usize = 64;
+
+/// A data group.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Group {
+    /// The highest token that was given: of the last decision, grant or cancel. Zero: none.
+    pub token: Token,
+    /// The last grant, in force or revoked; `None`: nobody knows yet who the primary is, so nothing is fenced and nothing moves.
+    pub grant: Option<Grant>,
+    /// The database that was adopted; copies of another one are never used.
+    pub system: u64,
+    /// The timeline on which it was adopted, or the newest one that is no longer among the forks. Copies on an older one are out of line.
+    pub since: u32,
+    /// Where promotions left the line before them, in order; the last one is the floor.
+    pub forks: Vec<Fork>,
+    /// What is under way; one at a time.
+    pub operation: Option<Operation>,
+    /// Members that have not followed the primary since it got the role. Nobody is promoted by accident from among them: a copy is judged by where
+    /// it is, but readiness says that they are missing.
+    pub awaited: BTreeSet<Label>,
+    /// Until when automation rests after an operation; `None`: it does not.
+    pub cool_down: Option<Timestamp>,
+    /// The last operation that ended.
+    pub latest: Option<Closed>,
+}
+
+/// What kind of operation it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// The primary is given up: it is fenced, and what others have received goes on.
+    Failover,
+    /// The primary stops cleanly and hands over all that it has.
+    Switchover,
+}
+
+/// How far an operation has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// It waits for a person's approval; nothing is revoked.
+    Proposed,
+    /// The old grant is revoked; its holder is to be stopped.
+    Decided,
+    /// Nothing of the old primary writes any more; the standbys are sealed.
+    Fenced,
+    /// The candidate is chosen; it is drained, and what would be lost is judged.
+    Chosen,
+    /// The candidate holds a grant. There is no way back.
+    Promoting,
+    /// It writes.
+    Promoted,
+    /// What the plan wants to be shown was shown.
+    Verified,
+    /// Names lead to it.
+    Routed,
+}
+
+impl Phase {
+    /// The word in logs, metrics and the API.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Proposed => "proposed",
+            Self::Decided => "decided",
+            Self::Fenced => "fenced",
+            Self::Chosen => "chosen",
+            Self::Promoting => "promoting",
+            Self::Promoted => "promoted",
+            Self::Verified => "verified",
+            Self::Routed => "routed",
+        }
+    }
+
+    /// Whether it can be cancelled: no other grant was committed.
+    #[must_use]
+    pub const fn is_before_promoting(self) -> bool {
+        matches!(self, Self::Proposed | Self::Decided | Self::Fenced | Self::Chosen)
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
+}
+
+/// How it became certain that the old primary writes nothing more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fence {
+    /// Its agent stopped it, or a fence did that confirms (A8).
+    Confirmed {
+        /// Which rung of the ladder.
+        by: String,
+    },
+    /// Its lease ended, and the record says that the database ends with it.
+    Waited,
+    /// A person answers for it. The lease was waited for all the same.
+    Asserted {
+        /// Who.
+        who: String,
+    },
+    /// It stopped cleanly, as it was asked to.
+    Stopped,
+}
+
+/// The hand-over token of a switchover: where the old primary ended. Nobody takes over who has less.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stopped {
+    /// Of which database.
+    pub system: u64,
+    /// On which timeline.
+    pub timeline: u32,
+    /// Behind its last record.
+    pub position: u64,
+}
+
+/// Why an operation does not go on by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum HeldFor {
+    /// A guard refused to let it begin without a person.
+    Approval,
+    /// Nothing proves that the old primary is stopped: no fence confirmed, and its record is not armed.
+    FenceUnproven,
+    /// The old primary of a switchover does not say where it ended.
+    SwitchoverUnanswered,
+    /// Too few of those who may have acknowledged writes are sealed.
+    QuorumUnseen,
+    /// All copies end before the position at which the last primary began.
+    BelowFloor,
+    /// No copy that is sealed may be promoted.
+    NoCandidate,
+    /// What would be lost is more than the plan allows, or nobody knows how much.
+    RpoGate,
+    /// The candidate does not finish replaying.
+    Drain,
+    /// What the plan wants to be shown failed.
+    Validation,
+}
+
+impl HeldFor {
+    /// As people and scripts write it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Approval => "APPROVAL",
+            Self::FenceUnproven => "FENCE_UNPROVEN",
+            Self::SwitchoverUnanswered => "SWITCHOVER_UNANSWERED",
+            Self::QuorumUnseen => "QUORUM_UNSEEN",
+            Self::BelowFloor => "BELOW_FLOOR",
+            Self::NoCandidate => "NO_CANDIDATE",
+            Self::RpoGate => "RPO_GATE",
+            Self::Drain => "DRAIN",
+            Self::Validation => "VALIDATION",
+        }
+    }
+}
+
+impl fmt::Display for HeldFor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
+}
+
+/// An operation that waits, and for what.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// Which rule holds it.
+    pub reason: HeldFor,
+    /// What was seen, in one line.
+    pub text: String,
+    /// Since when, by the entry's time.
+    pub at: Timestamp,
+}
+
+/// Who wanted it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// The cluster, by the rules of the plan.
+    Automatic,
+    /// A person.
+    Person {
+        /// Who.
+        who: String,
+        /// The reason given.
+        why: String,
+    },
+}
+
+/// Who is to be promoted, and what that would lose.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chosen {
+    /// Who.
+    pub choice: Choice,
+    /// What was written on the old primary and is not there, in time.
+    pub loss: Bracket,
+}
+
+/// Something of an operation that was committed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// The phase that began, or in which it happened.
+    pub phase: Phase,
+    /// By which entry.
+    pub index: u64,
+    /// When, by the entry's time.
+    pub at: Timestamp,
+    /// What happened, in one line.
+    pub text: String,
+}
+
+/// An operation on a group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Operation {
+    /// The log index of the entry that opened it: its name is `op-` and this number, for ever.
+    pub id: u64,
+    /// What kind; a switchover may turn into a failover.
+    pub kind: Kind,
+    /// Who wanted it.
+    pub origin: Origin,
+    /// Who is replaced. After a candidate gave no answer: that candidate.
+    pub from: Label,
+    /// Where to; `None`: whoever is chosen.
+    pub to: Option<Label>,
+    /// How far it is.
+    pub phase: Phase,
+    /// Why it does not go on; `None`: it does.
+    pub held: Option<Held>,
+    /// What would have been lost when it was decided.
+    pub estimate: Bracket,
+    /// What a person allowed to be lost, in this operation only; `None`: what the plan says.
+    pub allowed_loss: Option<Duration>,
+    /// Who answers for it that the old primary is stopped; `None`: nobody.
+    pub asserted: Option<String>,
+    /// How the old primary was stopped; `None`: not proven yet.
+    pub fence: Option<Fence>,
+    /// The hand-over token, in a switchover.
+    pub stopped: Option<Stopped>,
+    /// What is sealed, by region.
+    pub sealed: BTreeMap<Label, Sealed>,
+    /// Who is to be promoted.
+    pub chosen: Option<Chosen>,
+    /// What was committed, in order.
+    pub marks: Vec<Mark>,
+}
+
+/// Why so much may not be lost; `None`: it may. `allowed`: by a person, for one operation; `None`: what the plan says.
+#[must_use]
+pub fn too_much(loss: Bracket, allowed: Option<Duration>, rpo_target: Option<Duration>) -> Option<String> {
+    let limit = allowed.or(rpo_target);
+    if allowed.is_some_and(|allowed| allowed >= ANY_LOSS) || limit.is_some_and(|limit| loss.is_within(limit)) {
+        return None;
+    }
+    let limit = limit.map_or_else(|| "the plan has no rpo_target".to_owned(), |limit| format!("{} may be", Human(limit)));
+    Some(format!("{loss} would be lost, and {limit}"))
+}
+
+impl Operation {
+    /// Why the chosen copy may not be promoted; `None`: it may. In quorum mode it has every acknowledged write, which was checked when it was
+    /// chosen; in a switchover it has everything.
+    #[must_use]
+    pub fn gate(&self, durability: &Durability, rpo_target: Option<Duration>) -> Option<String> {
+        let chosen = self.chosen.as_ref()?;
+        if self.kind == Kind::Switchover || *durability != Durability::Async {
+            return None;
+        }
+        if chosen.choice.is_below_floor && self.allowed_loss.is_none() {
+            return Some(format!("{} ends before the position at which the last primary began", chosen.choice.region));
+        }
+        too_much(chosen.loss, self.allowed_loss, rpo_target)
+    }
+
+    /// When the present phase began, by the entry's time.
+    #[must_use]
+    pub fn phase_began(&self) -> Option<&Mark> {
+        self.marks.iter().rev().find(|mark| mark.phase == self.phase)
+    }
+}
+
+/// How an operation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    /// The new primary serves.
+    Succeeded,
+    /// The old primary serves again.
+    Cancelled,
+    /// It was never approved, or what called for it passed.
+    Rejected,
+    /// The new primary failed before the operation was over. The next failover is of that one.
+    FailedAfterPromotion,
+    /// The majority that ran it is lost.
+    Abandoned,
+}
+
+impl Ending {
+    /// The word in logs, metrics and the API.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Succeeded => "succeeded",
+            Self::Cancelled => "cancelled",
+            Self::Rejected => "rejected",
+            Self::FailedAfterPromotion => "failed_after_promotion",
+            Self::Abandoned => "abandoned",
+        }
+    }
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
+}
+
+/// An operation that is over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Closed {
+    /// As it was when it ended.
+    pub operation: Operation,
+    /// How it ended.
+    pub ending: Ending,
+    /// When, by the entry's time.
+    pub at: Timestamp,
+}
+
+impl Group {
+    /// Who holds the role, in force or not; `None`: not adopted.
+    #[must_use]
+    pub fn primary(&self) -> Option<&Label> {
+        self.grant.as_ref().map(|grant| &grant.region)
+    }
+
+    /// The grant, while it is in force.
+    #[must_use]
+    pub fn in_force(&self) -> Option<&Grant> {
+        self.grant.as_ref().filter(|grant| grant.token == self.token)
+    }
+
+    /// What renewals of the lease are judged by.
+    #[must_use]
+    pub fn rules(&self) -> Verdict {
+        self.in_force().map_or(Verdict::Revoked(self.token), |grant| Verdict::Granted(grant.clone()))
+    }
+
+    /// Whether the end of the revoked lease is a fence: the database ends with it, and nothing but the lease lets it go on.
+    #[must_use]
+    pub fn wait_is_a_fence(&self) -> bool {
+        let ends = |class: Class| matches!(class, Class::Armed { .. }) || !holds(Key::Armed);
+        self.grant.as_ref().is_some_and(|grant| ends(grant.class) && grant.is_attested && grant.on_control_loss != OnControlLoss::Keep)
+    }
+
+    /// The copies of the open operation that may be compared: those of a line that is known; and where somebody named the target, only that one
+    /// may be promoted.
+    #[must_use]
+    pub fn comparable(&self) -> Vec<Sealed> {
+        let Some(operation) = &self.operation else { return Vec::new() };
+        let sealed = operation.sealed.values().filter(|copy| copy.timeline >= self.since);
+        let wanted = |copy: &Sealed| operation.to.as_ref().is_none_or(|to| *to == copy.region);
+        sealed.map(|copy| Sealed { priority: copy.priority.filter(|_| wanted(copy)), ..copy.clone() }).collect()
+    }
+
+    /// Who must have had the writes that the revoked grant let be acknowledged.
+    #[must_use]
+    pub fn durability(&self) -> Durability {
+        self.grant.as_ref().map_or(Durability::Async, |grant| grant.durability.clone())
+    }
+}

@@ -1,0 +1,111 @@
+//! What the leader tells the agents of a group, and what they answer.
+//!
+//! Orders are repeated until they are answered, and may come late, twice, or from a leader that was superseded: an agent refuses a lower token than
+//! it has ever seen (A1), and answers an equal one again from what is so. An answer counts for its own token only.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    choose::Sealed,
+    group::Stopped,
+    lease::{Class, Grant},
+    token::Token,
+};
+use crate::model::ids::Label;
+
+/// An order to one agent of a group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Order {
+    /// Of the decision or grant that it belongs to.
+    pub token: Token,
+    /// What to do.
+    pub verb: Verb,
+}
+
+/// What an agent can be told to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verb {
+    /// Acknowledge no holder of a lower token any more (L12).
+    Promise,
+    /// Stop the database, by force where needed, so that it never starts as a primary again by itself (A7).
+    Fence,
+    /// Stop the primary cleanly, and say where it ended (W1).
+    Stop,
+    /// Receive nothing more, and say up to where it did (A9).
+    Seal,
+    /// Replay everything up to this position; what is missing is fetched first.
+    Drain {
+        /// Up to where.
+        position: u64,
+        /// From whom the rest is fetched; `None`: it is there.
+        fetch_from: Option<Label>,
+    },
+    /// Hold the role by this grant.
+    Lead(Grant),
+    /// Follow the primary; what goes beyond the common line is put aside first.
+    Follow {
+        /// Where it is.
+        upstream: Label,
+    },
+}
+
+/// What an agent says to the leader about one order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// Of the order; of a refusal: the refused one.
+    pub token: Token,
+    /// What.
+    pub said: Said,
+}
+
+/// What an agent has done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Said {
+    /// Nothing: it has seen a higher token.
+    Refused {
+        /// That one.
+        highest: Token,
+    },
+    /// It acknowledges nobody by a lower token.
+    Promised,
+    /// Nothing runs, and nothing will start as a primary.
+    Fenced,
+    /// It stopped cleanly here.
+    Stopped(Stopped),
+    /// Nothing is received any more.
+    Sealed(Sealed),
+    /// Everything up to here is replayed.
+    Drained {
+        /// Position.
+        position: u64,
+    },
+    /// It writes, and the token is in the database.
+    Opened {
+        /// The timeline that began.
+        timeline: u32,
+        /// Where it began.
+        at: u64,
+    },
+    /// It follows.
+    Follows {
+        /// Whom.
+        upstream: Label,
+    },
+}
+
+/// What an agent tells the leader of itself, every few seconds and when it changes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The highest token that it has seen.
+    pub highest: Token,
+    /// Of the grant that it holds; `None`: none.
+    pub grant: Option<Token>,
+    /// What it can attest.
+    pub class: Class,
+    /// What it follows, by the order of this token; `None`: nothing.
+    pub follows: Option<(Token, Label)>,
+    /// Whether its database writes by the grant that it holds.
+    pub writes: bool,
+}

@@ -1,0 +1,357 @@
+//! What can be committed about a data group: one line of the protocol each.
+//!
+//! Each carries the group's token that its proposer saw. One that comes late, twice, or from a leader that was superseded is refused by it,
+//! because every step that changes who may write gives the group another token.
+
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    choose::{Choice, Sealed},
+    evidence::Evidence,
+    group::{Ending, HeldFor, Kind, Stopped},
+    lease::Class,
+    token::Token,
+};
+use crate::{
+    model::{ids::Label, time::Timestamp},
+    recovery::exposure::Bracket,
+};
+
+/// A step of a group. Kind numbers as in [`crate::cluster::Change::kind`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// Kind 100: the group has this primary. A new grant.
+    Adopt {
+        /// Expected.
+        token: Token,
+        /// Who writes.
+        primary: Label,
+        /// The database.
+        system: u64,
+        /// Its timeline.
+        timeline: u32,
+        /// What its agent attests.
+        class: Class,
+    },
+    /// Kind 101: the primary is to be replaced (O1).
+    Decide(Box<Decide>),
+    /// Kind 102: a person lets a proposed or held operation go on.
+    Approve {
+        /// Expected.
+        token: Token,
+        /// Its id.
+        operation: u64,
+        /// How much may be lost, in this operation only; `None`: what the plan says.
+        allowed_loss: Option<Duration>,
+    },
+    /// Kind 103: a person answers for it that the old primary is stopped. The lease is waited for all the same (O3).
+    Assert {
+        /// Expected.
+        token: Token,
+        /// Its id.
+        operation: u64,
+        /// The old primary's region, typed.
+        region: Label,
+    },
+    /// Kind 104: it does not go on by itself.
+    Hold {
+        /// Expected.
+        token: Token,
+        /// Which rule holds it.
+        reason: HeldFor,
+        /// What was seen, in one line.
+        text: String,
+    },
+    /// Kind 105: nothing of the old primary writes any more (O2).
+    Fenced {
+        /// Expected: the decision's.
+        token: Token,
+        /// What proves it.
+        proof: Proof,
+    },
+    /// Kind 106: the old primary of a switchover ended here (W1).
+    Stopped {
+        /// Expected: the decision's.
+        token: Token,
+        /// The hand-over token.
+        stopped: Stopped,
+    },
+    /// Kind 107: a copy receives nothing any more (O4).
+    Sealed {
+        /// Expected: the decision's.
+        token: Token,
+        /// Where it is.
+        copy: Sealed,
+    },
+    /// Kind 108: who is to be promoted (O5 to O7). Every node chooses by itself and compares.
+    Choose {
+        /// Expected: the decision's.
+        token: Token,
+        /// Who.
+        choice: Choice,
+        /// What that would lose, in time.
+        loss: Bracket,
+    },
+    /// Kind 109: the grant of the candidate, and the point of no return (O8).
+    Promote {
+        /// Expected: the decision's.
+        token: Token,
+        /// What the candidate's agent attests.
+        class: Class,
+    },
+    /// Kind 110: the candidate gave no answer in time (O9). It is the old primary of the same operation now.
+    Revoke {
+        /// Expected: the grant's.
+        token: Token,
+    },
+    /// Kind 111: the candidate writes (O10).
+    Promoted {
+        /// Expected: the grant's.
+        token: Token,
+        /// The timeline that began.
+        timeline: u32,
+        /// Where it began.
+        at: u64,
+    },
+    /// Kind 112: what the plan wants to be shown was shown, or a person skipped it.
+    Verified {
+        /// Expected: the grant's.
+        token: Token,
+    },
+    /// Kind 113: names lead to it.
+    Routed {
+        /// Expected: the grant's.
+        token: Token,
+    },
+    /// Kind 114: it is over.
+    Close {
+        /// Expected: the grant's.
+        token: Token,
+        /// How it ended; cancelled ends are [`Step::Cancel`]'s.
+        ending: Ending,
+    },
+    /// Kind 115: it ends before its point of no return; the old primary gets a new grant (O13).
+    Cancel {
+        /// Expected.
+        token: Token,
+        /// Its id.
+        operation: u64,
+        /// What the old primary's agent attests.
+        class: Class,
+    },
+    /// Kind 116: a new grant for the same primary: its agent attests another class, or the plan says other terms (L7, L8).
+    Regrant {
+        /// Expected: the grant's.
+        token: Token,
+        /// What its agent attests.
+        class: Class,
+    },
+    /// Kind 117: the holder renews by its present grant, so nobody counts by an older one any more.
+    Settle {
+        /// Expected: the grant's.
+        token: Token,
+    },
+    /// Kind 118: a member follows the primary (again).
+    Followed {
+        /// Expected: the grant's.
+        token: Token,
+        /// Who.
+        region: Label,
+    },
+    /// Kind 119: the switchover goes on as a failover (W3).
+    Turn {
+        /// Expected: the decision's.
+        token: Token,
+        /// Its id.
+        operation: u64,
+    },
+    /// Kind 120: a person ends the cool-down.
+    Release {
+        /// Expected.
+        token: Token,
+    },
+}
+
+/// A decision.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decide {
+    /// The group's token that it was made by.
+    pub token: Token,
+    /// What kind.
+    pub kind: Kind,
+    /// Who is replaced: the primary.
+    pub from: Label,
+    /// Where to; `None`: whoever is chosen. A switchover names it.
+    pub to: Option<Label>,
+    /// The plan that it was made by.
+    pub plan_revision: u64,
+    /// What would be lost now, by whoever would be chosen now.
+    pub estimate: Bracket,
+    /// How much a person allows to be lost; `None`: what the plan says.
+    pub allowed_loss: Option<Duration>,
+    /// What makes it automatic; `None`: a person wants it.
+    pub grounds: Option<Grounds>,
+    /// Guards that want a person to approve it first, one line each; none: it takes effect at once.
+    pub guards: Vec<String>,
+}
+
+/// Why the cluster decides by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grounds {
+    /// What is wrong with the primary.
+    pub evidence: Evidence,
+    /// When the failed rounds ended, the oldest first.
+    pub rounds: Vec<Timestamp>,
+    /// What each vantage region saw when it was asked, after the hold.
+    pub attestations: BTreeMap<Label, Attestation>,
+}
+
+/// What a vantage region saw by a probe that it made after it was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Attestation {
+    /// It fails.
+    Failing,
+    /// It works.
+    Working,
+    /// It could not tell: blind, or no probe ended in time.
+    Abstains,
+}
+
+/// What proves that the old primary is stopped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Proof {
+    /// A fence that confirms.
+    Confirmed {
+        /// Which rung of the ladder.
+        by: String,
+    },
+    /// Its lease ended.
+    Waited,
+    /// Its lease ended, and a person answers for the rest.
+    Asserted,
+}
+
+impl Step {
+    /// Its number, which never changes.
+    #[must_use]
+    pub const fn kind(&self) -> u32 {
+        match self {
+            Self::Adopt { .. } => 100,
+            Self::Decide(_) => 101,
+            Self::Approve { .. } => 102,
+            Self::Assert { .. } => 103,
+            Self::Hold { .. } => 104,
+            Self::Fenced { .. } => 105,
+            Self::Stopped { .. } => 106,
+            Self::Sealed { .. } => 107,
+            Self::Choose { .. } => 108,
+            Self::Promote { .. } => 109,
+            Self::Revoke { .. } => 110,
+            Self::Promoted { .. } => 111,
+            Self::Verified { .. } => 112,
+            Self::Routed { .. } => 113,
+            Self::Close { .. } => 114,
+            Self::Cancel { .. } => 115,
+            Self::Regrant { .. } => 116,
+            Self::Settle { .. } => 117,
+            Self::Followed { .. } => 118,
+            Self::Turn { .. } => 119,
+            Self::Release { .. } => 120,
+        }
+    }
+
+    /// The group's token that its proposer saw.
+    #[must_use]
+    pub fn token(&self) -> Token {
+        match self {
+            Self::Decide(decide) => decide.token,
+            Self::Adopt { token, .. }
+            | Self::Approve { token, .. }
+            | Self::Assert { token, .. }
+            | Self::Hold { token, .. }
+            | Self::Fenced { token, .. }
+            | Self::Stopped { token, .. }
+            | Self::Sealed { token, .. }
+            | Self::Choose { token, .. }
+            | Self::Promote { token, .. }
+            | Self::Revoke { token }
+            | Self::Promoted { token, .. }
+            | Self::Verified { token }
+            | Self::Routed { token }
+            | Self::Close { token, .. }
+            | Self::Cancel { token, .. }
+            | Self::Regrant { token, .. }
+            | Self::Settle { token }
+            | Self::Followed { token, .. }
+            | Self::Turn { token, .. }
+            | Self::Release { token } => *token,
+        }
+    }
+
+    /// Whether only a person takes it, so that it needs a reason.
+    #[must_use]
+    pub const fn is_by_a_person(&self) -> bool {
+        matches!(self, Self::Approve { .. } | Self::Assert { .. } | Self::Turn { .. } | Self::Release { .. })
+    }
+}
+
+/// One line for the audit.
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Adopt { primary, class, .. } => write!(f, "adopt with primary {primary}, {class}"),
+            Self::Decide(decide) => write!(f, "{decide}"),
+            Self::Approve { operation, allowed_loss: None, .. } => write!(f, "approve op-{operation}"),
+            Self::Approve { operation, allowed_loss: Some(loss), .. } => {
+                write!(f, "approve op-{operation}, a loss of {} allowed", crate::model::time::Human(*loss))
+            }
+            Self::Assert { operation, region, .. } => write!(f, "assert in op-{operation} that {region} is stopped"),
+            Self::Hold { reason, text, .. } => write!(f, "hold, {reason}: {text}"),
+            Self::Fenced { proof: Proof::Confirmed { by }, .. } => write!(f, "fenced, confirmed by {by}"),
+            Self::Fenced { proof: Proof::Waited, .. } => f.write_str("fenced, the lease has ended"),
+            Self::Fenced { proof: Proof::Asserted, .. } => f.write_str("fenced, asserted by a person"),
+            Self::Stopped { stopped, .. } => write!(f, "stopped at {} on timeline {}", stopped.position, stopped.timeline),
+            Self::Sealed { copy, .. } => write!(f, "sealed {} at {} on timeline {}", copy.region, copy.position, copy.timeline),
+            Self::Choose { choice, loss, .. } => write!(f, "choose {} at {}, loss {loss}", choice.region, choice.position),
+            Self::Promote { class, .. } => write!(f, "promote, {class}"),
+            Self::Revoke { .. } => f.write_str("revoke, the candidate gave no answer"),
+            Self::Promoted { timeline, at, .. } => write!(f, "promoted, timeline {timeline} from {at}"),
+            Self::Verified { .. } => f.write_str("verified"),
+            Self::Routed { .. } => f.write_str("routed"),
+            Self::Close { ending, .. } => write!(f, "close, {ending}"),
+            Self::Cancel { operation, .. } => write!(f, "cancel op-{operation}"),
+            Self::Regrant { class, .. } => write!(f, "grant anew, {class}"),
+            Self::Settle { .. } => f.write_str("settle: the holder renews by its present grant"),
+            Self::Followed { region, .. } => write!(f, "{region} follows"),
+            Self::Turn { operation, .. } => write!(f, "turn op-{operation} into a failover"),
+            Self::Release { .. } => f.write_str("end the cool-down"),
+        }
+    }
+}
+
+impl fmt::Display for Decide {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verb = if self.guards.is_empty() { "decide" } else { "propose" };
+        let kind = match self.kind {
+            Kind::Failover => "failover",
+            Kind::Switchover => "switchover",
+        };
+        write!(f, "{verb} {kind} from {}", self.from)?;
+        if let Some(to) = &self.to {
+            write!(f, " to {to}")?;
+        }
+        match &self.grounds {
+            Some(grounds) => write!(f, ", {} in {} failed rounds, loss {}", grounds.evidence, grounds.rounds.len(), self.estimate)?,
+            None => write!(f, ", loss {}", self.estimate)?,
+        }
+        match self.guards.as_slice() {
+            [] => Ok(()),
+            guards => write!(f, "; held: {}", guards.join("; ")),
+        }
+    }
+}
