@@ -304,7 +304,7 @@ impl At {
         // It runs already, and nobody has seen it start under what its agent says.
         group.grant = Some(Grant { is_attested: false, ..self.grant(policy, primary, class, None, timeline) });
         (group.system, group.since, group.forks) = (system, timeline, Vec::new());
-        group.awaited = policy.members.keys().filter(|member| *member != primary).cloned().collect();
+        group.absent = policy.members.keys().filter(|member| *member != primary).cloned().collect();
         Ok(group)
     }
 
@@ -378,7 +378,7 @@ impl At {
         let above = newest(&group, None).max(theirs);
         group.token = self.token;
         group.grant = Some(self.grant(policy, &chosen.choice.region, class, None, above));
-        group.awaited = policy.members.keys().filter(|member| **member != chosen.choice.region).cloned().collect();
+        group.absent = policy.members.keys().filter(|member| **member != chosen.choice.region).cloned().collect();
         Ok(group)
     }
 
@@ -405,7 +405,7 @@ impl At {
         next.is_attested = is_stopped || goes_on(grant.as_ref(), class);
         group.grant = Some(next);
         group.token = self.token;
-        group.awaited = policy.members.keys().filter(|member| **member != region).cloned().collect();
+        group.absent = policy.members.keys().filter(|member| **member != region).cloned().collect();
         Ok(self.close(group, Ending::Cancelled, None))
     }
 
@@ -584,9 +584,9 @@ impl At {
                 }
             }
             Step::Followed { region, .. } => {
-                group.awaited.remove(region);
+                group.absent.remove(region);
                 // The group is whole again: another failure is another matter.
-                if group.awaited.is_empty() {
+                if group.absent.is_empty() {
                     group.cool_down = None;
                 }
             }
@@ -606,7 +606,7 @@ impl At {
         if !is_its_time {
             return Err(wrong_phase(operation, &format!("it does not end as {ending}")));
         }
-        let cools = ending == Ending::Succeeded && !group.awaited.is_empty();
+        let cools = ending == Ending::Succeeded && !group.absent.is_empty();
         let cool_down = cools.then(|| self.at + policy.cool_down);
         Ok(self.close(group, ending, cool_down))
     }

@@ -310,7 +310,7 @@ impl Part<'_> {
             let is_there = self.status(&region).is_some_and(|status| status.follows == follows);
             if !is_there {
                 self.send(&region, Verb::Follow { upstream: grant.region.clone() });
-            } else if self.group.awaited.contains(&region) {
+            } else if self.group.absent.contains(&region) {
                 self.propose(Step::Followed { token: grant.token, region });
             }
         }

@@ -64,7 +64,7 @@ pub struct Group {
     pub operation: Option<Operation>,
     /// Members that have not followed the primary since it got the role. Nobody is promoted by accident from among them: a copy is judged by where
     /// it is, but readiness says that they are missing.
-    pub awaited: BTreeSet<Label>,
+    pub absent: BTreeSet<Label>,
     /// Until when automation rests after an operation; `None`: it does not.
     pub cool_down: Option<Timestamp>,
     /// The last operation that ended.

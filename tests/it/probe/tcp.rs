@@ -74,11 +74,14 @@ async fn the_server_sees_an_orderly_end() {
     let (mut accepted, prober) = listener.accept().await.unwrap();
     let mut rest = Vec::new();
     assert_eq!(accepted.read_to_end(&mut rest).await.unwrap(), 0, "an end of input, not a reset");
-    // /proc/net/tcp: the prober's side is gone altogether; state 06 would be TIME_WAIT.
-    let local = format!(":{:04X} ", prober.port());
+    // /proc/net/tcp: the prober's side is gone altogether; state 06 would be TIME_WAIT. Its port alone may be another test's by now.
+    let (near, far) = (format!(":{:04X}", prober.port()), format!(":{:04X}", target.port()));
+    let is_its = |line: &&str| {
+        let mut words = line.split_whitespace().skip(1);
+        words.next().is_some_and(|at| at.ends_with(&near)) && words.next().is_some_and(|at| at.ends_with(&far))
+    };
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
-    let left: Vec<_> =
-        table.lines().filter(|line| line.split_whitespace().nth(1).is_some_and(|at| format!("{at} ").ends_with(&local))).collect();
+    let left: Vec<_> = table.lines().filter(is_its).collect();
     assert!(left.is_empty(), "{left:?}");
 }
 

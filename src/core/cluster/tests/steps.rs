@@ -148,9 +148,9 @@ pub(super) fn show(name: &Label, group: &Group) -> Vec<String> {
             }
         }
     }
-    if !group.awaited.is_empty() {
-        let awaited: Vec<&str> = group.awaited.iter().map(Label::as_str).collect();
-        write!(line, ", awaits {}", awaited.join("+")).unwrap();
+    if !group.absent.is_empty() {
+        let absent: Vec<&str> = group.absent.iter().map(Label::as_str).collect();
+        write!(line, ", awaits {}", absent.join("+")).unwrap();
     }
     if let Some(until) = group.cool_down {
         write!(line, ", cools down until {until}").unwrap();

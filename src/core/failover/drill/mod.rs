@@ -6,6 +6,7 @@
 
 mod database;
 mod faults;
+mod hosts;
 mod net;
 mod proof;
 mod tests;

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     cluster::{Actor, Change, Entry, Node, NodeId, NodeRole, Outcome, Outline, PutPlan, Role, State},
     failover::{
-        agent::{Agent, Disk, Effect, Task, Work},
+        agent::{Agent, Disk, Task},
         conduct::{Action, Conductor, Figures, Patience},
         group::Group,
         keys::{Key, holds},
@@ -55,7 +55,7 @@ pub(super) struct Setup {
 }
 
 #[derive(Clone, Debug)]
-enum Mail {
+pub(super) enum Mail {
     Order(Order),
     Answer(Answer),
     Status(Status),
@@ -66,7 +66,7 @@ enum Mail {
 }
 
 #[derive(Clone, Debug)]
-enum Event {
+pub(super) enum Event {
     AgentTurn(Region),
     LeaderTurn(Region),
     Catch(Region),
@@ -104,20 +104,20 @@ pub(super) struct Host {
     pub(super) clock: Clock,
     pub(super) agent: Option<Agent>,
     pub(super) is_paused: bool,
-    waits: Vec<(Region, Mail)>,
+    pub(super) waits: Vec<(Region, Mail)>,
     pub(super) disk: Disk,
     pub(super) supervisor: Option<Supervisor>,
-    incarnation: u64,
+    pub(super) incarnation: u64,
     pub(super) database: Option<Member>,
     /// Tasks of an earlier one are gone: (kills, tasks ended by the agent or with it).
-    tasks: (u64, u64),
+    pub(super) tasks: (u64, u64),
     /// Those of an agent that died since; what it had asked the database to open may open.
-    orphans: Option<u64>,
+    pub(super) orphans: Option<u64>,
     /// Where the present timeline of the database began, if it began here.
-    began: u64,
+    pub(super) began: u64,
     /// By which grant the database was opened last.
     pub(super) opened_by: Token,
-    told: u64,
+    pub(super) told: u64,
 }
 
 pub(super) struct World {
@@ -365,7 +365,7 @@ impl World {
 
     //--- Time
 
-    fn plan(&mut self, after: u64, event: Event) {
+    pub(super) fn plan(&mut self, after: u64, event: Event) {
         self.n_events += 1;
         self.queue.insert((self.now + after, self.n_events), event);
     }
@@ -451,7 +451,7 @@ impl World {
         self.hosts[region.0].is_up && REGIONS.iter().any(|other| *other != region && self.both(region, *other))
     }
 
-    fn send(&mut self, from: Region, to: Region, mail: Mail) {
+    pub(super) fn send(&mut self, from: Region, to: Region, mail: Mail) {
         if !self.reach(from, to) {
             return;
         }
@@ -466,7 +466,7 @@ impl World {
     }
 
     /// To whoever believes that it leads; one of them, if there are several.
-    fn send_to_leader(&mut self, from: Region, mail: Mail) {
+    pub(super) fn send_to_leader(&mut self, from: Region, mail: Mail) {
         let leads = |region: &Region| self.daemons[region.0].leads.is_some() && self.reach(from, *region);
         let leaders: Vec<Region> = REGIONS.into_iter().filter(leads).collect();
         if !leaders.is_empty() {
@@ -642,265 +642,6 @@ impl World {
                 self.send(region, to, Mail::Reply(reply));
             }
         }
-    }
-
-    //--- Agents
-
-    fn hear(&mut self, from: Region, to: Region, mail: Mail) {
-        let now = self.hosts[to.0].clock.at(self.now);
-        let Some(agent) = &mut self.hosts[to.0].agent else { return };
-        let effects = match mail {
-            Mail::Order(order) => {
-                if order.token >= agent.disk().highest || !holds(Key::Cmp) {
-                    self.proof.obeyed(to, order.token);
-                }
-                agent.ordered(order, now)
-            }
-            Mail::Reply(reply) => {
-                let effects = agent.answered(&reply, now);
-                self.proof.saw(to, agent.disk().highest);
-                effects
-            }
-            Mail::Ask(token, sequence) => {
-                if agent.acknowledges(token) {
-                    self.send(to, from, Mail::Ack(token, sequence));
-                }
-                return;
-            }
-            Mail::Ack(token, sequence) => agent.acknowledged(&from.label(), token, sequence, now),
-            Mail::Answer(_) | Mail::Status(_) | Mail::Renewal(_) => return,
-        };
-        self.carry_out(to, effects);
-    }
-
-    fn agent_turn(&mut self, region: Region) {
-        let at = self.now;
-        let host = &mut self.hosts[region.0];
-        if !host.is_up || host.is_paused {
-            return;
-        }
-        let now = host.clock.at(at);
-        let (Some(agent), Some(database)) = (&mut host.agent, &host.database) else { return };
-        let mut effects = agent.observed(database.facts(region), now);
-        effects.extend(agent.advance(now));
-        let status = (at >= host.told + 900_000).then(|| agent.status());
-        self.carry_out(region, effects);
-        if let Some(status) = status {
-            self.hosts[region.0].told = at;
-            self.send_to_leader(region, Mail::Status(status));
-        }
-    }
-
-    fn carry_out(&mut self, region: Region, effects: Vec<Effect>) {
-        for effect in effects {
-            match effect {
-                Effect::Save(disk) => self.hosts[region.0].disk = disk,
-                Effect::Tell(answer) => self.send_to_leader(region, Mail::Answer(answer)),
-                Effect::Renew(request) => self.send_to_leader(region, Mail::Renewal(request)),
-                Effect::AskPeers { token, sequence } => {
-                    let peers = self.hosts[region.0].agent.as_ref().and_then(|it| it.holder().grant()).map(|grant| grant.peers.clone());
-                    for peer in peers.unwrap_or_default() {
-                        self.send(region, Region::of(&peer), Mail::Ask(token, sequence));
-                    }
-                }
-                Effect::Arm(at) => self.arm(region, at),
-                Effect::Kill => self.kill(region),
-                Effect::Abort => self.hosts[region.0].tasks.1 += 1,
-                Effect::Begin(task) => self.begin(region, task),
-            }
-        }
-    }
-
-    fn arm(&mut self, region: Region, at: Tick) {
-        let host = &mut self.hosts[region.0];
-        let Some(supervisor) = &mut host.supervisor else { return };
-        supervisor.deadline = Some(at);
-        let incarnation = supervisor.incarnation;
-        let after = host.clock.when(at).saturating_sub(self.now);
-        self.plan(after, Event::Deadline(region, incarnation, at));
-        let host = &mut self.hosts[region.0];
-        let now = host.clock.at(self.now);
-        if let Some(agent) = &mut host.agent {
-            let effects = agent.armed(at, now);
-            self.carry_out(region, effects);
-        }
-    }
-
-    /// The supervisor's own kill.
-    fn deadline(&mut self, region: Region, incarnation: u64, at: Tick) {
-        let host = &mut self.hosts[region.0];
-        let is_due = host.supervisor.is_some_and(|it| it.incarnation == incarnation && it.deadline == Some(at));
-        if host.is_up && is_due {
-            self.kill(region);
-        }
-    }
-
-    pub(super) fn kill(&mut self, region: Region) {
-        let host = &mut self.hosts[region.0];
-        host.tasks.0 += 1;
-        if let Some(supervisor) = &mut host.supervisor {
-            supervisor.deadline = None;
-        }
-        if let Some(database) = &mut host.database {
-            let ran = database.run;
-            database.kill();
-            if ran == Run::Writes {
-                self.note(|| format!("{region:?} is killed"));
-            }
-        }
-    }
-
-    fn begin(&mut self, region: Region, task: Task) {
-        let host = &mut self.hosts[region.0];
-        let now = host.clock.at(self.now);
-        let (Some(agent), Some(database)) = (&mut host.agent, &host.database) else { return };
-        if !agent.may(&task, now) {
-            let effects = agent.ended(&task, database.facts(region), now);
-            return self.carry_out(region, effects);
-        }
-        let delay = if self.chance.percent(self.setup.faults.slow) {
-            self.chance.between(500_000, 9_000_000)
-        } else {
-            self.chance.between(10_000, 400_000)
-        };
-        let tasks = self.hosts[region.0].tasks;
-        self.plan(delay, Event::Lands(region, tasks, task));
-    }
-
-    fn lands(&mut self, region: Region, (kills, tasks): (u64, u64), task: &Task) {
-        let host = &self.hosts[region.0];
-        let is_orphan = host.orphans == Some(tasks) && matches!(task.work, Work::Start | Work::Promote);
-        if !host.is_up || host.tasks.0 != kills || host.tasks.1 != tasks && !is_orphan || host.database.is_none() {
-            return;
-        }
-        // A supervisor starts nothing for writes without a deadline.
-        let is_refused = task.work == Work::Start && host.supervisor.is_some_and(|it| it.deadline.is_none()) && holds(Key::Parm);
-        if !is_refused {
-            self.work(region, task);
-        }
-        let at = self.now;
-        let host = &mut self.hosts[region.0];
-        if host.is_paused {
-            return;
-        }
-        let now = host.clock.at(at);
-        if let (Some(agent), Some(database)) = (&mut host.agent, &host.database) {
-            let effects = agent.ended(task, database.facts(region), now);
-            self.carry_out(region, effects);
-        }
-    }
-
-    fn work(&mut self, region: Region, task: &Task) {
-        let source = match &task.work {
-            Work::Follow { upstream } => Some(Region::of(upstream)),
-            Work::Drain { fetch_from, .. } => fetch_from.as_ref().map(Region::of),
-            _ => None,
-        };
-        let source = source.filter(|source| self.both(region, *source)).map(|source| (source, self.hosts[source.0].database.clone()));
-        let above = self.hosts[region.0].agent.as_ref().and_then(|it| it.holder().grant()).map_or(0, |grant| grant.above);
-        let host = &mut self.hosts[region.0];
-        let Some(database) = &mut host.database else { return };
-        let mut is_opened = false;
-        match (&task.work, &source) {
-            (Work::Follow { .. }, Some((upstream, Some(primary)))) if primary.run == Run::Writes => {
-                if database.run == Run::Down {
-                    database.lives_under = host.supervisor.map(|it| it.incarnation);
-                }
-                database.follow(*upstream, primary);
-            }
-            (Work::Follow { .. }, _) => {}
-            (Work::Sign, _) => {
-                let began = if host.began == 0 { database.opening.map_or(0, |it| it.at) } else { host.began };
-                database.sign(task.token, began);
-                host.opened_by = host.opened_by.max(task.token);
-            }
-            (work, source) => {
-                let before = database.timeline;
-                if database.run == Run::Down {
-                    database.lives_under = host.supervisor.map(|it| it.incarnation);
-                }
-                is_opened = database.work(work, source.as_ref().and_then(|(_, it)| it.as_ref()), above);
-                if database.timeline != before {
-                    host.began = database.position();
-                }
-            }
-        }
-        if is_opened {
-            host.opened_by = task.token;
-        }
-        self.note(|| format!("{region:?} {task:?}"));
-        self.proof.effect(region, task.token);
-        if is_opened {
-            self.opened(region, task.token);
-        }
-    }
-
-    pub(super) fn start_agent(&mut self, region: Region) {
-        let at = self.now;
-        let host = &mut self.hosts[region.0];
-        if host.database.is_some() && host.is_up {
-            let supervisor = host.supervisor.map(|it| (it.incarnation, it.deadline));
-            host.agent = Some(Agent::new(region.label(), host.disk.clone(), supervisor, host.clock.at(at)));
-            (host.is_paused, host.waits) = (false, Vec::new());
-        }
-    }
-
-    /// Its tasks die with it, but for what it had asked the database to open.
-    pub(super) fn end_agent(&mut self, region: Region) {
-        let host = &mut self.hosts[region.0];
-        host.agent = None;
-        host.orphans = Some(host.tasks.1);
-        host.tasks.1 += 1;
-        self.note(|| format!("the agent of {region:?} dies"));
-    }
-
-    pub(super) fn resume(&mut self, region: Region) {
-        self.hosts[region.0].is_paused = false;
-        for (from, mail) in std::mem::take(&mut self.hosts[region.0].waits) {
-            self.hear(from, region, mail);
-        }
-    }
-
-    /// Another supervisor, or none.
-    pub(super) fn supervise(&mut self, region: Region, is_there: bool) {
-        let host = &mut self.hosts[region.0];
-        if is_there {
-            host.incarnation += 1;
-            host.supervisor = Some(Supervisor { incarnation: host.incarnation, deadline: None });
-        } else {
-            host.supervisor = None;
-        }
-        let supervisor = host.supervisor.map(|it| it.incarnation);
-        if let Some(agent) = &mut host.agent {
-            agent.supervised(supervisor);
-        }
-    }
-
-    pub(super) fn crash(&mut self, region: Region) {
-        self.kill(region);
-        let host = &mut self.hosts[region.0];
-        (host.is_up, host.agent, host.supervisor, host.is_paused) = (false, None, None, false);
-        self.daemons[region.0].leads = None;
-        if self.leader == Some(region) {
-            self.leader = None;
-        }
-        self.note(|| format!("{region:?} crashes"));
-    }
-
-    pub(super) fn boot(&mut self, region: Region) {
-        self.hosts[region.0].is_up = true;
-        if self.setup.supervised[region.0] && self.hosts[region.0].database.is_some() {
-            self.supervise(region, true);
-        }
-        // The rule `boot`, taken away: the operating system starts the database.
-        if !holds(Key::Boot) {
-            let host = &mut self.hosts[region.0];
-            if let Some(database) = host.database.as_mut().filter(|it| it.was_primary && !it.is_marked) {
-                database.run = Run::Writes;
-            }
-        }
-        self.start_agent(region);
-        self.note(|| format!("{region:?} boots"));
     }
 
     //--- Clients and replication

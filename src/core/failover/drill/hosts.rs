@@ -1,0 +1,273 @@
+//! The hosts of the world: agents, supervisors and databases, and what agents have done to them.
+
+use super::{
+    database::Run,
+    net::Region,
+    world::{Event, Mail, Supervisor, World},
+};
+use crate::{
+    failover::{
+        agent::{Agent, Effect, Task, Work},
+        keys::{Key, holds},
+    },
+    model::time::Tick,
+};
+
+impl World {
+    pub(super) fn hear(&mut self, from: Region, to: Region, mail: Mail) {
+        let now = self.hosts[to.0].clock.at(self.now);
+        let Some(agent) = &mut self.hosts[to.0].agent else { return };
+        let effects = match mail {
+            Mail::Order(order) => {
+                if order.token >= agent.disk().highest || !holds(Key::Cmp) {
+                    self.proof.obeyed(to, order.token);
+                }
+                agent.ordered(order, now)
+            }
+            Mail::Reply(reply) => {
+                let effects = agent.answered(&reply, now);
+                self.proof.saw(to, agent.disk().highest);
+                effects
+            }
+            Mail::Ask(token, sequence) => {
+                if agent.acknowledges(token) {
+                    self.send(to, from, Mail::Ack(token, sequence));
+                }
+                return;
+            }
+            Mail::Ack(token, sequence) => agent.acknowledged(&from.label(), token, sequence, now),
+            Mail::Answer(_) | Mail::Status(_) | Mail::Renewal(_) => return,
+        };
+        self.carry_out(to, effects);
+    }
+
+    pub(super) fn agent_turn(&mut self, region: Region) {
+        let at = self.now;
+        let host = &mut self.hosts[region.0];
+        if !host.is_up || host.is_paused {
+            return;
+        }
+        let now = host.clock.at(at);
+        let (Some(agent), Some(database)) = (&mut host.agent, &host.database) else { return };
+        let mut effects = agent.observed(database.facts(region), now);
+        effects.extend(agent.advance(now));
+        let status = (at >= host.told + 900_000).then(|| agent.status());
+        self.carry_out(region, effects);
+        if let Some(status) = status {
+            self.hosts[region.0].told = at;
+            self.send_to_leader(region, Mail::Status(status));
+        }
+    }
+
+    pub(super) fn carry_out(&mut self, region: Region, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Save(disk) => self.hosts[region.0].disk = disk,
+                Effect::Tell(answer) => self.send_to_leader(region, Mail::Answer(answer)),
+                Effect::Renew(request) => self.send_to_leader(region, Mail::Renewal(request)),
+                Effect::AskPeers { token, sequence } => {
+                    let peers = self.hosts[region.0].agent.as_ref().and_then(|it| it.holder().grant()).map(|grant| grant.peers.clone());
+                    for peer in peers.unwrap_or_default() {
+                        self.send(region, Region::of(&peer), Mail::Ask(token, sequence));
+                    }
+                }
+                Effect::Arm(at) => self.arm(region, at),
+                Effect::Kill => self.kill(region),
+                Effect::Abort => self.hosts[region.0].tasks.1 += 1,
+                Effect::Begin(task) => self.begin(region, task),
+            }
+        }
+    }
+
+    pub(super) fn arm(&mut self, region: Region, at: Tick) {
+        let host = &mut self.hosts[region.0];
+        let Some(supervisor) = &mut host.supervisor else { return };
+        supervisor.deadline = Some(at);
+        let incarnation = supervisor.incarnation;
+        let after = host.clock.when(at).saturating_sub(self.now);
+        self.plan(after, Event::Deadline(region, incarnation, at));
+        let host = &mut self.hosts[region.0];
+        let now = host.clock.at(self.now);
+        if let Some(agent) = &mut host.agent {
+            let effects = agent.armed(at, now);
+            self.carry_out(region, effects);
+        }
+    }
+
+    /// The supervisor's own kill.
+    pub(super) fn deadline(&mut self, region: Region, incarnation: u64, at: Tick) {
+        let host = &mut self.hosts[region.0];
+        let is_due = host.supervisor.is_some_and(|it| it.incarnation == incarnation && it.deadline == Some(at));
+        if host.is_up && is_due {
+            self.kill(region);
+        }
+    }
+
+    pub(super) fn kill(&mut self, region: Region) {
+        let host = &mut self.hosts[region.0];
+        host.tasks.0 += 1;
+        if let Some(supervisor) = &mut host.supervisor {
+            supervisor.deadline = None;
+        }
+        if let Some(database) = &mut host.database {
+            let ran = database.run;
+            database.kill();
+            if ran == Run::Writes {
+                self.note(|| format!("{region:?} is killed"));
+            }
+        }
+    }
+
+    pub(super) fn begin(&mut self, region: Region, task: Task) {
+        let host = &mut self.hosts[region.0];
+        let now = host.clock.at(self.now);
+        let (Some(agent), Some(database)) = (&mut host.agent, &host.database) else { return };
+        if !agent.may(&task, now) {
+            let effects = agent.ended(&task, database.facts(region), now);
+            return self.carry_out(region, effects);
+        }
+        let delay = if self.chance.percent(self.setup.faults.slow) {
+            self.chance.between(500_000, 9_000_000)
+        } else {
+            self.chance.between(10_000, 400_000)
+        };
+        let tasks = self.hosts[region.0].tasks;
+        self.plan(delay, Event::Lands(region, tasks, task));
+    }
+
+    pub(super) fn lands(&mut self, region: Region, (kills, tasks): (u64, u64), task: &Task) {
+        let host = &self.hosts[region.0];
+        let is_orphan = host.orphans == Some(tasks) && matches!(task.work, Work::Start | Work::Promote);
+        if !host.is_up || host.tasks.0 != kills || host.tasks.1 != tasks && !is_orphan || host.database.is_none() {
+            return;
+        }
+        // A supervisor starts nothing for writes without a deadline.
+        let is_refused = task.work == Work::Start && host.supervisor.is_some_and(|it| it.deadline.is_none()) && holds(Key::Parm);
+        if !is_refused {
+            self.work(region, task);
+        }
+        let at = self.now;
+        let host = &mut self.hosts[region.0];
+        if host.is_paused {
+            return;
+        }
+        let now = host.clock.at(at);
+        if let (Some(agent), Some(database)) = (&mut host.agent, &host.database) {
+            let effects = agent.ended(task, database.facts(region), now);
+            self.carry_out(region, effects);
+        }
+    }
+
+    pub(super) fn work(&mut self, region: Region, task: &Task) {
+        let source = match &task.work {
+            Work::Follow { upstream } => Some(Region::of(upstream)),
+            Work::Drain { fetch_from, .. } => fetch_from.as_ref().map(Region::of),
+            _ => None,
+        };
+        let source = source.filter(|source| self.both(region, *source)).map(|source| (source, self.hosts[source.0].database.clone()));
+        let above = self.hosts[region.0].agent.as_ref().and_then(|it| it.holder().grant()).map_or(0, |grant| grant.above);
+        let host = &mut self.hosts[region.0];
+        let Some(database) = &mut host.database else { return };
+        let mut is_opened = false;
+        match (&task.work, &source) {
+            (Work::Follow { .. }, Some((upstream, Some(primary)))) if primary.run == Run::Writes => {
+                if database.run == Run::Down {
+                    database.lives_under = host.supervisor.map(|it| it.incarnation);
+                }
+                database.follow(*upstream, primary);
+            }
+            (Work::Follow { .. }, _) => {}
+            (Work::Sign, _) => {
+                let began = if host.began == 0 { database.opening.map_or(0, |it| it.at) } else { host.began };
+                database.sign(task.token, began);
+                host.opened_by = host.opened_by.max(task.token);
+            }
+            (work, source) => {
+                let before = database.timeline;
+                if database.run == Run::Down {
+                    database.lives_under = host.supervisor.map(|it| it.incarnation);
+                }
+                is_opened = database.work(work, source.as_ref().and_then(|(_, it)| it.as_ref()), above);
+                if database.timeline != before {
+                    host.began = database.position();
+                }
+            }
+        }
+        if is_opened {
+            host.opened_by = task.token;
+        }
+        self.note(|| format!("{region:?} {task:?}"));
+        self.proof.effect(region, task.token);
+        if is_opened {
+            self.opened(region, task.token);
+        }
+    }
+
+    pub(super) fn start_agent(&mut self, region: Region) {
+        let at = self.now;
+        let host = &mut self.hosts[region.0];
+        if host.database.is_some() && host.is_up {
+            let supervisor = host.supervisor.map(|it| (it.incarnation, it.deadline));
+            host.agent = Some(Agent::new(region.label(), host.disk.clone(), supervisor, host.clock.at(at)));
+            (host.is_paused, host.waits) = (false, Vec::new());
+        }
+    }
+
+    /// Its tasks die with it, but for what it had asked the database to open.
+    pub(super) fn end_agent(&mut self, region: Region) {
+        let host = &mut self.hosts[region.0];
+        host.agent = None;
+        host.orphans = Some(host.tasks.1);
+        host.tasks.1 += 1;
+        self.note(|| format!("the agent of {region:?} dies"));
+    }
+
+    pub(super) fn resume(&mut self, region: Region) {
+        self.hosts[region.0].is_paused = false;
+        for (from, mail) in std::mem::take(&mut self.hosts[region.0].waits) {
+            self.hear(from, region, mail);
+        }
+    }
+
+    /// Another supervisor, or none.
+    pub(super) fn supervise(&mut self, region: Region, is_there: bool) {
+        let host = &mut self.hosts[region.0];
+        if is_there {
+            host.incarnation += 1;
+            host.supervisor = Some(Supervisor { incarnation: host.incarnation, deadline: None });
+        } else {
+            host.supervisor = None;
+        }
+        let supervisor = host.supervisor.map(|it| it.incarnation);
+        if let Some(agent) = &mut host.agent {
+            agent.supervised(supervisor);
+        }
+    }
+
+    pub(super) fn crash(&mut self, region: Region) {
+        self.kill(region);
+        let host = &mut self.hosts[region.0];
+        (host.is_up, host.agent, host.supervisor, host.is_paused) = (false, None, None, false);
+        self.daemons[region.0].leads = None;
+        if self.leader == Some(region) {
+            self.leader = None;
+        }
+        self.note(|| format!("{region:?} crashes"));
+    }
+
+    pub(super) fn boot(&mut self, region: Region) {
+        self.hosts[region.0].is_up = true;
+        if self.setup.supervised[region.0] && self.hosts[region.0].database.is_some() {
+            self.supervise(region, true);
+        }
+        // The rule `boot`, taken away: the operating system starts the database.
+        if !holds(Key::Boot) {
+            let host = &mut self.hosts[region.0];
+            if let Some(database) = host.database.as_mut().filter(|it| it.was_primary && !it.is_marked) {
+                database.run = Run::Writes;
+            }
+        }
+        self.start_agent(region);
+        self.note(|| format!("{region:?} boots"));
+    }
+}
