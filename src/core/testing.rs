@@ -1,5 +1,6 @@
 //! Small random worlds for property tests.
 
+pub(crate) mod clock;
 pub(crate) mod script;
 
 use std::{

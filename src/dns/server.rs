@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use portolan_core::model::mix::{SplitMix64, mix};
 use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
 use tokio::{
@@ -192,22 +193,18 @@ impl Worker {
     }
 }
 
-/// SplitMix64 (Steele, Lea, Flood 2014): spreads choices evenly, and need not be secret.
+/// Spreads choices evenly, and need not be secret.
 #[derive(Debug)]
-pub(super) struct Entropy(u64);
+pub(super) struct Entropy(SplitMix64);
 
 impl Entropy {
     /// Of one seed, each stream is another sequence.
     pub(super) fn new(seed: u64, stream: u64) -> Self {
-        Self(Self(seed ^ stream.rotate_left(32)).draw())
+        Self(SplitMix64(mix(seed ^ stream.rotate_left(32))))
     }
 
     pub(super) fn draw(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
+        self.0.draw()
     }
 }
 

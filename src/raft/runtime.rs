@@ -9,6 +9,7 @@ use std::{cell::Cell, convert::Infallible, fmt, io, time::Duration};
 
 use openraft::{OptionalSend, rt::AsyncRuntime};
 use openraft_rt_tokio::TokioRuntime;
+use portolan_core::model::mix::SplitMix64;
 use rand_core::TryRng;
 
 thread_local! {
@@ -36,12 +37,10 @@ impl TryRng for Chance {
 
     fn try_next_u64(&mut self) -> Result<u64, Infallible> {
         let Some(state) = GIVEN.get() else { return self.0.try_next_u64() };
-        let state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        GIVEN.set(Some(state));
-        // splitmix64 (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", 2014).
-        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        Ok(mixed ^ (mixed >> 31))
+        let mut given = SplitMix64(state);
+        let drawn = given.draw();
+        GIVEN.set(Some(given.0));
+        Ok(drawn)
     }
 
     fn try_fill_bytes(&mut self, octets: &mut [u8]) -> Result<(), Infallible> {

@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use portolan_core::model::mix::SplitMix64;
+
 /// A stream of numbers.
 #[derive(Clone, Debug)]
 pub(crate) struct Random([u64; 4]);
@@ -13,13 +15,8 @@ pub(crate) struct Random([u64; 4]);
 impl Random {
     /// The stream of this seed.
     pub(crate) fn new(seed: u64) -> Self {
-        let mut state = seed;
-        Self(std::array::from_fn(|_| {
-            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            mixed ^ (mixed >> 31)
-        }))
+        let mut stream = SplitMix64(seed);
+        Self(std::array::from_fn(|_| stream.draw()))
     }
 
     /// The next number.

@@ -1,5 +1,6 @@
 //! Messages of every type go to JSON and back; JSON of any kind is read or refused, never worse.
 
+use portolan_core::model::mix::SplitMix64;
 use proptest::prelude::*;
 use prost_reflect::{FieldDescriptor, Kind as Type, MapKey, ReflectMessage as _, Value};
 
@@ -14,16 +15,12 @@ fn types() -> &'static [MessageDescriptor] {
     &TYPES
 }
 
-/// Numbers from a seed (SplitMix64), so that a failing case is one number.
-struct Dice(u64);
+/// Numbers from a seed, so that a failing case is one number.
+struct Dice(SplitMix64);
 
 impl Dice {
     fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % sides
+        self.0.draw() % sides
     }
 
     fn text(&mut self) -> String {
@@ -94,7 +91,7 @@ impl Dice {
 proptest! {
     #[test]
     fn messages_go_to_json_and_back(seed in any::<u64>()) {
-        let mut dice = Dice(seed);
+        let mut dice = Dice(SplitMix64(seed));
         for _ in 0..4 {
             let descriptor = &types()[usize::try_from(dice.roll(types().len() as u64)).unwrap()];
             let message = dice.message(descriptor, 4);
@@ -198,7 +195,7 @@ fn the_document_names_every_call_and_has_no_loose_end() {
 #[test]
 fn written_messages_are_as_the_document_says() {
     let document: serde_json::Value = serde_json::from_slice(&Mirror::shared().document).unwrap();
-    let mut dice = Dice(7);
+    let mut dice = Dice(SplitMix64(7));
     for name in ["GetStatusResponse", "ListOverridesResponse", "WhyResponse", "ApplyPlanRequest", "ListMembersResponse", "BackupResponse"] {
         let schema = serde_json::json!({
             "$ref": format!("#/components/schemas/portolan.v1.{name}"),

@@ -5,16 +5,19 @@
 //! lost, no way back after the grant (O8), a new token for every change of who may write (O9, O13). That a wait is really over, and that an agent
 //! really answered, only the proposer knows: those are its promises, and the simulation's to break.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use super::{
     apply::{Judge, Step as Commit},
-    limits::{AUDIT_TEXT_MAX, GROUPS_MAX, cut, line, room},
+    limits::{AUDIT_TEXT_MAX, GROUPS_MAX, NAME_MAX, count, cut, line, room},
     refusal::{Refusal, Rule},
 };
 use crate::{
     failover::{
-        choose::{Durability, Fork, Sealed, choose},
+        choose::{Choice, Durability, Fork, Sealed},
         group::{
             Chosen, Closed, Ending, FORKS_MAX, Fence, Group, Held, HeldFor, Kind, MARKS_MAX, Mark, Operation, Origin, Phase, Stopped,
             too_much,
@@ -40,25 +43,30 @@ fn wrong(rule: Rule, text: impl Into<String>, remedy: &str) -> Refusal {
     Refusal::new(rule, text, remedy)
 }
 
+fn not_adopted() -> Refusal {
+    wrong(Rule::NotAdopted, "the group has no primary that is agreed on", "portolan adopt GROUP --primary REGION")
+}
+
 impl Judge<'_> {
     /// The group as it is after the step.
     pub(super) fn group(&mut self, name: &Label, step: &Step) -> Result<Commit, Refusal> {
         let policy = self.state.outline().and_then(|outline| outline.groups.get(name));
         let Some(policy) = policy else {
-            let text = format!("the plan in force has no group:{}", cut(name.as_str(), 63));
+            let text = format!("the plan in force has no group:{}", cut(name.as_str(), NAME_MAX));
             return Err(wrong(Rule::UnknownName, text, "name a data group of the plan"));
         };
         let known = self.state.groups.get(name);
         if known.is_none() {
             room("data groups", self.state.groups.len(), GROUPS_MAX, "a group that was adopted once is remembered")?;
         }
-        let group = known.cloned().unwrap_or_default();
+        let nothing = Group::default();
+        let before = known.unwrap_or(&nothing);
+        let group = before.clone();
         if step.token() != group.token {
             let text = format!("it was made for token {}, and the group is at {}", step.token(), group.token);
             return Err(wrong(Rule::ExpectedEpoch, text, "look at the group again: portolan why group"));
         }
         let at = At { index: self.index, at: self.entry.at, token: Token { generation: self.state.generation, epoch: self.index } };
-        let before = group.clone();
         let after = match step {
             Step::Adopt { primary, system, timeline, class, .. } => at.adopt(group, policy, primary, *system, *timeline, *class)?,
             Step::Decide(decide) => self.decide_group(at, name, group, policy, decide)?,
@@ -76,7 +84,7 @@ impl Judge<'_> {
             Step::Regrant { class, .. } => at.regrant(group, policy, *class)?,
             other => at.go_on(group, policy, other)?,
         };
-        Ok(if after == before { Commit::Nothing } else { Commit::Group(name.clone(), Box::new(after)) })
+        Ok(if after == *before { Commit::Nothing } else { Commit::Group(name.clone(), Box::new(after)) })
     }
 
     fn check_on_hold(&self, name: &Label) -> Result<(), Refusal> {
@@ -91,14 +99,14 @@ impl Judge<'_> {
 
     fn decide_group(&mut self, at: At, name: &Label, mut group: Group, policy: &Policy, decide: &Decide) -> Result<Group, Refusal> {
         let Some(grant) = group.grant.clone() else {
-            return Err(wrong(Rule::NotAdopted, "the group has no primary that is agreed on", "portolan adopt GROUP --primary REGION"));
+            return Err(not_adopted());
         };
         if let Some(open) = &group.operation {
             let text = format!("op-{} is open, {}", open.id, open.phase);
             return Err(wrong(Rule::OperationOpen, text, "wait for its end, or cancel it: portolan cancel"));
         }
         if decide.from != grant.region {
-            let text = format!("{} is expected to be the primary, and it is {}", cut(decide.from.as_str(), 63), grant.region);
+            let text = format!("{} is expected to be the primary, and it is {}", cut(decide.from.as_str(), NAME_MAX), grant.region);
             return Err(wrong(Rule::ExpectedEpoch, text, "look at the group again"));
         }
         let revision = self.state.plan.as_ref().map_or(0, |it| it.plan.revision);
@@ -142,7 +150,7 @@ impl Judge<'_> {
             asserted: None,
             fence: None,
             stopped: None,
-            sealed: std::collections::BTreeMap::new(),
+            sealed: BTreeMap::new(),
             chosen: None,
             marks: vec![at.mark(phase, text)],
         });
@@ -213,7 +221,7 @@ fn assert_stopped(operation: &mut Operation, region: &Label, who: &str) -> Resul
         return Err(wrong_phase(operation, "nothing is waited for that could be asserted"));
     }
     if *region != operation.from {
-        let text = format!("{} is asserted to be stopped, and {} is replaced", cut(region.as_str(), 63), operation.from);
+        let text = format!("{} is asserted to be stopped, and {} is replaced", cut(region.as_str(), NAME_MAX), operation.from);
         return Err(wrong(Rule::Invalid, text, "type the region of the old primary"));
     }
     operation.asserted = Some(who.to_owned());
@@ -232,7 +240,7 @@ impl Decide {
             None if self.kind == Kind::Switchover => return invalid("a switchover names where to".to_owned()),
             Some(to) if *to == self.from => return invalid(format!("{to} is the primary already")),
             Some(to) => match policy.members.get(to) {
-                None => return invalid(format!("{} has no member of the group", cut(to.as_str(), 63))),
+                None => return invalid(format!("{} has no member of the group", cut(to.as_str(), NAME_MAX))),
                 Some(member) if !member.is_candidate => return invalid(format!("{to} is never promoted, by the plan")),
                 Some(_) => {}
             },
@@ -242,7 +250,7 @@ impl Decide {
             return Err(wrong(Rule::Invalid, "a switchover is never automatic", "decide a failover"));
         }
         let rounds = self.grounds.as_ref().map_or(0, |grounds| grounds.rounds.len().max(grounds.attestations.len()));
-        super::limits::count("rounds, attestations or guards in a decision", rounds.max(self.guards.len()), GROUNDS_MAX)?;
+        count("rounds, attestations or guards in a decision", rounds.max(self.guards.len()), GROUNDS_MAX)?;
         self.guards.iter().try_for_each(|guard| line("a guard", guard, AUDIT_TEXT_MAX))
     }
 }
@@ -267,7 +275,7 @@ impl At {
 
     /// A grant by the plan in force. `before`: the grant that its holder may still count by. `above`: the newest timeline that there may be.
     fn grant(self, policy: &Policy, region: &Label, class: Class, before: Option<&Grant>, above: u32) -> Grant {
-        let standbys: BTreeSet<Label> = policy.members.keys().filter(|member| *member != region).cloned().collect();
+        let standbys: BTreeSet<Label> = policy.others(region).cloned().collect();
         let kept = before.filter(|before| before.region == *region);
         let durability = match policy.durability {
             crate::model::group::Durability::RemoteQuorum if !standbys.is_empty() => {
@@ -297,14 +305,14 @@ impl At {
             return Err(wrong(Rule::AlreadyAdopted, text, "move it: portolan switchover GROUP --to REGION"));
         }
         if !policy.members.contains_key(primary) {
-            let text = format!("{} has no member of the group", cut(primary.as_str(), 63));
+            let text = format!("{} has no member of the group", cut(primary.as_str(), NAME_MAX));
             return Err(wrong(Rule::Invalid, text, "name a member"));
         }
         group.token = self.token;
         // It runs already, and nobody has seen it start under what its agent says.
         group.grant = Some(Grant { is_attested: false, ..self.grant(policy, primary, class, None, timeline) });
         (group.system, group.since, group.forks) = (system, timeline, Vec::new());
-        group.absent = policy.members.keys().filter(|member| *member != primary).cloned().collect();
+        group.absent = policy.others(primary).cloned().collect();
         Ok(group)
     }
 
@@ -378,7 +386,7 @@ impl At {
         let above = newest(&group, None).max(theirs);
         group.token = self.token;
         group.grant = Some(self.grant(policy, &chosen.choice.region, class, None, above));
-        group.absent = policy.members.keys().filter(|member| **member != chosen.choice.region).cloned().collect();
+        group.absent = policy.others(&chosen.choice.region).cloned().collect();
         Ok(group)
     }
 
@@ -405,7 +413,7 @@ impl At {
         next.is_attested = is_stopped || goes_on(grant.as_ref(), class);
         group.grant = Some(next);
         group.token = self.token;
-        group.absent = policy.members.keys().filter(|member| **member != region).cloned().collect();
+        group.absent = policy.others(&region).cloned().collect();
         Ok(self.close(group, Ending::Cancelled, None))
     }
 
@@ -416,7 +424,7 @@ impl At {
             return Err(wrong_phase(operation, "who may write is being decided"));
         }
         let Some(grant) = group.grant.take() else {
-            return Err(wrong(Rule::NotAdopted, "the group has no primary that is agreed on", "portolan adopt GROUP --primary REGION"));
+            return Err(not_adopted());
         };
         let above = newest(&group, Some(&grant));
         let mut next = self.grant(policy, &grant.region, class, Some(&grant), above);
@@ -449,13 +457,14 @@ impl At {
                 group.cool_down = None;
                 return Ok(group);
             }
-            Step::Settle { .. } | Step::Followed { .. } => return self.settle(group, policy, step),
+            Step::Settle { .. } => return self.settle(group, policy),
+            Step::Followed { region, .. } => return followed(group, region),
             Step::Close { ending, .. } => return self.end(group, policy, *ending),
+            Step::Choose { choice, loss, .. } => return self.choose(group, choice, *loss, step.to_string()),
             _ => {}
         }
         let wait_is_a_fence = group.wait_is_a_fence();
-        let system = group.system;
-        let (durability, forks, copies) = (group.durability(), group.forks.clone(), group.comparable());
+        let (system, above) = (group.system, newest(&group, group.grant.as_ref()));
         let operation = open(&mut group, None)?;
         let text = step.to_string();
         match step {
@@ -500,7 +509,7 @@ impl At {
                 }
                 let member = policy.members.get(&copy.region).filter(|_| copy.region != operation.from);
                 let Some(member) = member else {
-                    let text = format!("{} is no standby of the group", cut(copy.region.as_str(), 63));
+                    let text = format!("{} is no standby of the group", cut(copy.region.as_str(), NAME_MAX));
                     return Err(wrong(Rule::Invalid, text, "name a member that is not replaced"));
                 };
                 let priority = copy.priority.filter(|_| member.is_candidate).map(|_| member.priority);
@@ -510,26 +519,10 @@ impl At {
                 }
                 operation.sealed.insert(copy.region.clone(), copy);
             }
-            Step::Choose { choice, loss, .. } => {
-                if operation.phase != Phase::Fenced {
-                    return Err(wrong_phase(operation, "nobody is to be chosen"));
-                }
-                let differs = |text: String| wrong(Rule::ChoiceDiffers, text, "choose among what is sealed");
-                let ours = choose(&copies, system, &forks, &durability).map_err(|why| differs(format!("nobody can be chosen: {why}")))?;
-                if ours != *choice {
-                    return Err(differs(format!("{} is to be chosen, not {}", ours.region, choice.region)));
-                }
-                if let Some(stopped) = operation.stopped {
-                    check_hand_over(operation, stopped, choice.position)?;
-                }
-                operation.chosen = Some(Chosen { choice: choice.clone(), loss: *loss });
-                (operation.phase, operation.held) = (Phase::Chosen, None);
-            }
             Step::Revoke { .. } => {
                 let Some(chosen) = operation.chosen.take().filter(|_| operation.phase == Phase::Promoting) else {
                     return Err(wrong_phase(operation, "no candidate is waited for"));
                 };
-                let timeline = operation.sealed.get(&chosen.choice.region).map_or(0, |copy| copy.timeline);
                 (operation.to, operation.kind) = (None, Kind::Failover);
                 (operation.phase, operation.held) = (Phase::Fenced, None);
                 if holds(Key::Ambig) {
@@ -539,8 +532,7 @@ impl At {
                 operation.sealed.clear();
                 self.note(operation, text);
                 // It may have opened: then it is on the next timeline at least, and what went on from here is the line.
-                let newest = forks.last().map_or(timeline, |fork| fork.timeline.max(timeline));
-                fork(&mut group, Fork { timeline: newest.saturating_add(1), at: chosen.choice.position });
+                fork(&mut group, Fork { timeline: above.saturating_add(1), at: chosen.choice.position });
                 group.token = self.token;
                 return Ok(group);
             }
@@ -548,9 +540,8 @@ impl At {
                 let Some(chosen) = operation.chosen.clone().filter(|_| operation.phase == Phase::Promoting) else {
                     return Err(wrong_phase(operation, "no candidate is waited for"));
                 };
-                let before = operation.sealed.get(&chosen.choice.region).map_or(0, |copy| copy.timeline);
-                if *timeline <= before.max(forks.last().map_or(0, |fork| fork.timeline)) || *at > chosen.choice.position {
-                    let text = format!("timeline {timeline} from {at} does not go on from {} on timeline {before}", chosen.choice.position);
+                if *timeline <= above || *at > chosen.choice.position {
+                    let text = format!("timeline {timeline} from {at} does not go on from {} on timeline {above}", chosen.choice.position);
                     return Err(wrong(Rule::Invalid, text, "look at the candidate: it is not what was sealed"));
                 }
                 (operation.phase, operation.held) = (Phase::Promoted, None);
@@ -566,31 +557,35 @@ impl At {
         Ok(group)
     }
 
-    fn settle(self, mut group: Group, policy: &Policy, step: &Step) -> Result<Group, Refusal> {
-        if group.in_force().is_none() {
-            return Err(wrong(Rule::ExpectedEpoch, "no grant is in force", "nothing: an operation decides who writes"));
+    /// Every node chooses by itself and compares (O5 to O7).
+    fn choose(self, mut group: Group, choice: &Choice, loss: Bracket, text: String) -> Result<Group, Refusal> {
+        let ours = group.choose();
+        let operation = open(&mut group, None)?;
+        if operation.phase != Phase::Fenced {
+            return Err(wrong_phase(operation, "nobody is to be chosen"));
         }
-        match step {
-            Step::Settle { .. } => {
-                if let Some(grant) = &mut group.grant {
-                    let fresh = self.grant(policy, &grant.region, grant.class, None, grant.above);
-                    (grant.longest, grant.is_attested) = (grant.ttl, true);
-                    grant.peers = fresh.peers;
-                    if let Durability::Quorum { standbys, .. } = &fresh.durability
-                        && let Durability::Quorum { standbys: kept, .. } = &mut grant.durability
-                    {
-                        kept.retain(|region| standbys.contains(region));
-                    }
-                }
-            }
-            Step::Followed { region, .. } => {
-                group.absent.remove(region);
-                // The group is whole again: another failure is another matter.
-                if group.absent.is_empty() {
-                    group.cool_down = None;
-                }
-            }
-            _ => {}
+        let differs = |text: String| wrong(Rule::ChoiceDiffers, text, "choose among what is sealed");
+        let ours = ours.map_err(|why| differs(format!("nobody can be chosen: {why}")))?;
+        if ours != *choice {
+            return Err(differs(format!("{} is to be chosen, not {}", ours.region, choice.region)));
+        }
+        if let Some(stopped) = operation.stopped {
+            check_hand_over(operation, stopped, choice.position)?;
+        }
+        operation.chosen = Some(Chosen { choice: ours, loss });
+        (operation.phase, operation.held) = (Phase::Chosen, None);
+        self.note(operation, text);
+        Ok(group)
+    }
+
+    fn settle(self, mut group: Group, policy: &Policy) -> Result<Group, Refusal> {
+        let grant = in_force(&mut group)?;
+        let fresh = self.grant(policy, &grant.region, grant.class, None, grant.above);
+        (grant.longest, grant.is_attested) = (grant.ttl, true);
+        grant.peers = fresh.peers;
+        if let (Durability::Quorum { standbys, .. }, Durability::Quorum { standbys: kept, .. }) = (&fresh.durability, &mut grant.durability)
+        {
+            kept.retain(|region| standbys.contains(region));
         }
         Ok(group)
     }
@@ -610,6 +605,23 @@ impl At {
         let cool_down = cools.then(|| self.at + policy.cool_down);
         Ok(self.close(group, ending, cool_down))
     }
+}
+
+/// The grant, which the group's last token gave.
+fn in_force(group: &mut Group) -> Result<&mut Grant, Refusal> {
+    let token = group.token;
+    let grant = group.grant.as_mut().filter(|grant| grant.token == token);
+    grant.ok_or_else(|| wrong(Rule::ExpectedEpoch, "no grant is in force", "nothing: an operation decides who writes"))
+}
+
+fn followed(mut group: Group, region: &Label) -> Result<Group, Refusal> {
+    in_force(&mut group)?;
+    group.absent.remove(region);
+    // The group is whole again: another failure is another matter.
+    if group.absent.is_empty() {
+        group.cool_down = None;
+    }
+    Ok(group)
 }
 
 /// Whether what a running database is held by was relied on before, and is the same.

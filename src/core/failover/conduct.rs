@@ -16,7 +16,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{
-    choose::{Unchosen, choose},
+    choose::Unchosen,
     group::{Ending, Group, HeldFor, Kind, Operation, Origin, Phase},
     keys::{Key, holds},
     lease::{Class, Grant, Grantor, Refused, Reply, Request, Verdict, long},
@@ -243,7 +243,7 @@ struct Part<'a> {
     out: Vec<Action>,
 }
 
-impl Part<'_> {
+impl<'a> Part<'a> {
     fn propose(&mut self, step: Step) {
         let is_repeat = self.desk.proposed.as_ref().is_some_and(|(last, again)| *last == step && self.now < *again);
         if !is_repeat {
@@ -281,21 +281,16 @@ impl Part<'_> {
         self.now.since(self.desk.since)
     }
 
-    fn others<'b>(&self, but: &'b Label) -> impl Iterator<Item = Label> + use<'b> {
-        let members: Vec<Label> = self.policy.members.keys().cloned().collect();
-        members.into_iter().filter(move |region| region != but)
-    }
-
     //--- Without an operation, or after its point of no return
 
     fn keep(&mut self) {
-        let Some(grant) = self.group.in_force().cloned() else { return };
-        self.lead(&grant);
+        let Some(grant) = self.group.in_force() else { return };
+        self.lead(grant);
         let writes = self.status(&grant.region).is_some_and(|status| status.writes && status.grant == Some(grant.token));
         if writes {
-            self.followers(&grant);
+            self.followers(grant);
         }
-        self.renew_terms(&grant);
+        self.renew_terms(grant);
     }
 
     fn lead(&mut self, grant: &Grant) {
@@ -304,14 +299,14 @@ impl Part<'_> {
         }
     }
 
-    fn followers(&mut self, grant: &Grant) {
-        for region in self.others(&grant.region) {
-            let follows = Some((grant.token, grant.region.clone()));
-            let is_there = self.status(&region).is_some_and(|status| status.follows == follows);
+    fn followers(&mut self, grant: &'a Grant) {
+        for region in self.policy.others(&grant.region) {
+            let is_it = |(token, upstream): &(Token, Label)| *token == grant.token && *upstream == grant.region;
+            let is_there = self.status(region).is_some_and(|status| status.follows.as_ref().is_some_and(is_it));
             if !is_there {
-                self.send(&region, Verb::Follow { upstream: grant.region.clone() });
-            } else if self.group.absent.contains(&region) {
-                self.propose(Step::Followed { token: grant.token, region });
+                self.send(region, Verb::Follow { upstream: grant.region.clone() });
+            } else if self.group.absent.contains(region) {
+                self.propose(Step::Followed { token: grant.token, region: region.clone() });
             }
         }
     }
@@ -330,7 +325,7 @@ impl Part<'_> {
 
     //--- With one
 
-    fn go_on(&mut self, operation: &Operation, figures: &impl Figures) {
+    fn go_on(&mut self, operation: &'a Operation, figures: &impl Figures) {
         match operation.phase {
             Phase::Proposed => self.keep(),
             Phase::Decided if operation.kind == Kind::Switchover => self.stop(operation),
@@ -367,15 +362,15 @@ impl Part<'_> {
         }
     }
 
-    fn fence(&mut self, operation: &Operation) {
+    fn fence(&mut self, operation: &'a Operation) {
         let token = self.group.token;
         if self.desk.said(&operation.from).any(|said| *said == Said::Fenced) || !holds(Key::Class) {
             return self.propose(Step::Fenced { token, proof: Proof::Confirmed { by: "agent".to_owned() } });
         }
         self.send(&operation.from, Verb::Fence);
-        for region in self.others(&operation.from) {
-            if !self.desk.said(&region).any(|said| *said == Said::Promised) {
-                self.send(&region, Verb::Promise);
+        for region in self.policy.others(&operation.from) {
+            if !self.desk.said(region).any(|said| *said == Said::Promised) {
+                self.send(region, Verb::Promise);
             }
         }
         let is_over = self.over.is_some_and(|over| self.now >= over);
@@ -389,29 +384,28 @@ impl Part<'_> {
         }
     }
 
-    fn collect(&mut self, operation: &Operation, figures: &impl Figures) {
+    fn collect(&mut self, operation: &'a Operation, figures: &impl Figures) {
         let token = self.group.token;
         let mut n_missing = 0;
-        for region in self.others(&operation.from) {
-            if operation.sealed.contains_key(&region) {
+        for region in self.policy.others(&operation.from) {
+            if operation.sealed.contains_key(region) {
                 continue;
             }
             n_missing += 1;
-            let sealed = self.desk.said(&region).find_map(|said| match said {
+            let sealed = self.desk.said(region).find_map(|said| match said {
                 Said::Sealed(copy) => Some(copy.clone()),
                 _ => None,
             });
             match sealed {
                 Some(copy) => return self.propose(Step::Sealed { token, copy }),
-                None => self.send(&region, Verb::Seal),
+                None => self.send(region, Verb::Seal),
             }
         }
         let is_late = self.lasted() >= self.patience.seal;
         if n_missing > 0 && (!is_late || operation.sealed.is_empty() && operation.held.is_some()) {
             return;
         }
-        let copies = self.group.comparable();
-        match choose(&copies, self.group.system, &self.group.forks, &self.group.durability()) {
+        match self.group.choose() {
             Ok(choice) => {
                 let is_short = operation.stopped.is_some_and(|stopped| choice.position < stopped.position) && holds(Key::SwToken);
                 if is_short {
@@ -452,7 +446,7 @@ impl Part<'_> {
     }
 
     fn promote(&mut self) {
-        let Some(grant) = self.group.in_force().cloned() else { return };
+        let Some(grant) = self.group.in_force() else { return };
         let opened = self.desk.said(&grant.region).find_map(|said| match said {
             Said::Opened { timeline, at } => Some((*timeline, *at)),
             _ => None,
@@ -467,10 +461,10 @@ impl Part<'_> {
     }
 
     fn finish(&mut self, operation: &Operation, figures: &impl Figures) {
-        let Some(grant) = self.group.in_force().cloned() else { return };
+        let Some(grant) = self.group.in_force() else { return };
         let token = grant.token;
-        self.lead(&grant);
-        self.followers(&grant);
+        self.lead(grant);
+        self.followers(grant);
         match operation.phase {
             Phase::Promoted => match figures.verified(self.name, token) {
                 Some(true) => self.propose(Step::Verified { token }),

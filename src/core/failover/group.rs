@@ -24,7 +24,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    choose::{Choice, Durability, Fork, Sealed},
+    choose::{Choice, Durability, Fork, Sealed, Unchosen, choose},
     keys::{Key, holds},
     lease::{Class, Grant, Verdict},
     token::Token,
@@ -400,14 +400,19 @@ impl Group {
         self.grant.as_ref().is_some_and(|grant| ends(grant.class) && grant.is_attested && grant.on_control_loss != OnControlLoss::Keep)
     }
 
-    /// The copies of the open operation that may be compared: those of a line that is known; and where somebody named the target, only that one
-    /// may be promoted.
-    #[must_use]
-    pub fn comparable(&self) -> Vec<Sealed> {
-        let Some(operation) = &self.operation else { return Vec::new() };
-        let sealed = operation.sealed.values().filter(|copy| copy.timeline >= self.since);
-        let wanted = |copy: &Sealed| operation.to.as_ref().is_none_or(|to| *to == copy.region);
-        sealed.map(|copy| Sealed { priority: copy.priority.filter(|_| wanted(copy)), ..copy.clone() }).collect()
+    /// Who is to be promoted, of what the open operation has sealed: among copies of a line that is known; and where somebody named the target,
+    /// only that one.
+    ///
+    /// # Errors
+    /// [`Unchosen`]: nobody can be.
+    pub fn choose(&self) -> Result<Choice, Unchosen> {
+        let wanted = |operation: &Operation, copy: &Sealed| operation.to.as_ref().is_none_or(|to| *to == copy.region);
+        let sealed = self.operation.iter().flat_map(|operation| operation.sealed.values().map(move |copy| (operation, copy)));
+        let comparable = sealed.filter(|(_, copy)| copy.timeline >= self.since);
+        let copies: Vec<Sealed> = comparable
+            .map(|(operation, copy)| Sealed { priority: copy.priority.filter(|_| wanted(operation, copy)), ..copy.clone() })
+            .collect();
+        choose(&copies, self.system, &self.forks, &self.durability())
     }
 
     /// Who must have had the writes that the revoked grant let be acknowledged.

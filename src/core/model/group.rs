@@ -56,6 +56,11 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// The members but for the one in this region, in order of their names.
+    pub fn others<'a>(&'a self, region: &'a Label) -> impl Iterator<Item = &'a Label> {
+        self.members.keys().filter(move |member| *member != region)
+    }
+
     /// Every time in it, with the plan's word for it.
     pub fn times(&self) -> impl Iterator<Item = (&'static str, Duration)> {
         let always = [

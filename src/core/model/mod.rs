@@ -5,6 +5,7 @@
 pub mod check;
 pub mod group;
 pub mod ids;
+pub mod mix;
 pub mod name;
 pub mod reason;
 pub mod record;

@@ -9,6 +9,8 @@
 
 use std::net::IpAddr;
 
+use crate::model::mix::mix;
+
 /// Prefix of the IPv4 networks that count as one client.
 pub const CLIENT_PREFIX_V4: u8 = 24;
 /// Prefix of the IPv6 networks that count as one client: what one site gets (RFC 6177).
@@ -71,14 +73,6 @@ pub fn salt(name: &str) -> u64 {
         hash = (hash ^ u64::from(octet)).wrapping_mul(0x0000_0100_0000_01b3);
     }
     mix(hash)
-}
-
-/// A bijection in which each output bit depends on each input bit (David Stafford's variant 13, the finaliser of SplitMix64).
-const fn mix(mut x: u64) -> u64 {
-    x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    x = (x ^ x >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ x >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ x >> 31
 }
 
 /// A candidate's draw, comparable with others; the lowest wins.

@@ -3,6 +3,7 @@
 use std::{collections::VecDeque, net::SocketAddr, time::Duration};
 
 use bytes::{Bytes, BytesMut};
+use portolan_core::model::mix::SplitMix64;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{
@@ -35,7 +36,7 @@ struct Broken;
 pub(super) async fn carry(mut near: TcpStream, begun: Instant, way: Way, to: SocketAddr, seed: u64) {
     let (there, back) = (way.there.subscribe(), way.back.subscribe());
     let (one, other) = (*there.borrow(), *back.borrow());
-    let mut draws = Draws(seed);
+    let mut draws = Draws(SplitMix64(seed));
     // Who dials believes that the connection stands, and would know it one round trip later, or after having asked again.
     let asked = begun + draws.stall(one, RETRANSMIT_FIRST) + draws.stall(other, RETRANSMIT_FIRST);
     sleep_until(asked + one.delay).await;
@@ -163,20 +164,16 @@ impl Pieces {
     }
 }
 
-/// Draws from a seed (SplitMix64).
-struct Draws(u64);
+/// Draws from a seed.
+struct Draws(SplitMix64);
 
 impl Draws {
     const fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        self.0.draw()
     }
 
     const fn fork(&mut self) -> Self {
-        Self(self.next())
+        Self(SplitMix64(self.next()))
     }
 
     fn up_to(&mut self, most: Duration) -> Duration {

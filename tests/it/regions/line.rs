@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use portolan_core::model::mix::SplitMix64;
+
 /// One line, one way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Line {
@@ -32,7 +34,7 @@ impl Line {
         Self { delay: Duration::from_millis(80), jitter: Duration::from_millis(4), loss_percent: 0, is_cut: false };
 
     /// What becomes of the next packet.
-    pub(super) fn fate(&self, chance: &mut Chance) -> Fate {
+    pub(super) fn fate(&self, chance: &mut SplitMix64) -> Fate {
         if self.is_cut {
             return Fate::Cut;
         }
@@ -45,25 +47,11 @@ impl Line {
     }
 }
 
-/// SplitMix64 (Steele, Lea, Flood 2014).
-#[derive(Clone, Debug)]
-pub(super) struct Chance(pub(super) u64);
-
-impl Chance {
-    fn draw(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
-    }
-}
-
 #[test]
 fn a_line_loses_as_many_packets_as_it_says_and_delays_the_rest_within_its_bounds() {
     let line = Line { loss_percent: 30, ..Line::FAR };
     let fates = |seed| {
-        let mut chance = Chance(seed);
+        let mut chance = SplitMix64(seed);
         (0..10_000).map(|_| line.fate(&mut chance)).collect::<Vec<_>>()
     };
     let seen = fates(1);
@@ -75,5 +63,5 @@ fn a_line_loses_as_many_packets_as_it_says_and_delays_the_rest_within_its_bounds
     }
     assert_eq!(seen, fates(1), "the same seed gives the same fates");
     assert_ne!(seen, fates(2));
-    assert_eq!(Line { is_cut: true, ..line }.fate(&mut Chance(1)), Fate::Cut);
+    assert_eq!(Line { is_cut: true, ..line }.fate(&mut SplitMix64(1)), Fate::Cut);
 }

@@ -12,6 +12,7 @@ use std::{
     thread,
 };
 
+use portolan_core::model::mix::SplitMix64;
 use tokio::{
     sync::mpsc,
     task::JoinSet,
@@ -21,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tun_rs::{AsyncDevice, SyncDevice};
 
 use super::{
-    line::{Chance, Fate, Line},
+    line::{Fate, Line},
     place::{REGIONS, region_of},
 };
 
@@ -119,7 +120,7 @@ async fn route(devices: Vec<SyncDevice>, shared: Arc<Shared>, seed: u64) {
 /// Takes what leaves a region. Ends when its device is gone.
 async fn take(device: Arc<AsyncDevice>, queues: Vec<mpsc::Sender<Parcel>>, shared: Arc<Shared>, from: usize, seed: u64) {
     let mut packet = vec![0; usize::from(MTU)];
-    let mut chances: Vec<Chance> = (0..queues.len()).map(|to| Chance(seed ^ (from << 8 | to) as u64)).collect();
+    let mut chances: Vec<SplitMix64> = (0..queues.len()).map(|to| SplitMix64(seed ^ (from << 8 | to) as u64)).collect();
     let mut last = vec![Instant::now(); queues.len()];
     loop {
         let Ok(length) = device.recv(&mut packet).await else { return };

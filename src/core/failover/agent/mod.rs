@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     keys::{Key, holds},
-    lease::{Class, Grant, Holder, Ignored, Lapse, Reply, Request},
+    lease::{Class, Grant, Holder, Ignored, Reply, Request},
     order::{Answer, Order, Said, Status, Verb},
     token::Token,
 };
@@ -291,11 +291,9 @@ impl Agent {
     /// Time passes.
     pub fn advance(&mut self, now: Tick) -> Vec<Effect> {
         let mut out = Vec::new();
-        while let Some(lapse) = self.holder.advance(now) {
-            // The first one kills; by the second nothing is left to be killed, or the kill is repeated.
-            match lapse {
-                Lapse::Soft | Lapse::Hard => self.kill(&mut out),
-            }
+        // The margin's begin kills; by the end of the lease nothing is left to be killed, or the kill is repeated.
+        while self.holder.advance(now).is_some() {
+            self.kill(&mut out);
         }
         if let Some(request) = self.holder.ask(self.class(), now) {
             let (token, sequence) = (request.token, request.sequence);
@@ -435,12 +433,16 @@ impl Agent {
         out.push(Effect::AskPeers { token, sequence });
     }
 
+    /// Whether it can attest what its grant says of it.
+    fn is_as_granted(&self) -> bool {
+        self.holder.grant().is_some_and(|grant| grant.class == self.class())
+    }
+
     fn may_open(&self, now: Tick) -> bool {
         let has_lease = self.holder.is_live(now) || !holds(Key::Please);
-        let class = self.class();
-        let is_as_granted = self.holder.grant().is_some_and(|grant| grant.class == class);
-        let is_armed = class == Class::Bare || self.armed.is_some_and(|until| now < until) || !holds(Key::Parm) || !holds(Key::Please);
-        has_lease && is_as_granted && is_armed
+        let is_armed =
+            self.class() == Class::Bare || self.armed.is_some_and(|until| now < until) || !holds(Key::Parm) || !holds(Key::Please);
+        has_lease && self.is_as_granted() && is_armed
     }
 
     /// When the supervisor kills by itself: between the soft deadline, at which this agent does, and the hard one (A6).
@@ -488,11 +490,16 @@ impl Agent {
             Database::Down | Database::Standby { .. } => {}
         }
         if self.task.is_none() {
-            if self.disk.fenced_by != Some(token) {
-                self.disk.fenced_by = Some(token);
-                out.push(Effect::Save(self.disk.clone()));
-            }
+            self.note_fence(token, out);
             out.push(Effect::Tell(Answer { token, said: Said::Fenced }));
+        }
+    }
+
+    /// A fence is on disk before it is answered (A7).
+    fn note_fence(&mut self, token: Token, out: &mut Vec<Effect>) {
+        if self.disk.fenced_by != Some(token) {
+            self.disk.fenced_by = Some(token);
+            out.push(Effect::Save(self.disk.clone()));
         }
     }
 
@@ -505,10 +512,7 @@ impl Agent {
             (Database::Down, Some(stopped)) if self.task.is_none() => {
                 self.holder.give_up();
                 self.armed = None;
-                if self.disk.fenced_by != Some(token) {
-                    self.disk.fenced_by = Some(token);
-                    out.push(Effect::Save(self.disk.clone()));
-                }
+                self.note_fence(token, out);
                 out.push(Effect::Tell(Answer { token, said: Said::Stopped(stopped) }));
             }
             // It ended, but not cleanly: nobody knows what was shipped, so there is no token to hand over.
@@ -519,12 +523,9 @@ impl Agent {
     fn seal(&mut self, token: Token, out: &mut Vec<Effect>) {
         match &self.facts.database {
             Database::Writes => self.kill(out),
-            Database::Standby { receives_from: None } | Database::Down if self.task.is_none() => {
-                self.tell_copy(token, out);
-            }
             Database::Standby { receives_from: Some(_) } if holds(Key::Seal) => self.begin(token, Work::Seal, out),
-            Database::Standby { .. } => self.tell_copy(token, out),
-            _ => {}
+            Database::Standby { .. } | Database::Down => self.tell_copy(token, out),
+            Database::Unknown => {}
         }
     }
 
@@ -568,8 +569,7 @@ impl Agent {
             }
             return;
         }
-        let is_as_granted = self.holder.grant().is_some_and(|grant| grant.class == self.class());
-        if !is_as_granted || !self.holder.is_live(now) && holds(Key::Please) {
+        if !self.is_as_granted() || !self.holder.is_live(now) && holds(Key::Please) {
             return;
         }
         if holds(Key::Parm) && self.arm(out) {

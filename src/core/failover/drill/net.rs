@@ -1,6 +1,6 @@
-//! Three regions, the lines between them, clocks, and chance.
+//! Three regions, the lines between them, and chance.
 
-use crate::model::{ids::Label, time::Tick};
+use crate::model::{ids::Label, mix::SplitMix64};
 
 pub(super) const REGIONS: [Region; 3] = [Region(0), Region(1), Region(2)];
 
@@ -17,22 +17,14 @@ impl Region {
     }
 }
 
-/// SplitMix64 (Steele, Lea and Flood, 2014): the same seed, the same chance everywhere.
+/// The only chance in a run.
 #[derive(Clone, Debug)]
-pub(super) struct Chance(pub(super) u64);
+pub(super) struct Chance(pub(super) SplitMix64);
 
 impl Chance {
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
     /// From 0 to `n`, outside.
     pub(super) fn below(&mut self, n: u64) -> u64 {
-        self.next() % n.max(1)
+        self.0.draw() % n.max(1)
     }
 
     pub(super) fn between(&mut self, low: u64, high: u64) -> u64 {
@@ -45,30 +37,6 @@ impl Chance {
 
     pub(super) fn pick<T: Copy>(&mut self, of: &[T]) -> T {
         of[usize::try_from(self.below(of.len() as u64)).expect("invariant: an index")]
-    }
-}
-
-/// A clock that began anywhere and runs within a hundredth of true time. True time is in microseconds.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Clock {
-    pub(super) base: u64,
-    pub(super) ppm: i64,
-}
-
-impl Clock {
-    pub(super) fn at(self, true_micros: u64) -> Tick {
-        let skew = i128::from(true_micros) * i128::from(self.ppm) / 1_000_000;
-        Tick(self.base + u64::try_from(i128::from(true_micros) + skew).expect("invariant: time is positive"))
-    }
-
-    /// The first true microsecond at which it shows this.
-    pub(super) fn when(self, tick: Tick) -> u64 {
-        let shown = i128::from(tick.0.saturating_sub(self.base));
-        let mut at = u64::try_from((shown * 1_000_000 / i128::from(1_000_000 + self.ppm)).max(2) - 2).expect("invariant: it fits");
-        while self.at(at) < tick {
-            at += 1;
-        }
-        at
     }
 }
 

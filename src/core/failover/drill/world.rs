@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{
     database::{Member, Run, SYSTEM},
     faults::Faults,
-    net::{Chance, Clock, Lines, REGIONS, Region},
+    net::{Chance, Lines, REGIONS, Region},
     proof::Proof,
 };
 use crate::{
@@ -23,13 +23,16 @@ use crate::{
     model::{
         group::{Durability, OnControlLoss, Policy, policy},
         ids::Label,
+        mix::SplitMix64,
         time::{Tick, Timestamp},
     },
     recovery::exposure::Bracket,
+    testing::clock::Clock,
 };
 
 /// 2027-01-15T08:00:00Z.
 const START: Timestamp = Timestamp(1_800_000_000_000);
+
 pub(super) fn group_name() -> Label {
     Label::new("orders")
 }
@@ -176,7 +179,7 @@ pub(super) fn patience() -> Patience {
 
 impl World {
     pub(super) fn new(seed: u64, setup: Setup, is_traced: bool) -> Self {
-        let mut chance = Chance(seed);
+        let mut chance = Chance(SplitMix64(seed));
         let hosts = REGIONS.map(|region| {
             let has_database = region.0 < 2 || setup.three_members;
             let is_supervised = setup.supervised[region.0] && has_database;
@@ -250,7 +253,8 @@ impl World {
             };
             self.append(&entry(self.now, Change::RecordNode(node)));
         }
-        self.put_plan(1, 10);
+        let plan = self.plan_entry(1, 10);
+        self.append(&plan);
         let adopt =
             Step::Adopt { token: Token::default(), primary: Region(0).label(), system: SYSTEM, timeline: 1, class: self.class(Region(0)) };
         self.append(&step(self.now, adopt));
@@ -275,11 +279,6 @@ impl World {
         for region in REGIONS {
             self.start_agent(region);
         }
-    }
-
-    pub(super) fn put_plan(&mut self, revision: u64, ttl: u64) {
-        let plan = self.plan_entry(revision, ttl);
-        self.append(&plan);
     }
 
     pub(super) fn plan_entry(&self, revision: u64, ttl: u64) -> Entry {
@@ -348,15 +347,16 @@ impl World {
         &self.after.last().expect("invariant: the log is not empty").0
     }
 
-    fn seen_by(&self, region: Region) -> (Group, Policy) {
+    fn seen_by(&self, region: Region) -> &(Group, Policy) {
         let applied = self.daemons[region.0].applied;
-        self.after[applied.clamp(1, self.after.len()) - 1].clone()
+        &self.after[applied.clamp(1, self.after.len()) - 1]
     }
 
     /// What a leader judges renewals by.
     fn rules(&self, region: Region) -> Verdict {
-        let rumoured = self.rumoured.clone().filter(|grant| grant.token > self.seen_by(region).0.token);
-        rumoured.map_or_else(|| self.seen_by(region).0.rules(), Verdict::Granted)
+        let group = &self.seen_by(region).0;
+        let rumoured = self.rumoured.clone().filter(|grant| grant.token > group.token);
+        rumoured.map_or_else(|| group.rules(), Verdict::Granted)
     }
 
     fn class(&self, region: Region) -> Class {
@@ -558,7 +558,7 @@ impl World {
         if !self.hosts[region.0].is_up {
             return;
         }
-        let (group, policy) = self.seen_by(region);
+        let (group, policy) = self.seen_by(region).clone();
         let now = self.hosts[region.0].clock.at(self.now);
         let Some((term, conductor)) = &mut self.daemons[region.0].leads else { return };
         let term = *term;
@@ -593,7 +593,7 @@ impl World {
 
     /// The rule `commit`, taken away: the candidate is told of a grant that is not there yet.
     fn act_on_a_proposal(&mut self, region: Region) {
-        let (group, _) = self.seen_by(region);
+        let (group, _) = self.seen_by(region).clone();
         let chosen = group.operation.as_ref().and_then(|it| it.chosen.clone());
         if let (Some(chosen), Some(grant)) = (chosen, group.grant) {
             let token = Token { epoch: self.after.len() as u64 + 1, ..group.token };
@@ -625,7 +625,7 @@ impl World {
 
     fn round_ends(&mut self, region: Region, term: u64, round: u64) {
         self.daemons[region.0].has_round = false;
-        let (group, _) = self.seen_by(region);
+        let primary = self.seen_by(region).0.primary().map(Region::of);
         let rules = self.rules(region);
         let Some((of, conductor)) = &mut self.daemons[region.0].leads else { return };
         if *of != term || !self.hosts[region.0].is_up {
@@ -634,7 +634,7 @@ impl World {
         let replies = conductor.round_ended(round, |_| Some(&rules));
         let holder = match &rules {
             Verdict::Granted(grant) => Some(Region::of(&grant.region)),
-            Verdict::Revoked(_) => group.primary().map(Region::of),
+            Verdict::Revoked(_) => primary,
         };
         for (_, reply) in replies {
             // Requests of the grant in force come from its region; refused ones were answered where they came in, or from there too.

@@ -11,35 +11,11 @@ use super::{
 };
 use crate::{
     model::{ids::Label, time::Tick},
-    testing::must_fail,
+    testing::{clock::Clock, must_fail},
 };
 
 const TTL: Duration = Duration::from_secs(90);
 const GROUP: &str = "orders";
-
-/// A clock that began anywhere and runs within a hundredth of true time.
-#[derive(Clone, Copy, Debug)]
-struct Clock {
-    base: u64,
-    ppm: i64,
-}
-
-impl Clock {
-    fn at(self, true_micros: u64) -> Tick {
-        let skew = i128::from(true_micros) * i128::from(self.ppm) / 1_000_000;
-        Tick(self.base + u64::try_from(i128::from(true_micros) + skew).unwrap())
-    }
-
-    /// The first true microsecond at which it shows this.
-    fn when(self, tick: Tick) -> u64 {
-        let shown = i128::from(tick.0.saturating_sub(self.base));
-        let mut at = u64::try_from((shown * 1_000_000 / i128::from(1_000_000 + self.ppm)).max(2) - 2).unwrap();
-        while self.at(at) < tick {
-            at += 1;
-        }
-        at
-    }
-}
 
 /// What may happen next.
 #[derive(Clone, Copy, Debug)]

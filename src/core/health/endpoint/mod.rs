@@ -32,6 +32,7 @@ use std::time::Duration;
 
 use crate::model::{
     check::{Cadence, Failure, FailureCategory, Observation, Outcome, Timings},
+    mix,
     time::{Now, Timestamp},
     units::Share,
     verdict::{Health, Verdict},
@@ -410,13 +411,10 @@ fn touch(before: Essence, after: Essence) -> Option<Touch> {
     }
 }
 
-/// Mixes two words into one that looks random (the finaliser of SplitMix64, Steele, Lea and Flood 2014).
+/// Mixes two words into one that looks random: the one at this place of the seed's stream.
 #[must_use]
 pub(crate) const fn mix(seed: u64, value: u64) -> u64 {
-    let mut z = seed.wrapping_add(value.wrapping_mul(0x9e37_79b9_7f4a_7c15)).wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
+    mix::mix(seed.wrapping_add(value.wrapping_mul(mix::GOLDEN)))
 }
 
 /// Maps a random word onto 0 up to and without `bound`, evenly (Lemire's multiplication); 0 when `bound` is 0.

@@ -1,0 +1,27 @@
+//! Clocks that run a little wrong.
+
+use crate::model::time::Tick;
+
+/// A clock that began anywhere and runs within a hundredth of true time. True time is in microseconds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock {
+    pub(crate) base: u64,
+    pub(crate) ppm: i64,
+}
+
+impl Clock {
+    pub(crate) fn at(self, true_micros: u64) -> Tick {
+        let skew = i128::from(true_micros) * i128::from(self.ppm) / 1_000_000;
+        Tick(self.base + u64::try_from(i128::from(true_micros) + skew).expect("invariant: time is positive"))
+    }
+
+    /// The first true microsecond at which it shows this.
+    pub(crate) fn when(self, tick: Tick) -> u64 {
+        let shown = i128::from(tick.0.saturating_sub(self.base));
+        let mut at = u64::try_from((shown * 1_000_000 / i128::from(1_000_000 + self.ppm)).max(2) - 2).expect("invariant: it fits");
+        while self.at(at) < tick {
+            at += 1;
+        }
+        at
+    }
+}
