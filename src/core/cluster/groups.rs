@@ -92,7 +92,7 @@ impl Judge<'_> {
             None => Ok(()),
             Some(hold) => {
                 let text = format!("hold `{}` by {} is in force: {}", hold.id, hold.who, hold.why);
-                Err(wrong(Rule::OnHold, text, "lift the hold: portolan unhold"))
+                Err(wrong(Rule::OnHold, text, "take it back: portolan release ORDER"))
             }
         }
     }
