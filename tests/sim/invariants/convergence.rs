@@ -1,15 +1,23 @@
 //! When faults stop, all nodes agree with the truth and with each other, within a stated time, without a hand.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use portolan_core::{
-    health::vantage::{Provenance, Sight},
-    model::{check::Host, ids::CheckIdx, time::Now, verdict::Health},
+    health::{
+        overlay::{Override, OverrideKind, Scope},
+        vantage::{Provenance, Sight},
+    },
+    model::{
+        check::Host,
+        ids::CheckIdx,
+        time::{Now, Timestamp},
+        verdict::Health,
+    },
     node::Readiness,
-    table::Tier,
+    table::{ServiceView, Tier},
 };
 
-use super::{Invariant, is_known_to_all, running, site_of};
+use super::{Invariant, covers, is_known_to_all, running, site_of};
 use crate::{
     happened::Happened,
     plan::{Site, site},
@@ -75,17 +83,20 @@ fn judge(world: &World, id: usize, process: &Process, now: Now) -> Result<(), St
     Ok(())
 }
 
-/// Nodes with one plan and one state answer from the same endpoints.
+/// Nodes with one plan and one state answer from the same endpoints, but for services on which orders weigh otherwise on each node.
 fn agree(world: &World) -> Result<(), String> {
+    let unlike = unlike_orders(world);
     let mut known: BTreeMap<u64, (usize, Vec<Tier>)> = BTreeMap::new();
-    let ends = |process: &Process, now: Now| {
-        // Clocks differ, so an order that is about to end has ended for some.
-        process.given.iter().filter_map(|it| it.until).any(|until| until.0.abs_diff(now.wall.0) < 200_000)
-    };
-    for (id, process, now) in running(world) {
-        let Some(table) = process.node.table().filter(|_| !ends(process, now)) else { continue };
-        let members = table.views.iter().flat_map(|view| &view.pools).flat_map(|pool| &pool.members);
-        let members = members.filter(|member| is_known_to_all(world, site_of(&table.world.topology, member.endpoint)));
+    for (id, process, _) in running(world) {
+        let Some(table) = process.node.table() else { continue };
+        let topology = &table.world.topology;
+        // A whole service: what one endpoint is taken for decides by max_ejection about others.
+        let is_alike = |view: &&Arc<ServiceView>| {
+            let mut members = view.pools.iter().flat_map(|pool| &pool.members);
+            !members.any(|member| unlike.iter().any(|scope| covers(scope, topology, member.endpoint)))
+        };
+        let members = table.views.iter().filter(is_alike).flat_map(|view| &view.pools).flat_map(|pool| &pool.members);
+        let members = members.filter(|member| is_known_to_all(world, site_of(topology, member.endpoint)));
         let tiers: Vec<Tier> = members.map(|member| member.tier).collect();
         match known.get(&world.stations[id].revision) {
             Some((other, wanted)) if *wanted != tiers => {
@@ -97,4 +108,16 @@ fn agree(world: &World) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// What orders are for that need not weigh the same everywhere: one that has ended by some clocks only; and maintenance, which keeps on each
+/// node what that node judged last when it began there, until it ends.
+fn unlike_orders(world: &World) -> Vec<Scope> {
+    let walls: Vec<Timestamp> = running(world).map(|(_, _, now)| now.wall).collect();
+    let is_unlike = |it: &&Override| {
+        let n_ended = it.until.map_or(0, |until| walls.iter().filter(|wall| until <= **wall).count());
+        let is_ending = it.until.is_some_and(|until| walls.iter().any(|wall| until.0.abs_diff(wall.0) < 1000));
+        it.kind == OverrideKind::Maintenance || is_ending || (n_ended > 0 && n_ended < walls.len())
+    };
+    running(world).flat_map(|(_, process, _)| &process.given).filter(is_unlike).map(|it| it.scope.clone()).collect()
 }

@@ -10,7 +10,7 @@ use portolan_core::{
     table::{Table, Tier},
 };
 
-use super::{Invariant, is_ordered, is_seen_rightly, running, site_of, window};
+use super::{Invariant, is_known_to_all, is_ordered, is_seen_rightly, running, site_of, window};
 use crate::{clock::Moment, happened::Happened, plan::hostname, station::Process, world::World};
 
 pub(crate) struct NeverEmpty;
@@ -64,7 +64,8 @@ fn judge(world: &World, id: usize, process: &Process) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether an endpoint works, this node could know it, and nobody ordered otherwise. A drain gives way before a name goes dark.
+/// Whether an endpoint works, this node could know it, and nobody ordered otherwise. A drain gives way before a name goes dark. One that not
+/// everybody has may be nobody's to probe: what was proven of it last stays then, right or wrong.
 fn is_usable(world: &World, id: usize, process: &Process, endpoint: EndpointIdx) -> bool {
     let reach = window(world) + world.unproven_hold;
     // Before the first processes nothing had gone wrong; they need their first round only.
@@ -77,6 +78,7 @@ fn is_usable(world: &World, id: usize, process: &Process, endpoint: EndpointIdx)
     let (target, from) = (site_of(topology, endpoint), world.now - reach);
     let kinds = [OverrideKind::ForcedDown, OverrideKind::Maintenance];
     world.truth.works_since(target, from)
+        && is_known_to_all(world, target)
         && is_seen_rightly(world, id, target, from)
         && world.slept_since(id) > reach
         && !is_ordered(world, id, process, topology, endpoint, &kinds)

@@ -68,7 +68,8 @@ fn judge(world: &World, id: usize, endpoint: EndpointIdx) -> Result<(), String> 
         return Err(format!("{} sees nothing at all, and withdraws {name}, which works ({provenance})", station.name));
     }
     let home = station.region;
-    let is_own_only = matches!(provenance, Provenance::Own);
+    // Who goes blind keeps what its region's last word made of it, perhaps in the same turn.
+    let is_own_only = provenance == Provenance::Own || (provenance == Provenance::Blind && !is_dark);
     let n = world.vantage_regions().len();
     let n_wrong = world.vantage_regions().iter().filter(|region| world.truth.may_err(home, **region, target, from)).count();
     if n_wrong * 2 < n && !is_own_only {

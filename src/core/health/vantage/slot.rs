@@ -242,6 +242,10 @@ impl Slot {
             let eyes = || self.voice(ObserverId::SELF).map(|said| said.judgement.clone()).filter(|it| it.health != Health::Unknown);
             if let Some(view) = view.clone().or_else(|| eyes().filter(|_| outlook.is_blind && outlook.sees_home)) {
                 self.lose(now);
+                if view.health == Health::Up {
+                    // Seen up since: when these eyes close, an older proof of death does not come back.
+                    self.last.take_if(|last| last.judgement.health == Health::Down);
+                }
                 return own(view);
             }
         }

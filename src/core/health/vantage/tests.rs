@@ -114,6 +114,25 @@ fn who_was_cut_off_keeps_what_stands_beside_it_until_others_had_time_to_look_aga
     assert_eq!(standing(&vantage).health, Health::Down, "they looked again, and the majority's word is final");
 }
 
+/// When both of a region's probers withdraw while a hold lasts, what they last said is newer than what was proven before it.
+#[test]
+fn what_own_eyes_saw_up_is_not_undone_by_an_older_proof_of_death() {
+    let mut vantage = vantage(2);
+    let at = |seconds: u64| now_at(Tick(seconds * 1_000_000));
+    let key = vantage.key(CheckIdx(0)).unwrap();
+    let standing = |vantage: &Vantage| (vantage.slots[0].standing.judgement.health, vantage.slots[0].standing.source);
+    let said = |health| vec![Statement { check: key, sequence: 1, judgement: says(health) }];
+    for observer in ["eu-1", "ap-1"] {
+        assert_eq!(hear(&mut vantage, at(1), report(observer, 0, 1, said(Health::Down))), Ok(()));
+    }
+    assert!(matches!(standing(&vantage), (Health::Down, slot::Source::Proven(_))));
+    assert_eq!(hear(&mut vantage, at(3), report("us-2", 0, 1, said(Health::Up))), Ok(()));
+    vantage.advance(at(4), &mut Vec::new());
+    assert_eq!(standing(&vantage), (Health::Up, slot::Source::Own), "the proof has ended, and its own region sees it up");
+    vantage.advance(at(6), &mut Vec::new());
+    assert_eq!(standing(&vantage).0, Health::Up, "us-2 is silent, too");
+}
+
 #[test]
 fn what_never_left_is_not_started_slowly_when_others_see_it_again() {
     let returned = Judgement { returned_at: Some(now_at(Tick(19_000_000)).wall), ..says(Health::Up) };
