@@ -60,6 +60,11 @@ pub(super) enum From {
     Members,
 }
 
+/// Whether a node or a region can have this name.
+pub(super) fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.len() <= NAME_MAX && !text.chars().any(char::is_control)
+}
+
 impl Passport {
     pub(super) fn caller(&self) -> Caller {
         Caller {
@@ -78,7 +83,6 @@ impl Passport {
         if protocol != PROTOCOL {
             return Err(Stranger::Protocol(protocol));
         }
-        let is_name = |text: &str| !text.is_empty() && text.len() <= NAME_MAX && !text.chars().any(char::is_control);
         if id == 0 || !is_name(&node) || !is_name(&region) || cluster.len() > CLUSTER_OCTETS_MAX {
             return Err(Stranger::Malformed);
         }

@@ -37,6 +37,7 @@ pub use stream::{Event, Far, FarRole};
 use std::pin::Pin;
 
 use bytes::Bytes;
+use portolan_core::model::ids::Label;
 use tokio_stream::Stream;
 
 /// What `proto/portolan/peer/v1` compiles to.
@@ -141,6 +142,17 @@ pub enum Followed {
         /// Who leads, as the sender knows.
         leader: Option<u64>,
     },
+    /// The sender takes no part in the consensus, and has no state to follow; who votes, as it knows. The stream ends with it.
+    Elsewhere(Vec<Voter>),
+}
+
+/// A node that votes, as another one tells of it. Whether it is who it is said to be, its certificate shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Voter {
+    /// Whom to reach, and where.
+    pub at: Address,
+    /// Where it stands.
+    pub region: Label,
 }
 
 /// A stream of what happens to the replicated state.
@@ -173,6 +185,6 @@ pub trait Host: Send + Sync + 'static {
     /// A sentence; nothing was done, or as much as it says.
     async fn order(&self, order: Bytes) -> Result<Vec<u8>, String>;
 
-    /// What happens to the replicated state from entry `next` on; 0: from nothing. `None`: this node does not take part in the consensus.
+    /// What happens to the replicated state from entry `next` on; 0: from nothing. `None`: this node is starting or stopping.
     fn follow(&self, from: &Passport, next: u64) -> Option<FollowStream>;
 }

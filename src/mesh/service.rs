@@ -9,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::stream::{StreamExt as _, iter};
-use portolan_core::model::ids::Label;
+use portolan_core::{cluster::limits, model::ids::Label};
 use tokio::{
     sync::mpsc,
     time::{Instant, timeout},
@@ -18,27 +18,29 @@ use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming, metadata::MetadataValue};
 
 use super::{
-    Followed, Greeting, Passport, Proposed,
+    Address, Followed, Greeting, Passport, Proposed, Voter,
     certificate::Names,
-    identity::From,
+    identity::{From, is_name},
     links::{HELLO_TIME_MAX, Inner, QUEUE},
     proto::{
-        Caller, Entry, FollowRequest, FollowResponse, GreetRequest, GreetResponse, ObserveFrame, OrderRequest, OrderResponse, Progress,
-        ProposeRequest, ProposeResponse, RaftRequest, RaftResponse, SnapshotPart, follow_response::Message, observe_frame::Frame,
-        peer_service_server::PeerService, propose_response::Result as ProposeResult,
+        Caller, Elsewhere, Entry, FollowRequest, FollowResponse, GreetRequest, GreetResponse, ObserveFrame, OrderRequest, OrderResponse,
+        Progress, ProposeRequest, ProposeResponse, RaftRequest, RaftResponse, SnapshotPart, Voter as VoterMessage,
+        follow_response::Message, observe_frame::Frame, peer_service_server::PeerService, propose_response::Result as ProposeResult,
     },
     stream::{hello, read_hello},
 };
 use crate::net::accept::Peer;
 
 /// The longest message between nodes, in octets: a snapshot, every quote in it written as two.
-pub(super) const MESSAGE_OCTETS_MAX: usize = 2 * portolan_core::cluster::limits::SNAPSHOT_OCTETS_MAX;
+pub(super) const MESSAGE_OCTETS_MAX: usize = 2 * limits::SNAPSHOT_OCTETS_MAX;
 /// The metadata of a refusal that is for good: the caller was named as lost when a later recovery generation began.
 pub(super) const LEFT_BEHIND: &str = "portolan-left-behind";
 /// The longest frame of what nodes see, in octets: two thousand statements with their details, twice.
 pub(super) const OBSERVE_OCTETS_MAX: usize = 2 * 1024 * 1024;
 /// A part of a snapshot for followers, in octets: the buffer that it is encoded in stays as long as the follower does.
 const SNAPSHOT_PART_OCTETS: usize = 4 * 1024;
+/// Voters that a node which does not vote tells of; more than any cluster has.
+const TOLD_VOTERS_MAX: usize = 64;
 /// A stream of state that is silent for so long is dead: the sender says every second that nothing is new.
 pub(super) const FOLLOW_SILENCE_MAX: Duration = Duration::from_secs(4);
 /// The same refusal is logged once in this time.
@@ -151,8 +153,7 @@ impl PeerService for PeerApi {
         let caller = request.get_mut().caller.take();
         let them = self.admit(&request, caller, From::Members)?;
         let stream = self.inner.host.follow(&them, request.get_ref().next);
-        let steps =
-            stream.ok_or_else(|| Status::failed_precondition("this node does not vote, and has no state to follow; ask a voter"))?;
+        let steps = stream.ok_or_else(|| Status::unavailable("this node is starting or stopping"))?;
         Ok(Response::new(Box::pin(steps.flat_map(|followed| iter(followed_messages(followed)).map(Ok)))))
     }
 
@@ -212,6 +213,10 @@ fn followed_messages(followed: Followed) -> Vec<FollowResponse> {
     match followed {
         Followed::Entry { index, octets } => vec![message(Message::Entry(Entry { index, octets }))],
         Followed::Progress { next, leader } => vec![message(Message::Progress(Progress { next, leader: leader.unwrap_or(0) }))],
+        Followed::Elsewhere(voters) => {
+            let voter = |it: Voter| VoterMessage { node: it.at.node.to_string(), region: it.region.to_string(), address: it.at.address };
+            vec![message(Message::Elsewhere(Elsewhere { voters: voters.into_iter().take(TOLD_VOTERS_MAX).map(voter).collect() }))]
+        }
         Followed::Snapshot { next, octets } => {
             let n_parts = octets.len().div_ceil(SNAPSHOT_PART_OCTETS).max(1);
             let part = |i: usize| {
@@ -236,13 +241,50 @@ pub(super) fn read_followed(message: FollowResponse, parts: &mut Vec<u8>) -> Res
         Some(Message::Progress(progress)) => {
             Ok(Some(Followed::Progress { next: progress.next, leader: Some(progress.leader).filter(|id| *id != 0) }))
         }
+        Some(Message::Elsewhere(Elsewhere { voters })) if voters.len() > TOLD_VOTERS_MAX => {
+            Err(format!("it names {} voters, and there are {TOLD_VOTERS_MAX} at most", voters.len()))
+        }
+        Some(Message::Elsewhere(Elsewhere { voters })) => {
+            Ok(Some(Followed::Elsewhere(voters.into_iter().map(read_voter).collect::<Result<_, _>>()?)))
+        }
         None => Err("a message of another version, which must not be skipped".to_owned()),
     }
+}
+
+fn read_voter(told: VoterMessage) -> Result<Voter, String> {
+    let VoterMessage { node, region, address } = told;
+    let is_address =
+        address.len() <= limits::ADDRESS_MAX && address.contains(':') && !address.chars().any(|it| it.is_control() || it == ' ');
+    if !is_name(&node) || !is_name(&region) || !is_address {
+        return Err("a voter that it names has a name or an address that no node has".to_owned());
+    }
+    Ok(Voter { at: Address { node: Label::new(&node), address }, region: Label::new(&region) })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_votes_is_told_whole_and_a_voter_that_cannot_be_is_refused() {
+        let voter =
+            |node: &str, address: &str| Voter { at: Address { node: node.into(), address: address.to_owned() }, region: "eu".into() };
+        let read = |voters| read_followed(followed_messages(Followed::Elsewhere(voters)).remove(0), &mut Vec::new());
+        for good in [vec![], vec![voter("eu-1", "eu-1.example:8444"), voter("eu-2", "[2001:db8::1]:8444")]] {
+            assert_eq!(read(good.clone()), Ok(Some(Followed::Elsewhere(good))));
+        }
+        let many = vec![voter("eu-1", "a:1"); TOLD_VOTERS_MAX + 1];
+        assert!(matches!(read(many), Ok(Some(Followed::Elsewhere(told))) if told.len() == TOLD_VOTERS_MAX), "no more are told");
+        let long = "x".repeat(limits::ADDRESS_MAX);
+        for bad in
+            [voter("", "a:1"), voter("a\nb", "a:1"), voter("eu-1", "nowhere"), voter("eu-1", "a b:1"), voter("eu-1", &format!("{long}:1"))]
+        {
+            assert!(read(vec![bad.clone()]).is_err(), "{bad:?}");
+        }
+        let told = VoterMessage { node: "eu-1".to_owned(), region: "eu".to_owned(), address: "a:1".to_owned() };
+        let message = Message::Elsewhere(Elsewhere { voters: vec![told; TOLD_VOTERS_MAX + 1] });
+        assert!(read_followed(FollowResponse { message: Some(message) }, &mut Vec::new()).is_err());
+    }
 
     #[test]
     fn a_snapshot_travels_in_parts_and_nothing_comes_between() {

@@ -2,14 +2,14 @@
 //! there is one, and another one when that is gone.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use tokio::time::{Instant, interval};
 
 use super::Shared;
-use crate::mesh::Address;
+use crate::mesh::{Address, Voter};
 
 /// Between looks at the links.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -18,24 +18,44 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// How often an observer at another region's voter looks whether one of its own is back.
 const HOMEWARD_EVERY: Duration = Duration::from_secs(30);
 
-/// Which of the voters an observer is at, as a count of how often it moved on.
+/// Which of the voters an observer is at.
 #[derive(Debug, Default)]
-pub(super) struct Turn(Mutex<usize>);
+pub(super) struct Search(Mutex<Searched>);
 
-/// The voters in the order in which this node prefers them, other than itself. Last come those of the address book that are none as far as it
-/// knows: when it was away for long, all that it knows may vote no more.
+#[derive(Debug, Default)]
+struct Searched {
+    /// How often it moved on.
+    turn: usize,
+    /// Who votes, as a node said that does not vote itself.
+    told: Vec<Voter>,
+}
+
+impl Search {
+    fn lock(&self) -> MutexGuard<'_, Searched> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The voters in the order in which this node prefers them, other than itself: as far as it knows, then as it was told, then those of the address
+/// book. When it was away for long, all that it knows and all of the book may vote no more.
 fn preferred(shared: &Shared) -> Vec<Address> {
+    let told = shared.search.lock().told.clone();
     let own = |address: &Address| {
         let region = shared.me.book.iter().find(|entry| entry.node == address.node).map(|entry| entry.region.clone());
         let state = shared.state();
         let registered = state.nodes().find(|known| known.node.name == address.node).map(|known| known.node.region.clone());
-        registered.or(region).as_ref() == Some(&shared.me.region)
+        let told = told.iter().find(|voter| voter.at == *address).map(|voter| voter.region.clone());
+        registered.or(told).or(region).as_ref() == Some(&shared.me.region)
     };
     let mut voters: Vec<Address> = shared.voters().into_values().filter(|address| address.node != shared.me.node).collect();
     // Others by this node's own random order, so that the observers of a lost voter spread.
     let spread = |address: &Address| portolan_core::steering::rendezvous::salt(&format!("{} {}", shared.consensus().id(), address.node));
     let rank = |address: &Address| (!own(address), spread(address));
     voters.sort_by_key(rank);
+    let news = told.iter().map(|voter| &voter.at).filter(|at| at.node != shared.me.node && !voters.contains(at));
+    let mut news: Vec<Address> = news.cloned().collect();
+    news.sort_by_key(rank);
+    voters.extend(news);
     let book = shared.me.book.iter().filter(|entry| entry.node != shared.me.node && voters.iter().all(|known| known.node != entry.node));
     let mut others: Vec<Address> = book.map(|entry| Address { node: entry.node.clone(), address: entry.address.clone() }).collect();
     others.sort_by_key(rank);
@@ -46,15 +66,20 @@ fn preferred(shared: &Shared) -> Vec<Address> {
 /// The voter that an observer is at, or is to try next; `None`: it knows none.
 pub(super) fn choice(shared: &Shared) -> Option<Address> {
     let voters = preferred(shared);
-    let turn = *shared.turn.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let turn = shared.search.lock().turn;
     if voters.is_empty() { None } else { Some(voters[turn % voters.len()].clone()) }
 }
 
 /// Moves on from a voter that gives nothing, if this node still is at it.
 pub(super) fn failed(shared: &Shared, at: &Address) {
     if choice(shared).as_ref() == Some(at) {
-        *shared.turn.0.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        shared.search.lock().turn += 1;
     }
+}
+
+/// A node that does not vote said who does.
+pub(super) fn told(shared: &Shared, voters: Vec<Voter>) {
+    shared.search.lock().told = voters;
 }
 
 /// Keeps the links as they are to be.
@@ -86,7 +111,7 @@ pub(super) async fn keep(shared: Arc<Shared>) {
             if let Some(home) = preferred(&shared).first().filter(|home| **home != at)
                 && mesh.greet(home, PATIENCE).await.is_ok_and(|greeting| greeting.leader.is_some())
             {
-                *shared.turn.0.lock().unwrap_or_else(PoisonError::into_inner) = 0;
+                shared.search.lock().turn = 0;
             }
         }
         mesh.dial(choice(&shared).into_iter().collect());

@@ -7,13 +7,14 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::stream::unfold;
-use portolan_core::cluster::{FEATURE_LEVEL, NodeId, NodeRole};
+use portolan_core::cluster::{FEATURE_LEVEL, Node, NodeId, NodeRole};
 use tokio::time::{Interval, interval};
+use tokio_stream::once;
 use tokio_util::sync::CancellationToken;
 
 use super::{Shared, birth, membership};
 use crate::{
-    mesh::{FollowStream, Followed, Greeting, Host, Passport, Proposed},
+    mesh::{Address, FollowStream, Followed, Greeting, Host, Passport, Proposed, Voter},
     raft::{Call, Follower, ProposeError, Step},
 };
 
@@ -133,7 +134,15 @@ impl Host for ClusterHost {
     }
 
     fn follow(&self, from: &Passport, next: u64) -> Option<FollowStream> {
-        let shared = self.shared().filter(|shared| shared.is_member())?;
+        let shared = self.shared()?;
+        if !shared.is_member() {
+            // All whom the caller knows may have been replaced while it was away.
+            let state = shared.state();
+            let voters = state.nodes().map(|known| &known.node).filter(|node| node.role.votes() && !node.address.is_empty());
+            let voter =
+                |node: &Node| Voter { at: Address { node: node.name.clone(), address: node.address.clone() }, region: node.region.clone() };
+            return Some(Box::pin(once(Followed::Elsewhere(voters.map(voter).collect()))));
+        }
         // What it knows may be of the side that was lost, and stand where this side agreed on something else.
         let next = if from.generation < shared.state().generation() { 0 } else { next };
         let feed = Feed {

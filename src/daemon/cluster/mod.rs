@@ -104,8 +104,8 @@ pub(super) struct Shared {
     pub(super) truth: watch::Sender<Truth>,
     /// Others say that this node is no member any more, and its own log does not know.
     pub(super) was_removed: AtomicBool,
-    /// Which voter an observer is at.
-    turn: attach::Turn,
+    /// Which voter an observer is at, and whom others told it of.
+    search: attach::Search,
     /// The revision of the plan that this node runs; `None`: none.
     pub(super) running: watch::Sender<Option<u64>>,
     /// Orders that hold without a majority.
@@ -195,7 +195,7 @@ impl Cluster {
             mesh,
             truth,
             was_removed: AtomicBool::new(false),
-            turn: attach::Turn::default(),
+            search: attach::Search::default(),
             running: watch::Sender::new(None),
             local: LocalOrders::default(),
             word: birth::Word::default(),

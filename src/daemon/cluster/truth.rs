@@ -189,6 +189,13 @@ async fn as_follower(shared: &Arc<Shared>) {
                 }
             }
             why = &mut following => {
+                // Its last words came with the end.
+                while let Ok(followed) = queue.try_recv() {
+                    if let Err(why) = take(shared, &to, followed) {
+                        warn!(voter = %to.node, why, "the last of what this node follows cannot be applied; what it knows stays in force");
+                        break;
+                    }
+                }
                 tracing::debug!(voter = %to.node, %why, "no longer following");
                 shared.truth.send_if_modified(|truth| std::mem::take(&mut truth.leader).is_some());
                 super::attach::failed(shared, &to);
@@ -209,6 +216,10 @@ fn take(shared: &Shared, from: &Address, followed: Followed) -> Result<(), Strin
     let before = shared.truth.borrow().clone();
     let via = Via::Voter(from.node.clone());
     let truth = match followed {
+        Followed::Elsewhere(voters) => {
+            super::attach::told(shared, voters);
+            return Ok(());
+        }
         Followed::Progress { next: _, leader } => {
             Truth { leader, via, news: Arc::new([]), heard: if leader.is_some() { heard } else { before.heard }, ..before }
         }

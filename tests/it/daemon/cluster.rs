@@ -184,6 +184,24 @@ async fn without_a_majority_answers_go_on_and_commands_say_why_they_do_not() {
     fleet.agrees("a majority is back", |state| state.nodes().len() == 4).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_knows_nobody_that_votes_is_told_by_one_that_does_not() {
+    let (plan, _sites) = three_sites().await;
+    let mut fleet = Fleet::new(&plan, &[("use1-b", US), ("use1-c", US)]);
+    let clustering = |fleet: &mut Fleet, n: usize| fleet.files[n].as_mut().unwrap().setup.cluster.as_mut().unwrap().clone();
+    // As after all voters of its address book were replaced, one by one, while it was away.
+    let address = clustering(&mut fleet, 3).listen.to_string();
+    let mut late = clustering(&mut fleet, 4);
+    late.book = vec![PeerEntry { node: "use1-b".into(), region: US.into(), address }];
+    fleet.files[4].as_mut().unwrap().setup.cluster = Some(late);
+    for n in 0..4 {
+        fleet.start(n).await;
+    }
+    fleet.agrees("all but the late one are registered", |state| state.nodes().len() == 4 && state.plan().is_some()).await;
+    fleet.start(4).await;
+    fleet.agrees("it follows a voter", |state| state.nodes().len() == 5).await;
+}
+
 /// The order to drain a region, as a client sends it.
 fn drain_order(region: &str, local: bool) -> proto::CreateOverrideRequest {
     let scope = proto::Scope { scope: Some(proto::scope::Scope::Region(region.to_owned())) };

@@ -146,6 +146,8 @@ pub(crate) struct Seat {
     pub(crate) following: Option<Following>,
     /// How often it went to another voter.
     pub(crate) turn: usize,
+    /// Which machines vote, as one said that does not vote itself.
+    pub(crate) told: Vec<usize>,
     pub(crate) leaderless_since: Option<Moment>,
     /// When it was last looked at whether it is one.
     pub(crate) looked: Moment,

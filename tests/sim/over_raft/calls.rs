@@ -25,7 +25,11 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
 /// The machine behind a member's address.
 pub(crate) fn machine(member: &Member) -> Option<usize> {
-    member.address.strip_prefix('m')?.parse().ok()
+    machine_at(&member.address)
+}
+
+fn machine_at(address: &str) -> Option<usize> {
+    address.strip_prefix('m')?.parse().ok()
 }
 
 /// The address of a machine.
@@ -129,6 +133,11 @@ pub(crate) async fn answer(desk: Arc<Desk>, from: usize, id: u64, by: u64, quest
                 desk.begin_stream(from, stream);
                 let next = if generation < desk.state().generation() { 0 } else { next };
                 feed(&desk, from, stream, consensus.follow(next)).await;
+            } else {
+                let state = desk.state();
+                let voters = state.nodes().map(|known| &known.node).filter(|node| node.role.votes());
+                let voters = voters.filter_map(|node| machine_at(&node.address)).collect();
+                desk.post(from, Way::Stream, Parcel::Tell { stream, after: next, told: Told::Elsewhere { voters } });
             }
             return;
         }

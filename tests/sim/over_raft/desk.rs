@@ -60,6 +60,10 @@ pub(crate) enum Told {
     Progress {
         leader: Option<usize>,
     },
+    /// It takes no part; which machines vote, as it knows.
+    Elsewhere {
+        voters: Vec<usize>,
+    },
 }
 
 /// Which of the ways between two machines a parcel takes: each keeps its own chance, so that the order in which tasks of one process wake

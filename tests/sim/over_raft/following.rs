@@ -83,7 +83,7 @@ impl World {
         }
     }
 
-    /// Whom a node may follow: who votes as far as it knows, then the others of the address book.
+    /// Whom a node may follow: who votes as far as it knows, then as it was told, then the others of the address book.
     fn followed_by(&self, id: usize) -> Vec<usize> {
         let book = self.voters_for(id);
         let state = self.stations[id].process.as_ref().map(|it| &it.state);
@@ -94,8 +94,12 @@ impl World {
         let region = self.stations[id].region;
         let mut registered: Vec<usize> = (0..self.stations.len()).filter(|machine| votes(*machine)).collect();
         registered.sort_by_key(|machine| (self.stations[*machine].region != region, (*machine + id) % self.stations.len()));
-        let others = book.into_iter().filter(|machine| !registered.contains(machine)).collect::<Vec<_>>();
-        registered.into_iter().chain(others).filter(|machine| *machine != id).collect()
+        for machine in self.agreement.seats[id].told.iter().copied().chain(book) {
+            if !registered.contains(&machine) {
+                registered.push(machine);
+            }
+        }
+        registered.into_iter().filter(|machine| *machine != id).collect()
     }
 
     /// A step of a stream arrived.
@@ -118,6 +122,10 @@ impl World {
             Told::Entry { index, octets } if after == seat.next => {
                 seat.next = index + 1;
                 self.turn(id, vec![Input::Agreed(News::Entry { index, octets })]);
+            }
+            Told::Elsewhere { voters } => {
+                seat.told = voters;
+                seat.following = None;
             }
             // Something was lost on the way: the same voter is asked again.
             Told::Entry { .. } => {

@@ -89,7 +89,7 @@ impl World {
         let station = &self.stations[id];
         let raft = self.agreement.seats[id].id?;
         let node = registered(raft, &Label::new(station.name.as_str()), station.region, station.revision);
-        Some(Change::RecordNode(Node { role, ..node }))
+        Some(Change::RecordNode(Node { role, address: address(id), ..node }))
     }
 
     /// Nodes keep their entries of the registry as they are: the daemon's.
