@@ -99,7 +99,7 @@ pub struct Greeting {
     pub feature_level: u32,
     /// Its wall clock, milliseconds since 1970.
     pub wall_ms: i64,
-    /// Who is a member of the consensus, as it knows; none: it does not know.
+    /// Who is a member of the consensus, as it knows; of a node that takes no part: who votes. None: it does not know.
     pub members: Vec<u64>,
     /// Whom it gave its word that nobody else founds the cluster; `None`: nobody.
     pub word: Option<u64>,

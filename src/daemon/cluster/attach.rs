@@ -8,13 +8,16 @@ use std::{
 
 use tokio::time::{Instant, interval};
 
-use super::Shared;
+use super::{Shared, birth};
 use crate::mesh::{Address, Voter};
 
 /// Between looks at the links.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// A voter that gave no link for so long is given up, and as much again by chance, so that its observers do not all move at once.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// An observer whose voter knows no leader for so long looks for one that does: that one may be cut off from the others, or removed without
+/// knowing it.
+const LEADERLESS_MAX: Duration = Duration::from_secs(5);
 /// How often an observer at another region's voter looks whether one of its own is back.
 const HOMEWARD_EVERY: Duration = Duration::from_secs(30);
 
@@ -38,7 +41,7 @@ impl Search {
 
 /// The voters in the order in which this node prefers them, other than itself: as far as it knows, then as it was told, then those of the address
 /// book. When it was away for long, all that it knows and all of the book may vote no more.
-fn preferred(shared: &Shared) -> Vec<Address> {
+pub(super) fn preferred(shared: &Shared) -> Vec<Address> {
     let told = shared.search.lock().told.clone();
     let own = |address: &Address| {
         let region = shared.me.book.iter().find(|entry| entry.node == address.node).map(|entry| entry.region.clone());
@@ -82,12 +85,25 @@ pub(super) fn told(shared: &Shared, voters: Vec<Voter>) {
     shared.search.lock().told = voters;
 }
 
+/// Goes to the first voter that knows who leads, if there is one: else everybody stays where it is.
+async fn go_where_one_leads(shared: &Shared) {
+    let known = preferred(shared);
+    let greetings = birth::ask_all(shared, known.clone(), false).await;
+    let leads = |at: &Address| {
+        let greeting = greetings.get(at.node.as_str()).and_then(|it| it.as_ref().ok());
+        greeting.is_some_and(|it| it.leader.is_some() && it.members.contains(&it.passport.id))
+    };
+    if let Some(turn) = known.iter().position(leads) {
+        shared.search.lock().turn = turn;
+    }
+}
+
 /// Keeps the links as they are to be.
 pub(super) async fn keep(shared: Arc<Shared>) {
     let Some(mesh) = shared.mesh.clone() else { return };
     let mut ticks = interval(LOOK_EVERY);
     let chance = PATIENCE.mul_f64(f64::from(u8::try_from(shared.clock.entropy() & 0xff).unwrap_or(0)) / 256.0);
-    let (mut linked_at, mut homeward_at) = (Instant::now(), Instant::now());
+    let (mut linked_at, mut homeward_at, mut led_at) = (Instant::now(), Instant::now(), Instant::now());
     loop {
         ticks.tick().await;
         if shared.identity.borrow().cluster.is_none() {
@@ -105,6 +121,12 @@ pub(super) async fn keep(shared: Arc<Shared>) {
         } else if linked_at.elapsed() > PATIENCE + chance {
             failed(&shared, &at);
             linked_at = Instant::now();
+        }
+        if shared.truth.borrow().leader.is_some() {
+            led_at = Instant::now();
+        } else if led_at.elapsed() > LEADERLESS_MAX + chance {
+            led_at = Instant::now();
+            go_where_one_leads(&shared).await;
         }
         if homeward_at.elapsed() > HOMEWARD_EVERY {
             homeward_at = Instant::now();

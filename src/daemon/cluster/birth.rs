@@ -167,7 +167,7 @@ async fn found(shared: &Arc<Shared>) -> Result<(), String> {
 
 async fn found_by_words(shared: &Arc<Shared>, own: u64) -> Result<(), String> {
     let since = shared.clock.tick();
-    let words = ask_all(shared, true).await;
+    let words = ask_all(shared, book(shared), true).await;
     let mut members = BTreeMap::from([(own, member(shared))]);
     for entry in shared.me.book.iter().filter(|entry| entry.node != shared.me.node) {
         let node = &entry.node;
@@ -276,15 +276,20 @@ pub(super) async fn join(shared: &Shared, peer: &Passport) -> Result<(), String>
 
 /// The greetings of all others in the book.
 pub(super) async fn greet_all(shared: &Arc<Shared>) -> BTreeMap<String, Result<Greeting, String>> {
-    ask_all(shared, false).await
+    ask_all(shared, book(shared), false).await
 }
 
-/// The same; `for_word`: asking each for its word.
-async fn ask_all(shared: &Arc<Shared>, for_word: bool) -> BTreeMap<String, Result<Greeting, String>> {
+fn book(shared: &Shared) -> Vec<Address> {
+    let others = shared.me.book.iter().filter(|entry| entry.node != shared.me.node);
+    others.map(|entry| Address { node: entry.node.clone(), address: entry.address.clone() }).collect()
+}
+
+/// The greetings of these, by name; `for_word`: asking each for its word.
+pub(super) async fn ask_all(shared: &Shared, whom: Vec<Address>, for_word: bool) -> BTreeMap<String, Result<Greeting, String>> {
     let Some(mesh) = &shared.mesh else { return BTreeMap::new() };
     let mut greetings = JoinSet::new();
-    for entry in shared.me.book.iter().filter(|entry| entry.node != shared.me.node) {
-        let (mesh, to) = (mesh.clone(), Address { node: entry.node.clone(), address: entry.address.clone() });
+    for to in whom {
+        let mesh = mesh.clone();
         greetings.spawn(async move {
             let greeting = if for_word { mesh.ask_word(&to, GREET_TIME_MAX).await } else { mesh.greet(&to, GREET_TIME_MAX).await };
             (to.node.to_string(), greeting.map_err(|error| error.to_string()))

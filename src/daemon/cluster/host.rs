@@ -75,8 +75,6 @@ impl Host for ClusterHost {
                 word: None,
             };
         };
-        let members = shared.consensus().members();
-        let is_member = shared.is_member();
         let word = match founder {
             Some(founder) => birth::give_word(&shared, founder.id),
             None => birth::word(&shared),
@@ -91,7 +89,7 @@ impl Host for ClusterHost {
             is_witness: shared.me.role == NodeRole::Witness,
             feature_level: FEATURE_LEVEL,
             wall_ms: shared.clock.now().wall.0,
-            members: if is_member { members.voters.into_keys().chain(members.learners.into_keys()).collect() } else { Vec::new() },
+            members: members(&shared),
         }
     }
 
@@ -153,6 +151,18 @@ impl Host for ClusterHost {
         };
         Some(Box::pin(unfold(feed, async |mut feed: Feed| Some((feed.next().await?, feed)))))
     }
+}
+
+/// Who is a member, as this node knows. One that takes no part knows who votes, while it hears of somebody who leads them: a voter that was removed
+/// while it was away may know nobody else to ask.
+fn members(shared: &Shared) -> Vec<u64> {
+    if shared.is_member() {
+        let members = shared.consensus().members();
+        return members.voters.into_keys().chain(members.learners.into_keys()).collect();
+    }
+    let truth = shared.truth.borrow();
+    let voters = truth.state.nodes().filter(|known| truth.leader.is_some() && known.node.role.votes());
+    voters.map(|known| known.node.id.0).collect()
 }
 
 /// Feeds one follower until it leaves. No task and no queue: a voter has hundreds of them.

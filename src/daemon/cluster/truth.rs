@@ -150,7 +150,7 @@ async fn as_member(shared: &Arc<Shared>) {
 /// Whether somebody who knows the leader does not count this node among the members.
 async fn is_removed(shared: &Arc<Shared>) -> bool {
     let id = shared.consensus().id();
-    let greetings = birth::greet_all(shared).await;
+    let greetings = birth::ask_all(shared, super::attach::preferred(shared), false).await;
     let knowing = greetings.values().filter_map(|it| it.as_ref().ok()).filter(|it| it.leader.is_some() && !it.members.is_empty());
     let cluster = shared.identity.borrow().cluster.clone();
     knowing.filter(|it| it.passport.cluster == cluster).any(|it| !it.members.contains(&id))
@@ -178,6 +178,7 @@ async fn as_follower(shared: &Arc<Shared>) {
     let next = shared.truth.borrow().next;
     let following = mesh.follow(&to, next, told);
     tokio::pin!(following);
+    let mut looks = tokio::time::interval(LOOK_EVERY);
     loop {
         tokio::select! {
             biased;
@@ -201,6 +202,11 @@ async fn as_follower(shared: &Arc<Shared>) {
                 super::attach::failed(shared, &to);
                 tokio::time::sleep(NEXT_VOTER).await;
                 return;
+            }
+            _ = looks.tick() => {
+                if super::attach::choice(shared).as_ref() != Some(&to) {
+                    return;
+                }
             }
             _ = changes.changed() => {
                 if shared.is_listed() && (shared.is_member() || shared.leads().is_some()) {

@@ -517,7 +517,7 @@ impl World {
             Fact::Greeted(greeting) => {
                 let seat = &mut self.agreement.seats[id];
                 let is_listed = seat.id.is_some_and(|own| greeting.members.contains(&own));
-                if let Some(host) = seat.host.as_ref().filter(|_| greeting.leader.is_some() && !greeting.members.is_empty() && !is_listed) {
+                if let Some(host) = seat.host.as_ref().filter(|_| greeting.has_leader && !greeting.members.is_empty() && !is_listed) {
                     host.desk.set_removed(true);
                 }
             }

@@ -92,10 +92,10 @@ enum Proposed {
     Refused(String),
 }
 
-/// Who leads and who is a member, as one node knows.
+/// Whether somebody leads, and who is a member, as one node knows.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Greeting {
-    pub(crate) leader: Option<u64>,
+    pub(crate) has_leader: bool,
     pub(crate) members: Vec<u64>,
 }
 
@@ -121,11 +121,19 @@ pub(crate) async fn answer(desk: Arc<Desk>, from: usize, id: u64, by: u64, quest
             (Way::Command, Ok(serde_json::to_vec(&proposed).unwrap()))
         }
         Question::Greet => {
-            let greeting = desk.consensus().filter(|_| desk.is_member()).map(|consensus| {
-                let members = consensus.members();
-                let members = members.voters.into_keys().chain(members.learners.into_keys()).collect();
-                Greeting { leader: desk.leads(), members }
-            });
+            let (consensus, state) = (desk.consensus().filter(|_| desk.is_member()), desk.state());
+            let greeting = match consensus {
+                Some(consensus) => {
+                    let members = consensus.members();
+                    let members = members.voters.into_keys().chain(members.learners.into_keys()).collect();
+                    Some(Greeting { has_leader: desk.leads().is_some(), members })
+                }
+                // Who takes no part knows who votes, while it hears of a leader.
+                None => desk.heard_leader().map(|_| {
+                    let voters = state.nodes().filter(|known| known.node.role.votes());
+                    Greeting { has_leader: true, members: voters.map(|known| known.node.id.0).collect() }
+                }),
+            };
             (Way::Command, greeting.map_or_else(nobody, |it| Ok(serde_json::to_vec(&it).unwrap())))
         }
         Question::Follow { next, generation, stream } => {

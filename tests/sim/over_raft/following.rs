@@ -20,7 +20,7 @@ const PATIENCE: usize = 2000;
 /// Between looks whether it is a member, and whether its stream is silent.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
-/// A member without a leader asks others this often whether it still is one, and waits so long for an answer: the daemon's.
+/// A member without a leader asks others this often whether it still is one, a follower without one goes elsewhere, and a question waits so long for an answer: the daemon's.
 const DOUBT_EVERY: Duration = Duration::from_secs(5);
 const GREET_TIME_MAX: Duration = Duration::from_secs(3);
 
@@ -31,6 +31,8 @@ pub(crate) struct Following {
     stream: u64,
     /// Before this the follower does not look for another voter.
     patience: Moment,
+    /// When the voter last knew of a leader, or began.
+    led: Moment,
 }
 
 impl World {
@@ -69,7 +71,7 @@ impl World {
         let generation = self.stations[id].process.as_ref().map_or(0, |it| it.state.generation());
         let seat = &mut self.agreement.seats[id];
         seat.turn += 1;
-        seat.following = Some(Following { voter, stream, patience });
+        seat.following = Some(Following { voter, stream, patience, led: now });
         let next = seat.next;
         self.say(id, || format!("follows {voter} from entry {next} on"));
         if let Some(host) = &self.agreement.seats[id].host {
@@ -113,7 +115,12 @@ impl World {
         let Some(following) = seat.following.as_mut().filter(|it| it.voter == from && it.stream == stream) else { return };
         following.patience = patience;
         match told {
+            // The daemon asks the others first whether they know one.
+            Told::Progress { leader: None } if self.now.since(following.led) > DOUBT_EVERY => seat.following = None,
             Told::Progress { leader } => {
+                if leader.is_some() {
+                    following.led = self.now;
+                }
                 if let Some(host) = &seat.host {
                     host.desk.set_leader(leader);
                 }
@@ -142,7 +149,7 @@ impl World {
 
     /// Asks another node whether this one is a member.
     fn doubt(&mut self, id: usize) {
-        let others: Vec<usize> = self.voters.iter().copied().filter(|voter| *voter != id).collect();
+        let others = self.followed_by(id);
         let other = *self.random.pick(&others);
         let now = self.stations[id].now(self.now).tick.0;
         let Some(host) = self.agreement.seats[id].host.as_mut() else { return };
