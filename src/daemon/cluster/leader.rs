@@ -1,10 +1,10 @@
-//! What the leader does by itself: it founds the state, removes what ended, replaces voters that are lost, and hands leadership on when its own
+//! What the leader does by itself: it founds the state, removes what ended and who votes no more, replaces voters that are lost, and hands leadership on when its own
 //! region is not fit to lead.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use portolan_core::{
-    cluster::{Change, FEATURE_LEVEL},
+    cluster::{Change, FEATURE_LEVEL, Node, NodeId, State},
     model::ids::Label,
 };
 use tokio::time::{Instant, interval};
@@ -63,6 +63,8 @@ async fn keep_house(shared: &Arc<Shared>) {
         cluster.map(|cluster| Change::Found { cluster: Label::new(&cluster) })
     } else if state.next_end().is_some_and(|end| end <= shared.clock.now().wall) {
         Some(Change::Expire)
+    } else if let Some(id) = gone(shared, &state) {
+        Some(Change::ForgetNode { id })
     } else {
         let lowest = state.nodes().map(|known| known.node.feature_level).min().unwrap_or(0).min(FEATURE_LEVEL);
         (lowest > state.feature_level()).then_some(Change::RaiseFeatureLevel { level: lowest })
@@ -72,6 +74,15 @@ async fn keep_house(shared: &Arc<Shared>) {
     {
         tracing::debug!(%why, "a duty of the leader was not done");
     }
+}
+
+/// Who is registered as a voter and is none: whoever replaced it did not come to forget it. It would keep its name from its successor for ever. One
+/// that lives registers anew, as the observer that it is.
+fn gone(shared: &Shared, state: &State) -> Option<NodeId> {
+    let members = shared.consensus().members();
+    let is_gone = |node: &&Node| node.role.votes() && !members.voters.contains_key(&node.id.0);
+    let registered = state.nodes().map(|known| &known.node).filter(|_| !members.is_changing && !members.voters.is_empty());
+    registered.filter(is_gone).map(|node| node.id).next()
 }
 
 /// The voter that is lost for longest, if one is for long enough.
@@ -106,7 +117,7 @@ async fn replace(shared: &Arc<Shared>, lost: u64) -> Result<(), String> {
     shared.consensus().add_learner(id, member).await.map_err(failed)?;
     let voters = members.voters.keys().copied().filter(|voter| *voter != lost).chain([id]);
     shared.consensus().change_voters(voters).await.map_err(failed)?;
-    let forget = Change::ForgetNode { id: portolan_core::cluster::NodeId(lost) };
+    let forget = Change::ForgetNode { id: NodeId(lost) };
     shared.propose_own(forget, "replaced after it was lost").await.map_err(|why| why.to_string())
 }
 

@@ -5,7 +5,7 @@ use portolan::{
     daemon::{Clustering, PeerEntry},
 };
 use portolan_core::{
-    cluster::{Actor, Change, End, Entry, NodeRole, Outcome, Role, State},
+    cluster::{Actor, Change, End, Entry, Node, NodeId, NodeRole, Outcome, Role, State},
     health::overlay::{OverrideKind, Scope},
     model::{time::Timestamp, units::Share},
 };
@@ -182,6 +182,19 @@ async fn without_a_majority_answers_go_on_and_commands_say_why_they_do_not() {
     drop(sites);
     fleet.start(0).await;
     fleet.agrees("a majority is back", |state| state.nodes().len() == 4).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_registered_as_a_voter_and_is_none_is_forgotten() {
+    let (plan, _sites) = three_sites().await;
+    let fleet = Fleet::started(&plan, &[]).await;
+    // As when a leader replaces a voter, and fails before it has forgotten the old one.
+    let known = fleet.beds[0].as_ref().unwrap().daemon.agreed().nodes().next().unwrap().node.clone();
+    let ghost = Change::RecordNode(Node { id: NodeId(7), name: "ghost".into(), role: NodeRole::Voter, ..known });
+    let record = Entry { request_id: None, change: ghost, ..drain(EU, "") };
+    let outcome = fleet.beds[0].as_ref().unwrap().daemon.propose(now(record)).await.unwrap();
+    assert!(matches!(outcome, Outcome::Accepted { .. }), "{outcome}");
+    fleet.agrees("it is forgotten, and nobody else", |state| state.node(NodeId(7)).is_none() && state.nodes().len() == 3).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -12,7 +12,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use portolan::raft::{Reply, Standing};
 use portolan_core::{
-    cluster::{Change, Entry, FEATURE_LEVEL, NodeRole, Outcome, State},
+    cluster::{Change, Entry, FEATURE_LEVEL, NodeId, NodeRole, Outcome, State},
     model::time::Now,
     node::Effect,
 };
@@ -297,7 +297,7 @@ impl World {
         });
     }
 
-    /// The leader takes away what has ended, by its clock.
+    /// The leader takes away what has ended, by its clock, and from the registry who votes no more.
     pub(crate) fn expire_orders(&mut self) {
         self.mend_members();
         if self.settles.since(self.now) < SILENT_BEFORE {
@@ -310,6 +310,8 @@ impl World {
             let Some(host) = seat.host.as_ref().filter(|it| self.stations[id].is_awake() && it.leadership().is_leader) else { continue };
             if host.standing().and_then(|it| it.state.next_end()).is_some_and(|end| end <= at) {
                 self.submit(id, stamped(Change::Expire, at, None, ""), None);
+            } else if let Some(gone) = gone(host) {
+                self.submit(id, stamped(Change::ForgetNode { id: gone }, at, None, ""), None);
             }
         }
     }
@@ -625,4 +627,12 @@ impl Log {
 /// The command that a request id is of.
 fn command_number(request: &str) -> Option<u64> {
     request.strip_prefix('r')?.split('-').next()?.parse().ok()
+}
+
+/// A registered voter that is none.
+fn gone(host: &Host) -> Option<NodeId> {
+    let members = host.members();
+    let state = host.standing()?.state;
+    let registered = state.nodes().map(|known| &known.node).filter(|_| !members.is_changing && !members.voters.is_empty());
+    registered.filter(|node| node.role.votes() && !members.voters.contains_key(&node.id.0)).map(|node| node.id).next()
 }
