@@ -275,6 +275,7 @@ pub fn rule(refusal: &cluster::Refusal) -> Status {
         | Rule::PointOfNoReturn
         | Rule::NotAutomatic
         | Rule::CoolDown
+        | Rule::StormBrake
         | Rule::OnHold
         | Rule::Evidence
         | Rule::FenceUnproven

@@ -29,7 +29,7 @@ use crate::{
     },
     health::overlay::Scope,
     model::{
-        group::{Mode, OnControlLoss, Policy},
+        group::Policy,
         ids::Label,
         time::{Human, Timestamp},
     },
@@ -88,13 +88,7 @@ impl Judge<'_> {
     }
 
     fn check_on_hold(&self, name: &Label) -> Result<(), Refusal> {
-        match self.state.holds(&Scope::Group(name.clone()), self.entry.at).next() {
-            None => Ok(()),
-            Some(hold) => {
-                let text = format!("hold `{}` by {} is in force: {}", hold.id, hold.who, hold.why);
-                Err(wrong(Rule::OnHold, text, "take it back: portolan release ORDER"))
-            }
-        }
+        self.state.on_hold(name, self.entry.at).map_or(Ok(()), Err)
     }
 
     fn decide_group(&mut self, at: At, name: &Label, mut group: Group, policy: &Policy, decide: &Decide) -> Result<Group, Refusal> {
@@ -118,8 +112,7 @@ impl Judge<'_> {
         let is_proposed = !decide.guards.is_empty();
         match &decide.grounds {
             Some(grounds) if !is_proposed => {
-                self.check_on_hold(name)?;
-                self.check_automatic(name, &group, &grant, policy, grounds)?;
+                self.check_automatic(name, &group, policy, grounds)?;
             }
             None if !is_proposed => {
                 self.check_on_hold(name)?;
@@ -161,23 +154,12 @@ impl Judge<'_> {
     }
 
     /// What must hold before the cluster decides by itself.
-    fn check_automatic(&self, name: &Label, group: &Group, grant: &Grant, policy: &Policy, grounds: &Grounds) -> Result<(), Refusal> {
-        let off = |text: &str| Err(wrong(Rule::NotAutomatic, text, "a person decides: portolan failover GROUP --to REGION"));
-        if !policy.is_automatic || grant.on_control_loss == OnControlLoss::Keep {
-            return off("the plan has automatic failover off for this group");
-        }
-        match policy.mode {
-            Some(Mode::Act) => {}
-            None if matches!(grant.class, Class::Armed { .. }) => {}
-            None => return off("no mode is written, and the primary's agent is not armed: recommend"),
-            Some(mode) => return off(&format!("the mode is {mode}")),
-        }
-        if let Some(freeze) = self.state.freezes_of(&Scope::Group(name.clone()), self.entry.at).into_iter().find(|it| it.automation) {
-            return off(&format!("freeze `{}` holds automation until {}", freeze.id, freeze.until));
-        }
-        if let Some(until) = group.cool_down.filter(|until| self.entry.at < *until) {
-            let text = format!("the group cools down until {until}");
-            return Err(wrong(Rule::CoolDown, text, "portolan release GROUP --cool-down --reason, or decide by hand"));
+    fn check_automatic(&self, name: &Label, group: &Group, policy: &Policy, grounds: &Grounds) -> Result<(), Refusal> {
+        let at = self.entry.at;
+        if let Some(refusal) =
+            self.state.vetoes(name, group, policy, at).into_iter().chain(self.state.doubts(name, group, policy, at)).next()
+        {
+            return Err(refusal);
         }
         let evidence = |text: String| Err(wrong(Rule::Evidence, text, "nothing: it is decided again when the evidence holds"));
         if !grounds.evidence.allows_promotion() {
@@ -195,8 +177,7 @@ impl Judge<'_> {
             );
             return evidence(text);
         }
-        let voters = self.state.nodes.values().filter(|known| known.node.role.votes());
-        let others: BTreeSet<&Label> = voters.map(|known| &known.node.region).filter(|region| **region != grant.region).collect();
+        let others = self.state.attesting(group);
         let attest = |region: &&&Label| grounds.attestations.get(**region) == Some(&Attestation::Failing);
         let n = others.iter().filter(attest).count();
         if n * 2 <= others.len() {

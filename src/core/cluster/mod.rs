@@ -25,6 +25,7 @@ mod change;
 mod entry;
 mod groups;
 mod guardrails;
+mod guards;
 pub mod limits;
 mod members;
 mod orders;

@@ -68,6 +68,8 @@ pub enum Rule {
     NotAutomatic,
     /// An operation ended not long ago.
     CoolDown,
+    /// Another region's primary was replaced not long ago: two causes at once may be one that nobody has understood.
+    StormBrake,
     /// A hold is in force.
     OnHold,
     /// The evidence does not allow a promotion.
@@ -115,6 +117,7 @@ impl Rule {
             Self::PointOfNoReturn => "POINT_OF_NO_RETURN",
             Self::NotAutomatic => "NOT_AUTOMATIC",
             Self::CoolDown => "COOL_DOWN",
+            Self::StormBrake => "STORM_BRAKE",
             Self::OnHold => "ON_HOLD",
             Self::Evidence => "EVIDENCE",
             Self::FenceUnproven => "FENCE_UNPROVEN",

@@ -26,6 +26,7 @@ use crate::model::{
     ids::Label,
     reason::{Mark, Reason},
     time::Human,
+    verdict::Health,
 };
 
 /// What a group's primary is, as far as its witnesses tell.
@@ -95,6 +96,16 @@ pub struct Views {
 impl Views {
     const fn all(self) -> u16 {
         self.failing.saturating_add(self.passing).saturating_add(self.silent)
+    }
+
+    /// What is proven: more than half of all see the same.
+    #[must_use]
+    pub const fn proven(self) -> Health {
+        match (self.is_proven_failing(), self.is_proven_working()) {
+            (true, _) => Health::Down,
+            (_, true) => Health::Up,
+            (false, false) => Health::Unknown,
+        }
     }
 
     const fn is_proven_failing(self) -> bool {

@@ -302,7 +302,8 @@ pub fn too_much(loss: Bracket, allowed: Option<Duration>, rpo_target: Option<Dur
         return None;
     }
     let limit = limit.map_or_else(|| "the plan has no rpo_target".to_owned(), |limit| format!("{} may be", Human(limit)));
-    Some(format!("{loss} would be lost, and {limit}"))
+    let lost = if loss == Bracket::UNKNOWN { "nobody knows how much would be lost".to_owned() } else { format!("{loss} would be lost") };
+    Some(format!("{lost}, and {limit}"))
 }
 
 impl Operation {

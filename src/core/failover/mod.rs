@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! proven verdicts --Rounds--> window (three failed rounds in five minutes) --.
-//! others' views, standbys, the agent's word ----------> evidence class ------+--> decision
+//! others' views, standbys, the agent's word ----------> evidence class ------+--Detector: hold, attestations, guards--> decision
 //! a committed grant, renewals --Holder, Grantor--> who may write until when, from when on nobody does
 //! sealed copies, committed forks --choose--> who is promoted, or why nobody is
 //!
@@ -26,6 +26,7 @@
 pub mod agent;
 pub mod choose;
 pub mod conduct;
+pub mod detect;
 #[cfg(test)]
 mod drill;
 pub mod evidence;

@@ -221,6 +221,16 @@ pub enum Attestation {
     Abstains,
 }
 
+impl fmt::Display for Attestation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Failing => "sees it fail",
+            Self::Working => "sees it work",
+            Self::Abstains => "cannot tell",
+        })
+    }
+}
+
 /// What proves that the old primary is stopped.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

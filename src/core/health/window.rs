@@ -32,6 +32,12 @@ impl Rule {
     pub const fn new(failures: u16, within: Duration, ok_run: u16) -> Option<Self> {
         if failures == 0 || failures > KEPT_MAX || within.is_zero() || ok_run == 0 { None } else { Some(Self { failures, within, ok_run }) }
     }
+
+    /// The rule that comes nearest to these numbers: of a plan that was checked, exactly they.
+    #[must_use]
+    pub fn nearest(failures: u16, within: Duration, ok_run: u16) -> Self {
+        Self { failures: failures.clamp(1, KEPT_MAX), within: within.max(Duration::from_micros(1)), ok_run: ok_run.max(1) }
+    }
 }
 
 /// The failures of one target inside a moving duration.

@@ -3,13 +3,13 @@
 //! ```text
 //! at 10m                               # the proposer's clock from here on, since the start
 //! found shop
-//! plan 7 us+eu+ap api:us+eu:min=2 web:us+eu+ap group=orders moved=25% freeze=1h..2h/automation expected=6 digest=b
+//! plan 7 us+eu+ap api:us+eu:min=2 web:us+eu+ap group=orders+books mode=observe moved=25% freeze=1h..2h/automation expected=6 digest=b
 //! drain region:us for 1h               # also: up down maintenance hold weight=N; scopes as in the node's drills; `for -5m` is in the past
 //! lift o-3 | freeze everything for 1h | freeze service:api automation for 1h | unfreeze f-4 | ack OBJECT for 1h
 //! node 1 a us voter level=1 plan=7 | forget 1 | level 2 | generation 1 lost=1+2 | expire
 //! ... by=ana/admin request=r1 id=night moves=10% overrule=min_healthy_regions/2h because some reason
 //! raw {"kind":99,...}                  # octets as they stand in the log
-//! restart | upgrade 2 | show | audit
+//! restart | upgrade 2 | show | audit | stand orders
 //! ```
 //!
 //! Every entry goes through octets to a second machine, and after each the two are compared, saved, restored and audited.
@@ -27,7 +27,7 @@ use crate::{
     },
     health::overlay::{OverrideKind, Scope},
     model::{
-        group::policy,
+        group::{Mode, Policy, policy},
         ids::Label,
         time::{Human, Timestamp},
         units::{Share, Weight},
@@ -35,6 +35,9 @@ use crate::{
     node::tests::plan_text::value,
     testing::script::duration,
 };
+
+/// Data groups that a script can speak of.
+const GROUPS: [&str; 5] = ["orders", "books", "carts", "lamps", "shoes"];
 
 /// The clock at the start of all scripts: 2027-01-15T08:00:00Z.
 pub(super) const START: Timestamp = Timestamp(1_800_000_000_000);
@@ -74,10 +77,22 @@ impl Drill {
             }
             "show" => self.show(),
             "audit" => self.audit(),
+            "stand" => self.stand(&Label::new(words[1])),
             _ => {
                 let entry = self.entry(&words, reason);
                 self.apply(&entry);
             }
+        }
+    }
+
+    /// How a group stands with automation.
+    fn stand(&mut self, name: &Label) {
+        let Some(stand) = self.one.stand(name, self.at) else { return self.note("no such group") };
+        let lines = |mark: &str, lines: &[String]| lines.iter().map(|line| format!("{mark} {line}")).collect::<Vec<_>>();
+        let regions: Vec<&str> = stand.attesting.iter().map(Label::as_str).collect();
+        self.note(&format!("plan {}, {} free, attested by {}", stand.plan_revision, stand.free, regions.join("+")));
+        for line in lines("veto:", &stand.vetoes).into_iter().chain(lines("doubt:", &stand.doubts)) {
+            self.note(&line);
         }
     }
 
@@ -252,7 +267,10 @@ impl Drill {
                 lost: list(value(words, "lost").unwrap_or("")).map(|id| NodeId(id.parse().unwrap())).collect(),
             },
             "expire" => Change::Expire,
-            "orders" => Change::Group { group: Label::new("orders"), step: steps::step(rest, reason, &self.one, self.at) },
+            name if GROUPS.contains(&name) => {
+                let name = Label::new(name);
+                Change::Group { step: steps::step(&name, rest, reason, &self.one, self.at), group: name }
+            }
             word => panic!("`{word}` is not a change"),
         }
     }
@@ -310,6 +328,12 @@ fn plan(words: &[&str]) -> PutPlan {
         let (from, until) = range.split_once("..").unwrap();
         Window { from: START + duration(from), until: START + duration(until), reason: "peak season".to_owned(), automation }
     });
+    let mode = match value(words, "mode") {
+        None => Some(Mode::Act),
+        Some("none") => None,
+        Some("recommend") => Some(Mode::Recommend),
+        Some(_) => Some(Mode::Observe),
+    };
     PutPlan {
         revision,
         expected_revision: value(words, "expected").map(|text| text.parse().unwrap()),
@@ -319,7 +343,9 @@ fn plan(words: &[&str]) -> PutPlan {
         outline: Outline {
             regions: regions.iter().map(|region| Label::new(region)).collect(),
             services: services.collect(),
-            groups: value(words, "group").map(|name| (Label::new(name), policy(regions[0], &regions))).into_iter().collect(),
+            groups: list(value(words, "group").unwrap_or(""))
+                .map(|name| (Label::new(name), Policy { mode, ..policy(regions[0], &regions) }))
+                .collect(),
             max_share_moved: value(words, "moved").map_or(Share::FULL, percent),
             freezes: freezes.into_iter().collect(),
         },

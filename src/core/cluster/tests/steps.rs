@@ -52,8 +52,8 @@ fn after<'a>(words: &[&'a str], name: &str) -> Option<&'a str> {
 }
 
 /// The step of a line behind the name of the group.
-pub(super) fn step(words: &[&str], reason: &str, state: &State, at: Timestamp) -> Step {
-    let group = state.group(&Label::new("orders")).cloned().unwrap_or_default();
+pub(super) fn step(name: &Label, words: &[&str], reason: &str, state: &State, at: Timestamp) -> Step {
+    let group = state.group(name).cloned().unwrap_or_default();
     let token = value(words, "token").map_or(group.token, |text| {
         let (generation, epoch) = text.split_once('.').unwrap();
         Token { generation: generation.parse().unwrap(), epoch: epoch.parse().unwrap() }

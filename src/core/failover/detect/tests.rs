@@ -1,0 +1,141 @@
+//! What the detector does in scenarios, and the bounds that hold in all.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use proptest::{prelude::*, strategy::ValueTree as _, test_runner::TestRunner};
+
+use super::{Action, Case, Detector, Patience, Sights, Stand};
+use crate::{
+    failover::{
+        evidence::{Picture, Standby, Stream, Views, Word},
+        step::{Attestation, Step},
+    },
+    model::{
+        group::policy,
+        ids::Label,
+        time::{Now, Tick, Timestamp},
+        verdict::Health,
+    },
+    recovery::exposure::Bracket,
+    testing::script::check_scripts,
+};
+
+#[test]
+fn scripts() {
+    check_scripts("detect", "", super::play::play);
+}
+
+struct Nothing;
+
+impl Sights for Nothing {
+    fn is_down(&self, _: &Label) -> bool {
+        false
+    }
+
+    fn estimate(&self, _: &Label) -> Bracket {
+        Bracket { low: Duration::ZERO, high: Some(Duration::ZERO) }
+    }
+}
+
+/// What is seen for some seconds.
+#[derive(Clone, Debug)]
+struct Stretch {
+    seconds: u64,
+    failing: u16,
+    passing: u16,
+    hears: bool,
+    agent: Option<Word>,
+    attests: [Attestation; 2],
+}
+
+fn stretch() -> impl Strategy<Value = Stretch> {
+    let agent = prop_oneof![4 => Just(None), 4 => Just(Some(Word::GaveUp)), 1 => Just(Some(Word::Serves))];
+    let one = prop_oneof![4 => Just(Attestation::Failing), 1 => Just(Attestation::Working), 1 => Just(Attestation::Abstains)];
+    // Mostly failing, so that decisions are common.
+    let views = prop_oneof![6 => Just((3_u16, 0_u16)), 3 => Just((2, 0)), 1 => Just((1, 1)), 1 => Just((0, 3))];
+    (1_u64..90, views, prop::bool::weighted(0.1), agent, [one.clone(), one])
+        .prop_map(|(seconds, (failing, passing), hears, agent, attests)| Stretch { seconds, failing, passing, hears, agent, attests })
+}
+
+/// Plays stretches; every decision is held against what was true second by second. How many there were.
+fn check(stretches: &[Stretch]) -> Result<u32, TestCaseError> {
+    let (name, group, policy) = (Label::new("orders"), super::play::adopted_by_us(), policy("us", &["us", "eu"]));
+    let mut detector = Detector::new(Patience::default());
+    let attesting: BTreeSet<Label> = ["ap", "eu"].into_iter().map(Label::new).collect();
+    let stand = Stand { attesting: attesting.clone(), plan_revision: 1, free: 3, ..Stand::default() };
+    // Of the last second: when the primary was proven to work, or a standby heard it, or its agent said that it serves.
+    let (mut at, mut spoke, mut asked, mut n_decided) = (0_u64, 0_u64, None, 0);
+    for it in stretches {
+        for _ in 0..it.seconds {
+            at += 1;
+            let now = Now { tick: Tick(at * 1_000_000), wall: Timestamp(1_800_000_000_000 + i64::try_from(at * 1000).unwrap()) };
+            let views = Views { failing: it.failing, passing: it.passing, silent: 3 - it.failing - it.passing, late: 0 };
+            let stream = if it.hears { Stream::Up { silent_for: Duration::ZERO } } else { Stream::Down };
+            let standbys = vec![Standby { region: "eu".into(), stream, lag_grows: false }];
+            if views.proven() == Health::Up || views.proven() == Health::Down && (it.hears || it.agent == Some(Word::Serves)) {
+                spoke = at;
+            }
+            detector.see(&name, &group, &policy, &Picture { views, standbys, agent: it.agent }, now);
+            let case = Case { name: &name, group: &group, policy: &policy, stand: stand.clone() };
+            for action in detector.decide(&[case], &Nothing, now) {
+                match action {
+                    Action::Ask { question, .. } => {
+                        asked = Some((at, it.attests));
+                        for (region, what) in attesting.iter().zip(it.attests) {
+                            detector.attested(&name, question, region, what);
+                        }
+                    }
+                    Action::Propose { step: Step::Decide(decide), .. } => {
+                        n_decided += 1;
+                        let grounds = decide.grounds.unwrap();
+                        prop_assert!(grounds.evidence.allows_promotion() && views.proven() == Health::Down && !it.hears);
+                        prop_assert!(grounds.rounds.len() >= 3);
+                        let span = grounds.rounds.last().unwrap().since(*grounds.rounds.first().unwrap());
+                        prop_assert!(span <= policy.failure_window, "{span:?}");
+                        prop_assert!(at - spoke >= policy.confirm_hold.as_secs(), "decided at {at}, and it spoke at {spoke}");
+                        let (asked_at, attests) = asked.unwrap();
+                        prop_assert!(at - asked_at <= 10, "asked at {asked_at}, decided at {at}");
+                        prop_assert_eq!(attests, [Attestation::Failing; 2], "both of two are more than half");
+                    }
+                    Action::Propose { step, .. } => prop_assert!(false, "{step}"),
+                }
+            }
+            prop_assert!(detector.next_deadline().is_some_and(|due| due > now.tick));
+        }
+    }
+    Ok(n_decided)
+}
+
+proptest! {
+    #[test]
+    fn a_decision_has_all_its_grounds(stretches in prop::collection::vec(stretch(), 1..20)) {
+        check(&stretches)?;
+    }
+}
+
+#[test]
+fn decisions_are_common_enough_to_prove_something() {
+    let (mut runner, mut decided) = (TestRunner::deterministic(), 0);
+    for _ in 0..200 {
+        let stretches = prop::collection::vec(stretch(), 20).new_tree(&mut runner).unwrap().current();
+        decided += check(&stretches).unwrap();
+    }
+    assert!(decided > 50, "{decided} decisions in 200 runs");
+}
+
+#[test]
+fn who_is_not_adopted_is_not_watched() {
+    let (name, mut group, policy) = (Label::new("orders"), super::play::adopted_by_us(), policy("us", &["us", "eu"]));
+    let mut detector = Detector::new(Patience::default());
+    let now = Now { tick: Tick(1), wall: Timestamp(1_800_000_000_000) };
+    let picture = Picture { views: Views { failing: 3, ..Views::default() }, standbys: Vec::new(), agent: None };
+    detector.see(&name, &group, &policy, &picture, now);
+    assert!(detector.evidence(&name).is_some());
+    detector.retain(|_| true);
+    group.grant = None;
+    detector.see(&name, &group, &policy, &picture, now);
+    assert_eq!((detector.evidence(&name), detector.next_deadline()), (None, None));
+    detector.see(&name, &super::play::adopted_by_us(), &policy, &picture, now);
+    detector.retain(|_| false);
+    assert_eq!(detector.evidence(&name), None);
+}

@@ -1,0 +1,215 @@
+//! One group as a node watches it.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::Case;
+use crate::{
+    failover::{
+        evidence::{Evidence, Patience, Picture, Stream, judge},
+        group::Group,
+        rounds::{Round, RoundResult, Rounds},
+        step::Attestation,
+    },
+    health::window::Rule,
+    model::{
+        group::Policy,
+        ids::Label,
+        reason::{Mark, Reason},
+        time::{Human, Now, Tick, Timestamp},
+    },
+};
+
+/// What was asked of the other regions.
+#[derive(Clone, Debug)]
+pub(super) struct Question {
+    /// What answers bear.
+    number: u64,
+    /// When.
+    asked: Tick,
+    /// What they said.
+    pub(super) answers: BTreeMap<Label, Attestation>,
+}
+
+/// The window is or was full, and nothing has spoken for the primary since.
+#[derive(Clone, Debug)]
+struct Suspicion {
+    since: Tick,
+    /// The failed rounds that filled it, as it was full last. They may have left it by the end of the hold.
+    rounds: Vec<Round>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Watch {
+    rounds: Rounds,
+    rule: (Duration, Rule),
+    /// Whose rounds they are: of this primary, since this operation ended.
+    of: Option<(Label, Option<u64>)>,
+    judged: Option<(Evidence, Reason)>,
+    suspicion: Option<Suspicion>,
+    /// When, and with its primary in which region, it last counted as failed.
+    trouble: Option<(Tick, Label)>,
+    question: Option<Question>,
+    /// Nothing is asked or proposed before.
+    rest: Tick,
+}
+
+/// What the plan counts by.
+fn rule(policy: &Policy) -> (Duration, Rule) {
+    (policy.probe_interval, Rule::nearest(policy.failures, policy.failure_window, policy.ok_run))
+}
+
+impl Watch {
+    pub(super) fn new(policy: &Policy, now: Now) -> Self {
+        let rule = rule(policy);
+        Self {
+            rounds: Rounds::new(rule.0, rule.1, now),
+            rule,
+            of: None,
+            judged: None,
+            suspicion: None,
+            trouble: None,
+            question: None,
+            rest: Tick(0),
+        }
+    }
+
+    pub(super) fn see(&mut self, group: &Group, policy: &Policy, picture: &Picture, now: Now) {
+        let rule = rule(policy);
+        if self.rule != rule {
+            self.rounds.set_rule(rule.0, rule.1, now);
+            self.rule = rule;
+        }
+        // The round that is over ended with what was seen before.
+        self.rounds.advance(now);
+        let of = group.primary().map(|primary| (primary.clone(), group.latest.as_ref().map(|closed| closed.operation.id)));
+        if self.of != of {
+            // Another primary, or one that was put in order: nothing is held against it.
+            if self.of.is_some() {
+                self.rounds.forget(now);
+            }
+            (self.of, self.suspicion, self.question) = (of, None, None);
+        }
+        self.rounds.proven(picture.views.proven());
+        let patience = Patience { silence: policy.confirm_hold.max(policy.probe_interval), local_recovery: policy.local_recovery };
+        let judged = judge(picture, patience);
+        let rounds = self.rounds.reached(now.tick);
+        let is_full = !rounds.is_empty();
+        let passed = self.rounds.latest().is_some_and(|round| round.result == RoundResult::Passed);
+        let last = self.suspicion.as_ref().and_then(|it| it.rounds.last());
+        let is_old = last.is_some_and(|last| now.tick.since(last.at) > policy.failure_window);
+        let contradicts = match judged.0 {
+            Evidence::Unknown | Evidence::Dead | Evidence::Isolated => false,
+            Evidence::Replicating | Evidence::Overloaded => self.was_heard(picture, now.tick),
+            Evidence::Healthy | Evidence::Unreachable | Evidence::Sick => true,
+        };
+        if contradicts || passed || is_old {
+            (self.suspicion, self.question) = (None, None);
+        } else if is_full && judged.0 != Evidence::Unknown {
+            let since = self.suspicion.as_ref().map_or(now.tick, |it| it.since);
+            self.suspicion = Some(Suspicion { since, rounds });
+        }
+        if let Some((primary, _)) = self.of.as_ref().filter(|_| is_full && judged.0.allows_promotion()) {
+            self.trouble = Some((now.tick, primary.clone()));
+        }
+        self.judged = Some(judged);
+    }
+
+    /// Whether a standby has heard the primary since it is suspected; before that: within the last round. A stream that stands and is silent is no
+    /// life: the hold runs while that is found out.
+    fn was_heard(&self, picture: &Picture, now: Tick) -> bool {
+        let within = self.suspicion.as_ref().map_or(self.rule.0, |it| now.since(it.since));
+        picture.standbys.iter().any(|standby| matches!(standby.stream, Stream::Up { silent_for } if silent_for < within))
+    }
+
+    pub(super) fn evidence(&self) -> Evidence {
+        self.judged.as_ref().map_or(Evidence::Unknown, |(evidence, _)| *evidence)
+    }
+
+    /// When, and with its primary in which region, it last counted as failed; `None`: never.
+    pub(super) const fn trouble(&self) -> Option<&(Tick, Label)> {
+        self.trouble.as_ref()
+    }
+
+    /// Whether the hold is over, and everything still says so.
+    pub(super) fn is_confirmed(&self, policy: &Policy, now: Tick) -> bool {
+        let is_over = self.suspicion.as_ref().is_some_and(|it| now.since(it.since) >= policy.confirm_hold);
+        let is_failing = self.rounds.latest().is_some_and(|round| round.result == RoundResult::Failed);
+        is_over && is_failing && self.evidence().allows_promotion()
+    }
+
+    /// When the failed rounds ended that make the group count as failed.
+    pub(super) fn failed_rounds(&self) -> Vec<Timestamp> {
+        self.suspicion.iter().flat_map(|it| &it.rounds).map(|round| round.wall).collect()
+    }
+
+    pub(super) fn next_deadline(&self) -> Tick {
+        self.rounds.next_deadline()
+    }
+
+    //--- Questions and proposals
+
+    /// What is asked now: what was asked longer than `valid` ago says nothing any more.
+    pub(super) fn question(&self, now: Tick, valid: Duration) -> Option<&Question> {
+        self.question.as_ref().filter(|question| now.since(question.asked) < valid)
+    }
+
+    pub(super) fn ask(&mut self, now: Tick) -> u64 {
+        let number = now.0;
+        self.question = Some(Question { number, asked: now, answers: BTreeMap::new() });
+        number
+    }
+
+    pub(super) fn attested(&mut self, number: u64, region: &Label, what: Attestation) {
+        if let Some(question) = self.question.as_mut().filter(|question| question.number == number) {
+            question.answers.entry(region.clone()).or_insert(what);
+        }
+    }
+
+    pub(super) fn forget_question(&mut self) {
+        self.question = None;
+    }
+
+    pub(super) fn rest_until(&mut self, at: Tick) {
+        self.rest = self.rest.max(at);
+    }
+
+    pub(super) fn is_rested(&self, now: Tick) -> bool {
+        now >= self.rest
+    }
+
+    //--- For people
+
+    pub(super) fn explain(&self, case: &Case<'_>, doubts: &[String], now: Tick) -> Reason {
+        let policy = case.policy;
+        let counts = self.rounds.counts(now);
+        let is_full = !self.rounds.reached(now).is_empty();
+        let is_confirmed = self.is_confirmed(policy, now);
+        let mark = |is: bool| if is { Mark::Yes } else { Mark::No };
+        let rounds = format!("{} of {} failed rounds in {}", counts.in_window, policy.failures, Human(policy.failure_window));
+        let hold = match self.suspicion.as_ref().map(|it| it.since) {
+            None => "not suspected".to_owned(),
+            Some(since) => format!("suspected for {} of {}", Human(now.since(since).min(policy.confirm_hold)), Human(policy.confirm_hold)),
+        };
+        let mut reason = Reason::new(mark(is_confirmed), "what is seen").with(Reason::new(mark(is_full), rounds));
+        reason = reason.with(Reason::new(mark(is_confirmed), hold));
+        if let Some((_, why)) = &self.judged {
+            reason = reason.with(why.clone());
+        }
+        if let Some(question) = &self.question {
+            let told = |(region, what): (&Label, &Attestation)| format!("{region} {what}");
+            let answers: Vec<String> = question.answers.iter().map(told).collect();
+            let text = format!("asked {} ago: {}", Human(now.since(question.asked)), answers.join(", "));
+            reason = reason.with(Reason::new(Mark::Open, text));
+        }
+        let vetoes = case.stand.vetoes.iter().map(|veto| Reason::new(Mark::No, veto.clone()));
+        let doubts = doubts.iter().map(|doubt| Reason::new(Mark::Open, format!("a person is to approve it: {doubt}")));
+        let text = match (&case.group.operation, is_confirmed, case.stand.vetoes.is_empty()) {
+            (Some(operation), ..) => format!("op-{} is open, {}", operation.id, operation.phase),
+            (None, true, true) => "it is to be failed over".to_owned(),
+            (None, false, true) => "it is watched, and not to be failed over".to_owned(),
+            (None, _, false) => "it is not failed over automatically".to_owned(),
+        };
+        let because = [reason].into_iter().chain(vetoes).chain(doubts).collect();
+        Reason { mark: mark(is_confirmed && case.stand.vetoes.is_empty()), text, because }
+    }
+}
