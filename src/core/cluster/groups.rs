@@ -18,13 +18,14 @@ use super::{
 use crate::{
     failover::{
         choose::{Choice, Durability, Fork, Sealed},
+        grounds::{Attestation, Grounds},
         group::{
             Chosen, Closed, Ending, FORKS_MAX, Fence, Group, Held, HeldFor, Kind, MARKS_MAX, Mark, Operation, Origin, Phase, Stopped,
             too_much,
         },
         keys::{Key, holds},
         lease::{Class, Grant},
-        step::{Attestation, Decide, Grounds, Proof, Step},
+        step::{Decide, Proof, Step},
         token::Token,
     },
     health::overlay::Scope,
@@ -138,6 +139,7 @@ impl Judge<'_> {
             to: decide.to.clone(),
             phase,
             held: is_proposed.then(|| at.held(HeldFor::Approval, &decide.guards.join("; "))),
+            grounds: decide.grounds.clone(),
             estimate: decide.estimate,
             allowed_loss: decide.allowed_loss,
             asserted: None,

@@ -160,6 +160,9 @@ pub enum Word {
 pub struct Picture {
     /// How it is seen.
     pub views: Views,
+    /// How long ago the first probe failed of those that have failed since; `None`: nobody knows, and the moment counts at which it is
+    /// proven.
+    pub failing_for: Option<Duration>,
     /// All standbys of the group.
     pub standbys: Vec<Standby>,
     /// What its agent said last, while that is fresh; `None`: silent, or there is none.
@@ -300,7 +303,7 @@ mod tests {
 
     /// `fail=2 late=1 pass=1 silent=0 eu=up:3s ap=down sa=unknown eu=up:3s+ agent=recovering:10s`; `+`: lag grows.
     fn picture(line: &str) -> Picture {
-        let mut picture = Picture { views: Views::default(), standbys: Vec::new(), agent: None };
+        let mut picture = Picture { views: Views::default(), failing_for: None, standbys: Vec::new(), agent: None };
         for word in line.split_whitespace() {
             let (key, value) = word.split_once('=').unwrap_or_else(|| panic!("`{word}` is not key=value"));
             let number = || value.parse().unwrap_or_else(|_| panic!("`{value}` is not a number"));
@@ -369,7 +372,7 @@ mod tests {
             let (failing, passing, silent) = counts;
             let standbys: Vec<Standby> =
                 streams.iter().map(|(stream, lag_grows)| Standby { region: "eu".into(), stream: *stream, lag_grows: *lag_grows }).collect();
-            let picture = Picture { views: Views { failing, late: late.min(failing), passing, silent }, standbys, agent };
+            let picture = Picture { views: Views { failing, late: late.min(failing), passing, silent }, failing_for: None, standbys, agent };
             let (evidence, reason) = judge(&picture, PATIENCE);
             prop_assert_eq!(reason.because.len(), 3);
             if evidence.allows_promotion() {

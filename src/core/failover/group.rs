@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     choose::{Choice, Durability, Fork, Sealed, Unchosen, choose},
+    grounds::Grounds,
     keys::{Key, holds},
     lease::{Class, Grant, Verdict},
     token::Token,
@@ -276,6 +277,8 @@ pub struct Operation {
     pub phase: Phase,
     /// Why it does not go on; `None`: it does.
     pub held: Option<Held>,
+    /// What it stands on; `None`: a person wanted it.
+    pub grounds: Option<Grounds>,
     /// What would have been lost when it was decided.
     pub estimate: Bracket,
     /// What a person allowed to be lost, in this operation only; `None`: what the plan says.

@@ -30,6 +30,7 @@ pub mod detect;
 #[cfg(test)]
 mod drill;
 pub mod evidence;
+pub mod grounds;
 pub mod group;
 pub(crate) mod keys;
 pub mod lease;

@@ -3,21 +3,18 @@
 //! Each carries the group's token that its proposer saw. One that comes late, twice, or from a leader that was superseded is refused by it,
 //! because every step that changes who may write gives the group another token.
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
 use super::{
     choose::{Choice, Sealed},
-    evidence::Evidence,
+    grounds::Grounds,
     group::{Ending, HeldFor, Kind, Stopped},
     lease::Class,
     token::Token,
 };
-use crate::{
-    model::{ids::Label, time::Timestamp},
-    recovery::exposure::Bracket,
-};
+use crate::{model::ids::Label, recovery::exposure::Bracket};
 
 /// A step of a group. Kind numbers as in [`crate::cluster::Change::kind`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -196,39 +193,6 @@ pub struct Decide {
     pub grounds: Option<Grounds>,
     /// Guards that want a person to approve it first, one line each; none: it takes effect at once.
     pub guards: Vec<String>,
-}
-
-/// Why the cluster decides by itself.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Grounds {
-    /// What is wrong with the primary.
-    pub evidence: Evidence,
-    /// When the failed rounds ended, the oldest first.
-    pub rounds: Vec<Timestamp>,
-    /// What each vantage region saw when it was asked, after the hold.
-    pub attestations: BTreeMap<Label, Attestation>,
-}
-
-/// What a vantage region saw by a probe that it made after it was asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Attestation {
-    /// It fails.
-    Failing,
-    /// It works.
-    Working,
-    /// It could not tell: blind, or no probe ended in time.
-    Abstains,
-}
-
-impl fmt::Display for Attestation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Failing => "sees it fail",
-            Self::Working => "sees it work",
-            Self::Abstains => "cannot tell",
-        })
-    }
 }
 
 /// What proves that the old primary is stopped.

@@ -3,3 +3,4 @@
 //! Invariants: unknown is never zero; what is said brackets what is true.
 
 pub mod exposure;
+pub mod incident;

@@ -13,9 +13,10 @@ use crate::{
     failover::{
         choose::{Choice, Sealed},
         evidence::Evidence,
+        grounds::{Attestation, Grounds},
         group::{Ending, HeldFor, Kind, Stopped},
         lease::Class,
-        step::{Attestation, Decide, Grounds, Proof, Step},
+        step::{Decide, Proof, Step},
         token::Token,
     },
     health::overlay::OverrideKind,
@@ -89,6 +90,8 @@ fn steps() -> Vec<Step> {
     let attest = |region: &str, attestation| (Label::new(region), attestation);
     let grounds = |evidence| Grounds {
         evidence,
+        impact: Timestamp(1),
+        detected: Timestamp(2),
         rounds: vec![Timestamp(1), Timestamp(2)],
         attestations: [attest("a", Attestation::Failing), attest("b", Attestation::Working), attest("c", Attestation::Abstains)].into(),
     };

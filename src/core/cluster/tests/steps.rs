@@ -16,9 +16,10 @@ use crate::{
     failover::{
         choose::{Choice, Sealed},
         evidence::Evidence,
+        grounds::{Attestation, Grounds},
         group::{Ending, Group, HeldFor, Kind, Stopped},
         lease::Class,
-        step::{Attestation, Decide, Grounds, Proof, Step},
+        step::{Decide, Proof, Step},
         token::Token,
     },
     model::{
@@ -114,6 +115,8 @@ fn decide(words: &[&str], token: Token, state: &State, at: Timestamp) -> Decide 
         let span = i64::try_from(value(words, "span").map_or(Duration::from_secs(30), duration).as_millis()).unwrap();
         Grounds {
             evidence: word::<Evidence>(evidence),
+            impact: Timestamp(at.0 - span - 20_000),
+            detected: at,
             rounds: (0..n).map(|i| Timestamp(at.0 - span + span * i / (n - 1).max(1))).collect(),
             attestations: list(value(words, "attest").unwrap_or("")).map(|it| (Label::new(it), Attestation::Failing)).collect(),
         }

@@ -31,9 +31,10 @@ use std::{
 
 use super::{
     evidence::{Evidence, Picture},
+    grounds::Attestation,
     group::{Ending, Group, Kind, Operation, Origin, Phase, too_much},
     lease::Class,
-    step::{Attestation, Decide, Grounds, Step},
+    step::{Decide, Step},
 };
 use crate::{
     model::{
@@ -275,7 +276,7 @@ impl Patience {
             }
             return None;
         }
-        let grounds = Grounds { evidence: watch.evidence(), rounds: watch.failed_rounds(), attestations: question.answers.clone() };
+        let grounds = watch.grounds(question)?;
         watch.forget_question();
         let guards = doubts(case, watch, brake, sights);
         Some(Step::Decide(Box::new(Decide {

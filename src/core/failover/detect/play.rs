@@ -21,9 +21,10 @@ use crate::{
     failover::{
         choose::Durability,
         evidence::{Picture, Standby, Stream, Views, Word},
+        grounds::Attestation,
         group::{Group, Kind, Operation, Origin, Phase},
         lease::{Class, Grant},
-        step::{Attestation, Step},
+        step::Step,
         token::Token,
     },
     model::{
@@ -207,7 +208,12 @@ impl Declared {
             Said::Since(word) => word,
             Said::Recovering(since) => Some(Word::Recovering(now.since(since))),
         };
-        Picture { views: self.views, standbys: self.streams.iter().map(standby).collect(), agent }
+        Picture {
+            views: self.views,
+            failing_for: Some(Duration::from_secs(2)),
+            standbys: self.streams.iter().map(standby).collect(),
+            agent,
+        }
     }
 }
 
@@ -220,6 +226,7 @@ fn operation(phase: Phase) -> Operation {
         to: None,
         phase,
         held: None,
+        grounds: None,
         estimate: Bracket::UNKNOWN,
         allowed_loss: None,
         asserted: None,
@@ -276,7 +283,10 @@ impl Stage {
                             let start = now_at(Tick(0)).wall;
                             let rounds: Vec<String> = grounds.rounds.iter().map(|at| Human(at.since(start)).to_string()).collect();
                             let told: Vec<String> = grounds.attestations.iter().map(|(region, what)| format!("{region} {what}")).collect();
-                            writeln!(self.text, "        rounds at {}; {}", rounds.join(", "), told.join(", ")).unwrap();
+                            let [impact, detected] = [grounds.impact, grounds.detected].map(|at| Human(at.since(start)));
+                            writeln!(self.text, "        failing since {impact}, detected at {detected}, rounds at {}", rounds.join(", "))
+                                .unwrap();
+                            writeln!(self.text, "        {}", told.join(", ")).unwrap();
                         }
                         _ => it.group.operation = None,
                     }

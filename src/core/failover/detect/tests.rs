@@ -8,7 +8,8 @@ use super::{Action, Case, Detector, Patience, Sights, Stand};
 use crate::{
     failover::{
         evidence::{Picture, Standby, Stream, Views, Word},
-        step::{Attestation, Step},
+        grounds::Attestation,
+        step::Step,
     },
     model::{
         group::policy,
@@ -75,7 +76,7 @@ fn check(stretches: &[Stretch]) -> Result<u32, TestCaseError> {
             if views.proven() == Health::Up || views.proven() == Health::Down && (it.hears || it.agent == Some(Word::Serves)) {
                 spoke = at;
             }
-            detector.see(&name, &group, &policy, &Picture { views, standbys, agent: it.agent }, now);
+            detector.see(&name, &group, &policy, &Picture { views, failing_for: None, standbys, agent: it.agent }, now);
             let case = Case { name: &name, group: &group, policy: &policy, stand: stand.clone() };
             for action in detector.decide(&[case], &Nothing, now) {
                 match action {
@@ -128,7 +129,7 @@ fn who_is_not_adopted_is_not_watched() {
     let (name, mut group, policy) = (Label::new("orders"), super::play::adopted_by_us(), policy("us", &["us", "eu"]));
     let mut detector = Detector::new(Patience::default());
     let now = Now { tick: Tick(1), wall: Timestamp(1_800_000_000_000) };
-    let picture = Picture { views: Views { failing: 3, ..Views::default() }, standbys: Vec::new(), agent: None };
+    let picture = Picture { views: Views { failing: 3, ..Views::default() }, failing_for: None, standbys: Vec::new(), agent: None };
     detector.see(&name, &group, &policy, &picture, now);
     assert!(detector.evidence(&name).is_some());
     detector.retain(|_| true);

@@ -6,9 +6,9 @@ use super::Case;
 use crate::{
     failover::{
         evidence::{Evidence, Patience, Picture, Stream, judge},
+        grounds::{Attestation, Grounds},
         group::Group,
         rounds::{Round, RoundResult, Rounds},
-        step::Attestation,
     },
     health::window::Rule,
     model::{
@@ -16,6 +16,7 @@ use crate::{
         ids::Label,
         reason::{Mark, Reason},
         time::{Human, Now, Tick, Timestamp},
+        verdict::Health,
     },
 };
 
@@ -34,6 +35,8 @@ pub(super) struct Question {
 #[derive(Clone, Debug)]
 struct Suspicion {
     since: Tick,
+    /// The same, for people.
+    detected: Timestamp,
     /// The failed rounds that filled it, as it was full last. They may have left it by the end of the hold.
     rounds: Vec<Round>,
 }
@@ -46,6 +49,8 @@ pub(super) struct Watch {
     of: Option<(Label, Option<u64>)>,
     judged: Option<(Evidence, Reason)>,
     suspicion: Option<Suspicion>,
+    /// When the first probe failed of those that have failed since.
+    failing_since: Option<Timestamp>,
     /// When, and with its primary in which region, it last counted as failed.
     trouble: Option<(Tick, Label)>,
     question: Option<Question>,
@@ -67,6 +72,7 @@ impl Watch {
             of: None,
             judged: None,
             suspicion: None,
+            failing_since: None,
             trouble: None,
             question: None,
             rest: Tick(0),
@@ -87,9 +93,18 @@ impl Watch {
             if self.of.is_some() {
                 self.rounds.forget(now);
             }
-            (self.of, self.suspicion, self.question) = (of, None, None);
+            (self.of, self.suspicion, self.failing_since, self.question) = (of, None, None, None);
         }
-        self.rounds.proven(picture.views.proven());
+        let proven = picture.views.proven();
+        self.rounds.proven(proven);
+        match proven {
+            Health::Up => self.failing_since = None,
+            Health::Down if self.failing_since.is_none() => {
+                let age = u64::try_from(picture.failing_for.unwrap_or_default().as_micros()).unwrap_or(u64::MAX);
+                self.failing_since = Some(now.back_to(Tick(now.tick.0.saturating_sub(age))).wall);
+            }
+            Health::Down | Health::Unknown => {}
+        }
         let patience = Patience { silence: policy.confirm_hold.max(policy.probe_interval), local_recovery: policy.local_recovery };
         let judged = judge(picture, patience);
         let rounds = self.rounds.reached(now.tick);
@@ -105,8 +120,8 @@ impl Watch {
         if contradicts || passed || is_old {
             (self.suspicion, self.question) = (None, None);
         } else if is_full && judged.0 != Evidence::Unknown {
-            let since = self.suspicion.as_ref().map_or(now.tick, |it| it.since);
-            self.suspicion = Some(Suspicion { since, rounds });
+            let (since, detected) = self.suspicion.as_ref().map_or((now.tick, now.wall), |it| (it.since, it.detected));
+            self.suspicion = Some(Suspicion { since, detected, rounds });
         }
         if let Some((primary, _)) = self.of.as_ref().filter(|_| is_full && judged.0.allows_promotion()) {
             self.trouble = Some((now.tick, primary.clone()));
@@ -137,9 +152,16 @@ impl Watch {
         is_over && is_failing && self.evidence().allows_promotion()
     }
 
-    /// When the failed rounds ended that make the group count as failed.
-    pub(super) fn failed_rounds(&self) -> Vec<Timestamp> {
-        self.suspicion.iter().flat_map(|it| &it.rounds).map(|round| round.wall).collect()
+    /// What a decision would stand on; `None`: nothing is suspected.
+    pub(super) fn grounds(&self, question: &Question) -> Option<Grounds> {
+        let suspicion = self.suspicion.as_ref()?;
+        Some(Grounds {
+            evidence: self.evidence(),
+            impact: self.failing_since.unwrap_or(suspicion.detected).min(suspicion.detected),
+            detected: suspicion.detected,
+            rounds: suspicion.rounds.iter().map(|round| round.wall).collect(),
+            attestations: question.answers.clone(),
+        })
     }
 
     pub(super) fn next_deadline(&self) -> Tick {

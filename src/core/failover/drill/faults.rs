@@ -8,10 +8,11 @@ use crate::{
     cluster::Change,
     failover::{
         evidence::Evidence,
+        grounds::{Attestation, Grounds},
         group::{Kind, Phase},
         keys::{Key, holds},
         lease::Class,
-        step::{Attestation, Decide, Grounds, Step},
+        step::{Decide, Step},
     },
     model::time::Timestamp,
     recovery::exposure::Bracket,
@@ -201,7 +202,7 @@ impl World {
         self.order(|world| {
             let rounds = (0..3).map(|i| Timestamp(at.0 - 15_000 * (2 - i))).collect();
             let attestations = REGIONS.iter().map(|region| (region.label(), Attestation::Failing)).collect();
-            let grounds = Grounds { evidence: Evidence::Isolated, rounds, attestations };
+            let grounds = Grounds { evidence: Evidence::Isolated, impact: at, detected: at, rounds, attestations };
             world.decision(Kind::Failover, None, Some(grounds))
         });
     }
