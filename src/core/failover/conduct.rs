@@ -176,8 +176,14 @@ impl Conductor {
     }
 
     /// An agent told of itself.
+    /// An older one than is known changes nothing, unless that one is so old that the agent may have lost its disk.
     pub fn told(&mut self, group: &Label, region: &Label, status: Status, now: Tick) {
-        self.desk(group).statuses.insert(region.clone(), (now, status));
+        let silence = self.patience.silence;
+        let statuses = &mut self.desk(group).statuses;
+        let is_older = |(at, known): &(Tick, Status)| status.sequence <= known.sequence && now < *at + silence;
+        if !statuses.get(region).is_some_and(is_older) {
+            statuses.insert(region.clone(), (now, status));
+        }
     }
 
     fn desk(&mut self, group: &Label) -> &mut Desk {
@@ -504,5 +510,28 @@ const fn reason(why: &Unchosen) -> HeldFor {
         Unchosen::QuorumUnseen { .. } => HeldFor::QuorumUnseen,
         Unchosen::BelowFloor { .. } => HeldFor::BelowFloor,
         Unchosen::NoCandidate => HeldFor::NoCandidate,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_that_comes_late_does_not_pass_for_a_new_one() {
+        let (orders, us, second) = (Label::new("orders"), Label::new("us"), 1_000_000);
+        let mut conductor = Conductor::new(Patience::default(), Tick(0));
+        let mut told = |sequence, writes, at| {
+            let status = Status { sequence, highest: Token::default(), grant: None, class: Class::Bare, follows: None, writes };
+            conductor.told(&orders, &us, status, Tick(at * second));
+            let (at, known) = conductor.desks[&orders].statuses[&us].clone();
+            (at.0 / second, known.sequence, known.writes)
+        };
+        assert_eq!(told((1, 5), true, 1), (1, (1, 5), true));
+        assert_eq!(told((1, 4), false, 2), (1, (1, 5), true), "sent before, came after");
+        assert_eq!(told((1, 5), true, 3), (1, (1, 5), true), "and it is no sign of life either");
+        assert_eq!(told((2, 1), false, 4), (4, (2, 1), false), "started anew");
+        assert_eq!(told((1, 9), true, 13), (4, (2, 1), false));
+        assert_eq!(told((1, 1), true, 14), (14, (1, 1), true), "silent since, and perhaps with an emptied disk");
     }
 }

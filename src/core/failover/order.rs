@@ -98,6 +98,8 @@ pub enum Said {
 /// What an agent tells the leader of itself, every few seconds and when it changes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
+    /// Start of the agent, and number since then: of two the higher one is the newer one, whichever comes first.
+    pub sequence: (u64, u64),
     /// The highest token that it has seen.
     pub highest: Token,
     /// Of the grant that it holds; `None`: none.

@@ -33,6 +33,8 @@ pub use facts::{Database, Facts, Opening};
 /// What an agent keeps on disk. It is written, and synced, before anything that follows from it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Disk {
+    /// How often an agent was started with this disk. Whoever starts one counts it up first.
+    pub starts: u64,
     /// The highest token ever seen.
     pub highest: Token,
     /// The last grant to this region; `None`: none, or another member was followed since.
@@ -138,6 +140,8 @@ struct PeerRound {
 pub struct Agent {
     region: Label,
     disk: Disk,
+    /// Statuses since it was started.
+    n_told: u64,
     holder: Holder,
     /// The supervisor that the database lives under; `None`: none.
     supervisor: Option<u64>,
@@ -157,6 +161,7 @@ impl Agent {
         let mut agent = Self {
             region,
             disk,
+            n_told: 0,
             holder: Holder::default(),
             supervisor: supervisor.map(|(incarnation, _)| incarnation),
             goal: Goal::Rest,
@@ -335,7 +340,8 @@ impl Agent {
 
     /// What it tells of itself.
     #[must_use]
-    pub fn status(&self) -> Status {
+    pub fn status(&mut self) -> Status {
+        self.n_told += 1;
         let follows = match (&self.goal, &self.facts.database) {
             (Goal::Follow { token, upstream }, Database::Standby { receives_from: Some(from) }) if upstream == from => {
                 Some((*token, from.clone()))
@@ -344,7 +350,8 @@ impl Agent {
         };
         let grant = self.holder.grant().map(|grant| grant.token);
         let writes = self.facts.database == Database::Writes && self.facts.opening.is_some_and(|it| Some(it.token) == grant);
-        Status { highest: self.disk.highest, grant, class: self.class(), follows, writes }
+        let sequence = (self.disk.starts, self.n_told);
+        Status { sequence, highest: self.disk.highest, grant, class: self.class(), follows, writes }
     }
 
     /// What is on its disk.

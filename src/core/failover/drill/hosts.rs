@@ -208,6 +208,7 @@ impl World {
         let host = &mut self.hosts[region.0];
         if host.database.is_some() && host.is_up {
             let supervisor = host.supervisor.map(|it| (it.incarnation, it.deadline));
+            host.disk.starts += 1;
             host.agent = Some(Agent::new(region.label(), host.disk.clone(), supervisor, host.clock.at(at)));
             (host.is_paused, host.waits) = (false, Vec::new());
         }

@@ -273,7 +273,7 @@ impl World {
             self.plan(8_000_000, Event::Deadline(Region(0), 1, at));
         }
         let grant = self.group().grant.clone().expect("invariant: it was adopted");
-        self.hosts[0].disk = Disk { highest: token, grant: Some(grant), fenced_by: None };
+        self.hosts[0].disk = Disk { highest: token, grant: Some(grant), ..Disk::default() };
         self.hosts[1].disk.highest = token;
         self.hosts[2].disk.highest = token;
         for region in REGIONS {
