@@ -12,6 +12,7 @@ use std::{
 
 use super::{
     apply::{Judge, Step as Commit},
+    entry::Role,
     limits::{AUDIT_TEXT_MAX, GROUPS_MAX, NAME_MAX, count, cut, line, room},
     refusal::{Refusal, Rule},
 };
@@ -81,7 +82,7 @@ impl Judge<'_> {
             }
             Step::Assert { operation, region, .. } => at.change(group, *operation, |it| assert_stopped(it, region, &self.entry.by.name))?,
             Step::Turn { operation, .. } => at.turn(group, *operation)?,
-            Step::Cancel { operation, class, .. } => at.cancel(group, policy, *operation, *class)?,
+            Step::Cancel { operation, class, .. } => at.cancel(group, policy, *operation, *class, self.entry.by.role != Role::System)?,
             Step::Regrant { class, .. } => at.regrant(group, policy, *class)?,
             other => at.go_on(group, policy, other)?,
         };
@@ -373,14 +374,16 @@ impl At {
         Ok(group)
     }
 
-    fn cancel(self, mut group: Group, policy: &Policy, id: u64, class: Class) -> Result<Group, Refusal> {
+    fn cancel(self, mut group: Group, policy: &Policy, id: u64, class: Class, is_by_a_person: bool) -> Result<Group, Refusal> {
         let operation = open(&mut group, Some(id))?;
         if !operation.phase.is_before_promoting() {
             let text = format!("op-{} is {}: another grant was committed", operation.id, operation.phase);
             return Err(wrong(Rule::PointOfNoReturn, text, "switch over when it is done: portolan switchover GROUP --to REGION"));
         }
         if operation.phase == Phase::Proposed {
-            return Ok(self.close(group, Ending::Rejected, None));
+            // A person who has said no is not asked the same again after three rounds.
+            let cool_down = is_by_a_person.then(|| self.at + policy.cool_down);
+            return Ok(self.close(group, Ending::Rejected, cool_down));
         }
         let is_stopped = matches!(operation.fence, Some(Fence::Confirmed { .. } | Fence::Waited | Fence::Stopped));
         let grant = group.grant.take();
