@@ -13,7 +13,7 @@ use std::{
 use super::{
     apply::{Judge, Step as Commit},
     entry::Role,
-    limits::{AUDIT_TEXT_MAX, GROUPS_MAX, NAME_MAX, count, cut, line, room},
+    limits::{AUDIT_TEXT_MAX, GROUPS_MAX, NAME_MAX, count, cut, line, name, room},
     refusal::{Refusal, Rule},
 };
 use crate::{
@@ -235,6 +235,8 @@ impl Decide {
         }
         let rounds = self.grounds.as_ref().map_or(0, |grounds| grounds.rounds.len().max(grounds.attestations.len()));
         count("rounds, attestations or guards in a decision", rounds.max(self.guards.len()), GROUNDS_MAX)?;
+        let attesting = self.grounds.iter().flat_map(|grounds| grounds.attestations.keys());
+        attesting.map(Label::as_str).try_for_each(|region| name("a region that attests", region))?;
         self.guards.iter().try_for_each(|guard| line("a guard", guard, AUDIT_TEXT_MAX))
     }
 }

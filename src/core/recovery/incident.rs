@@ -11,7 +11,7 @@
 //!
 //! Invariants: marks never go back; a part that nobody has measured makes the sum unknown, never smaller.
 //!
-//! Source: `docs/failover.md` 6.2; the parts are those of Oracle's and AWS' recovery reports.
+//! Source: Oracle's broker and AWS' recovery reports, which break a recovery down into such parts.
 
 use std::{fmt, time::Duration};
 

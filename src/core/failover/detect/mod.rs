@@ -14,8 +14,8 @@
 //! attestations that were asked for after it, of more than half of the other vantage regions; and a primary that works again at any moment before
 //! begins with nothing against it but its rounds.
 //!
-//! Source: what each of these brakes has cost others stands in `docs/failover.md` 5.1: GitHub 2018 (rounds and hold), orchestrator (the classes,
-//! the cool-down), Oracle FSFO (the observer is asked again), AWS (the storm brake).
+//! Source: each of these brakes is what somebody lacked or built: GitHub in 2018 (rounds and hold), orchestrator (classes, cool-down), Oracle FSFO
+//! (asking again), AWS (the storm brake).
 
 mod brake;
 #[cfg(test)]
