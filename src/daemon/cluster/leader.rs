@@ -1,5 +1,5 @@
-//! What the leader does by itself: it founds the state, removes what ended and who votes no more, replaces voters that are lost, and hands leadership on when its own
-//! region is not fit to lead.
+//! What the leader does by itself: it founds the state, removes what ended and who votes no more, replaces voters that are lost, and hands
+//! leadership on when its own region is not fit to lead.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
