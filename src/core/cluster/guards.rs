@@ -50,7 +50,7 @@ impl State {
     }
 
     fn voter_regions(&self) -> BTreeSet<&Label> {
-        self.nodes.values().filter(|known| known.node.role.votes()).map(|known| &known.node.region).collect()
+        self.voters().map(|node| &node.region).collect()
     }
 
     /// What forbids an automatic decision now. A group that is not adopted, or that has an operation open, is refused before.
@@ -65,9 +65,9 @@ impl State {
         if policy.mode == Some(Mode::Observe) {
             off("the mode is observe".to_owned());
         }
-        let voters = self.nodes.values().filter(|known| known.node.role.votes()).count();
+        let voters = self.voters().count();
         let regions = self.voter_regions().len();
-        if voters % 2 == 0 || regions < 3 {
+        if voters.is_multiple_of(2) || regions < 3 {
             off(format!("{voters} voters in {regions} regions have no tie-breaker"));
         }
         if let Some(freeze) = self.freezes_of(&Scope::Group(name.clone()), at).into_iter().find(|it| it.automation) {

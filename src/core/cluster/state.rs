@@ -11,7 +11,7 @@ use super::{
     audit::Chain,
     change::{FEATURE_LEVEL, PutPlan},
     entry::Actor,
-    members::{NodeId, Registered},
+    members::{Node, NodeId, Registered},
     outline::{Outline, meet},
     refusal::Halt,
     requests::Requests,
@@ -222,6 +222,11 @@ impl State {
     /// The registry, by id.
     pub fn nodes(&self) -> impl ExactSizeIterator<Item = &Registered> {
         self.nodes.values()
+    }
+
+    /// Those of the registry that vote, by id.
+    pub fn voters(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.values().map(|known| &known.node).filter(|node| node.role.votes())
     }
 
     /// A node of the registry.

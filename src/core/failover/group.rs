@@ -425,3 +425,26 @@ impl Group {
         self.grant.as_ref().map_or(Durability::Async, |grant| grant.durability.clone())
     }
 }
+
+/// An automatic operation from us in this phase, of which nothing else is known.
+#[cfg(test)]
+pub(crate) fn operation(phase: Phase) -> Operation {
+    Operation {
+        id: 9,
+        kind: Kind::Failover,
+        origin: Origin::Automatic,
+        from: "us".into(),
+        to: None,
+        phase,
+        held: None,
+        grounds: None,
+        estimate: Bracket::UNKNOWN,
+        allowed_loss: None,
+        asserted: None,
+        fence: None,
+        stopped: None,
+        sealed: BTreeMap::new(),
+        chosen: None,
+        marks: Vec::new(),
+    }
+}

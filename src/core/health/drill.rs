@@ -11,9 +11,12 @@ use crate::{
     model::{
         check::{Address, Cadence, Check, Failure, Flap, Host, Observation, Outcome, Probe, ProbeKind, Timings},
         ids::CheckIdx,
-        time::{Human, Now, Tick, Timestamp},
+        time::{Human, Now, Tick},
     },
-    testing::script::{category, duration},
+    testing::{
+        clock::now_at,
+        script::{category, duration},
+    },
 };
 
 use super::{
@@ -70,11 +73,6 @@ pub(super) fn outcome(words: &[&str]) -> Outcome {
 
 pub(super) fn observation(outcome: Outcome) -> Observation {
     Observation { outcome, timings: Timings { total: Duration::from_millis(20), ..Timings::default() } }
-}
-
-/// Both clocks `micros` after the start of all scripts; the wall clock began long before.
-pub(super) fn now_at(tick: Tick) -> Now {
-    Now { tick, wall: Timestamp(1_800_000_000_000) + Duration::from_micros(tick.0) }
 }
 
 /// What a scripted target does with probes.

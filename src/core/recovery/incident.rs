@@ -284,13 +284,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        failover::{
-            evidence::Evidence,
-            grounds::Grounds,
-            group::{Kind, Origin},
-        },
+        failover::{evidence::Evidence, grounds::Grounds, group},
         model::group::policy,
-        recovery::exposure::Bracket,
     };
 
     const fn seconds(n: u64) -> Duration {
@@ -311,24 +306,7 @@ mod tests {
             attestations: BTreeMap::new(),
         });
         let mark = |(phase, second): &(Phase, i64)| Mark { phase: *phase, index: 1, at: at(*second), text: String::new() };
-        Operation {
-            id: 9,
-            kind: Kind::Failover,
-            origin: Origin::Automatic,
-            from: "us".into(),
-            to: None,
-            phase: marks.last().unwrap().0,
-            held: None,
-            grounds,
-            estimate: Bracket::UNKNOWN,
-            allowed_loss: None,
-            asserted: None,
-            fence: None,
-            stopped: None,
-            sealed: BTreeMap::new(),
-            chosen: None,
-            marks: marks.iter().map(mark).collect(),
-        }
+        Operation { grounds, marks: marks.iter().map(mark).collect(), ..group::operation(marks.last().unwrap().0) }
     }
 
     fn told(timeline: &Timeline) -> String {

@@ -1,6 +1,8 @@
-//! Clocks that run a little wrong.
+//! Clocks of tests: one that shows the time of a script, and one that runs a little wrong.
 
-use crate::model::time::Tick;
+use std::time::Duration;
+
+use crate::model::time::{Now, Tick, Timestamp};
 
 /// A clock that began anywhere and runs within a hundredth of true time. True time is in microseconds.
 #[derive(Clone, Copy, Debug)]
@@ -24,4 +26,9 @@ impl Clock {
         }
         at
     }
+}
+
+/// Both clocks `tick` after the start of all scripts; the wall clock began long before.
+pub(crate) fn now_at(tick: Tick) -> Now {
+    Now { tick, wall: Timestamp(1_800_000_000_000) + Duration::from_micros(tick.0) }
 }

@@ -59,8 +59,8 @@ pub(super) fn preferred(shared: &Shared) -> Vec<Address> {
     let mut news: Vec<Address> = news.cloned().collect();
     news.sort_by_key(rank);
     voters.extend(news);
-    let book = shared.me.book.iter().filter(|entry| entry.node != shared.me.node && voters.iter().all(|known| known.node != entry.node));
-    let mut others: Vec<Address> = book.map(|entry| Address { node: entry.node.clone(), address: entry.address.clone() }).collect();
+    let mut others = birth::book(shared);
+    others.retain(|entry| voters.iter().all(|known| known.node != entry.node));
     others.sort_by_key(rank);
     voters.extend(others);
     voters

@@ -279,7 +279,8 @@ pub(super) async fn greet_all(shared: &Arc<Shared>) -> BTreeMap<String, Result<G
     ask_all(shared, book(shared), false).await
 }
 
-fn book(shared: &Shared) -> Vec<Address> {
+/// The others of the address book.
+pub(super) fn book(shared: &Shared) -> Vec<Address> {
     let others = shared.me.book.iter().filter(|entry| entry.node != shared.me.node);
     others.map(|entry| Address { node: entry.node.clone(), address: entry.address.clone() }).collect()
 }

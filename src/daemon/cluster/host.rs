@@ -136,7 +136,7 @@ impl Host for ClusterHost {
         if !shared.is_member() {
             // All whom the caller knows may have been replaced while it was away.
             let state = shared.state();
-            let voters = state.nodes().map(|known| &known.node).filter(|node| node.role.votes() && !node.address.is_empty());
+            let voters = state.voters().filter(|node| !node.address.is_empty());
             let voter =
                 |node: &Node| Voter { at: Address { node: node.name.clone(), address: node.address.clone() }, region: node.region.clone() };
             return Some(Box::pin(once(Followed::Elsewhere(voters.map(voter).collect()))));
@@ -161,8 +161,7 @@ fn members(shared: &Shared) -> Vec<u64> {
         return members.voters.into_keys().chain(members.learners.into_keys()).collect();
     }
     let truth = shared.truth.borrow();
-    let voters = truth.state.nodes().filter(|known| truth.leader.is_some() && known.node.role.votes());
-    voters.map(|known| known.node.id.0).collect()
+    truth.state.voters().filter(|_| truth.leader.is_some()).map(|node| node.id.0).collect()
 }
 
 /// Feeds one follower until it leaves. No task and no queue: a voter has hundreds of them.

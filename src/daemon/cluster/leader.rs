@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use portolan_core::{
-    cluster::{Change, FEATURE_LEVEL, Node, NodeId, State},
+    cluster::{Change, FEATURE_LEVEL, NodeId, State},
     model::ids::Label,
 };
 use tokio::time::{Instant, interval};
@@ -80,9 +80,10 @@ async fn keep_house(shared: &Arc<Shared>) {
 /// that lives registers anew, as the observer that it is.
 fn gone(shared: &Shared, state: &State) -> Option<NodeId> {
     let members = shared.consensus().members();
-    let is_gone = |node: &&Node| node.role.votes() && !members.voters.contains_key(&node.id.0);
-    let registered = state.nodes().map(|known| &known.node).filter(|_| !members.is_changing && !members.voters.is_empty());
-    registered.filter(is_gone).map(|node| node.id).next()
+    if members.is_changing || members.voters.is_empty() {
+        return None;
+    }
+    state.voters().map(|node| node.id).find(|id| !members.voters.contains_key(&id.0))
 }
 
 /// The voter that is lost for longest, if one is for long enough.

@@ -395,8 +395,7 @@ impl Shared {
             return members.voters.values().map(|member| address(&Label::new(&member.name), &member.address)).collect();
         }
         let state = self.state();
-        let registered = state.nodes().filter(|known| known.node.role.votes());
-        let registered: BTreeMap<_, _> = registered.map(|known| address(&known.node.name, &known.node.address)).collect();
+        let registered: BTreeMap<_, _> = state.voters().map(|node| address(&node.name, &node.address)).collect();
         if registered.is_empty() { self.me.book.iter().map(|entry| address(&entry.node, &entry.address)).collect() } else { registered }
     }
 }

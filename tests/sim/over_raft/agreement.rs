@@ -633,6 +633,8 @@ fn command_number(request: &str) -> Option<u64> {
 fn gone(host: &Host) -> Option<NodeId> {
     let members = host.members();
     let state = host.standing()?.state;
-    let registered = state.nodes().map(|known| &known.node).filter(|_| !members.is_changing && !members.voters.is_empty());
-    registered.filter(|node| node.role.votes() && !members.voters.contains_key(&node.id.0)).map(|node| node.id).next()
+    if members.is_changing || members.voters.is_empty() {
+        return None;
+    }
+    state.voters().map(|node| node.id).find(|id| !members.voters.contains_key(&id.0))
 }

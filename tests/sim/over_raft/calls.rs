@@ -129,10 +129,7 @@ pub(crate) async fn answer(desk: Arc<Desk>, from: usize, id: u64, by: u64, quest
                     Some(Greeting { has_leader: desk.leads().is_some(), members })
                 }
                 // Who takes no part knows who votes, while it hears of a leader.
-                None => desk.heard_leader().map(|_| {
-                    let voters = state.nodes().filter(|known| known.node.role.votes());
-                    Greeting { has_leader: true, members: voters.map(|known| known.node.id.0).collect() }
-                }),
+                None => desk.heard_leader().map(|_| Greeting { has_leader: true, members: state.voters().map(|node| node.id.0).collect() }),
             };
             (Way::Command, greeting.map_or_else(nobody, |it| Ok(serde_json::to_vec(&it).unwrap())))
         }
@@ -143,8 +140,7 @@ pub(crate) async fn answer(desk: Arc<Desk>, from: usize, id: u64, by: u64, quest
                 feed(&desk, from, stream, consensus.follow(next)).await;
             } else {
                 let state = desk.state();
-                let voters = state.nodes().map(|known| &known.node).filter(|node| node.role.votes());
-                let voters = voters.filter_map(|node| machine_at(&node.address)).collect();
+                let voters = state.voters().filter_map(|node| machine_at(&node.address)).collect();
                 desk.post(from, Way::Stream, Parcel::Tell { stream, after: next, told: Told::Elsewhere { voters } });
             }
             return;

@@ -22,7 +22,7 @@ use crate::{
         choose::Durability,
         evidence::{Picture, Standby, Stream, Views, Word},
         grounds::Attestation,
-        group::{Group, Kind, Operation, Origin, Phase},
+        group::{Group, Phase, operation},
         lease::{Class, Grant},
         step::Step,
         token::Token,
@@ -30,10 +30,10 @@ use crate::{
     model::{
         group::{Mode, OnControlLoss, Policy, policy},
         ids::Label,
-        time::{Human, Now, Tick, Timestamp},
+        time::{Human, Tick},
     },
     recovery::exposure::Bracket,
-    testing::script::duration,
+    testing::{clock::now_at, script::duration},
 };
 
 #[derive(Clone, Copy)]
@@ -217,27 +217,6 @@ impl Declared {
     }
 }
 
-fn operation(phase: Phase) -> Operation {
-    Operation {
-        id: 9,
-        kind: Kind::Failover,
-        origin: Origin::Automatic,
-        from: "us".into(),
-        to: None,
-        phase,
-        held: None,
-        grounds: None,
-        estimate: Bracket::UNKNOWN,
-        allowed_loss: None,
-        asserted: None,
-        fence: None,
-        stopped: None,
-        sealed: BTreeMap::new(),
-        chosen: None,
-        marks: Vec::new(),
-    }
-}
-
 struct Stage {
     now: Tick,
     groups: BTreeMap<Label, Declared>,
@@ -314,10 +293,6 @@ fn cases(groups: &BTreeMap<Label, Declared>) -> Vec<Case<'_>> {
         Stand { vetoes: it.vetoes.clone(), doubts: doubts.into_iter().collect(), attesting, plan_revision: 1, free }
     };
     groups.iter().map(|(name, it)| Case { name, group: &it.group, policy: &it.policy, stand: stand(it) }).collect()
-}
-
-fn now_at(tick: Tick) -> Now {
-    Now { tick, wall: Timestamp(1_800_000_000_000 + i64::try_from(tick.0 / 1000).unwrap()) }
 }
 
 fn micros(time: Duration) -> u64 {

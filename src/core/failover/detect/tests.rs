@@ -11,14 +11,9 @@ use crate::{
         grounds::Attestation,
         step::Step,
     },
-    model::{
-        group::policy,
-        ids::Label,
-        time::{Now, Tick, Timestamp},
-        verdict::Health,
-    },
+    model::{group::policy, ids::Label, time::Tick, verdict::Health},
     recovery::exposure::Bracket,
-    testing::script::check_scripts,
+    testing::{clock::now_at, script::check_scripts},
 };
 
 #[test]
@@ -69,7 +64,7 @@ fn check(stretches: &[Stretch]) -> Result<u32, TestCaseError> {
     for it in stretches {
         for _ in 0..it.seconds {
             at += 1;
-            let now = Now { tick: Tick(at * 1_000_000), wall: Timestamp(1_800_000_000_000 + i64::try_from(at * 1000).unwrap()) };
+            let now = now_at(Tick(at * 1_000_000));
             let views = Views { failing: it.failing, passing: it.passing, silent: 3 - it.failing - it.passing, late: 0 };
             let stream = if it.hears { Stream::Up { silent_for: Duration::ZERO } } else { Stream::Down };
             let standbys = vec![Standby { region: "eu".into(), stream, lag_grows: false }];
@@ -128,7 +123,7 @@ fn decisions_are_common_enough_to_prove_something() {
 fn who_is_not_adopted_is_not_watched() {
     let (name, mut group, policy) = (Label::new("orders"), super::play::adopted_by_us(), policy("us", &["us", "eu"]));
     let mut detector = Detector::new(Patience::default());
-    let now = Now { tick: Tick(1), wall: Timestamp(1_800_000_000_000) };
+    let now = now_at(Tick(1));
     let picture = Picture { views: Views { failing: 3, ..Views::default() }, failing_for: None, standbys: Vec::new(), agent: None };
     detector.see(&name, &group, &policy, &picture, now);
     assert!(detector.evidence(&name).is_some());

@@ -61,9 +61,10 @@ mod tests {
     use crate::{
         health::{
             book::{Changes, Event},
-            drill::{Target, World, now_at, outcome, parse_check},
+            drill::{Target, World, outcome, parse_check},
         },
         model::{ids::CheckIdx, time::Tick, verdict::Health},
+        testing::clock::now_at,
     };
 
     const WEB: CheckIdx = CheckIdx(0);

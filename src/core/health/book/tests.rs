@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     health::drill::{self, Target, World},
     model::{check::Probe, verdict::Health},
-    testing::script,
+    testing::{clock::now_at, script},
 };
 
 type Plan = Vec<(String, Check)>;
@@ -86,18 +86,18 @@ fn seconds(n: u64) -> Tick {
 #[test]
 fn a_result_counts_once_and_a_late_one_never() {
     let mut world = World::new(&[tcp("a", &["address=192.0.2.1"])], 1);
-    let (mut changes, at) = (Changes::default(), drill::now_at(seconds(5)));
+    let (mut changes, at) = (Changes::default(), now_at(seconds(5)));
     let probe = world.book.due(at, 1, &mut changes)[0];
     assert_eq!(world.book.due(at, 1, &mut changes), []);
     let finished = Event::ProbeFinished { attempt: probe.attempt, observation: passed() };
     assert_eq!(world.book.handle(at, finished.clone(), &mut changes), Ok(()));
     let before = world.book.save(at);
     assert_eq!(world.book.handle(at, finished, &mut changes), Err(Rejected::NotInFlight));
-    let late = world.book.due(drill::now_at(seconds(50)), 1, &mut changes)[0];
-    assert_eq!(world.book.due(drill::now_at(seconds(57)), 1, &mut changes), []);
+    let late = world.book.due(now_at(seconds(50)), 1, &mut changes)[0];
+    assert_eq!(world.book.due(now_at(seconds(57)), 1, &mut changes), []);
     assert_eq!(world.book.n_in_flight(), 0, "given up after timeout and grace");
     let late = Event::ProbeFinished { attempt: late.attempt, observation: passed() };
-    assert_eq!(world.book.handle(drill::now_at(seconds(58)), late, &mut changes), Err(Rejected::NotInFlight));
+    assert_eq!(world.book.handle(now_at(seconds(58)), late, &mut changes), Err(Rejected::NotInFlight));
     assert_eq!(world.book.state(CheckIdx(0)).unwrap().in_a_row(), (0, 1));
     assert_eq!((before.len(), before[0].key.split(' ').take(2).collect::<Vec<_>>()), (1, vec!["tcp", "192.0.2.1:80"]));
 }
@@ -155,7 +155,7 @@ fn who_missed_beats_judges_as_the_others_when_it_is_told_of_them() {
 fn a_probe_in_flight_survives_a_reload_that_keeps_its_check_and_no_other() {
     let (a, b) = (tcp("a", &["address=192.0.2.1"]), tcp("b", &["address=192.0.2.2"]));
     let mut world = World::new(&[a, b.clone()], 1);
-    let (mut changes, at) = (Changes::default(), drill::now_at(seconds(5)));
+    let (mut changes, at) = (Changes::default(), now_at(seconds(5)));
     let probes = world.book.due(at, 2, &mut changes);
     let attempt = |check| probes.iter().find(|probe| probe.check == check).unwrap().attempt;
     let mut slower = b;
@@ -232,10 +232,10 @@ fn sixty_thousand_checks_run_in_steady_state_without_a_word() {
     let plan: Plan =
         (0..60_000).map(|i| tcp("c", &[&format!("address=10.{}.{}.{}", i >> 16, i >> 8 & 255, i & 255), "interval=20s"])).collect();
     let checks: Vec<Check> = plan.into_iter().map(|(_, check)| check).collect();
-    let mut book = Book::new(&checks, 1, drill::now_at(Tick(0)));
+    let mut book = Book::new(&checks, 1, now_at(Tick(0)));
     let (mut changes, mut n) = (Changes::default(), 0);
     for tenths in 1..=600 {
-        let now = drill::now_at(Tick(tenths * 100_000));
+        let now = now_at(Tick(tenths * 100_000));
         for StartProbe { attempt, .. } in book.due(now, 10_000, &mut changes) {
             book.handle(now, Event::ProbeFinished { attempt, observation: passed() }, &mut changes).unwrap();
             n += 1;

@@ -9,7 +9,7 @@ use crate::{
         check::{FailureCategory, Flap},
         time::{Human, Tick},
     },
-    testing::script,
+    testing::{clock::now_at, script},
 };
 
 fn unjittered(state: &CheckState, cadence: &Cadence) -> Duration {
@@ -28,7 +28,7 @@ fn run(script: &str) -> String {
             cadence = drill::cadence(&words[1..]);
             continue;
         }
-        let now = drill::now_at(Tick(0) + script::duration(words[0]));
+        let now = now_at(Tick(0) + script::duration(words[0]));
         let what = words[1..].join(" ");
         let done = match &words[1..] {
             ["tell"] => state.tell(&cadence).to_string(),
@@ -71,7 +71,7 @@ fn jitter_stays_within_five_percent_and_never_touches_fast_probes() {
     assert_eq!(state.pause(&cadence, 7), cadence.fast_interval);
     let mut pauses = Vec::new();
     for round in 0..1000 {
-        state.record(&cadence, drill::now_at(Tick(round)), drill::observation(Outcome::Passed));
+        state.record(&cadence, now_at(Tick(round)), drill::observation(Outcome::Passed));
         let pause = state.pause(&cadence, 7);
         assert_eq!(pause, state.pause(&cadence, 7));
         assert!((28_500..=31_500).contains(&pause.as_millis()), "{pause:?}");
@@ -88,7 +88,7 @@ fn zero_intervals_do_not_become_a_loop() {
     let cadence = drill::cadence(&["interval=0s", "fast=0s", "down=0s", "fall=0", "rise=0", "flap=0s", "rise_max=0"]);
     let mut state = CheckState::default();
     for (round, outcome) in [["ok"].as_slice(), &["fail", "connect"], &["ok"]].into_iter().cycle().take(9).enumerate() {
-        state.record(&cadence, drill::now_at(Tick(round as u64)), drill::observation(drill::outcome(outcome)));
+        state.record(&cadence, now_at(Tick(round as u64)), drill::observation(drill::outcome(outcome)));
         assert!(state.pause(&cadence, 1) >= PAUSE_MIN && state.next_change(&cadence) >= PAUSE_MIN);
     }
 }
@@ -100,7 +100,7 @@ fn timings_and_recent_outcomes_are_kept() {
     let timings = Timings { connect: Some(ms(1)), tls: None, first_byte: Some(Duration::MAX), total: ms(7) };
     for round in 0_u64..30 {
         let outcome = if round == 28 { drill::outcome(&["fail", "slow"]) } else { Outcome::Passed };
-        state.record(&cadence, drill::now_at(Tick(round)), Observation { outcome, timings });
+        state.record(&cadence, now_at(Tick(round)), Observation { outcome, timings });
     }
     assert_eq!(state.recent().map(u8::from).collect::<Vec<_>>(), [[1, 0].as_slice(), &[1; 18]].concat());
     assert_eq!((state.timings().connect, state.timings().tls, state.timings().total), (Some(ms(1)), None, ms(7)));
@@ -150,7 +150,7 @@ proptest! {
             run = if last == Some(passed) { run + 1 } else { 1 };
             last = Some(passed);
             let before = state.health();
-            let recorded = state.record(&cadence, drill::now_at(Tick(0) + now), shown(passed));
+            let recorded = state.record(&cadence, now_at(Tick(0) + now), shown(passed));
             let expected = match before {
                 _ if passed && run >= needed => Health::Up,
                 _ if !passed && run >= cadence.fall => Health::Down,
@@ -172,7 +172,7 @@ proptest! {
             }
             let returned = (before, expected) == (Health::Down, Health::Up);
             returned_at = match expected {
-                _ if returned => Some(drill::now_at(Tick(0) + now).wall),
+                _ if returned => Some(now_at(Tick(0) + now).wall),
                 Health::Down => None,
                 _ => returned_at,
             };
@@ -185,12 +185,12 @@ proptest! {
         let (mut state, mut now) = (CheckState::default(), Duration::ZERO);
         for passed in outcomes {
             now += unjittered(&state, &cadence);
-            state.record(&cadence, drill::now_at(Tick(0) + now), shown(passed));
+            state.record(&cadence, now_at(Tick(0) + now), shown(passed));
             let (mut other, mut taken) = (state.clone(), Duration::ZERO);
             let to_change = other.health() != Health::Up;
             while other.health() == state.health() {
                 taken += unjittered(&other, &cadence);
-                other.record(&cadence, drill::now_at(Tick(0) + now + taken), shown(to_change));
+                other.record(&cadence, now_at(Tick(0) + now + taken), shown(to_change));
             }
             prop_assert_eq!(state.next_change(&cadence), taken);
         }
@@ -201,7 +201,7 @@ proptest! {
         let cadence = Cadence { fall: cadence.fall.max(2), ..cadence };
         let mut state = CheckState::default();
         for round in 0..50 {
-            let recorded = state.record(&cadence, drill::now_at(Tick(round as u64)), shown(round != at || at == 0));
+            let recorded = state.record(&cadence, now_at(Tick(round as u64)), shown(round != at || at == 0));
             prop_assert_eq!(state.health(), Health::Up);
             let routine = round != at && round != at + 1 && round != 0;
             prop_assert!(!routine || recorded == Recorded::default() || at == 0, "a routine success reports nothing");
@@ -212,10 +212,10 @@ proptest! {
     fn going_down_is_never_delayed(cadence in any_cadence(), outcomes in any_outcomes()) {
         let mut state = CheckState::default();
         for (round, passed) in outcomes.into_iter().enumerate() {
-            state.record(&cadence, drill::now_at(Tick(round as u64)), shown(passed));
+            state.record(&cadence, now_at(Tick(round as u64)), shown(passed));
         }
         for _ in 0..cadence.fall {
-            state.record(&cadence, drill::now_at(Tick(1_000)), shown(false));
+            state.record(&cadence, now_at(Tick(1_000)), shown(false));
         }
         prop_assert_eq!(state.health(), Health::Down);
     }
@@ -225,9 +225,9 @@ proptest! {
         let (mut state, mut now) = (CheckState::default(), Duration::ZERO);
         for passed in outcomes {
             now += unjittered(&state, &cadence);
-            state.record(&cadence, drill::now_at(Tick(0) + now), shown(passed));
+            state.record(&cadence, now_at(Tick(0) + now), shown(passed));
         }
-        let now = drill::now_at(Tick(0) + now);
+        let now = now_at(Tick(0) + now);
         let saved = state.save(now);
         // Another process: its ticks start anew, possibly later than those of the drops.
         let then = Now { tick: Tick(moved), wall: now.wall };

@@ -12,7 +12,7 @@ use std::{
 use crate::{
     health::{
         book::{self, Attempt, Book, Changes},
-        drill::{lines, now_at, observation, outcome, parse_check},
+        drill::{lines, observation, outcome, parse_check},
     },
     model::{
         check::Check,
@@ -20,7 +20,7 @@ use crate::{
         time::{Now, Tick},
         verdict::Health,
     },
-    testing::script::duration,
+    testing::{clock::now_at, script::duration},
 };
 
 use super::{CheckKey, Effect, Event, PROBERS_PER_REGION, PULSE_EVERY, Provenance, Report, SavedProof, Settings, UNPROVEN_HOLD, Vantage};

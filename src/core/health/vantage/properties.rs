@@ -6,11 +6,12 @@ use proptest::prelude::*;
 
 use super::{slot::Way, *};
 use crate::{
-    health::drill::{now_at, parse_check},
+    health::drill::parse_check,
     model::{
         check::{Failure, FailureCategory},
         verdict::Health,
     },
+    testing::clock::now_at,
 };
 
 const CHECKS: usize = 4;

@@ -2,12 +2,12 @@ use std::{sync::Arc, time::Duration};
 
 use super::*;
 use crate::{
-    health::drill::{now_at, parse_check},
+    health::drill::parse_check,
     model::{
         check::{Failure, FailureCategory},
         verdict::Health,
     },
-    testing::script::check_scripts,
+    testing::{clock::now_at, script::check_scripts},
 };
 
 #[test]
