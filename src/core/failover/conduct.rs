@@ -522,7 +522,8 @@ mod tests {
         let (orders, us, second) = (Label::new("orders"), Label::new("us"), 1_000_000);
         let mut conductor = Conductor::new(Patience::default(), Tick(0));
         let mut told = |sequence, writes, at| {
-            let status = Status { sequence, highest: Token::default(), grant: None, class: Class::Bare, follows: None, writes };
+            let status =
+                Status { sequence, highest: Token::default(), grant: None, class: Class::Bare, follows: None, writes, trouble: None };
             conductor.told(&orders, &us, status, Tick(at * second));
             let (at, known) = conductor.desks[&orders].statuses[&us].clone();
             (at.0 / second, known.sequence, known.writes)

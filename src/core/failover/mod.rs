@@ -29,6 +29,7 @@ pub mod conduct;
 pub mod detect;
 #[cfg(test)]
 mod drill;
+pub mod engine;
 pub mod evidence;
 pub mod grounds;
 pub mod group;

@@ -110,4 +110,6 @@ pub struct Status {
     pub follows: Option<(Token, Label)>,
     /// Whether its database writes by the grant that it holds.
     pub writes: bool,
+    /// Why it does not come on, in one line; `None`: it does, or has nothing to do.
+    pub trouble: Option<String>,
 }

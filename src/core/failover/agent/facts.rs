@@ -36,6 +36,8 @@ pub struct Opening {
 pub struct Facts {
     /// What it is.
     pub database: Database,
+    /// A standby: it receives from there now, not only by its settings.
+    pub is_streaming: bool,
     /// The incarnation of the supervisor whose control group it runs in; `None`: it runs in none, or not at all.
     pub lives_under: Option<u64>,
     /// Whether the mark is there that lets it start as a standby only.

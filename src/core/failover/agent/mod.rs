@@ -30,6 +30,9 @@ use crate::model::{group::OnControlLoss, ids::Label, time::Tick};
 
 pub use facts::{Database, Facts, Opening};
 
+/// The longest word of trouble: a line on a screen of 3 AM, and a bound for what an agent can make others keep.
+pub const TROUBLE_CHARS_MAX: usize = 300;
+
 /// What an agent keeps on disk. It is written, and synced, before anything that follows from it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Disk {
@@ -148,6 +151,8 @@ pub struct Agent {
     goal: Goal,
     facts: Facts,
     task: Option<Task>,
+    /// Why the last task did not do what it should.
+    trouble: Option<String>,
     /// The deadline that the supervisor has.
     armed: Option<Tick>,
     peers: Option<PeerRound>,
@@ -167,6 +172,7 @@ impl Agent {
             goal: Goal::Rest,
             facts: Facts::default(),
             task: None,
+            trouble: None,
             armed: supervisor.and_then(|(_, deadline)| deadline),
             peers: None,
         };
@@ -270,10 +276,10 @@ impl Agent {
         out
     }
 
-    /// A task ended, well or not: the facts say what it did.
-    pub fn ended(&mut self, task: &Task, facts: Facts, now: Tick) -> Vec<Effect> {
+    /// A task ended, well or not: the facts say what it did. `trouble`: why it did not do it, in one line of at most [`TROUBLE_CHARS_MAX`].
+    pub fn ended(&mut self, task: &Task, trouble: Option<String>, facts: Facts, now: Tick) -> Vec<Effect> {
         if self.task.as_ref() == Some(task) {
-            self.task = None;
+            (self.task, self.trouble) = (None, trouble);
         }
         self.observed(facts, now)
     }
@@ -343,7 +349,9 @@ impl Agent {
     pub fn status(&mut self) -> Status {
         self.n_told += 1;
         let follows = match (&self.goal, &self.facts.database) {
-            (Goal::Follow { token, upstream }, Database::Standby { receives_from: Some(from) }) if upstream == from => {
+            (Goal::Follow { token, upstream }, Database::Standby { receives_from: Some(from) })
+                if upstream == from && self.facts.is_streaming =>
+            {
                 Some((*token, from.clone()))
             }
             _ => None,
@@ -351,7 +359,8 @@ impl Agent {
         let grant = self.holder.grant().map(|grant| grant.token);
         let writes = self.facts.database == Database::Writes && self.facts.opening.is_some_and(|it| Some(it.token) == grant);
         let sequence = (self.disk.starts, self.n_told);
-        Status { sequence, highest: self.disk.highest, grant, class: self.class(), follows, writes }
+        let trouble = self.trouble.clone();
+        Status { sequence, highest: self.disk.highest, grant, class: self.class(), follows, writes, trouble }
     }
 
     /// What is on its disk.
@@ -416,7 +425,7 @@ impl Agent {
             self.disk.fenced_by = None;
             out.push(Effect::Save(self.disk.clone()));
         }
-        self.goal = goal;
+        (self.goal, self.trouble) = (goal, None);
     }
 
     fn kill(&mut self, out: &mut Vec<Effect>) {
@@ -492,8 +501,9 @@ impl Agent {
             return self.begin(token, Work::Mark, out);
         }
         match self.facts.database {
-            Database::Unknown => return,
-            Database::Writes => return self.kill(out),
+            // What runs and does not answer may be anything.
+            Database::Unknown if self.facts.lives_under.is_none() => return,
+            Database::Writes | Database::Unknown => return self.kill(out),
             Database::Down | Database::Standby { .. } => {}
         }
         if self.task.is_none() {
@@ -531,6 +541,8 @@ impl Agent {
         match &self.facts.database {
             Database::Writes => self.kill(out),
             Database::Standby { receives_from: Some(_) } if holds(Key::Seal) => self.begin(token, Work::Seal, out),
+            // Where it ends is known when it runs.
+            Database::Down if self.facts.copy.is_none() => self.begin(token, Work::Seal, out),
             Database::Standby { .. } | Database::Down => self.tell_copy(token, out),
             Database::Unknown => {}
         }
@@ -602,7 +614,7 @@ impl Agent {
     fn follow(&mut self, token: Token, upstream: Label, out: &mut Vec<Effect>) {
         match &self.facts.database {
             Database::Writes => self.kill(out),
-            Database::Standby { receives_from: Some(from) } if *from == upstream => {
+            Database::Standby { receives_from: Some(from) } if *from == upstream && self.facts.is_streaming => {
                 out.push(Effect::Tell(Answer { token, said: Said::Follows { upstream } }));
             }
             Database::Standby { .. } | Database::Down => self.begin(token, Work::Follow { upstream }, out),

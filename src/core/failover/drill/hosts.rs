@@ -123,7 +123,7 @@ impl World {
         let now = host.clock.at(self.now);
         let (Some(agent), Some(database)) = (&mut host.agent, &host.database) else { return };
         if !agent.may(&task, now) {
-            let effects = agent.ended(&task, database.facts(region), now);
+            let effects = agent.ended(&task, None, database.facts(region), now);
             return self.carry_out(region, effects);
         }
         let delay = if self.chance.percent(self.setup.faults.slow) {
@@ -153,7 +153,7 @@ impl World {
         }
         let now = host.clock.at(at);
         if let (Some(agent), Some(database)) = (&mut host.agent, &host.database) {
-            let effects = agent.ended(task, database.facts(region), now);
+            let effects = agent.ended(task, None, database.facts(region), now);
             self.carry_out(region, effects);
         }
     }

@@ -1,0 +1,25 @@
+//! PostgreSQL with physical streaming replication.
+//!
+//! ```text
+//! adapter: files, pg_controldata, SQL --> Seen --facts--> the agent's machine
+//!                                          '----Course::next--> Verb --> adapter: files, SQL, supervisor
+//! ```
+//!
+//! Terms: a *position* is a log sequence number (LSN). The *mark* is `standby.signal`: while it is there, every start is one of a standby. A copy is
+//! *exhausted* when it has replayed everything that it has.
+//!
+//! Invariants: the mark goes only right before a start for writes, which the supervisor refuses without a deadline; where a copy ends is said
+//! only when it receives nothing, and is the end of a whole record; a directory in which a rewind did not end is never started.
+//!
+//! Source: PostgreSQL 15 documentation, chapters 27 (high availability), 30 (WAL) and `pg_rewind`; its source for what is not written there
+//! (`xlogrecovery.c`: when the startup process waits; `timeline.c`: how the next timeline is found).
+
+mod course;
+mod history;
+mod seen;
+#[cfg(test)]
+mod tests;
+
+pub use course::{Course, Next, Verb};
+pub use history::{Divergence, History, HistoryError, Switch, position};
+pub use seen::{Control, Process, Ran, Seen, Server, Source, Upstream, facts};
