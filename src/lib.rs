@@ -1,5 +1,6 @@
 //! Portolan: the adapters around the core, and the composition root.
 
+pub mod agent;
 pub mod api;
 pub mod cli;
 pub mod client;
@@ -7,6 +8,7 @@ pub mod config;
 pub mod daemon;
 pub mod demo;
 pub mod dns;
+pub mod engine;
 pub mod geo;
 pub mod mesh;
 pub mod net;

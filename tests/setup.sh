@@ -1,5 +1,5 @@
 #!/bin/sh
-# What the tests run against beside our own code: dig, unbound and ip, from Debian's packages. Does nothing when all are there.
+# What the tests run against beside our own code: dig, unbound, ip and PostgreSQL, from Debian's packages. Does nothing when all are there.
 set -eu
 
 missing=""
@@ -7,8 +7,9 @@ command -v dig >/dev/null 2>&1 || missing="$missing bind9-dnsutils"
 # Debian keeps daemons in /usr/sbin, which is not in everybody's PATH.
 PATH="$PATH:/usr/sbin" command -v unbound >/dev/null 2>&1 || missing="$missing unbound"
 PATH="$PATH:/usr/sbin:/sbin" command -v ip >/dev/null 2>&1 || missing="$missing iproute2"
+ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || missing="$missing postgresql"
 if [ -z "$missing" ]; then
-    echo "setup: dig, unbound and ip are there"
+    echo "setup: dig, unbound, ip and postgres are there"
     exit 0
 fi
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null 2>&1; then
@@ -17,7 +18,7 @@ if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null 2>&1; then
 fi
 echo "setup: installing$missing with apt-get"
 export DEBIAN_FRONTEND=noninteractive
-# The tests start a resolver of their own; the package must not start one for the whole machine, which would take port 53.
+# The tests start servers of their own; the packages must not start theirs for the whole machine, which would take port 53 and 5432.
 policy=/usr/sbin/policy-rc.d
 if [ ! -e "$policy" ]; then
     printf '#!/bin/sh\nexit 101\n' >"$policy"

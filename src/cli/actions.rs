@@ -33,6 +33,24 @@ pub trait Actions {
         Err(absent("serve"))
     }
 
+    /// Runs the supervisor of a database until it is told to stop.
+    ///
+    /// # Errors
+    /// [`Exit::Usage`] when a file is wrong, [`Exit::Error`] when no vessel can be made, or when it ended.
+    fn supervise(&self, config: &Path, env: &Env, terminal: &mut Terminal<'_>) -> Outcome {
+        let _ = (config, env, terminal);
+        Err(absent("supervise"))
+    }
+
+    /// Runs as the first process of a vessel.
+    ///
+    /// # Errors
+    /// [`Exit::Error`] when it is not started as one.
+    fn vessel(&self, terminal: &mut Terminal<'_>) -> Outcome {
+        let _ = terminal;
+        Err(absent("vessel"))
+    }
+
     /// Says what is wrong with a plan file, or that nothing is; warnings go to stderr.
     ///
     /// # Errors

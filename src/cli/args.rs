@@ -88,6 +88,11 @@ impl Format {
 pub(super) enum Verb {
     /// Run the daemon.
     Serve,
+    /// Run the supervisor of a database, which lives and dies with it; --config names the agent's config.
+    Supervise,
+    /// The inner part of `supervise`.
+    #[command(hide = true)]
+    Vessel,
     /// What is going on, worst first; exits 3 when degraded or failing.
     Status {
         /// Stay, and show each change.

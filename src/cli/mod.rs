@@ -141,6 +141,11 @@ fn dispatch(cli: &Cli, person: Person<'_>, env: &Env, terminal: &mut Terminal<'_
             Some(config) => actions.serve(config, env, terminal),
             None => Err(Failure::new(Exit::Usage, "serve: which node? give --config FILE, or set PORTOLAN_CONFIG")),
         },
+        Verb::Supervise => match config {
+            Some(config) => actions.supervise(config, env, terminal),
+            None => Err(Failure::new(Exit::Usage, "supervise: which database? give --config FILE, or set PORTOLAN_CONFIG")),
+        },
+        Verb::Vessel => actions.vessel(terminal),
         Verb::Plan { verb: PlanVerb::Validate { file } } => {
             as_yaml(format, terminal, |format, terminal| actions.plan_validate(file, format, terminal))
         }
@@ -218,6 +223,8 @@ fn online(verb: &Verb, mut desk: Desk<'_>) -> Outcome {
         Verb::Whoami => block_on(access::whoami(desk)),
         Verb::CanI(args) => block_on(access::can_i(desk, args)),
         Verb::Serve
+        | Verb::Supervise
+        | Verb::Vessel
         | Verb::Plan { .. }
         | Verb::Simulate(_)
         | Verb::Demo(_)

@@ -1,13 +1,14 @@
-//! The two documents that rule a process: the plan and the node config.
+//! The documents that rule a process: the plan, and the config of a node or of an agent.
 //!
 //! ```text
-//! text --yaml--> document (core) --decode--> sections --check--> LoadedPlan / NodeConfig, or Problems with every line
+//! text --yaml--> document (core) --decode--> sections --check--> LoadedPlan / NodeConfig / AgentConfig, or Problems with every line
 //! ```
 //!
 //! Invariant: a document is taken whole or not at all; every problem is reported at once, with line, path and fix, and no input panics.
 //!
 //! Absent on purpose: the content of secrets. Both documents name files; who needs one reads it.
 
+pub mod agent;
 pub mod node;
 pub mod plan;
 pub mod render;

@@ -13,18 +13,20 @@ use portolan_core::{
 };
 
 use super::{
-    Listen, Setup,
+    Listen, Setup, beside, clock,
     cluster::REPLACE_AFTER,
     serve,
     setup::{Clustering, PeerEntry},
     world::{WorldError, bare_world, load_plan, read_source},
 };
 use crate::{
+    agent::supervisor,
     api::{AuthOptions, Binding, JwtOptions, TlsFiles, Who},
     cli::{Actions, Demo, Env, Exit, Failure, Format, JSON_VERSION, Outcome, Simulation, Terminal},
     client::Target,
     config::{
         Problems,
+        agent::{self, LoadedAgent},
         node::{
             self, LoadedNode,
             sections::{ControlRole, LogFormat as ConfiguredFormat},
@@ -57,12 +59,7 @@ impl Actions for Program {
         for line in node.warnings.lines() {
             writeln!(terminal.err, "{line}")?;
         }
-        let format = match node.config.telemetry.log {
-            ConfiguredFormat::Text => telemetry::LogFormat::Text,
-            ConfiguredFormat::Json => telemetry::LogFormat::Json,
-        };
-        let filter = env.get("PORTOLAN_LOG").map_or("info", String::as_str);
-        telemetry::log::init(format, filter).map_err(|error| Failure::new(Exit::Usage, error))?;
+        init_log(node.config.telemetry.log, env)?;
         let setup = setup(&node)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
         let runtime = runtime.map_err(|error| Failure::new(Exit::Error, format!("start the runtime: {error}")))?;
@@ -70,6 +67,20 @@ impl Actions for Program {
             let exit = if error.is::<WorldError>() || error.is::<super::ListenError>() { Exit::Usage } else { Exit::Error };
             Failure::new(exit, format!("{error:#}"))
         })
+    }
+
+    fn supervise(&self, config: &Path, env: &Env, terminal: &mut Terminal<'_>) -> Outcome {
+        let loaded = load_agent(config)?;
+        for line in loaded.warnings.lines() {
+            writeln!(terminal.err, "{line}")?;
+        }
+        init_log(loaded.config.log, env)?;
+        let setup = beside::supervisor(&loaded.config).map_err(|error| Failure::new(Exit::Usage, format!("{error:#}")))?;
+        supervisor::run(setup, clock::since_boot).map(|()| Exit::Ok).map_err(|error| Failure::new(Exit::Error, error))
+    }
+
+    fn vessel(&self, _: &mut Terminal<'_>) -> Outcome {
+        supervisor::run_vessel(clock::since_boot).map(|()| Exit::Ok).map_err(|error| Failure::new(Exit::Error, error))
     }
 
     fn plan_validate(&self, file: &Path, format: Format, terminal: &mut Terminal<'_>) -> Outcome {
@@ -167,6 +178,20 @@ impl Setup {
     pub fn load(config: &Path) -> Result<Self, Failure> {
         setup(&load_node(config, &Env::new())?)
     }
+}
+
+fn init_log(format: ConfiguredFormat, env: &Env) -> Result<(), Failure> {
+    let format = match format {
+        ConfiguredFormat::Text => telemetry::LogFormat::Text,
+        ConfiguredFormat::Json => telemetry::LogFormat::Json,
+    };
+    let filter = env.get("PORTOLAN_LOG").map_or("info", String::as_str);
+    telemetry::log::init(format, filter).map_err(|error| Failure::new(Exit::Usage, error))
+}
+
+fn load_agent(config: &Path) -> Result<LoadedAgent, Failure> {
+    let text = fs::read_to_string(config).map_err(|error| Failure::new(Exit::Usage, format!("read `{}`: {error}", config.display())))?;
+    agent::load(&text, &config.display().to_string()).map_err(|problems| Failure::new(Exit::Usage, problems))
 }
 
 fn load_node(config: &Path, env: &Env) -> Result<LoadedNode, Failure> {

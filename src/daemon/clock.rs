@@ -48,11 +48,23 @@ impl Clock {
         tokio::time::Instant::now() + tick.since(self.tick())
     }
 
-    /// A number that nobody can foresee, from the system's randomness as the standard library takes it.
+    /// A number that nobody can foresee.
     #[must_use]
     pub fn entropy(&self) -> u64 {
-        RandomState::new().hash_one(boottime())
+        entropy()
     }
+}
+
+/// The time since this machine was booted: the same for all its processes, over their restarts.
+#[must_use]
+pub(super) fn since_boot() -> Tick {
+    Tick(u64::try_from(boottime().as_micros()).unwrap_or(u64::MAX))
+}
+
+/// A number that nobody can foresee, from the system's randomness as the standard library takes it.
+#[must_use]
+pub(super) fn entropy() -> u64 {
+    RandomState::new().hash_one(boottime())
 }
 
 /// Counts suspend, unlike the standard library's monotonic clock: a lease that ended while the machine slept has ended.

@@ -13,6 +13,7 @@ mod actions;
 mod agreement;
 mod answers;
 mod authority;
+pub mod beside;
 mod clock;
 mod cluster;
 mod control;

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that unwraps nothing has failed; helpers of tests are no exception")]
 
+mod agent;
 mod api;
 mod canned;
 mod cli;

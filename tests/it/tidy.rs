@@ -12,13 +12,15 @@ use portolan::config;
 /// What each top-level module of the daemon's crate may use of its siblings, and why. All may use the core, which may use none.
 ///
 /// ```text
-/// core <- config, net <- api, client, dns, geo, probe, telemetry <- cli, daemon <- demo <- daemon/actions <- main
+/// core <- config, engine, net <- agent, api, client, dns, geo, probe, telemetry <- cli, daemon <- demo <- daemon/actions <- main
 /// ```
 ///
 /// Adapters meet in `daemon` only: what one needs of another comes in as a trait or a value.
-const MAY_USE: [(&str, &[&str], &str); 15] = [
-    ("config", &[], "a leaf: text in, plan or node config out"),
+const MAY_USE: [(&str, &[&str], &str); 17] = [
+    ("config", &[], "a leaf: text in, plan, node or agent config out"),
+    ("engine", &[], "a leaf: what databases are, and the single things that are done to them"),
     ("net", &[], "a leaf: connections, names, certificates"),
+    ("agent", &[], "an adapter: the agent and its supervisor; what the database is comes in as a trait"),
     ("api", &["net"], "an adapter"),
     ("client", &["api", "net"], "an adapter; the other end of the API, so that the form of messages is written once"),
     ("dns", &["net"], "an adapter"),
@@ -30,7 +32,7 @@ const MAY_USE: [(&str, &[&str], &str); 15] = [
     ("cli", &["api", "client", "config"], "shows what the API reports; everything else of the program is handed to it as `Actions`"),
     (
         "daemon",
-        &["api", "config", "dns", "geo", "mesh", "net", "probe", "raft", "telemetry"],
+        &["agent", "api", "config", "dns", "engine", "geo", "mesh", "net", "probe", "raft", "telemetry"],
         "the composition root: the only place that knows every adapter",
     ),
     (
@@ -40,7 +42,7 @@ const MAY_USE: [(&str, &[&str], &str); 15] = [
     ),
     (
         "actions",
-        &["api", "cli", "client", "config", "daemon", "demo", "geo", "telemetry"],
+        &["agent", "api", "cli", "client", "config", "daemon", "demo", "geo", "telemetry"],
         "what the program's verbs do; in daemon/actions.rs",
     ),
     ("main", &["cli", "daemon"], "joins the command line and what its verbs do"),
@@ -353,6 +355,8 @@ fn every_example_loads() {
     for (file, text) in files("config", "yaml") {
         let problems = if file.starts_with("config/plan") {
             config::plan::load(&text, &file, &config::plan::Options::default()).err().map(|problems| problems.to_string())
+        } else if file.starts_with("config/agent") {
+            config::agent::load(&text, &file).err().map(|problems| problems.to_string())
         } else if file.starts_with("config/node") {
             config::node::load(&text, &file, &BTreeMap::new()).err().map(|problems| problems.to_string())
         } else {

@@ -218,6 +218,23 @@ pub(crate) async fn eventually<T: Debug, F: Future<Output = T>>(what: &str, look
     within(LIMIT, what, look, holds).await.0
 }
 
+/// Looks again and again until there is something.
+pub(crate) async fn given<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(seen) = look().await {
+            return seen;
+        }
+        assert!(start.elapsed() < LIMIT, "not within {LIMIT:?}: {what}");
+        pause().await;
+    }
+}
+
+/// Between two looks.
+async fn pause() {
+    sleep(LOOK).await;
+}
+
 /// Like [`eventually`], with a limit; gives how long it took too.
 pub(crate) async fn within<T: Debug, F: Future<Output = T>>(
     limit: Duration,
@@ -232,6 +249,6 @@ pub(crate) async fn within<T: Debug, F: Future<Output = T>>(
             return (seen, start.elapsed());
         }
         assert!(start.elapsed() < limit, "not within {limit:?}: {what}; the last was {seen:?}");
-        sleep(LOOK).await;
+        pause().await;
     }
 }

@@ -1,0 +1,72 @@
+//! What a database engine is to its agent.
+
+use async_trait::async_trait;
+use portolan_core::failover::{
+    agent::{Facts, Task},
+    lease::Grant,
+};
+
+/// What the supervisor says: its incarnation, and whether something runs in its vessel. `None`: it does not answer, or there is none.
+pub type Vessel = Option<(u64, bool)>;
+
+/// A database beside this agent.
+#[async_trait]
+pub trait Engine: Send + Sync + 'static {
+    /// Looks at it.
+    ///
+    /// # Errors
+    /// One line; nothing is known.
+    async fn look(&self, vessel: Vessel) -> Result<Facts, String>;
+
+    /// Begins a task. `grant`: the one that is held, for tasks that open the database.
+    fn begin(&self, task: &Task, grant: Option<&Grant>) -> Box<dyn Course>;
+
+    /// Returns when nothing of a task that was dropped acts any more.
+    async fn settled(&self);
+}
+
+/// What a task does next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing: it is so.
+    Done,
+    /// This, by [`Course::act`] or by the supervisor.
+    Act(Act),
+    /// It looks again; what is waited for.
+    Wait(String),
+    /// It cannot be; why.
+    Fail(String),
+}
+
+/// Who does the next thing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// The engine. `opens`: the database may take writes by it, so it takes a lease.
+    Engine {
+        /// Whether it takes a lease.
+        opens: bool,
+    },
+    /// The supervisor starts the database. `opens`: for writes.
+    Start {
+        /// Whether it takes a lease.
+        opens: bool,
+    },
+    /// The supervisor has it stop cleanly.
+    Stop,
+}
+
+/// A task under way, as the engine does it.
+#[async_trait]
+pub trait Course: Send {
+    /// Looks, and says what is next.
+    ///
+    /// # Errors
+    /// One line; it could not be seen, and is looked at again.
+    async fn next(&mut self, vessel: Vessel) -> Result<Step, String>;
+
+    /// Does what [`Self::next`] said, where the engine is to do it.
+    ///
+    /// # Errors
+    /// One line; a look shows what was done.
+    async fn act(&mut self) -> Result<(), String>;
+}

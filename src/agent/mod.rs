@@ -1,0 +1,24 @@
+//! The agent's side of data failover: a small process beside each member's database, and the supervisor under which that one lives.
+//!
+//! ```text
+//!  leader --orders, replies--> Runner: owns core's Agent --effects--> disk, leader, supervisor
+//!                                ^   '--begin--> task: a course of the engine, verb by verb, each only if the agent may
+//!                                '-- facts -- looker: looks every second, and when something was done
+//! ```
+//!
+//! What an agent decides is in `portolan_core::failover::agent`; here is what it does. The engine comes in as a trait ([`Engine`]), the leader as
+//! two queues.
+//!
+//! Invariants: nothing waits between the agent's clock and its kill but this process's own turn; what was looked at before something was done is
+//! not taken for what is so after it.
+
+mod disk;
+mod engine;
+mod looker;
+mod run;
+pub mod supervisor;
+mod task;
+
+pub use disk::{DiskError, Store};
+pub use engine::{Act, Course, Engine, Step, Vessel};
+pub use run::{FromLeader, Runner, Setup, ToLeader};

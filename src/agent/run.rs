@@ -1,0 +1,322 @@
+//! The loop of an agent: what comes in, what goes out, in order.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use portolan_core::{
+    failover::{
+        agent::{Agent, Disk, Effect, Task},
+        lease::{Reply, Request},
+        order::{Answer, Order, Status},
+        token::Token,
+    },
+    model::{ids::Label, time::Tick},
+};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+    time::{Instant, sleep, sleep_until},
+};
+use tracing::{debug, error, info, warn};
+
+use super::{
+    disk::{DiskError, Store},
+    engine::Engine,
+    looker::{self, Look},
+    supervisor::{Link, SinceBoot, State, Verb},
+    task::Hands,
+};
+
+/// Between two statuses while nothing changes.
+const STATUS: Duration = Duration::from_secs(1);
+
+/// Before a task that failed is done again; twice as long each time.
+const AGAIN: Duration = Duration::from_millis(250);
+
+/// The longest of those pauses.
+const AGAIN_MAX: Duration = Duration::from_secs(10);
+
+/// Longest sleep: the runtime's timers stand still while the machine sleeps.
+const TURN: Duration = Duration::from_millis(500);
+
+/// What the leader, or a peer, says.
+#[derive(Clone, Debug)]
+pub enum FromLeader {
+    /// An order.
+    Order(Order),
+    /// An answer to a renewal.
+    Reply(Reply),
+    /// The agent of that region acknowledges the holder of a grant, in the round of this number.
+    Acknowledged {
+        /// Who.
+        peer: Label,
+        /// Of the grant.
+        token: Token,
+        /// Of the round.
+        sequence: u64,
+    },
+}
+
+/// What the agent says.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ToLeader {
+    /// To an order.
+    Answer(Answer),
+    /// More time is wanted.
+    Renewal(Request),
+    /// How it is.
+    Status(Status),
+    /// All peers are to be asked whether they acknowledge this grant.
+    AskPeers {
+        /// Of the grant.
+        token: Token,
+        /// Of the round.
+        sequence: u64,
+    },
+}
+
+/// A task that has ended, and why it did not do what it should; `None`: it did.
+type Ended = (Task, Option<String>);
+
+/// What an agent is made of.
+pub struct Setup {
+    /// Which member it stands beside.
+    pub region: Label,
+    /// Its memory.
+    pub store: Store,
+    /// What was in it.
+    pub disk: Disk,
+    /// The database.
+    pub engine: Arc<dyn Engine>,
+    /// Of the supervisor.
+    pub socket: PathBuf,
+    /// Since boot.
+    pub clock: SinceBoot,
+    /// What comes in.
+    pub inbox: mpsc::Receiver<FromLeader>,
+    /// What goes out. Full: the leader is slow or gone, and what would be said is dropped; everything is said again.
+    pub outbox: mpsc::Sender<ToLeader>,
+}
+
+/// An agent at work.
+pub struct Runner {
+    agent: Arc<Mutex<Agent>>,
+    store: Store,
+    hands: Arc<Hands>,
+    clock: SinceBoot,
+    inbox: mpsc::Receiver<FromLeader>,
+    outbox: mpsc::Sender<ToLeader>,
+    /// The one that runs.
+    task: Option<(Task, JoinHandle<()>)>,
+    /// The one that has ended, until a look has shown what it did.
+    done: Option<Ended>,
+    /// The last one that did not do what it should, and how often in a row.
+    failed: Option<(Task, u32)>,
+    ended: (mpsc::Sender<Ended>, mpsc::Receiver<Ended>),
+    link: Option<Link>,
+    turns: watch::Sender<u64>,
+    looks: mpsc::Receiver<Look>,
+    status_at: Tick,
+}
+
+impl Runner {
+    /// Ready to run. Asks the supervisor which one it is and what deadline it has, and looks for the first time.
+    pub async fn new(setup: Setup) -> Self {
+        let Setup { region, store, disk, engine, socket, clock, inbox, outbox } = setup;
+        let mut link = None;
+        let state = looker::ask(&mut link, &socket).await;
+        let supervisor = state.map(|state| (state.incarnation, state.kill_at.map(Tick)));
+        let agent = Arc::new(Mutex::new(Agent::new(region, disk, supervisor, clock())));
+        let (turns, watched) = watch::channel(0);
+        let (to_looks, looks) = mpsc::channel(1);
+        tokio::spawn(looker::run(Arc::clone(&engine), socket.clone(), watched, to_looks));
+        let hands = Arc::new(Hands { engine, agent: Arc::clone(&agent), socket, clock });
+        let ended = mpsc::channel(4);
+        Self {
+            agent,
+            store,
+            hands,
+            clock,
+            inbox,
+            outbox,
+            task: None,
+            done: None,
+            failed: None,
+            ended,
+            link,
+            turns,
+            looks,
+            status_at: Tick(0),
+        }
+    }
+
+    /// Runs until the leader's side is gone.
+    ///
+    /// # Errors
+    /// What must be on disk is not: an agent that cannot keep a token must not act on one, and ends.
+    pub async fn run(mut self) -> Result<(), DiskError> {
+        loop {
+            // Time first: whoever was stopped for a while begins with what is overdue.
+            let now = (self.clock)();
+            let effects = self.agent().advance(now);
+            self.carry_out(effects).await?;
+            self.tell_status(now);
+            let wake = self.agent().next_deadline().map_or(TURN, |at| at.since((self.clock)()).min(TURN));
+            let effects = tokio::select! {
+                said = self.inbox.recv() => match said {
+                    Some(said) => self.said(said),
+                    None => return Ok(()),
+                },
+                Some(ended) = self.ended.1.recv() => {
+                    self.task_ended(ended);
+                    Vec::new()
+                }
+                Some(look) = self.looks.recv() => self.looked(look),
+                () = sleep_until(Instant::now() + wake) => Vec::new(),
+            };
+            self.carry_out(effects).await?;
+        }
+    }
+
+    fn agent(&self) -> MutexGuard<'_, Agent> {
+        self.agent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn said(&self, said: FromLeader) -> Vec<Effect> {
+        let now = (self.clock)();
+        match said {
+            FromLeader::Order(order) => {
+                debug!(token = %order.token, "ordered: {:?}", order.verb);
+                self.agent().ordered(order, now)
+            }
+            FromLeader::Reply(reply) => self.agent().answered(&reply, now),
+            FromLeader::Acknowledged { peer, token, sequence } => self.agent().acknowledged(&peer, token, sequence, now),
+        }
+    }
+
+    /// What it did is seen by a look that begins now.
+    fn task_ended(&mut self, (task, trouble): Ended) {
+        if self.task.as_ref().is_some_and(|(running, _)| *running == task) {
+            let before = self.failed.take().filter(|(failed, _)| *failed == task).map_or(0, |(_, times)| times);
+            self.failed = trouble.is_some().then(|| (task.clone(), before + 1));
+            (self.task, self.done) = (None, Some((task, trouble)));
+            self.next_turn();
+        }
+    }
+
+    fn looked(&mut self, look: Look) -> Vec<Effect> {
+        // While something is done, or was done since, it shows what was.
+        if look.turn != *self.turns.borrow() || self.task.is_some() {
+            return Vec::new();
+        }
+        let (done, facts, now) = (self.done.take(), look.facts.unwrap_or_default(), (self.clock)());
+        let mut agent = self.agent();
+        agent.supervised(look.supervisor.map(|state| state.incarnation));
+        match done {
+            Some((task, trouble)) => agent.ended(&task, trouble, facts, now),
+            None => agent.observed(facts, now),
+        }
+    }
+
+    fn tell_status(&mut self, now: Tick) {
+        if now >= self.status_at {
+            self.status_at = now + STATUS;
+            let status = self.agent().status();
+            self.tell(ToLeader::Status(status));
+        }
+    }
+
+    fn tell(&self, what: ToLeader) {
+        if self.outbox.try_send(what).is_err() {
+            debug!("the leader does not listen; it is told again");
+        }
+    }
+
+    fn next_turn(&self) {
+        self.turns.send_modify(|turn| *turn += 1);
+    }
+
+    async fn carry_out(&mut self, mut effects: Vec<Effect>) -> Result<(), DiskError> {
+        while !effects.is_empty() {
+            let mut more = Vec::new();
+            for effect in effects {
+                match effect {
+                    Effect::Save(disk) => self.store.save(&disk).inspect_err(|problem| error!("{problem}; the agent ends"))?,
+                    Effect::Tell(answer) => {
+                        debug!(token = %answer.token, "answers: {:?}", answer.said);
+                        self.tell(ToLeader::Answer(answer));
+                        self.status_at = Tick(0);
+                    }
+                    Effect::Renew(request) => self.tell(ToLeader::Renewal(request)),
+                    Effect::AskPeers { token, sequence } => self.tell(ToLeader::AskPeers { token, sequence }),
+                    Effect::Arm(at) => {
+                        let over_at = self.agent().holder().hard().unwrap_or(at);
+                        let (kill_at, over_at) = (at.0, over_at.0.max(at.0));
+                        if self.order(Verb::Arm { kill_at, over_at }).await.is_some() {
+                            more.extend(self.agent().armed(at, (self.clock)()));
+                        }
+                    }
+                    Effect::Kill => {
+                        self.drop_task().await;
+                        info!("everything of the database is killed");
+                        self.order(Verb::Kill).await;
+                        self.next_turn();
+                    }
+                    Effect::Abort => {
+                        self.drop_task().await;
+                        self.next_turn();
+                    }
+                    Effect::Begin(task) => self.begin(task),
+                }
+            }
+            effects = more;
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, task: Task) {
+        let grant = self.agent().holder().grant().cloned();
+        let (hands, ended, to_do) = (Arc::clone(&self.hands), self.ended.0.clone(), task.clone());
+        let again = self.failed.as_ref().filter(|(failed, _)| *failed == task).map_or(0, |(_, times)| *times);
+        let running = tokio::spawn(async move {
+            if again > 0 {
+                sleep(AGAIN_MAX.min(AGAIN * 2_u32.saturating_pow(again - 1))).await;
+            }
+            let trouble = hands.run(&to_do, grant.as_ref()).await;
+            // Nobody listens any more when the agent ends.
+            let _ = ended.send((to_do, trouble)).await;
+        });
+        self.task = Some((task, running));
+    }
+
+    /// Ends what runs; nothing of it acts when this returns.
+    async fn drop_task(&mut self) {
+        self.done = None;
+        if let Some((_, running)) = self.task.take() {
+            running.abort();
+            let _ = running.await;
+            self.hands.engine.settled().await;
+        }
+    }
+
+    async fn order(&mut self, verb: Verb) -> Option<State> {
+        if self.link.is_none() {
+            self.link = Link::connect(&self.hands.socket).await.ok();
+        }
+        let Some(link) = &mut self.link else {
+            warn!("the supervisor does not answer: {verb:?} is not done");
+            return None;
+        };
+        match link.ask(verb).await {
+            Ok(state) => Some(state),
+            Err(problem) => {
+                warn!("{verb:?}: {problem}");
+                self.link = None;
+                None
+            }
+        }
+    }
+}

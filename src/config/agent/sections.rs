@@ -1,0 +1,44 @@
+//! What may be written in an agent config: one table per section.
+
+use portolan_core::{
+    document::{PlainName, Secret, Text},
+    section,
+};
+
+use crate::config::node::sections::{FilePath, LogFormat};
+
+section! {
+    /// The whole agent config.
+    pub struct AgentConfig {
+        /// Version of this format.
+        version: u32 where (1..=1) = 1,
+        /// Where the agent keeps the highest token, the grant, and what a rewind put aside. Must outlive it.
+        data_dir: FilePath = FilePath("/var/lib/portolan-agent".to_owned()),
+        /// Where secrets lie, one file each.
+        secrets_dir: FilePath = FilePath("/etc/portolan/secrets".to_owned()),
+        /// Where the supervisor listens for the agent.
+        socket: FilePath = FilePath("/run/portolan-agent/supervisor.sock".to_owned()),
+        /// The user that the database runs as, where agent and supervisor are started by root; left out: the one that starts them.
+        user: Option<PlainName> = None,
+        /// The database.
+        postgresql: Postgresql,
+        /// How log lines look.
+        log: LogFormat = LogFormat::Text,
+    }
+}
+
+section! {
+    /// A PostgreSQL server, started by the supervisor and by nobody else.
+    pub struct Postgresql {
+        /// Where its programs are: postgres, pg_controldata, pg_waldump, pg_rewind.
+        bin_dir: FilePath = FilePath("/usr/lib/postgresql/15/bin".to_owned()),
+        /// Its data directory.
+        data_directory: FilePath,
+        /// Further arguments of `postgres`, for example config_file=… behind -c.
+        arguments: Vec<Text> = Vec::new(),
+        /// The agent's own connection, over the socket in the file system: a connection string, a name in secrets_dir.
+        dsn: Secret,
+        /// What a standby adds to the primary's address when it follows, and pg_rewind when it reads: user and password, a name in secrets_dir.
+        replication: Secret,
+    }
+}

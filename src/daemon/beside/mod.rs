@@ -1,0 +1,46 @@
+//! Beside a database: agent and supervisor as their config says.
+
+mod postgres;
+
+use anyhow::Context as _;
+use nix::unistd::{User, geteuid};
+
+use super::clock;
+use crate::{
+    agent::supervisor::{Command, Setup},
+    config::agent::AgentConfig,
+};
+
+pub use postgres::PostgresEngine;
+
+/// The supervisor of a database.
+pub(super) fn supervisor(config: &AgentConfig) -> anyhow::Result<Setup> {
+    let postgresql = &config.postgresql;
+    let directory = postgresql.data_directory.as_path();
+    let own = ["-D".to_owned(), postgresql.data_directory.0.clone()];
+    let command = Command {
+        program: postgresql.bin_dir.as_path().join("postgres"),
+        arguments: own.into_iter().chain(postgresql.arguments.iter().map(|text| text.0.clone())).collect(),
+        directory: directory.to_owned(),
+        mark: directory.join("standby.signal"),
+        user: user(config)?,
+    };
+    let program = std::env::current_exe().context("find this program")?;
+    Ok(Setup {
+        socket: config.socket.as_path().to_owned(),
+        command,
+        vessel: (program, vec!["vessel".to_owned()]),
+        incarnation: clock::entropy(),
+    })
+}
+
+/// Numbers of the user and the group that the database runs as; `None`: those of this process.
+fn user(config: &AgentConfig) -> anyhow::Result<Option<(u32, u32)>> {
+    let Some(name) = &config.user else {
+        anyhow::ensure!(!geteuid().is_root(), "`user` is not set: a database is not run by root; name the user that owns its files");
+        return Ok(None);
+    };
+    let user = User::from_name(&name.0).with_context(|| format!("look up user `{}`", name.0))?;
+    let user = user.with_context(|| format!("there is no user `{}` on this machine", name.0))?;
+    Ok((user.uid != geteuid()).then(|| (user.uid.as_raw(), user.gid.as_raw())))
+}

@@ -1,0 +1,114 @@
+//! PostgreSQL as an agent's engine: joins what is seen and done with what the core says is next.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use portolan_core::{
+    failover::{
+        agent::{Facts, Task},
+        choose::Durability,
+        engine::postgres::{Course as Plan, Next, Verb, facts},
+        lease::Grant,
+    },
+    model::ids::Label,
+};
+
+use crate::{
+    agent::{Act, Course, Engine, Step, Vessel},
+    engine::postgres::Postgres,
+};
+
+/// A PostgreSQL server beside an agent.
+pub struct PostgresEngine {
+    server: Arc<Postgres>,
+    region: Label,
+    /// The lower is promoted first; `None`: never.
+    priority: Mutex<Option<u16>>,
+}
+
+impl PostgresEngine {
+    /// Of the member in this region.
+    #[must_use]
+    pub const fn new(server: Arc<Postgres>, region: Label, priority: Option<u16>) -> Self {
+        Self { server, region, priority: Mutex::new(priority) }
+    }
+}
+
+#[async_trait]
+impl Engine for PostgresEngine {
+    async fn look(&self, vessel: Vessel) -> Result<Facts, String> {
+        let seen = self.server.look(vessel).await.map_err(|trouble| trouble.0)?;
+        let priority = *self.priority.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(facts(&seen, &self.region, priority))
+    }
+
+    fn begin(&self, task: &Task, grant: Option<&Grant>) -> Box<dyn Course> {
+        let synchronous = grant.map_or_else(String::new, |grant| synchronous(&grant.durability));
+        let above = grant.map_or(0, |grant| grant.above);
+        let plan = Plan::new(task.work.clone(), task.token, synchronous, above);
+        Box::new(Way { server: Arc::clone(&self.server), plan, next: None })
+    }
+
+    async fn settled(&self) {
+        self.server.settled().await;
+    }
+}
+
+/// `synchronous_standby_names` for a grant: standbys are known by the names of their regions.
+fn synchronous(durability: &Durability) -> String {
+    match durability {
+        Durability::Async => String::new(),
+        Durability::Quorum { standbys, acknowledging } => {
+            let names: Vec<String> = standbys.iter().map(|region| format!("\"{region}\"")).collect();
+            format!("ANY {acknowledging} ({})", names.join(", "))
+        }
+    }
+}
+
+struct Way {
+    server: Arc<Postgres>,
+    plan: Plan,
+    next: Option<Verb>,
+}
+
+#[async_trait]
+impl Course for Way {
+    async fn next(&mut self, vessel: Vessel) -> Result<Step, String> {
+        let seen = self.server.look(vessel).await.map_err(|trouble| trouble.0)?;
+        let mut trouble = None;
+        let source = match self.plan.source() {
+            Some(region) => self.server.source(region).await.map_err(|error| trouble = Some(error.0)).ok(),
+            None => None,
+        };
+        let step = match self.plan.next(&seen, source.as_ref()) {
+            Next::Done => Step::Done,
+            Next::Fail(why) => Step::Fail(why),
+            Next::Wait(what) => Step::Wait(trouble.map_or_else(|| what.to_owned(), |trouble| format!("{what}: {trouble}"))),
+            Next::Do(verb) => {
+                let act = match &verb {
+                    Verb::Start => {
+                        self.server.prepare().map_err(|trouble| trouble.0)?;
+                        Act::Start { opens: !seen.is_marked }
+                    }
+                    Verb::Stop => Act::Stop,
+                    Verb::Unmark | Verb::Promote => Act::Engine { opens: true },
+                    _ => Act::Engine { opens: false },
+                };
+                // What the supervisor does is not told to have been done: a look shows it.
+                if matches!(act, Act::Start { .. } | Act::Stop) {
+                    self.plan.did(&verb);
+                }
+                self.next = Some(verb);
+                Step::Act(act)
+            }
+        };
+        Ok(step)
+    }
+
+    async fn act(&mut self) -> Result<(), String> {
+        let Some(verb) = self.next.take() else { return Ok(()) };
+        self.server.act(&verb).await.map_err(|trouble| trouble.0)?;
+        self.plan.did(&verb);
+        Ok(())
+    }
+}

@@ -1,0 +1,211 @@
+//! The single things that are done to a server.
+
+use std::{
+    fs::{self, File},
+    io::Write as _,
+    path::PathBuf,
+    sync::atomic::Ordering::Relaxed,
+    time::Duration,
+};
+
+use portolan_core::{
+    failover::{
+        engine::postgres::{Divergence, Verb},
+        token::Token,
+    },
+    model::ids::Label,
+};
+use tokio::time::timeout;
+use tracing::info;
+
+use super::{
+    Postgres, Trouble,
+    connect::{connect, told},
+    files::copy,
+    look::show,
+    program::{output, output_of},
+    wal,
+};
+
+/// For a setting, a reload or a row.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// For a checkpoint, or a promotion, which has one.
+const CHECKPOINT: Duration = Duration::from_secs(300);
+
+/// For a rewind: it reads the log since the lines parted, and copies what changed since.
+const REWIND: Duration = Duration::from_secs(6 * 3600);
+
+/// More log is not put aside; a person decides then.
+const EVIDENCE_OCTETS_MAX: u64 = 64 << 30;
+
+/// The lease, in the database itself: standbys get it with everything else.
+const TABLE: &str = "create schema if not exists portolan; \
+    create table if not exists portolan.lease (one boolean primary key default true check (one), generation bigint not null, \
+    epoch bigint not null, timeline bigint not null, began pg_lsn not null, at timestamptz not null default now())";
+
+const SIGN: &str = "insert into portolan.lease (generation, epoch, timeline, began) values ($1, $2, $3, $4::text::pg_lsn) \
+    on conflict (one) do update set generation = excluded.generation, epoch = excluded.epoch, timeline = excluded.timeline, \
+    began = excluded.began, at = now() where (lease.generation, lease.epoch) <= (excluded.generation, excluded.epoch)";
+
+impl Postgres {
+    /// Does one thing. `began`: where the present timeline began, for [`Verb::Sign`].
+    ///
+    /// # Errors
+    /// It was not done, or nobody knows: a look shows.
+    pub async fn act(&self, verb: &Verb) -> Result<(), Trouble> {
+        match verb {
+            Verb::Mark => self.files.write_mark(),
+            Verb::Unmark => self.files.remove_mark(),
+            Verb::Point(to) => self.point(to.as_ref()).await,
+            Verb::Resume => self.run("select pg_wal_replay_resume()", ANSWER).await,
+            Verb::Synchronise(names) => {
+                self.files.set(&[("synchronous_standby_names", names)])?;
+                self.run("select pg_reload_conf()", ANSWER).await
+            }
+            Verb::Reserve(above) => {
+                let own = self.own_timeline().await?;
+                self.files.reserve(own, *above)
+            }
+            Verb::Promote => self.run("select pg_promote(true, 300)", CHECKPOINT).await,
+            Verb::Sign(token) => self.sign(*token).await,
+            Verb::Checkpoint => self.run("checkpoint", CHECKPOINT).await,
+            Verb::PutAside(parted) => self.put_aside(*parted).await,
+            Verb::Rewind(upstream) => self.rewind(upstream).await,
+            Verb::Start | Verb::Stop => Err(Trouble("the supervisor starts and stops it".to_owned())),
+        }
+    }
+
+    /// What must be so before the supervisor starts it as a standby: no timeline stands in its way that nobody took.
+    ///
+    /// # Errors
+    /// The files cannot be changed.
+    pub fn prepare(&self) -> Result<(), Trouble> {
+        self.files.release()
+    }
+
+    async fn run(&self, sql: &str, patience: Duration) -> Result<(), Trouble> {
+        let run = async { connect(&self.setup.own).await?.batch_execute(sql).await.map_err(|error| told(&error)) };
+        timeout(patience, run).await.map_err(|_| Trouble(format!("`{sql}`: no answer in time")))?
+    }
+
+    async fn point(&self, to: Option<&Label>) -> Result<(), Trouble> {
+        let conninfo = match to {
+            Some(region) => {
+                let info = self.conninfo(region)?.without("dbname").with("application_name", self.setup.region.as_str());
+                info.text()
+            }
+            None => String::new(),
+        };
+        self.files.set(&[("primary_conninfo", &conninfo), ("recovery_target_timeline", "latest")])?;
+        // While nothing runs, the next start reads it.
+        if self.files.path("postmaster.pid").exists() { self.run("select pg_reload_conf()", ANSWER).await } else { Ok(()) }
+    }
+
+    async fn own_timeline(&self) -> Result<u32, Trouble> {
+        let seen = self.look(Some((0, true))).await?;
+        seen.server.map(|server| server.history.timeline).ok_or_else(|| Trouble("the server does not answer".to_owned()))
+    }
+
+    async fn sign(&self, token: Token) -> Result<(), Trouble> {
+        let seen = self.look(Some((0, true))).await?;
+        let server = seen.server.ok_or_else(|| Trouble("the server does not answer".to_owned()))?;
+        let number = |number: u64| i64::try_from(number).map_err(|_| Trouble("a token that is too large".to_owned()));
+        let (generation, epoch) = (number(token.generation)?, number(token.epoch)?);
+        let (timeline, began) = (i64::from(server.history.timeline), show(server.history.began()));
+        let sign = async {
+            let client = connect(&self.setup.own).await?;
+            // Standbys are pointed here after this, so none can acknowledge it yet; it is no client's write.
+            client.batch_execute("set synchronous_commit = local").await.map_err(|error| told(&error))?;
+            client.batch_execute(TABLE).await.map_err(|error| told(&error))?;
+            let rows = client.execute(SIGN, &[&generation, &epoch, &timeline, &began]).await.map_err(|error| told(&error))?;
+            if rows == 0 { Err(Trouble("a higher token is in the database already".to_owned())) } else { Ok(()) }
+        };
+        timeout(ANSWER, sign).await.map_err(|_| Trouble("write the token: no answer in time".to_owned()))?
+    }
+
+    /// Keeps the log from where the lines parted, and a list of its records: what a rewind takes away, for whoever wants it back.
+    async fn put_aside(&self, parted: Divergence) -> Result<(), Trouble> {
+        let name = format!("timeline-{}-from-{}", parted.timeline, show(parted.at).replace('/', "-"));
+        let folder = self.setup.evidence.join(name);
+        let problem = |error: std::io::Error| Trouble(format!("put aside into `{}`: {error}", folder.display()));
+        fs::create_dir_all(&folder).map_err(problem)?;
+        let mut command = self.program("pg_controldata");
+        command.arg("-D").arg(&self.setup.data_directory);
+        let data = super::files::control_data(&output(command, "pg_controldata", ANSWER).await?)?;
+        let segments = self.files.segments(data.segment).map_err(problem)?;
+        let wanted = segments.iter().filter(|(timeline, number, _)| *timeline >= parted.timeline && *number >= parted.at / data.segment);
+        let mut octets = 0;
+        for (_, _, path) in wanted {
+            octets += fs::metadata(path).map_err(problem)?.len();
+            if octets > EVIDENCE_OCTETS_MAX {
+                return Err(Trouble(format!(
+                    "more than {} GiB of log would be put aside: move it away by hand",
+                    EVIDENCE_OCTETS_MAX >> 30
+                )));
+            }
+            copy(path, &folder.join(path.file_name().unwrap_or_default()))?;
+        }
+        let commits = self.list(parted, &folder.join("records.txt")).await?;
+        info!(commits, octets, folder = %folder.display(), "what the primary does not have is put aside");
+        Ok(())
+    }
+
+    /// Lists the records behind where the lines parted; how many of them are commits.
+    async fn list(&self, parted: Divergence, to: &std::path::Path) -> Result<u64, Trouble> {
+        use tokio::io::{AsyncBufReadExt as _, BufReader};
+        let problem = |error: std::io::Error| Trouble(format!("list records in `{}`: {error}", to.display()));
+        let mut command = self.waldump(parted.timeline);
+        command.args(["-s", &show(parted.at)]).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null());
+        let mut child = command.spawn().map_err(problem)?;
+        let Some(out) = child.stdout.take() else { return Ok(0) };
+        let (mut lines, mut file, mut commits) = (BufReader::new(out).lines(), File::create(to).map_err(problem)?, 0);
+        while let Some(line) = lines.next_line().await.map_err(problem)? {
+            commits += u64::from(wal::record(&line).is_some_and(|record| record.is_commit));
+            writeln!(file, "{line}").map_err(problem)?;
+        }
+        // It ends with an error, which is the end of the log.
+        child.wait().await.map_err(problem)?;
+        file.sync_all().map_err(problem)?;
+        Ok(commits)
+    }
+
+    /// Where it stands that a rewind is under way.
+    pub(super) fn rewinding(&self) -> PathBuf {
+        self.setup.evidence.join("rewinding")
+    }
+
+    /// First as a rehearsal, which changes nothing; from then on a failure leaves a directory that nobody starts.
+    async fn rewind(&self, upstream: &Label) -> Result<(), Trouble> {
+        let info = self.conninfo(upstream)?;
+        let password = info.get("password").unwrap_or_default().to_owned();
+        let info = if info.get("dbname").is_none() { info.with("dbname", "postgres") } else { info };
+        let server = info.without("password").text();
+        for is_rehearsal in [true, false] {
+            let mut command = self.program("pg_rewind");
+            command.arg("-D").arg(&self.setup.data_directory).arg(format!("--source-server={server}")).env("PGPASSWORD", &password);
+            if is_rehearsal {
+                command.arg("--dry-run");
+            } else {
+                self.note_rewind(upstream)?;
+            }
+            output_of(command, "pg_rewind", REWIND, |process| self.changing.store(process, Relaxed)).await?;
+            self.changing.store(0, Relaxed);
+        }
+        self.files.write_mark()?;
+        self.point(Some(upstream)).await?;
+        let done = fs::remove_file(self.rewinding());
+        done.map_err(|error| Trouble(format!("remove `{}`: {error}", self.rewinding().display())))
+    }
+
+    fn note_rewind(&self, upstream: &Label) -> Result<(), Trouble> {
+        let path = self.rewinding();
+        let written = || {
+            let mut file = File::create(&path)?;
+            writeln!(file, "a rewind to {upstream} began in `{}` and did not end", self.setup.data_directory.display())?;
+            file.sync_all()?;
+            File::open(&self.setup.evidence)?.sync_all()
+        };
+        written().map_err(|error| Trouble(format!("write `{}`: {error}", path.display())))
+    }
+}

@@ -1,0 +1,118 @@
+//! PostgreSQL, as its agent sees and handles it: the files of its data directory, its own programs, and SQL.
+//!
+//! ```text
+//!  Postgres::look   --> pg_controldata, standby.signal, postgresql.auto.conf, SQL --> core: Seen
+//!  Postgres::source --> SQL to the member that is to be followed                  --> core: Source
+//!  Postgres::act    <-- core: Verb (but for starting and stopping, which the supervisor does)
+//! ```
+//!
+//! Invariants: no password stands in an argument, a log line or an error; every question has a bound in time; a directory in which `pg_rewind` did
+//! not end is marked outside it before it begins.
+//!
+//! Absent on purpose: when what is done (`portolan_core::failover::engine::postgres`), and processes of the server.
+
+mod act;
+mod connect;
+mod conninfo;
+mod files;
+mod look;
+mod program;
+mod wal;
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::atomic::{AtomicU32, Ordering::Relaxed},
+    time::Duration,
+};
+
+use portolan_core::model::ids::Label;
+use tokio::sync::Mutex;
+use tokio_postgres::Client;
+
+use files::Files;
+
+pub use conninfo::{ConnInfo, ConnInfoError};
+pub use portolan_core::failover::engine::postgres::{Course, Next, Process, Seen, Source, Verb, facts};
+
+/// Between two looks whether a program has ended.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// Why something could not be done or seen, in one line for people.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Trouble(pub String);
+
+/// How to reach and handle one server.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Which member of the group it is.
+    pub region: Label,
+    /// Where the server's programs are.
+    pub bin_dir: PathBuf,
+    /// Its data directory.
+    pub data_directory: PathBuf,
+    /// User and group that its files belong to and its programs run as; `None`: those of this process.
+    pub owner: Option<(u32, u32)>,
+    /// The agent's own connection.
+    pub own: ConnInfo,
+    /// What is added to a member's address: user, password and what TLS needs.
+    pub replication: ConnInfo,
+    /// Where logs of what a rewind takes away are kept, and the mark of a rewind under way. Outside the data directory.
+    pub evidence: PathBuf,
+}
+
+/// One server, and what is known of the others.
+#[derive(Debug)]
+pub struct Postgres {
+    setup: Setup,
+    files: Files,
+    /// Host and port of each member.
+    members: std::sync::Mutex<BTreeMap<Label, (String, u16)>>,
+    /// Of the last look. A verb has one of its own.
+    client: Mutex<Option<Client>>,
+    /// The program that changes the directory now; zero: none.
+    changing: AtomicU32,
+}
+
+impl Postgres {
+    /// Nothing is opened or read yet.
+    #[must_use]
+    pub fn new(setup: Setup) -> Self {
+        let files = Files { directory: setup.data_directory.clone(), owner: setup.owner };
+        Self { setup, files, members: Default::default(), client: Mutex::default(), changing: AtomicU32::new(0) }
+    }
+
+    /// Where the members are, as the plan says now.
+    pub fn set_members(&self, members: BTreeMap<Label, (String, u16)>) {
+        *self.members.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = members;
+    }
+
+    /// Returns when a program that was given up has ended: until then it may still change the directory.
+    pub async fn settled(&self) {
+        let process = self.changing.swap(0, Relaxed);
+        let path = PathBuf::from(format!("/proc/{process}"));
+        while process > 0 && path.exists() {
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    fn address(&self, region: &Label) -> Result<(String, u16), Trouble> {
+        let members = self.members.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        members.get(region).cloned().ok_or_else(|| Trouble(format!("the plan has no member in {region}")))
+    }
+
+    /// How a standby here, or one of its programs, reaches a member.
+    fn conninfo(&self, region: &Label) -> Result<ConnInfo, Trouble> {
+        let (host, port) = self.address(region)?;
+        Ok(self.setup.replication.clone().with("host", &host).with("port", &port.to_string()))
+    }
+
+    /// Which member a connection string leads to.
+    fn member_at(&self, info: &ConnInfo) -> Option<Label> {
+        let port = info.get("port").and_then(|port| port.parse().ok()).unwrap_or(5432);
+        let members = self.members.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let is_there = |(_, (host, at)): &(&Label, &(String, u16))| info.get("host") == Some(host.as_str()) && *at == port;
+        members.iter().find(is_there).map(|(region, _)| region.clone())
+    }
+}

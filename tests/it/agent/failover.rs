@@ -1,0 +1,156 @@
+//! A group of real PostgreSQL servers, from its adoption to a failover, a return and a switchover.
+
+use portolan_core::{
+    cluster::Outcome,
+    failover::{
+        group::{Ending, Kind},
+        step::{Decide, Step},
+    },
+    model::{group::Durability, ids::Label},
+    recovery::exposure::Bracket,
+};
+
+const ZERO: std::time::Duration = std::time::Duration::ZERO;
+
+use super::{
+    leader::Leader,
+    postgres::{REGIONS, Trio},
+};
+use crate::daemon::given;
+
+struct Play {
+    trio: Trio,
+    leader: Leader,
+}
+
+fn region(name: &str) -> Label {
+    Label::new(name)
+}
+
+impl Play {
+    /// All is up: us is the primary, and the others stream from it.
+    async fn begin(durability: Durability) -> Self {
+        let mut trio = Trio::new();
+        let leader = Leader::start(&REGIONS, durability);
+        for name in REGIONS {
+            let ends = trio.start(&region(name)).await;
+            leader.attach(&region(name), ends);
+        }
+        let play = Self { trio, leader };
+        let system = play.trio.system();
+        play.leader.adopt(&region("us"), system).await;
+        play.is_served_by("us", &["ap", "eu"]).await;
+        play.sql("us", "create table ledger (id bigint primary key)").await;
+        play
+    }
+
+    /// The primary takes writes by its grant, and these follow it.
+    async fn is_served_by(&self, primary: &str, followers: &[&str]) {
+        let ready = async || {
+            let group = self.leader.group();
+            let is_settled = group.in_force().is_some_and(|grant| grant.region == region(primary) && grant.is_attested);
+            let is_quiet = group.operation.is_none() && is_settled;
+            let writes = self.leader.status(&region(primary)).is_some_and(|it| it.writes && it.grant == Some(group.token));
+            let follow = followers.iter().all(|name| {
+                self.leader.status(&region(name)).and_then(|it| it.follows).is_some_and(|(_, upstream)| upstream == region(primary))
+            });
+            (is_quiet && writes && follow).then_some(())
+        };
+        given(&format!("{primary} is followed by {followers:?}"), ready).await;
+    }
+
+    async fn sql(&self, at: &str, sql: &str) {
+        let client = self.trio.members[&region(at)].connect().await.unwrap();
+        client.batch_execute(sql).await.unwrap();
+    }
+
+    /// Writes these numbers, and waits until `followers` have them.
+    async fn write(&self, at: &str, from: i64, to: i64, followers: &[&str]) {
+        self.sql(at, &format!("insert into ledger select generate_series({from}, {to})")).await;
+        for name in followers {
+            given("the standby has it", async || self.rows(name).await.filter(|rows| *rows == to)).await;
+        }
+    }
+
+    async fn rows(&self, at: &str) -> Option<i64> {
+        self.trio.members[&region(at)].read("select coalesce(max(id), 0) from ledger").await
+    }
+
+    fn decide(&self, kind: Kind, to: Option<&str>) {
+        let group = self.leader.group();
+        let decide = Decide {
+            token: group.token,
+            kind,
+            from: group.primary().unwrap().clone(),
+            to: to.map(region),
+            plan_revision: 1,
+            estimate: Bracket { low: ZERO, high: Some(ZERO) },
+            allowed_loss: None,
+            grounds: None,
+            guards: Vec::new(),
+        };
+        let outcome = self.leader.step(Step::Decide(Box::new(decide)));
+        assert!(matches!(outcome, Outcome::Accepted { .. }), "{outcome:?}");
+    }
+
+    async fn ended(&self, ending: Ending) {
+        let over = async || {
+            let group = self.leader.group();
+            (group.operation.is_none() && group.latest.is_some_and(|it| it.ending == ending)).then_some(())
+        };
+        given("the operation is over", over).await;
+    }
+}
+
+impl Drop for Play {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("{:#?}", self.leader.told());
+            for name in REGIONS {
+                println!("{name}: {:?}", self.leader.status(&region(name)));
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_lost_primary_is_replaced_and_comes_back_without_what_only_it_had() {
+    let mut play = Play::begin(Durability::Async).await;
+    play.write("us", 1, 100, &["ap", "eu"]).await;
+    // It ships nothing more, and writes on: this is what an asynchronous group loses.
+    play.trio.members[&region("us")].stop_shipping();
+    play.write("us", 101, 107, &[]).await;
+    play.leader.cut(&region("us"), true);
+    play.trio.members.get_mut(&region("us")).unwrap().lose();
+    play.decide(Kind::Failover, None);
+    play.ended(Ending::Succeeded).await;
+    let primary = play.leader.group().primary().unwrap().clone();
+    let other = if primary == region("eu") { "ap" } else { "eu" };
+    play.is_served_by(primary.as_str(), &[other]).await;
+    assert_eq!(play.rows(primary.as_str()).await, Some(100));
+    play.write(primary.as_str(), 201, 210, &[other]).await;
+
+    play.leader.cut(&region("us"), false);
+    let ends = play.trio.start(&region("us")).await;
+    play.leader.attach(&region("us"), ends);
+    play.is_served_by(primary.as_str(), &[other, "us"]).await;
+    let lost: i64 = play.trio.members[&region("us")].read("select count(*) from ledger where id between 101 and 200").await.unwrap();
+    assert_eq!((lost, play.rows("us").await), (0, Some(210)));
+    assert!(play.trio.members[&region("us")].commits_put_aside() >= 1, "what was lost is kept");
+}
+
+#[tokio::test]
+async fn a_switchover_loses_nothing_and_goes_back_the_same_way() {
+    let play = Play::begin(Durability::Async).await;
+    play.write("us", 1, 100, &[]).await;
+    play.decide(Kind::Switchover, Some("eu"));
+    play.is_served_by("eu", &["ap", "us"]).await;
+    assert_eq!(play.rows("eu").await, Some(100));
+    play.write("eu", 101, 200, &["ap", "us"]).await;
+    play.decide(Kind::Switchover, Some("us"));
+    play.is_served_by("us", &["ap", "eu"]).await;
+    assert_eq!(play.rows("us").await, Some(200));
+    for name in REGIONS {
+        assert_eq!(play.trio.members[&region(name)].commits_put_aside(), 0, "no rewind was needed in {name}");
+    }
+}

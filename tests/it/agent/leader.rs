@@ -1,0 +1,284 @@
+//! A leader without a network: the real replicated state and the real conductor, one entry after the other.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use portolan::agent::{FromLeader, ToLeader};
+use portolan_core::{
+    cluster::{Actor, Change, Entry, Node, NodeId, NodeRole, Outcome, Outline, PutPlan, Role, State},
+    failover::{
+        conduct::{Action, Conductor, Figures, Patience},
+        group::Group,
+        lease::{Class, Refused, Verdict},
+        order::Status,
+        step::Step,
+        token::Token,
+    },
+    model::{
+        group::{Durability, Member, Mode, OnControlLoss, Policy},
+        ids::Label,
+        time::Timestamp,
+    },
+    recovery::exposure::Bracket,
+};
+use tokio::sync::mpsc;
+
+use super::postgres::clock;
+use crate::daemon::given;
+
+/// The group.
+pub(super) fn group_name() -> Label {
+    Label::new("orders")
+}
+
+/// What is known of it, for tests.
+#[derive(Clone)]
+pub(super) struct Leader {
+    shared: Arc<Mutex<Shared>>,
+    heard: mpsc::Sender<(Label, ToLeader)>,
+}
+
+struct Shared {
+    state: State,
+    index: u64,
+    agents: BTreeMap<Label, mpsc::Sender<FromLeader>>,
+    cut: BTreeSet<Label>,
+    statuses: BTreeMap<Label, Status>,
+    loss: Bracket,
+    told: Vec<String>,
+}
+
+struct Known(Bracket);
+
+impl Figures for Known {
+    fn loss(&self, _: &Label, _: u64) -> Bracket {
+        self.0
+    }
+
+    fn verified(&self, _: &Label, _: Token) -> Option<bool> {
+        Some(true)
+    }
+
+    fn is_routed(&self, _: &Label, _: Token) -> bool {
+        true
+    }
+}
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn policy(regions: &[&str], durability: Durability) -> Policy {
+    let member = Member { is_candidate: true, priority: 100, has_agent: true };
+    Policy {
+        primary: Label::new("us"),
+        members: regions.iter().map(|region| (Label::new(region), member)).collect(),
+        mode: Some(Mode::Act),
+        is_automatic: true,
+        priority: 100,
+        durability,
+        on_control_loss: OnControlLoss::Fence,
+        may_wait: true,
+        probe_interval: seconds(1),
+        failures: 3,
+        failure_window: seconds(300),
+        ok_run: 10,
+        confirm_hold: seconds(0),
+        local_recovery: seconds(0),
+        cool_down: seconds(0),
+        observe: seconds(0),
+        ttl: seconds(6),
+        margin: seconds(2),
+        rpo_target: Some(seconds(3600)),
+        rto_target: Some(seconds(1800)),
+    }
+}
+
+fn entry(role: Role, change: Change) -> Entry {
+    Entry {
+        at: Timestamp(1_800_000_000_000 + i64::try_from(clock().0 / 1000).unwrap()),
+        by: Actor { name: "test".to_owned(), role },
+        request_id: None,
+        reason: "test".to_owned(),
+        moves: None,
+        overrules: Vec::new(),
+        change,
+    }
+}
+
+impl Leader {
+    pub(super) fn start(regions: &[&str], durability: Durability) -> Self {
+        let (heard, inbox) = mpsc::channel(256);
+        let shared = Shared {
+            state: State::default(),
+            index: 0,
+            agents: BTreeMap::new(),
+            cut: BTreeSet::new(),
+            statuses: BTreeMap::new(),
+            loss: Bracket { low: Duration::ZERO, high: Some(Duration::ZERO) },
+            told: Vec::new(),
+        };
+        let leader = Self { shared: Arc::new(Mutex::new(shared)), heard };
+        leader.append(entry(Role::System, Change::Found { cluster: Label::new("test") }));
+        for (id, region) in regions.iter().enumerate() {
+            let node = Node {
+                id: NodeId(id as u64 + 1),
+                name: Label::new(region),
+                region: Label::new(region),
+                role: NodeRole::Voter,
+                version: "0".to_owned(),
+                feature_level: 1,
+                plan_revision: None,
+                address: "192.0.2.1:1".to_owned(),
+            };
+            leader.append(entry(Role::System, Change::RecordNode(node)));
+        }
+        let outline = Outline {
+            regions: regions.iter().map(|region| Label::new(region)).collect(),
+            groups: [(group_name(), policy(regions, durability))].into_iter().collect(),
+            ..Outline::default()
+        };
+        let plan = PutPlan {
+            revision: 1,
+            expected_revision: None,
+            digest: "0".repeat(64),
+            text: "revision: 1\n".to_owned(),
+            zones: BTreeMap::new(),
+            outline,
+        };
+        leader.append(entry(Role::System, Change::PutPlan(Box::new(plan))));
+        tokio::spawn(leader.clone().lead(inbox));
+        leader
+    }
+
+    /// An agent, from its own ends of its queues.
+    pub(super) fn attach(&self, region: &Label, (orders, mut said): (mpsc::Sender<FromLeader>, mpsc::Receiver<ToLeader>)) {
+        self.shared.lock().unwrap().agents.insert(region.clone(), orders);
+        let (heard, region) = (self.heard.clone(), region.clone());
+        tokio::spawn(async move {
+            while let Some(what) = said.recv().await {
+                if heard.send((region.clone(), what)).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+
+    /// Nothing gets through to this region, nor from it.
+    pub(super) fn cut(&self, region: &Label, is_cut: bool) {
+        let mut shared = self.shared.lock().unwrap();
+        if is_cut {
+            shared.cut.insert(region.clone())
+        } else {
+            shared.cut.remove(region)
+        };
+    }
+
+    pub(super) fn group(&self) -> Group {
+        self.shared.lock().unwrap().state.group(&group_name()).cloned().unwrap_or_default()
+    }
+
+    pub(super) fn status(&self, region: &Label) -> Option<Status> {
+        self.shared.lock().unwrap().statuses.get(region).cloned()
+    }
+
+    /// Everything that was committed about the group, one line each.
+    pub(super) fn told(&self) -> Vec<String> {
+        self.shared.lock().unwrap().told.clone()
+    }
+
+    /// A person's step.
+    pub(super) fn step(&self, step: Step) -> Outcome {
+        self.append(entry(Role::Approver, Change::Group { group: group_name(), step }))
+    }
+
+    /// Adopts the group with this primary, as its agent attests it.
+    pub(super) async fn adopt(&self, primary: &Label, system: u64) {
+        let class = given("its agent says that it is armed", async || {
+            self.status(primary).map(|status| status.class).filter(|class| matches!(class, Class::Armed { .. }))
+        });
+        let step = Step::Adopt { token: Token::default(), primary: primary.clone(), system, timeline: 1, class: class.await };
+        assert!(matches!(self.step(step), Outcome::Accepted { .. }));
+    }
+
+    fn append(&self, entry: Entry) -> Outcome {
+        let mut shared = self.shared.lock().unwrap();
+        shared.index += 1;
+        let index = shared.index;
+        let outcome = shared.state.apply(index, &entry).unwrap().outcome;
+        if let Change::Group { step, .. } = &entry.change {
+            let line = match &outcome {
+                Outcome::Accepted { .. } => step.to_string(),
+                Outcome::Rejected(refusal) => format!("{step}: REFUSED, {refusal}"),
+            };
+            shared.told.push(line);
+        }
+        outcome
+    }
+
+    async fn lead(self, mut inbox: mpsc::Receiver<(Label, ToLeader)>) {
+        let patience = Patience { again: Duration::from_millis(500), silence: seconds(4), seal: seconds(5), ..Patience::default() };
+        let mut conductor = Conductor::new(patience, clock());
+        loop {
+            if let Ok(Some((region, what))) = tokio::time::timeout(Duration::from_millis(50), inbox.recv()).await
+                && !self.shared.lock().unwrap().cut.contains(&region)
+            {
+                self.hear(&mut conductor, &region, what);
+            }
+            let (group, policy, known) = {
+                let shared = self.shared.lock().unwrap();
+                let Some(plan) = shared.state.plan() else { continue };
+                let group = shared.state.group(&group_name()).cloned().unwrap_or_default();
+                (group, plan.plan.outline.groups[&group_name()].clone(), Known(shared.loss))
+            };
+            for action in conductor.conduct(&group_name(), &group, &policy, &known, clock()) {
+                match action {
+                    Action::Propose(step) => {
+                        let outcome = self.append(entry(Role::System, Change::Group { group: group_name(), step: step.clone() }));
+                        if matches!(outcome, Outcome::Rejected(_)) {
+                            conductor.refused(&group_name(), &step, clock());
+                        }
+                    }
+                    Action::Send(to, order) => self.send(&to, FromLeader::Order(order)),
+                }
+            }
+        }
+    }
+
+    fn hear(&self, conductor: &mut Conductor, region: &Label, what: ToLeader) {
+        match what {
+            ToLeader::Answer(answer) => conductor.answered(&group_name(), region, answer, clock()),
+            ToLeader::Status(status) => {
+                self.shared.lock().unwrap().statuses.insert(region.clone(), status.clone());
+                conductor.told(&group_name(), region, status, clock());
+            }
+            ToLeader::Renewal(request) => {
+                let rules = self.group().rules();
+                let reply = rules.reply(&request);
+                match conductor.asked(&group_name(), request, &rules, clock()) {
+                    Err(Refused::Outranked(_)) => self.send(region, FromLeader::Reply(reply)),
+                    Err(_) => {}
+                    Ok(()) => {
+                        let round = conductor.round_began();
+                        let rules: Verdict = self.group().rules();
+                        for (_, reply) in conductor.round_ended(round, |_| Some(&rules)) {
+                            self.send(region, FromLeader::Reply(reply));
+                        }
+                    }
+                }
+            }
+            ToLeader::AskPeers { .. } => {}
+        }
+    }
+
+    fn send(&self, to: &Label, what: FromLeader) {
+        let shared = self.shared.lock().unwrap();
+        if let Some(agent) = shared.agents.get(to).filter(|_| !shared.cut.contains(to)) {
+            // Whoever does not take it is gone, or gets it again.
+            let _ = agent.try_send(what);
+        }
+    }
+}

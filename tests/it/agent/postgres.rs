@@ -1,0 +1,250 @@
+//! Three members of a data group on this machine: real servers under real supervisors, each with an agent.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::TcpListener,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    sync::Arc,
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::{Pid, User, geteuid},
+};
+use portolan::{
+    agent::{FromLeader, Runner, Setup, Store, ToLeader},
+    daemon::beside::PostgresEngine,
+    engine::postgres::{self, ConnInfo, Postgres},
+};
+use portolan_core::model::{ids::Label, time::Tick};
+use tempfile::TempDir;
+use tokio::{sync::mpsc, task::JoinHandle};
+use tokio_postgres::{Client, NoTls};
+
+use crate::daemon::given;
+
+/// Where Debian puts the server's programs: those of the newest version.
+fn bin() -> PathBuf {
+    let versions = fs::read_dir("/usr/lib/postgresql").expect("PostgreSQL is installed: make setup").flatten();
+    let number = |path: &PathBuf| path.file_name().and_then(|name| name.to_str()?.parse::<u32>().ok());
+    versions.map(|entry| entry.path()).max_by_key(number).unwrap().join("bin")
+}
+
+pub(super) const REGIONS: [&str; 3] = ["ap", "eu", "us"];
+
+/// One member's database, and what stands beside it.
+pub(super) struct Member {
+    pub(super) region: Label,
+    directory: PathBuf,
+    port: u16,
+    supervisor: Option<Child>,
+    agent: Option<JoinHandle<()>>,
+}
+
+/// All of them, with copies of one database.
+pub(super) struct Trio {
+    directory: TempDir,
+    pub(super) members: BTreeMap<Label, Member>,
+}
+
+pub(super) fn clock() -> Tick {
+    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME).unwrap();
+    Tick(u64::try_from(now.tv_sec()).unwrap() * 1_000_000 + u64::try_from(now.tv_nsec()).unwrap() / 1000)
+}
+
+/// Whoever owns the databases: root runs none.
+fn owner() -> User {
+    if geteuid().is_root() { User::from_name("postgres").unwrap().unwrap() } else { User::from_uid(geteuid()).unwrap().unwrap() }
+}
+
+fn tool(name: &str, arguments: &[&str]) {
+    let user = owner();
+    let mut command = Command::new(bin().join(name));
+    command.args(arguments).env("LC_ALL", "C").current_dir("/").stdin(Stdio::null());
+    if geteuid().is_root() {
+        std::os::unix::process::CommandExt::uid(&mut command, user.uid.as_raw());
+        std::os::unix::process::CommandExt::gid(&mut command, user.gid.as_raw());
+    }
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{name} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+impl Trio {
+    /// Copies that are equal, and nothing runs.
+    pub(super) fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let user = owner();
+        std::os::unix::fs::chown(directory.path(), Some(user.uid.as_raw()), Some(user.gid.as_raw())).unwrap();
+        fs::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let mut members = BTreeMap::new();
+        for region in REGIONS {
+            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            let directory = directory.path().join(region);
+            fs::create_dir(&directory).unwrap();
+            std::os::unix::fs::chown(&directory, Some(user.uid.as_raw()), Some(user.gid.as_raw())).unwrap();
+            let region = Label::new(region);
+            members.insert(region.clone(), Member { region, directory, port, supervisor: None, agent: None });
+        }
+        let trio = Self { directory, members };
+        let first = &trio.members[&Label::new("us")];
+        tool("initdb", &["-D", first.data().to_str().unwrap(), "-U", "postgres", "-A", "trust", "--data-checksums", "-N", "-E", "UTF8"]);
+        let settings = "listen_addresses = '127.0.0.1'\nshared_buffers = 16MB\nwal_keep_size = 256MB\n\
+            wal_retrieve_retry_interval = 200ms\nmax_wal_senders = 10\nlog_min_messages = log\n";
+        let mut conf = fs::read_to_string(first.data().join("postgresql.conf")).unwrap();
+        conf.push_str(settings);
+        fs::write(first.data().join("postgresql.conf"), conf).unwrap();
+        // What is copied while nothing runs is equal to the last octet.
+        for member in trio.members.values().filter(|member| member.region.as_str() != "us") {
+            let mut copy = Command::new("cp");
+            copy.arg("-a").arg(first.data()).arg(member.data());
+            assert!(copy.status().unwrap().success());
+        }
+        for member in trio.members.values() {
+            member.write_config();
+        }
+        trio
+    }
+
+    fn addresses(&self) -> BTreeMap<Label, (String, u16)> {
+        self.members.values().map(|member| (member.region.clone(), ("127.0.0.1".to_owned(), member.port))).collect()
+    }
+
+    /// Starts supervisor and agent of a member; its ends of the agent's queues.
+    pub(super) async fn start(&mut self, region: &Label) -> (mpsc::Sender<FromLeader>, mpsc::Receiver<ToLeader>) {
+        let addresses = self.addresses();
+        let member = self.members.get_mut(region).unwrap();
+        if member.supervisor.is_none() {
+            let log = fs::File::create(member.directory.join("supervisor.log")).unwrap();
+            let mut command = Command::new(env!("CARGO_BIN_EXE_portolan"));
+            command.args(["supervise", "--config"]).arg(member.directory.join("agent.yaml"));
+            command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+            member.supervisor = Some(command.spawn().unwrap());
+            let socket = member.socket();
+            given("the supervisor listens", async || std::os::unix::net::UnixStream::connect(&socket).ok()).await;
+        }
+        member.start_agent(addresses).await
+    }
+
+    /// The system identifier of the database.
+    pub(super) fn system(&self) -> u64 {
+        let data = self.members[&Label::new("us")].data();
+        let mut command = Command::new(bin().join("pg_controldata"));
+        let output = command.arg(data).env("LC_ALL", "C").output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix("Database system identifier:")).unwrap();
+        line.trim().parse().unwrap()
+    }
+
+    /// The log of each server, for who looks into a failure.
+    pub(super) fn logs(&self) -> String {
+        let log = |member: &Member| fs::read_to_string(member.directory.join("supervisor.log")).unwrap_or_default();
+        self.members.values().map(|member| format!("--- {}\n{}", member.region, log(member))).collect()
+    }
+}
+
+impl Drop for Trio {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("{}", self.logs());
+        }
+        for member in self.members.values_mut() {
+            member.lose();
+        }
+        let _ = self.directory.path();
+    }
+}
+
+impl Member {
+    fn data(&self) -> PathBuf {
+        self.directory.join("data")
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.directory.join("sock")
+    }
+
+    fn write_config(&self) {
+        let config = format!(
+            "version: 1\ndata_dir: {0}/agent\nsecrets_dir: {0}\nsocket: {0}/sock\nuser: {1}\n\
+             postgresql:\n  bin_dir: {3}\n  data_directory: {0}/data\n  dsn: local\n  replication: replication\n  \
+             arguments: [\"-c\", \"port={2}\", \"-c\", \"unix_socket_directories={0}\"]\n",
+            self.directory.display(),
+            owner().name,
+            self.port,
+            bin().display()
+        );
+        fs::write(self.directory.join("agent.yaml"), config).unwrap();
+    }
+
+    async fn start_agent(&mut self, addresses: BTreeMap<Label, (String, u16)>) -> (mpsc::Sender<FromLeader>, mpsc::Receiver<ToLeader>) {
+        let user = owner();
+        let own = format!("host={} port={} user=postgres dbname=postgres", self.directory.display(), self.port);
+        let server = Postgres::new(postgres::Setup {
+            region: self.region.clone(),
+            bin_dir: bin(),
+            data_directory: self.data(),
+            owner: geteuid().is_root().then(|| (user.uid.as_raw(), user.gid.as_raw())),
+            own: ConnInfo::parse(&own).unwrap(),
+            replication: ConnInfo::parse("user=postgres sslmode=disable").unwrap(),
+            evidence: self.directory.join("agent/evidence"),
+        });
+        server.set_members(addresses);
+        let engine = Arc::new(PostgresEngine::new(Arc::new(server), self.region.clone(), Some(100)));
+        let (store, disk) = Store::open(&self.directory.join("agent")).unwrap();
+        let (orders, inbox) = mpsc::channel(64);
+        let (outbox, said) = mpsc::channel(64);
+        let runner =
+            Runner::new(Setup { region: self.region.clone(), store, disk, engine, socket: self.socket(), clock, inbox, outbox }).await;
+        self.agent = Some(tokio::spawn(async move { runner.run().await.unwrap() }));
+        (orders, said)
+    }
+
+    /// The host is gone: agent, supervisor and database.
+    pub(super) fn lose(&mut self) {
+        if let Some(agent) = self.agent.take() {
+            agent.abort();
+        }
+        if let Some(mut supervisor) = self.supervisor.take() {
+            let _ = supervisor.kill();
+            let _ = supervisor.wait();
+        }
+    }
+
+    /// A client's connection.
+    pub(super) async fn connect(&self) -> Result<Client, tokio_postgres::Error> {
+        let config = format!("host=127.0.0.1 port={} user=postgres dbname=postgres connect_timeout=2 application_name=test", self.port);
+        let (client, connection) = tokio_postgres::connect(&config, NoTls).await?;
+        tokio::spawn(connection);
+        Ok(client)
+    }
+
+    /// What a client reads; `None`: it does not answer.
+    pub(super) async fn read<T: for<'a> tokio_postgres::types::FromSql<'a>>(&self, sql: &str) -> Option<T> {
+        self.connect().await.ok()?.query_one(sql, &[]).await.ok()?.try_get(0).ok()
+    }
+
+    /// From now on it ships nothing: the processes that do are stopped.
+    pub(super) fn stop_shipping(&self) {
+        let children = |process: i32| fs::read_to_string(format!("/proc/{process}/task/{process}/children")).unwrap_or_default();
+        let of = |list: String| list.split_whitespace().filter_map(|child| child.parse().ok()).collect::<Vec<i32>>();
+        let vessel = of(children(i32::try_from(self.supervisor.as_ref().unwrap().id()).unwrap()));
+        let servers = vessel.into_iter().flat_map(|vessel| of(children(vessel)));
+        let mut stopped = 0;
+        for process in servers.flat_map(|server| of(children(server))) {
+            if fs::read_to_string(format!("/proc/{process}/cmdline")).is_ok_and(|title| title.starts_with("postgres: walsender")) {
+                kill(Pid::from_raw(process), Signal::SIGSTOP).unwrap();
+                stopped += 1;
+            }
+        }
+        assert!(stopped > 0);
+    }
+
+    /// What was put aside before a rewind: the commits in the lists of records.
+    pub(super) fn commits_put_aside(&self) -> usize {
+        let folders = fs::read_dir(self.directory.join("agent/evidence")).into_iter().flatten().flatten();
+        let lists = folders.filter_map(|folder| fs::read_to_string(folder.path().join("records.txt")).ok());
+        lists.map(|list| list.lines().filter(|line| line.contains("desc: COMMIT")).count()).sum()
+    }
+}
