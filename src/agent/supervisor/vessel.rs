@@ -50,8 +50,10 @@ pub fn run(clock: SinceBoot) -> Result<(), Problem> {
     let signals =
         SignalFd::with_flags(&children, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC).map_err(Problem::kernel("take signals"))?;
     let mut vessel = Vessel { command, state: State::default(), alarm: Alarm::new()?, clock };
+    // What the supervisor said right after its first line has come with it.
+    let mut is_first = true;
     loop {
-        {
+        if !std::mem::take(&mut is_first) {
             let mut wait = [
                 PollFd::new(supervisor.stream().as_fd(), PollFlags::POLLIN),
                 PollFd::new(signals.as_fd(), PollFlags::POLLIN),
@@ -93,12 +95,9 @@ fn await_command(supervisor: &mut Conversation) -> Result<Option<Command>, Probl
                 Err(error) => return Err(Problem::kernel("wait")(error)),
             }
         }
-        match supervisor.hear::<Command>() {
-            Ok(said) => {
-                if let Some(command) = said.into_iter().next() {
-                    return Ok(Some(command));
-                }
-            }
+        match supervisor.hear_one::<Command>() {
+            Ok(Some(command)) => return Ok(Some(command)),
+            Ok(None) => {}
             Err(WireError::Gone) => return Ok(None),
             Err(error) => return Err(error.into()),
         }

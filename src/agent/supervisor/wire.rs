@@ -123,32 +123,47 @@ impl Conversation {
 
     /// Everything that was said meanwhile.
     pub(super) fn hear<T: DeserializeOwned>(&mut self) -> Result<Vec<T>, WireError> {
+        let is_over = self.read()?;
+        let mut said = Vec::new();
+        while let Some(line) = self.line() {
+            said.push(serde_json::from_slice(&line)?);
+        }
+        // What was said before it went is heard first.
+        if said.is_empty() && is_over { Err(WireError::Gone) } else { Ok(said) }
+    }
+
+    /// The next thing that was said, and nothing after it: that may be of another kind.
+    pub(super) fn hear_one<T: DeserializeOwned>(&mut self) -> Result<Option<T>, WireError> {
+        let is_over = self.read()?;
+        match self.line() {
+            Some(line) => Ok(Some(serde_json::from_slice(&line)?)),
+            None if is_over => Err(WireError::Gone),
+            None => Ok(None),
+        }
+    }
+
+    /// Takes in what has come; `true`: nothing more will.
+    fn read(&mut self) -> Result<bool, WireError> {
         let mut piece = [0; 4096];
-        let is_over = loop {
+        loop {
             match self.stream.read(&mut piece) {
-                Ok(0) => break true,
+                Ok(0) => return Ok(true),
                 Ok(n) => self.heard.extend_from_slice(&piece[..n]),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break false,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 // It went with something unread.
-                Err(error) if error.kind() == ErrorKind::ConnectionReset => break true,
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => return Ok(true),
                 Err(error) => return Err(error.into()),
             }
             if self.heard.len() > LINE_OCTETS_MAX {
-                break false;
+                return if self.heard.contains(&b'\n') { Ok(false) } else { Err(WireError::TooLong) };
             }
-        };
-        let mut said = Vec::new();
-        while let Some(end) = self.heard.iter().position(|octet| *octet == b'\n') {
-            let line: Vec<u8> = self.heard.drain(..=end).collect();
-            said.push(serde_json::from_slice(&line)?);
         }
-        match (said.is_empty(), is_over, self.heard.len() > LINE_OCTETS_MAX) {
-            (_, _, true) => Err(WireError::TooLong),
-            // What was said before it went is heard first.
-            (true, true, _) => Err(WireError::Gone),
-            _ => Ok(said),
-        }
+    }
+
+    fn line(&mut self) -> Option<Vec<u8>> {
+        let end = self.heard.iter().position(|octet| *octet == b'\n')?;
+        Some(self.heard.drain(..=end).collect())
     }
 
     /// Says one thing. Whoever does not listen, so that the socket's buffer is full, is as good as gone.
@@ -173,6 +188,11 @@ mod tests {
         assert_eq!(ours.hear::<Request>().unwrap(), [Request { id: 1, verb: Verb::Status }]);
         theirs.write_all(b"rb\":{\"stop\":\"fast\"}}\n").unwrap();
         assert_eq!(ours.hear::<Request>().unwrap(), [Request { id: 2, verb: Verb::Stop(Manner::Fast) }]);
+        theirs.write_all(b"{\"id\":3,\"verb\":\"kill\"}\n").unwrap();
+        theirs.write_all(b"{\"id\":4,\"verb\":\"start\"}\n{\"of another kind\":1}\n").unwrap();
+        assert_eq!(ours.hear_one::<Request>().unwrap(), Some(Request { id: 3, verb: Verb::Kill }));
+        assert_eq!(ours.hear_one::<Request>().unwrap(), Some(Request { id: 4, verb: Verb::Start }), "what follows is not looked at");
+        assert!(ours.hear_one::<State>().is_err());
         theirs.write_all(b"{\"id\":3,\"verb\":\"kill\"}\n").unwrap();
         drop(theirs);
         assert_eq!(ours.hear::<Request>().unwrap(), [Request { id: 3, verb: Verb::Kill }], "said before it went");

@@ -10,17 +10,18 @@
 //! Chosen      drain to the candidate    promote: all is replayed, and the loss is within what may be lost
 //! Promoting   lead to the candidate     promoted: it writes; revoke: it gave no answer in time
 //! Promoted    follow to the others      verified, routed, close
-//! none        lead, follow              grant anew, settle, followed
+//! none        lead, follow              grant anew, settle, followed; adopt: every agent sees its member, and one is the primary
 //! ```
 
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{
+    adopt::{Found, find},
     choose::Unchosen,
     group::{Ending, Group, HeldFor, Kind, Operation, Origin, Phase},
     keys::{Key, holds},
     lease::{Class, Grant, Grantor, Refused, Reply, Request, Verdict, long},
-    order::{Answer, Order, Said, Status, Verb},
+    order::{Answer, Order, Said, Sight, Status, Verb},
     step::{Proof, Step},
     token::Token,
 };
@@ -290,6 +291,9 @@ impl<'a> Part<'a> {
     //--- Without an operation, or after its point of no return
 
     fn keep(&mut self) {
+        if self.group.grant.is_none() {
+            return self.adopt();
+        }
         let Some(grant) = self.group.in_force() else { return };
         self.lead(grant);
         let writes = self.status(&grant.region).is_some_and(|status| status.writes && status.grant == Some(grant.token));
@@ -297,6 +301,19 @@ impl<'a> Part<'a> {
             self.followers(grant);
         }
         self.renew_terms(grant);
+    }
+
+    /// What every agent sees is what counts: one word that is missing, or two that do not fit, and a person adopts.
+    fn adopt(&mut self) {
+        if let Ok(Found { primary, system, timeline }) = find(self.policy.members.keys(), &self.sights()) {
+            let class = self.class(&primary);
+            self.propose(Step::Adopt { token: self.group.token, primary, system, timeline, class });
+        }
+    }
+
+    fn sights(&self) -> BTreeMap<Label, Sight> {
+        let sight = |region: &Label| Some((region.clone(), self.status(region)?.sight?));
+        self.policy.members.keys().filter_map(sight).collect()
     }
 
     fn lead(&mut self, grant: &Grant) {
@@ -522,8 +539,16 @@ mod tests {
         let (orders, us, second) = (Label::new("orders"), Label::new("us"), 1_000_000);
         let mut conductor = Conductor::new(Patience::default(), Tick(0));
         let mut told = |sequence, writes, at| {
-            let status =
-                Status { sequence, highest: Token::default(), grant: None, class: Class::Bare, follows: None, writes, trouble: None };
+            let status = Status {
+                sequence,
+                highest: Token::default(),
+                grant: None,
+                class: Class::Bare,
+                follows: None,
+                writes,
+                sight: None,
+                trouble: None,
+            };
             conductor.told(&orders, &us, status, Tick(at * second));
             let (at, known) = conductor.desks[&orders].statuses[&us].clone();
             (at.0 / second, known.sequence, known.writes)

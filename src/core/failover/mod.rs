@@ -23,6 +23,7 @@
 //! Absent on purpose: probes and connections, which are the adapters'; traffic, which moves without any of this; whether a step may be committed,
 //! which [`crate::cluster`] judges.
 
+pub mod adopt;
 pub mod agent;
 pub mod choose;
 pub mod conduct;

@@ -95,6 +95,46 @@ pub enum Said {
     },
 }
 
+/// What a member's database is, or was when it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// It takes writes.
+    Writes,
+    /// It runs, and takes none.
+    Standby,
+    /// Nothing runs, and it was a primary.
+    Stopped,
+    /// Nothing runs, and it was a standby.
+    Asleep,
+}
+
+impl Role {
+    /// The word in logs and the API.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Writes => "primary",
+            Self::Standby => "standby",
+            Self::Stopped => "stopped primary",
+            Self::Asleep => "stopped standby",
+        }
+    }
+}
+
+/// What an agent sees of its database, whatever it is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sight {
+    /// What it is.
+    pub role: Role,
+    /// Which database; copies have the same.
+    pub system: u64,
+    /// The timeline that it is on.
+    pub timeline: u32,
+    /// Where it ends; `None`: that could not be told.
+    pub position: Option<u64>,
+}
+
 /// What an agent tells the leader of itself, every few seconds and when it changes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
@@ -110,6 +150,8 @@ pub struct Status {
     pub follows: Option<(Token, Label)>,
     /// Whether its database writes by the grant that it holds.
     pub writes: bool,
+    /// What it sees of its database; `None`: nothing.
+    pub sight: Option<Sight>,
     /// Why it does not come on, in one line; `None`: it does, or has nothing to do.
     pub trouble: Option<String>,
 }

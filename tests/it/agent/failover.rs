@@ -37,8 +37,6 @@ impl Play {
             leader.attach(&region(name), ends);
         }
         let play = Self { trio, leader };
-        let system = play.trio.system();
-        play.leader.adopt(&region("us"), system).await;
         play.is_served_by("us", &["ap", "eu"]).await;
         play.sql("us", "create table ledger (id bigint primary key)").await;
         play

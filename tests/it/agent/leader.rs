@@ -12,7 +12,7 @@ use portolan_core::{
     failover::{
         conduct::{Action, Conductor, Figures, Patience},
         group::Group,
-        lease::{Class, Refused, Verdict},
+        lease::{Refused, Verdict},
         order::Status,
         step::Step,
         token::Token,
@@ -27,7 +27,6 @@ use portolan_core::{
 use tokio::sync::mpsc;
 
 use super::postgres::clock;
-use crate::daemon::given;
 
 /// The group.
 pub(super) fn group_name() -> Label {
@@ -193,15 +192,6 @@ impl Leader {
     /// A person's step.
     pub(super) fn step(&self, step: Step) -> Outcome {
         self.append(entry(Role::Approver, Change::Group { group: group_name(), step }))
-    }
-
-    /// Adopts the group with this primary, as its agent attests it.
-    pub(super) async fn adopt(&self, primary: &Label, system: u64) {
-        let class = given("its agent says that it is armed", async || {
-            self.status(primary).map(|status| status.class).filter(|class| matches!(class, Class::Armed { .. }))
-        });
-        let step = Step::Adopt { token: Token::default(), primary: primary.clone(), system, timeline: 1, class: class.await };
-        assert!(matches!(self.step(step), Outcome::Accepted { .. }));
     }
 
     fn append(&self, entry: Entry) -> Outcome {

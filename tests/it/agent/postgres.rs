@@ -101,8 +101,12 @@ impl Trio {
             copy.arg("-a").arg(first.data()).arg(member.data());
             assert!(copy.status().unwrap().success());
         }
+        // Copies say that they are: each is started for a moment as the standby that it shall be.
         for member in trio.members.values() {
             member.write_config();
+            if member.region.as_str() != "us" {
+                member.become_standby();
+            }
         }
         trio
     }
@@ -125,16 +129,6 @@ impl Trio {
             given("the supervisor listens", async || std::os::unix::net::UnixStream::connect(&socket).ok()).await;
         }
         member.start_agent(addresses).await
-    }
-
-    /// The system identifier of the database.
-    pub(super) fn system(&self) -> u64 {
-        let data = self.members[&Label::new("us")].data();
-        let mut command = Command::new(bin().join("pg_controldata"));
-        let output = command.arg(data).env("LC_ALL", "C").output().unwrap();
-        let text = String::from_utf8(output.stdout).unwrap();
-        let line = text.lines().find_map(|line| line.strip_prefix("Database system identifier:")).unwrap();
-        line.trim().parse().unwrap()
     }
 
     /// The log of each server, for who looks into a failure.
@@ -163,6 +157,17 @@ impl Member {
 
     fn socket(&self) -> PathBuf {
         self.directory.join("sock")
+    }
+
+    fn become_standby(&self) {
+        let data = self.data();
+        let data = data.to_str().unwrap();
+        let mark = self.data().join("standby.signal");
+        fs::write(&mark, "").unwrap();
+        std::os::unix::fs::chown(&mark, Some(owner().uid.as_raw()), Some(owner().gid.as_raw())).unwrap();
+        let options = format!("-c port={} -c unix_socket_directories={} -c logging_collector=off", self.port, self.directory.display());
+        tool("pg_ctl", &["-D", data, "-w", "-l", &format!("{data}.log"), "-o", &options, "start"]);
+        tool("pg_ctl", &["-D", data, "-w", "-m", "fast", "stop"]);
     }
 
     fn write_config(&self) {

@@ -1,6 +1,6 @@
 //! What an agent knows of its database.
 
-use crate::failover::{choose::Sealed, group::Stopped, token::Token};
+use crate::failover::{choose::Sealed, group::Stopped, order::Sight, token::Token};
 use crate::model::ids::Label;
 
 /// What the database is now.
@@ -36,6 +36,8 @@ pub struct Opening {
 pub struct Facts {
     /// What it is.
     pub database: Database,
+    /// What it is for others; `None`: nobody knows.
+    pub sight: Option<Sight>,
     /// A standby: it receives from there now, not only by its settings.
     pub is_streaming: bool,
     /// The incarnation of the supervisor whose control group it runs in; `None`: it runs in none, or not at all.

@@ -360,7 +360,7 @@ impl Agent {
         let writes = self.facts.database == Database::Writes && self.facts.opening.is_some_and(|it| Some(it.token) == grant);
         let sequence = (self.disk.starts, self.n_told);
         let trouble = self.trouble.clone();
-        Status { sequence, highest: self.disk.highest, grant, class: self.class(), follows, writes, trouble }
+        Status { sequence, highest: self.disk.highest, grant, class: self.class(), follows, writes, sight: self.facts.sight, trouble }
     }
 
     /// What is on its disk.

@@ -59,6 +59,7 @@ impl Member {
                 Run::Standby(from) => Database::Standby { receives_from: from.map(Region::label) },
                 Run::Writes => Database::Writes,
             },
+            sight: None,
             is_streaming: matches!(self.run, Run::Standby(Some(_))),
             lives_under: self.lives_under,
             is_marked: self.is_marked,

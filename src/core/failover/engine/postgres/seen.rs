@@ -6,6 +6,7 @@ use crate::{
         agent::{Database, Facts, Opening},
         choose::Sealed,
         group::Stopped,
+        order::{Role, Sight},
     },
     model::ids::Label,
 };
@@ -147,14 +148,21 @@ pub fn facts(seen: &Seen, region: &Label, priority: Option<u16>) -> Facts {
                 replayed: server.position,
                 priority: priority.filter(|_| !server.is_delayed),
             });
-            Facts { database, is_streaming: server.is_streaming, copy, opening: server.opening, ..base }
+            let role = if server.is_standby { Role::Standby } else { Role::Writes };
+            let position = if server.is_standby { server.end } else { Some(server.position) };
+            let sight = Some(Sight { role, system: server.system, timeline: server.history.timeline, position });
+            Facts { database, sight, is_streaming: server.is_streaming, copy, opening: server.opening, ..base }
         }
         (None, Process::Down) => {
             let stopped = seen.control.and_then(|control| match control.ran {
                 Ran::Stopped(position) => Some(Stopped { system: control.system, timeline: control.timeline, position }),
                 Ran::Primary | Ran::Standby => None,
             });
-            Facts { database: Database::Down, stopped, ..base }
+            let sight = seen.control.map(|control| {
+                let role = if control.ran == Ran::Standby { Role::Asleep } else { Role::Stopped };
+                Sight { role, system: control.system, timeline: control.timeline, position: stopped.map(|stopped| stopped.position) }
+            });
+            Facts { database: Database::Down, sight, stopped, ..base }
         }
         (None, Process::Ours(_) | Process::Foreign) => base,
     }
