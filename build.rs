@@ -27,6 +27,9 @@ const CONTROL: &[&str] = &[
     "proto/portolan/v1/traffic_service.proto",
 ];
 
+/// Between nodes and the agents of databases.
+const AGENT: &[&str] = &["proto/portolan/agent/v1/agent.proto"];
+
 /// Between nodes.
 const PEER: &[&str] = &["proto/portolan/peer/v1/peer.proto"];
 
@@ -36,6 +39,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let folder = std::env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR for build scripts")?;
     std::fs::write(Path::new(&folder).join("portolan.v1.bin"), descriptors.encode_to_vec())?;
     tonic_prost_build::configure().compile_fds(descriptors)?;
+    tonic_prost_build::configure().bytes(".").compile_fds(protox::compile(AGENT, ["proto"])?)?;
     // What is sent to many peers is encoded once and shared. The one large frame is boxed: a queue has room for 32 frames from the start.
     tonic_prost_build::configure()
         .bytes(".")

@@ -12,13 +12,29 @@
 //! Invariants: nothing waits between the agent's clock and its kill but this process's own turn; what was looked at before something was done is
 //! not taken for what is so after it.
 
+mod berth;
 mod disk;
 mod engine;
+pub mod link;
 mod looker;
 mod run;
 pub mod supervisor;
 mod task;
 
+pub use berth::{Berth, Crew, ForAgent, Terms, routes};
 pub use disk::{DiskError, Store};
 pub use engine::{Act, Course, Engine, Step, Vessel};
-pub use run::{FromLeader, Runner, Setup, ToLeader};
+pub use run::{Runner, Setup};
+
+/// What `proto/portolan/agent/v1` compiles to.
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    unused_qualifications,
+    clippy::all,
+    clippy::use_self,
+    reason = "generated code: it carries no style of ours"
+)]
+mod proto {
+    tonic::include_proto!("portolan.agent.v1");
+}

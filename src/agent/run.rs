@@ -9,9 +9,7 @@ use std::{
 use portolan_core::{
     failover::{
         agent::{Agent, Disk, Effect, Task},
-        lease::{Reply, Request},
-        order::{Answer, Order, Status},
-        token::Token,
+        order::{FromAgent, ToAgent},
     },
     model::{ids::Label, time::Tick},
 };
@@ -42,42 +40,6 @@ const AGAIN_MAX: Duration = Duration::from_secs(10);
 /// Longest sleep: the runtime's timers stand still while the machine sleeps.
 const TURN: Duration = Duration::from_millis(500);
 
-/// What the leader, or a peer, says.
-#[derive(Clone, Debug)]
-pub enum FromLeader {
-    /// An order.
-    Order(Order),
-    /// An answer to a renewal.
-    Reply(Reply),
-    /// The agent of that region acknowledges the holder of a grant, in the round of this number.
-    Acknowledged {
-        /// Who.
-        peer: Label,
-        /// Of the grant.
-        token: Token,
-        /// Of the round.
-        sequence: u64,
-    },
-}
-
-/// What the agent says.
-#[derive(Clone, Debug, PartialEq)]
-pub enum ToLeader {
-    /// To an order.
-    Answer(Answer),
-    /// More time is wanted.
-    Renewal(Request),
-    /// How it is.
-    Status(Status),
-    /// All peers are to be asked whether they acknowledge this grant.
-    AskPeers {
-        /// Of the grant.
-        token: Token,
-        /// Of the round.
-        sequence: u64,
-    },
-}
-
 /// A task that has ended, and why it did not do what it should; `None`: it did.
 type Ended = (Task, Option<String>);
 
@@ -96,9 +58,9 @@ pub struct Setup {
     /// Since boot.
     pub clock: SinceBoot,
     /// What comes in.
-    pub inbox: mpsc::Receiver<FromLeader>,
+    pub inbox: mpsc::Receiver<ToAgent>,
     /// What goes out. Full: the leader is slow or gone, and what would be said is dropped; everything is said again.
-    pub outbox: mpsc::Sender<ToLeader>,
+    pub outbox: mpsc::Sender<FromAgent>,
 }
 
 /// An agent at work.
@@ -107,8 +69,8 @@ pub struct Runner {
     store: Store,
     hands: Arc<Hands>,
     clock: SinceBoot,
-    inbox: mpsc::Receiver<FromLeader>,
-    outbox: mpsc::Sender<ToLeader>,
+    inbox: mpsc::Receiver<ToAgent>,
+    outbox: mpsc::Sender<FromAgent>,
     /// The one that runs.
     task: Option<(Task, JoinHandle<()>)>,
     /// The one that has ended, until a look has shown what it did.
@@ -185,15 +147,22 @@ impl Runner {
         self.agent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn said(&self, said: FromLeader) -> Vec<Effect> {
+    fn said(&self, said: ToAgent) -> Vec<Effect> {
         let now = (self.clock)();
         match said {
-            FromLeader::Order(order) => {
+            ToAgent::Order(order) => {
                 debug!(token = %order.token, "ordered: {:?}", order.verb);
                 self.agent().ordered(order, now)
             }
-            FromLeader::Reply(reply) => self.agent().answered(&reply, now),
-            FromLeader::Acknowledged { peer, token, sequence } => self.agent().acknowledged(&peer, token, sequence, now),
+            ToAgent::Reply(reply) => self.agent().answered(&reply, now),
+            ToAgent::Acknowledged { peer, token, sequence } => self.agent().acknowledged(&peer, token, sequence, now),
+            ToAgent::Asks { holder, token, sequence } => {
+                // What it says is on disk already.
+                if self.agent().acknowledges(token) {
+                    self.tell(FromAgent::Acknowledges { holder, token, sequence });
+                }
+                Vec::new()
+            }
         }
     }
 
@@ -225,11 +194,11 @@ impl Runner {
         if now >= self.status_at {
             self.status_at = now + STATUS;
             let status = self.agent().status();
-            self.tell(ToLeader::Status(status));
+            self.tell(FromAgent::Status(Box::new(status)));
         }
     }
 
-    fn tell(&self, what: ToLeader) {
+    fn tell(&self, what: FromAgent) {
         if self.outbox.try_send(what).is_err() {
             debug!("the leader does not listen; it is told again");
         }
@@ -247,11 +216,11 @@ impl Runner {
                     Effect::Save(disk) => self.store.save(&disk).inspect_err(|problem| error!("{problem}; the agent ends"))?,
                     Effect::Tell(answer) => {
                         debug!(token = %answer.token, "answers: {:?}", answer.said);
-                        self.tell(ToLeader::Answer(answer));
+                        self.tell(FromAgent::Answer(answer));
                         self.status_at = Tick(0);
                     }
-                    Effect::Renew(request) => self.tell(ToLeader::Renewal(request)),
-                    Effect::AskPeers { token, sequence } => self.tell(ToLeader::AskPeers { token, sequence }),
+                    Effect::Renew(request) => self.tell(FromAgent::Renewal(request)),
+                    Effect::AskPeers { token, sequence } => self.tell(FromAgent::AskPeers { token, sequence }),
                     Effect::Arm(at) => {
                         let over_at = self.agent().holder().hard().unwrap_or(at);
                         let (kill_at, over_at) = (at.0, over_at.0.max(at.0));

@@ -33,6 +33,15 @@ pub trait Actions {
         Err(absent("serve"))
     }
 
+    /// Runs the agent beside a database until it is told to stop.
+    ///
+    /// # Errors
+    /// [`Exit::Usage`] when a file is wrong, [`Exit::Error`] when it cannot keep what it must not forget.
+    fn agent(&self, config: &Path, env: &Env, terminal: &mut Terminal<'_>) -> Outcome {
+        let _ = (config, env, terminal);
+        Err(absent("agent"))
+    }
+
     /// Runs the supervisor of a database until it is told to stop.
     ///
     /// # Errors

@@ -88,7 +88,9 @@ impl Format {
 pub(super) enum Verb {
     /// Run the daemon.
     Serve,
-    /// Run the supervisor of a database, which lives and dies with it; --config names the agent's config.
+    /// Run the agent beside a database; --config names its config.
+    Agent,
+    /// Run the supervisor of a database, which lives and dies with it; --config names its agent's config.
     Supervise,
     /// The inner part of `supervise`.
     #[command(hide = true)]

@@ -141,6 +141,10 @@ fn dispatch(cli: &Cli, person: Person<'_>, env: &Env, terminal: &mut Terminal<'_
             Some(config) => actions.serve(config, env, terminal),
             None => Err(Failure::new(Exit::Usage, "serve: which node? give --config FILE, or set PORTOLAN_CONFIG")),
         },
+        Verb::Agent => match config {
+            Some(config) => actions.agent(config, env, terminal),
+            None => Err(Failure::new(Exit::Usage, "agent: of which database? give --config FILE, or set PORTOLAN_CONFIG")),
+        },
         Verb::Supervise => match config {
             Some(config) => actions.supervise(config, env, terminal),
             None => Err(Failure::new(Exit::Usage, "supervise: which database? give --config FILE, or set PORTOLAN_CONFIG")),
@@ -223,6 +227,7 @@ fn online(verb: &Verb, mut desk: Desk<'_>) -> Outcome {
         Verb::Whoami => block_on(access::whoami(desk)),
         Verb::CanI(args) => block_on(access::can_i(desk, args)),
         Verb::Serve
+        | Verb::Agent
         | Verb::Supervise
         | Verb::Vessel
         | Verb::Plan { .. }

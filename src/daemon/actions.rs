@@ -69,6 +69,18 @@ impl Actions for Program {
         })
     }
 
+    fn agent(&self, config: &Path, env: &Env, terminal: &mut Terminal<'_>) -> Outcome {
+        let loaded = load_agent(config)?;
+        for line in loaded.warnings.lines() {
+            writeln!(terminal.err, "{line}")?;
+        }
+        init_log(loaded.config.log, env)?;
+        // One thread: an agent is small, and what it does waits for its database.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| Failure::new(Exit::Error, format!("start the runtime: {error}")))?;
+        runtime.block_on(beside::run(&loaded.config)).map(|()| Exit::Ok).map_err(|error| Failure::new(Exit::Error, format!("{error:#}")))
+    }
+
     fn supervise(&self, config: &Path, env: &Env, terminal: &mut Terminal<'_>) -> Outcome {
         let loaded = load_agent(config)?;
         for line in loaded.warnings.lines() {

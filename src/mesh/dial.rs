@@ -1,24 +1,16 @@
 //! Connections to peers: one per peer and lane, made when first needed and made anew when they break.
-//!
-//! Certificates are read for each new connection, so that renewed ones need no restart.
 
 use std::{
     collections::BTreeMap,
     error::Error,
     io,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
 use hyper_util::rt::TokioIo;
 use portolan_core::model::ids::Label;
-use rustls::pki_types::ServerName;
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::{TcpStream, lookup_host},
-    time::timeout,
-};
-use tokio_rustls::TlsConnector;
+use tokio::time::timeout;
 use tonic::{
     Code, Status,
     transport::{Channel, Endpoint},
@@ -26,11 +18,10 @@ use tonic::{
 
 use super::{
     CallError, Lane,
-    certificate::IsNode,
     proto::peer_service_client::PeerServiceClient,
     service::{LEFT_BEHIND, MESSAGE_OCTETS_MAX, OBSERVE_OCTETS_MAX},
 };
-use crate::net::{detour::Detours, mutual::TlsFiles};
+use crate::net::{detour::Detours, dial::open, mutual::TlsFiles};
 
 /// For a name, TCP and TLS together. Around the world and back takes a third of a second.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(2);
@@ -101,52 +92,14 @@ impl Dialer {
             async move {
                 let late =
                     || io::Error::new(io::ErrorKind::TimedOut, format!("no connection to {} within {CONNECT_TIME_MAX:?}", to.address));
-                timeout(CONNECT_TIME_MAX, open(tls, &detours, &to)).await.unwrap_or_else(|_| Err(late())).map(TokioIo::new)
+                timeout(CONNECT_TIME_MAX, open(tls, &detours, to.node.as_str(), &to.address))
+                    .await
+                    .unwrap_or_else(|_| Err(late()))
+                    .map(TokioIo::new)
             }
         });
         endpoint.connect_with_connector_lazy(connector)
     }
-}
-
-trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
-
-async fn open(tls: Option<TlsFiles>, detours: &Detours, to: &Address) -> io::Result<Box<dyn Io>> {
-    let stream = connect(&to.address, detours).await?;
-    // Without it small calls wait for the other side's delayed acknowledgement; a failure costs time only.
-    let _ = stream.set_nodelay(true);
-    let Some(files) = tls else {
-        if !stream.peer_addr()?.ip().to_canonical().is_loopback() {
-            let problem = format!("{} is no loopback address, and without `tls` peers are reached on loopback only", to.address);
-            return Err(io::Error::new(io::ErrorKind::PermissionDenied, problem));
-        }
-        return Ok(Box::new(stream));
-    };
-    let node = to.node.to_string();
-    let config = tokio::task::spawn_blocking(move || files.client_judging(|chain| Arc::new(IsNode { chain, node }))).await?;
-    let config = config.map_err(io::Error::other)?;
-    let host = host(&to.address).to_owned();
-    let name =
-        ServerName::try_from(host).map_err(|_| io::Error::other(format!("`{}` has no host that can be in a certificate", to.address)))?;
-    Ok(Box::new(TlsConnector::from(config).connect(name, stream).await?))
-}
-
-/// Tries all addresses of the name, in the system's order.
-async fn connect(address: &str, detours: &Detours) -> io::Result<TcpStream> {
-    let mut last = None;
-    for found in lookup_host(address).await? {
-        match TcpStream::connect(detours.of(found)).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = Some(error),
-        }
-    }
-    Err(last.unwrap_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("`{address}` has no address"))))
-}
-
-/// The host of `host:port`, without brackets.
-pub(super) fn host(address: &str) -> &str {
-    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
-    host.trim_start_matches('[').trim_end_matches(']')
 }
 
 /// What a failed call means.
@@ -175,16 +128,4 @@ fn causes(status: &Status) -> String {
         next = error.source();
     }
     text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_host_is_without_port_and_brackets() {
-        assert_eq!(host("portolan-0.use1.example.net:8444"), "portolan-0.use1.example.net");
-        assert_eq!(host("[2001:db8::1]:8444"), "2001:db8::1");
-        assert_eq!(host("127.0.0.1:1"), "127.0.0.1");
-    }
 }

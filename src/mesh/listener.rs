@@ -8,11 +8,11 @@ use tokio::{
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Server;
+use tonic::{service::Routes, transport::Server};
 
 use super::{
     Address, Host, Mesh,
-    dial::{Dialer, host},
+    dial::Dialer,
     proto::peer_service_server::PeerServiceServer,
     service::{MESSAGE_OCTETS_MAX, PeerApi},
     stream::{Event, Far},
@@ -21,12 +21,13 @@ use crate::net::{
     accept::{InForce, Purpose, READY_MAX, accept},
     clock::WallClock,
     detour::Detours,
+    dial::host,
     mutual::{TlsError, TlsFiles},
     rotate::{self, Certificates},
 };
 
-/// Four lanes of each of four other voters, and an observation and a state lane of 200 observers.
-const PURPOSE: Purpose = Purpose { name: "peer", connections_max: 512 };
+/// Four lanes of each of four other voters, an observation and a state lane of 200 observers, and three agents of each of a thousand groups.
+const PURPOSE: Purpose = Purpose { name: "peer", connections_max: 4096 };
 /// HTTP/2 streams per connection.
 const STREAMS_PER_CONNECTION_MAX: u32 = 64;
 /// Octets of headers of one call.
@@ -50,6 +51,8 @@ pub struct MeshSetup {
     pub events: mpsc::Sender<Event>,
     /// Tells peers the time.
     pub clock: Arc<dyn WallClock>,
+    /// What else is answered on the same port, to callers whose certificates are of the same authority.
+    pub others: Routes,
     /// Ends it, as dropping the last clone does.
     pub stop: CancellationToken,
 }
@@ -114,7 +117,7 @@ impl Mesh {
     /// # Errors
     /// [`MeshError::Tls`].
     pub fn start(bound: PeerListener, setup: MeshSetup, host_of: Arc<dyn Host>) -> Result<Self, MeshError> {
-        let MeshSetup { tls: files, peers, detours, introduction, events, clock, stop } = setup;
+        let MeshSetup { tls: files, peers, detours, introduction, events, clock, others, stop } = setup;
         let tls = Arc::new(InForce::new(files.as_ref().map(|files| files.server(false)).transpose().map_err(MeshError::Tls)?));
         let stop = stop.child_token();
         if let Some(files) = files.clone() {
@@ -132,6 +135,7 @@ impl Mesh {
             .http2_max_header_list_size(HEADER_OCTETS_MAX)
             .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+            .add_routes(others)
             .add_service(service);
         let (ready, connections) = mpsc::channel(READY_MAX);
         accept(bound.listener, PURPOSE, tls, ready, stop.clone());

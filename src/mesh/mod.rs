@@ -16,7 +16,6 @@
 //! Absent on purpose: deciding what reports mean (`portolan_core::health::vantage`), and what a call of the consensus is (`raft`): bodies pass
 //! through unread.
 
-mod certificate;
 mod codec;
 mod dial;
 mod identity;

@@ -19,7 +19,6 @@ use tonic::{Request, Response, Status, Streaming, metadata::MetadataValue};
 
 use super::{
     Address, Followed, Greeting, Passport, Proposed, Voter,
-    certificate::Names,
     identity::{From, is_name},
     links::{HELLO_TIME_MAX, Inner, QUEUE},
     proto::{
@@ -29,7 +28,7 @@ use super::{
     },
     stream::{hello, read_hello},
 };
-use crate::net::accept::Peer;
+use crate::net::{accept::Peer, names::Names};
 
 /// The longest message between nodes, in octets: a snapshot, every quote in it written as two.
 pub(super) const MESSAGE_OCTETS_MAX: usize = 2 * limits::SNAPSHOT_OCTETS_MAX;

@@ -13,7 +13,7 @@ use openraft::{
     async_runtime::{Instant as _, watch::WatchReceiver as _},
     error::{ClientWriteError, RaftError},
     metrics::RaftServerMetrics,
-    raft::{AppendEntriesRequest, TransferLeaderRequest, VoteRequest},
+    raft::{AppendEntriesRequest, ReadPolicy, TransferLeaderRequest, VoteRequest},
 };
 use portolan_core::cluster::{Entry, FEATURE_LEVEL, Halt, Refusal};
 use serde::{Serialize, de::DeserializeOwned};
@@ -305,6 +305,16 @@ impl Consensus {
             false => silent?,
         };
         (silent < silence_max).then_some(leader)
+    }
+
+    /// Asks a majority whether this node leads, and waits until it has applied an entry of its own term and everything that was committed when
+    /// it was asked.
+    ///
+    /// # Errors
+    /// It does not lead, nobody confirms that it does, or it takes no part any more.
+    pub async fn confirm(&self) -> anyhow::Result<()> {
+        self.raft.ensure_linearizable(ReadPolicy::ReadIndex).await?;
+        Ok(())
     }
 
     /// Waits until leadership, as this node knows it, is as `wanted`.

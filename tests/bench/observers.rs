@@ -110,6 +110,7 @@ async fn observer(n: usize, cluster: Option<String>) -> Observer {
         introduction: introduced,
         events: told,
         clock: Arc::new(Timestamp(1_800_000_000_000)),
+        others: Default::default(),
         stop: CancellationToken::new(),
     };
     let mesh = Mesh::start(bound, setup, Arc::new(Anybody(passport))).unwrap();

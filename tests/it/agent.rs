@@ -2,5 +2,5 @@
 
 mod failover;
 mod leader;
-mod postgres;
+pub(crate) mod postgres;
 mod supervisor;

@@ -156,6 +156,7 @@ async fn refusing(passport: Passport, role: FarRole, tls: Option<TlsFiles>, refu
         introduction: introduced,
         events,
         clock: Arc::new(Timestamp(1_000_000)),
+        others: Default::default(),
         stop: CancellationToken::new(),
     };
     let mesh = Mesh::start(bound, setup, host.clone()).unwrap();

@@ -20,7 +20,7 @@ const MAY_USE: [(&str, &[&str], &str); 17] = [
     ("config", &[], "a leaf: text in, plan, node or agent config out"),
     ("engine", &[], "a leaf: what databases are, and the single things that are done to them"),
     ("net", &[], "a leaf: connections, names, certificates"),
-    ("agent", &[], "an adapter: the agent and its supervisor; what the database is comes in as a trait"),
+    ("agent", &["net"], "an adapter: the agent, its supervisor, and both ends of its lines; what the database is comes in as a trait"),
     ("api", &["net"], "an adapter"),
     ("client", &["api", "net"], "an adapter; the other end of the API, so that the form of messages is written once"),
     ("dns", &["net"], "an adapter"),

@@ -1,7 +1,7 @@
 //! `portolan pki`: an authority of one's own and certificates by it, so that a cluster with mutual TLS stands in minutes.
 //!
-//! Names are SPIFFE ids: `spiffe://CLUSTER/node/NAME` for nodes, `spiffe://CLUSTER/ROLE/NAME` for people and programs, to which `auth.roles`
-//! gives the role. Whoever has an authority of their own uses that; nothing here is needed at run time.
+//! Names are SPIFFE ids: `spiffe://CLUSTER/node/NAME` for nodes, `spiffe://CLUSTER/agent/NAME` for agents of databases,
+//! `spiffe://CLUSTER/ROLE/NAME` for people and programs, to which `auth.roles` gives the role. Whoever has an authority of their own uses that; nothing here is needed at run time.
 //! Absent on purpose: revocation. A certificate is short-lived, and a role is taken away in the node config.
 //! Source: RFC 5280, SPIFFE X.509-SVID sections 2 to 4.
 
@@ -19,6 +19,9 @@ use authority::{Authority, Holder, Issued};
 
 /// Life of a certificate where nothing is said, in days.
 const DAYS_USUAL: u16 = 365;
+/// What stands before an agent's name in its certificate, where a person's has a role.
+const AGENT: &str = "agent";
+
 /// The longest life of a certificate, in days: what outlives the people who made it is nobody's.
 const DAYS_MAX: i64 = 825;
 
@@ -62,6 +65,12 @@ pub(super) enum Whom {
         /// Names and addresses by which others reach it, beside its own name.
         #[arg(long, value_name = "HOST", num_args = 1.., value_delimiter = ',')]
         host: Vec<String>,
+    },
+    /// For the agent beside a database.
+    Agent {
+        /// Its name, as `agent` in the plan and in its config.
+        #[arg(value_parser = label)]
+        name: String,
     },
     /// For a person or a program.
     Client {
@@ -114,6 +123,7 @@ pub(super) fn run(verb: &PkiVerb, now: Timestamp, format: Format, terminal: &mut
             let authority = Authority::load(dir).map_err(failed)?;
             let holder = match whom {
                 Whom::Node { name, host, .. } => Holder::node(authority.cluster(), name, host),
+                Whom::Agent { name } => Holder::client(authority.cluster(), name, AGENT),
                 Whom::Client { name, role } => Holder::client(authority.cluster(), name, role.word()),
             };
             let holder = holder.map_err(|problem| Failure::new(Exit::Usage, problem))?;
@@ -174,6 +184,10 @@ fn report(
             terminal.out,
             "\n# Into the node config:\nnode: {name}\nregion: {region}\ncluster: {cluster}\ntls: {{ ca_file: {ca_file}, cert_file: {cert_file}, \
              key_file: {key_file} }}"
+        )?,
+        Whom::Agent { name } => writeln!(
+            terminal.out,
+            "\n# Into the agent config:\nagent: {name}\ntls: {{ ca_file: {ca_file}, cert_file: {cert_file}, key_file: {key_file} }}"
         )?,
         Whom::Client { name, role } => {
             writeln!(

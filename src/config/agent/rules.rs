@@ -21,6 +21,10 @@ pub(super) fn check(config: &AgentConfig, document: &Document<'_>, report: &mut 
             report.at_path(Severity::Error, document, &path, message, "write an absolute path");
         }
     }
+    if config.voters.is_empty() {
+        let message = "an agent without voters is led by nobody".to_owned();
+        report.at_path(Severity::Error, document, &top("voters"), message, "name the nodes of `peers` in the node config");
+    }
     let (ours, theirs) = (config.data_dir.as_path(), config.postgresql.data_directory.as_path());
     if ours.starts_with(theirs) {
         let message = format!("`{}` lies inside the database's directory, which a rewind overwrites", config.data_dir.0);

@@ -1,17 +1,24 @@
 //! What may be written in an agent config: one table per section.
 
 use portolan_core::{
-    document::{PlainName, Secret, Text},
+    document::{HostPort, PlainName, Secret, Text},
+    model::ids::Label,
     section,
 };
 
-use crate::config::node::sections::{FilePath, LogFormat};
+use crate::config::node::sections::{FilePath, LogFormat, Tls};
 
 section! {
     /// The whole agent config.
     pub struct AgentConfig {
         /// Version of this format.
         version: u32 where (1..=1) = 1,
+        /// Its name in the plan: `agent` of the member that it stands beside.
+        agent: Label,
+        /// Those who may lead: it keeps a line to each of them.
+        voters: Vec<Voter>,
+        /// Its certificates; without them it reaches voters on loopback addresses only.
+        tls: Option<Tls> = None,
         /// Where the agent keeps the highest token, the grant, and what a rewind put aside. Must outlive it.
         data_dir: FilePath = FilePath("/var/lib/portolan-agent".to_owned()),
         /// Where secrets lie, one file each.
@@ -24,6 +31,16 @@ section! {
         postgresql: Postgresql,
         /// How log lines look.
         log: LogFormat = LogFormat::Text,
+    }
+}
+
+section! {
+    /// A node that votes.
+    pub struct Voter {
+        /// Its name; its certificate must bear it.
+        node: Label,
+        /// Where its peer listener is reached.
+        address: HostPort,
     }
 }
 

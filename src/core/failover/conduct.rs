@@ -147,8 +147,8 @@ impl Conductor {
         self.grantor.round_began()
     }
 
-    /// A majority acknowledged the round: the answers.
-    pub fn round_ended<'a>(&mut self, round: u64, rules: impl Fn(&Label) -> Option<&'a Verdict>) -> Vec<(Label, Reply)> {
+    /// A majority acknowledged the round: the answers, with group and region.
+    pub fn round_ended<'a>(&mut self, round: u64, rules: impl Fn(&Label) -> Option<&'a Verdict>) -> Vec<(Label, Label, Reply)> {
         self.grantor.round_ended(round, rules)
     }
 

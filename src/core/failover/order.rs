@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     choose::Sealed,
     group::Stopped,
-    lease::{Class, Grant},
+    lease::{Class, Grant, Reply, Request},
     token::Token,
 };
 use crate::model::ids::Label;
@@ -154,4 +154,60 @@ pub struct Status {
     pub sight: Option<Sight>,
     /// Why it does not come on, in one line; `None`: it does, or has nothing to do.
     pub trouble: Option<String>,
+}
+
+/// What an agent says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FromAgent {
+    /// To an order.
+    Answer(Answer),
+    /// It wants more time.
+    Renewal(Request),
+    /// How it is.
+    Status(Box<Status>),
+    /// The agents of all other members are to be asked whether they acknowledge the holder of this grant (L12).
+    AskPeers {
+        /// Of the grant.
+        token: Token,
+        /// Of the request whose time it is.
+        sequence: u64,
+    },
+    /// It acknowledges the holder of this grant.
+    Acknowledges {
+        /// Who asked.
+        holder: Label,
+        /// Of the grant.
+        token: Token,
+        /// Of the request.
+        sequence: u64,
+    },
+}
+
+/// What an agent is told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ToAgent {
+    /// By the leader.
+    Order(Order),
+    /// The leader's answer to a renewal.
+    Reply(Reply),
+    /// The holder of this grant asks whether it is acknowledged.
+    Asks {
+        /// Who.
+        holder: Label,
+        /// Of the grant.
+        token: Token,
+        /// Of the request.
+        sequence: u64,
+    },
+    /// That peer acknowledges the holder of this grant.
+    Acknowledged {
+        /// Who does.
+        peer: Label,
+        /// Of the grant.
+        token: Token,
+        /// Of the request.
+        sequence: u64,
+    },
 }

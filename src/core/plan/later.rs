@@ -14,7 +14,12 @@ pub(super) fn check(plan: &Plan, out: &mut Findings) {
             out.warning(Path::root().key(key), format!("takes effect with {with}; until then {until}"), "");
         }
     };
-    later("data_groups", !plan.data_groups.is_empty(), "data groups", "they are checked, not acted on");
+    later(
+        "data_groups",
+        !plan.data_groups.is_empty(),
+        "automatic failover",
+        "agents hold leases of their groups, and nothing fails over by itself",
+    );
     later("disaster_recovery", plan.disaster_recovery.is_some(), "recovery", "it is checked, not measured");
     later("backups", !plan.backups.is_empty(), "recovery", "backups are not looked at");
     later("validation", !plan.validation.is_empty(), "recovery", "no step is run");

@@ -1,6 +1,8 @@
 //! Beside a database: agent and supervisor as their config says.
 
+mod agent;
 mod postgres;
+mod secret;
 
 use anyhow::Context as _;
 use nix::unistd::{User, geteuid};
@@ -11,6 +13,7 @@ use crate::{
     config::agent::AgentConfig,
 };
 
+pub(super) use agent::run;
 pub use postgres::PostgresEngine;
 
 /// The supervisor of a database.

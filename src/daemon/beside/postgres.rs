@@ -34,6 +34,13 @@ impl PostgresEngine {
     }
 }
 
+impl PostgresEngine {
+    /// The plan says something else of it. `None`: it is never promoted.
+    pub fn set_priority(&self, priority: Option<u16>) {
+        *self.priority.lock().unwrap_or_else(PoisonError::into_inner) = priority;
+    }
+}
+
 #[async_trait]
 impl Engine for PostgresEngine {
     async fn look(&self, vessel: Vessel) -> Result<Facts, String> {

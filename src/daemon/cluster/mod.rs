@@ -16,6 +16,7 @@
 mod attach;
 mod birth;
 mod force;
+mod groups;
 mod host;
 mod leader;
 mod local;
@@ -46,6 +47,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{Clock, PeerEntry, Setup};
 use crate::{
+    agent::{self, Crew},
     mesh::{Address, Event, Far, FarRole, Mesh, MeshSetup, Passport},
     raft::{Consensus, Disk, Identity, Members, Timing},
 };
@@ -55,6 +57,9 @@ pub(super) use local::{LOCAL_LIFE_MAX, LocalOrders};
 pub(super) use membership::{Order, Ordered, What};
 pub(super) use propose::Unproposed;
 pub(super) use truth::{Truth, Via};
+
+/// What agents said and this node has not heard yet: a few seconds of the talk of three thousand.
+const AGENTS_QUEUE: usize = 4096;
 
 /// The file with everything that a node must not forget.
 pub(super) const DISK_FILE: &str = "cluster.redb";
@@ -162,6 +167,8 @@ impl Cluster {
         let stop = CancellationToken::new();
 
         let host = Arc::new(host::ClusterHost::default());
+        let (said, heard) = mpsc::channel(AGENTS_QUEUE);
+        let crew = Arc::new(groups::DaemonCrew::new(said));
         let mesh = match listener {
             Some(listener) => {
                 let mesh_setup = MeshSetup {
@@ -171,6 +178,7 @@ impl Cluster {
                     introduction: introduced,
                     events,
                     clock: Arc::new(super::clock::SystemClock),
+                    others: agent::routes(Arc::clone(&crew) as Arc<dyn Crew>, stop.clone()),
                     stop: stop.clone(),
                 };
                 Some(Mesh::start(listener, mesh_setup, host.clone())?)
@@ -207,6 +215,8 @@ impl Cluster {
             stop: stop.clone(),
         });
         host.serve(&shared);
+        crew.serve(&shared);
+        tokio::spawn(stop.clone().run_until_cancelled_owned(groups::keep(Arc::clone(&shared), crew, heard)));
         for task in [Task::Truth, Task::Birth, Task::Attach, Task::Register, Task::Leader, Task::Local, Task::Tell] {
             let shared = Arc::clone(&shared);
             tokio::spawn(stop.clone().run_until_cancelled_owned(async move {

@@ -30,7 +30,7 @@ fn region(name: &str) -> Label {
 impl Play {
     /// All is up: us is the primary, and the others stream from it.
     async fn begin(durability: Durability) -> Self {
-        let mut trio = Trio::new();
+        let mut trio = Trio::new(REGIONS);
         let leader = Leader::start(&REGIONS, durability);
         for name in REGIONS {
             let ends = trio.start(&region(name)).await;

@@ -6,14 +6,13 @@ use std::{
     time::Duration,
 };
 
-use portolan::agent::{FromLeader, ToLeader};
 use portolan_core::{
     cluster::{Actor, Change, Entry, Node, NodeId, NodeRole, Outcome, Outline, PutPlan, Role, State},
     failover::{
         conduct::{Action, Conductor, Figures, Patience},
         group::Group,
         lease::{Refused, Verdict},
-        order::Status,
+        order::{FromAgent, Status, ToAgent},
         step::Step,
         token::Token,
     },
@@ -37,13 +36,13 @@ pub(super) fn group_name() -> Label {
 #[derive(Clone)]
 pub(super) struct Leader {
     shared: Arc<Mutex<Shared>>,
-    heard: mpsc::Sender<(Label, ToLeader)>,
+    heard: mpsc::Sender<(Label, FromAgent)>,
 }
 
 struct Shared {
     state: State,
     index: u64,
-    agents: BTreeMap<Label, mpsc::Sender<FromLeader>>,
+    agents: BTreeMap<Label, mpsc::Sender<ToAgent>>,
     cut: BTreeSet<Label>,
     statuses: BTreeMap<Label, Status>,
     loss: Bracket,
@@ -154,7 +153,7 @@ impl Leader {
     }
 
     /// An agent, from its own ends of its queues.
-    pub(super) fn attach(&self, region: &Label, (orders, mut said): (mpsc::Sender<FromLeader>, mpsc::Receiver<ToLeader>)) {
+    pub(super) fn attach(&self, region: &Label, (orders, mut said): (mpsc::Sender<ToAgent>, mpsc::Receiver<FromAgent>)) {
         self.shared.lock().unwrap().agents.insert(region.clone(), orders);
         let (heard, region) = (self.heard.clone(), region.clone());
         tokio::spawn(async move {
@@ -209,7 +208,7 @@ impl Leader {
         outcome
     }
 
-    async fn lead(self, mut inbox: mpsc::Receiver<(Label, ToLeader)>) {
+    async fn lead(self, mut inbox: mpsc::Receiver<(Label, FromAgent)>) {
         let patience = Patience { again: Duration::from_millis(500), silence: seconds(4), seal: seconds(5), ..Patience::default() };
         let mut conductor = Conductor::new(patience, clock());
         loop {
@@ -232,39 +231,39 @@ impl Leader {
                             conductor.refused(&group_name(), &step, clock());
                         }
                     }
-                    Action::Send(to, order) => self.send(&to, FromLeader::Order(order)),
+                    Action::Send(to, order) => self.send(&to, ToAgent::Order(order)),
                 }
             }
         }
     }
 
-    fn hear(&self, conductor: &mut Conductor, region: &Label, what: ToLeader) {
+    fn hear(&self, conductor: &mut Conductor, region: &Label, what: FromAgent) {
         match what {
-            ToLeader::Answer(answer) => conductor.answered(&group_name(), region, answer, clock()),
-            ToLeader::Status(status) => {
-                self.shared.lock().unwrap().statuses.insert(region.clone(), status.clone());
-                conductor.told(&group_name(), region, status, clock());
+            FromAgent::Answer(answer) => conductor.answered(&group_name(), region, answer, clock()),
+            FromAgent::Status(status) => {
+                self.shared.lock().unwrap().statuses.insert(region.clone(), (*status).clone());
+                conductor.told(&group_name(), region, *status, clock());
             }
-            ToLeader::Renewal(request) => {
+            FromAgent::Renewal(request) => {
                 let rules = self.group().rules();
                 let reply = rules.reply(&request);
                 match conductor.asked(&group_name(), request, &rules, clock()) {
-                    Err(Refused::Outranked(_)) => self.send(region, FromLeader::Reply(reply)),
+                    Err(Refused::Outranked(_)) => self.send(region, ToAgent::Reply(reply)),
                     Err(_) => {}
                     Ok(()) => {
                         let round = conductor.round_began();
                         let rules: Verdict = self.group().rules();
-                        for (_, reply) in conductor.round_ended(round, |_| Some(&rules)) {
-                            self.send(region, FromLeader::Reply(reply));
+                        for (_, _, reply) in conductor.round_ended(round, |_| Some(&rules)) {
+                            self.send(region, ToAgent::Reply(reply));
                         }
                     }
                 }
             }
-            ToLeader::AskPeers { .. } => {}
+            FromAgent::AskPeers { .. } | FromAgent::Acknowledges { .. } => {}
         }
     }
 
-    fn send(&self, to: &Label, what: FromLeader) {
+    fn send(&self, to: &Label, what: ToAgent) {
         let shared = self.shared.lock().unwrap();
         if let Some(agent) = shared.agents.get(to).filter(|_| !shared.cut.contains(to)) {
             // Whoever does not take it is gone, or gets it again.

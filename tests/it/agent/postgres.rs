@@ -14,16 +14,25 @@ use nix::{
     unistd::{Pid, User, geteuid},
 };
 use portolan::{
-    agent::{FromLeader, Runner, Setup, Store, ToLeader},
+    agent::{
+        Runner, Setup, Store,
+        supervisor::{Link, State, Verb},
+    },
     daemon::beside::PostgresEngine,
     engine::postgres::{self, ConnInfo, Postgres},
 };
-use portolan_core::model::{ids::Label, time::Tick};
+use portolan_core::{
+    failover::order::{FromAgent, ToAgent},
+    model::{ids::Label, time::Tick},
+};
 use tempfile::TempDir;
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_postgres::{Client, NoTls};
 
 use crate::daemon::given;
+
+/// What a standby adds to its primary's address.
+const REPLICATION: &str = "user=postgres sslmode=disable";
 
 /// Where Debian puts the server's programs: those of the newest version.
 fn bin() -> PathBuf {
@@ -32,24 +41,27 @@ fn bin() -> PathBuf {
     versions.map(|entry| entry.path()).max_by_key(number).unwrap().join("bin")
 }
 
-pub(super) const REGIONS: [&str; 3] = ["ap", "eu", "us"];
+/// Where most tests have members; the last one is the primary.
+pub(crate) const REGIONS: [&str; 3] = ["ap", "eu", "us"];
 
 /// One member's database, and what stands beside it.
-pub(super) struct Member {
-    pub(super) region: Label,
+pub(crate) struct Member {
+    pub(crate) region: Label,
     directory: PathBuf,
     port: u16,
     supervisor: Option<Child>,
     agent: Option<JoinHandle<()>>,
+    /// An agent as a process of its own.
+    process: Option<Child>,
 }
 
 /// All of them, with copies of one database.
-pub(super) struct Trio {
+pub(crate) struct Trio {
     directory: TempDir,
-    pub(super) members: BTreeMap<Label, Member>,
+    pub(crate) members: BTreeMap<Label, Member>,
 }
 
-pub(super) fn clock() -> Tick {
+pub(crate) fn clock() -> Tick {
     let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME).unwrap();
     Tick(u64::try_from(now.tv_sec()).unwrap() * 1_000_000 + u64::try_from(now.tv_nsec()).unwrap() / 1000)
 }
@@ -72,23 +84,23 @@ fn tool(name: &str, arguments: &[&str]) {
 }
 
 impl Trio {
-    /// Copies that are equal, and nothing runs.
-    pub(super) fn new() -> Self {
+    /// Copies that are equal, and nothing runs. The last region's was a primary.
+    pub(crate) fn new(regions: [&str; 3]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let user = owner();
         std::os::unix::fs::chown(directory.path(), Some(user.uid.as_raw()), Some(user.gid.as_raw())).unwrap();
         fs::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         let mut members = BTreeMap::new();
-        for region in REGIONS {
+        for region in regions {
             let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
             let directory = directory.path().join(region);
             fs::create_dir(&directory).unwrap();
             std::os::unix::fs::chown(&directory, Some(user.uid.as_raw()), Some(user.gid.as_raw())).unwrap();
             let region = Label::new(region);
-            members.insert(region.clone(), Member { region, directory, port, supervisor: None, agent: None });
+            members.insert(region.clone(), Member { region, directory, port, supervisor: None, agent: None, process: None });
         }
         let trio = Self { directory, members };
-        let first = &trio.members[&Label::new("us")];
+        let first = &trio.members[&Label::new(regions[2])];
         tool("initdb", &["-D", first.data().to_str().unwrap(), "-U", "postgres", "-A", "trust", "--data-checksums", "-N", "-E", "UTF8"]);
         let settings = "listen_addresses = '127.0.0.1'\nshared_buffers = 16MB\nwal_keep_size = 256MB\n\
             wal_retrieve_retry_interval = 200ms\nmax_wal_senders = 10\nlog_min_messages = log\n";
@@ -96,15 +108,15 @@ impl Trio {
         conf.push_str(settings);
         fs::write(first.data().join("postgresql.conf"), conf).unwrap();
         // What is copied while nothing runs is equal to the last octet.
-        for member in trio.members.values().filter(|member| member.region.as_str() != "us") {
+        for member in trio.members.values().filter(|member| member.region.as_str() != regions[2]) {
             let mut copy = Command::new("cp");
             copy.arg("-a").arg(first.data()).arg(member.data());
             assert!(copy.status().unwrap().success());
         }
         // Copies say that they are: each is started for a moment as the standby that it shall be.
         for member in trio.members.values() {
-            member.write_config();
-            if member.region.as_str() != "us" {
+            member.write_config(&[]);
+            if member.region.as_str() != regions[2] {
                 member.become_standby();
             }
         }
@@ -116,25 +128,18 @@ impl Trio {
     }
 
     /// Starts supervisor and agent of a member; its ends of the agent's queues.
-    pub(super) async fn start(&mut self, region: &Label) -> (mpsc::Sender<FromLeader>, mpsc::Receiver<ToLeader>) {
+    pub(crate) async fn start(&mut self, region: &Label) -> (mpsc::Sender<ToAgent>, mpsc::Receiver<FromAgent>) {
         let addresses = self.addresses();
         let member = self.members.get_mut(region).unwrap();
-        if member.supervisor.is_none() {
-            let log = fs::File::create(member.directory.join("supervisor.log")).unwrap();
-            let mut command = Command::new(env!("CARGO_BIN_EXE_portolan"));
-            command.args(["supervise", "--config"]).arg(member.directory.join("agent.yaml"));
-            command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
-            member.supervisor = Some(command.spawn().unwrap());
-            let socket = member.socket();
-            given("the supervisor listens", async || std::os::unix::net::UnixStream::connect(&socket).ok()).await;
-        }
+        member.supervise().await;
         member.start_agent(addresses).await
     }
 
     /// The log of each server, for who looks into a failure.
-    pub(super) fn logs(&self) -> String {
-        let log = |member: &Member| fs::read_to_string(member.directory.join("supervisor.log")).unwrap_or_default();
-        self.members.values().map(|member| format!("--- {}\n{}", member.region, log(member))).collect()
+    pub(crate) fn logs(&self) -> String {
+        let log = |member: &Member, verb: &str| fs::read_to_string(member.directory.join(format!("{verb}.log"))).unwrap_or_default();
+        let both = |member: &Member| format!("--- {}\n{}\n{}", member.region, log(member, "supervise"), log(member, "agent"));
+        self.members.values().map(both).collect()
     }
 }
 
@@ -170,29 +175,79 @@ impl Member {
         tool("pg_ctl", &["-D", data, "-w", "-m", "fast", "stop"]);
     }
 
-    fn write_config(&self) {
+    /// The agent's config. `voters`: names and addresses.
+    pub(crate) fn write_config(&self, voters: &[(String, String)]) {
+        let nobody = [("nobody".to_owned(), "127.0.0.1:1".to_owned())];
+        let voters = if voters.is_empty() { &nobody } else { voters };
+        let voters: Vec<String> = voters.iter().map(|(node, address)| format!("{{ node: {node}, address: \"{address}\" }}")).collect();
         let config = format!(
-            "version: 1\ndata_dir: {0}/agent\nsecrets_dir: {0}\nsocket: {0}/sock\nuser: {1}\n\
+            "version: 1\nagent: pg-{4}\nvoters: [{5}]\ndata_dir: {0}/agent\nsecrets_dir: {0}\nsocket: {0}/sock\nuser: {1}\n\
              postgresql:\n  bin_dir: {3}\n  data_directory: {0}/data\n  dsn: local\n  replication: replication\n  \
              arguments: [\"-c\", \"port={2}\", \"-c\", \"unix_socket_directories={0}\"]\n",
             self.directory.display(),
             owner().name,
             self.port,
-            bin().display()
+            bin().display(),
+            self.region,
+            voters.join(", "),
         );
         fs::write(self.directory.join("agent.yaml"), config).unwrap();
+        fs::write(self.directory.join("local"), self.own()).unwrap();
+        fs::write(self.directory.join("replication"), REPLICATION).unwrap();
     }
 
-    async fn start_agent(&mut self, addresses: BTreeMap<Label, (String, u16)>) -> (mpsc::Sender<FromLeader>, mpsc::Receiver<ToLeader>) {
+    fn own(&self) -> String {
+        format!("host={} port={} user=postgres dbname=postgres", self.directory.display(), self.port)
+    }
+
+    /// Where clients reach its database.
+    pub(crate) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Starts its supervisor, where it does not run, and waits until it listens.
+    pub(crate) async fn supervise(&mut self) {
+        if self.supervisor.is_none() {
+            self.supervisor = Some(self.portolan("supervise"));
+            let socket = self.socket();
+            given("the supervisor listens", async || std::os::unix::net::UnixStream::connect(&socket).ok()).await;
+        }
+    }
+
+    /// Starts its agent as a process of its own.
+    pub(crate) fn start_process(&mut self) {
+        self.process = Some(self.portolan("agent"));
+    }
+
+    /// Kills that process.
+    pub(crate) fn kill_process(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+
+    fn portolan(&self, verb: &str) -> Child {
+        let log = fs::OpenOptions::new().create(true).append(true).open(self.directory.join(format!("{verb}.log"))).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_portolan"));
+        command.arg(verb).arg("--config").arg(self.directory.join("agent.yaml"));
+        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
+    }
+
+    /// What its supervisor says.
+    pub(crate) async fn supervised(&self) -> Option<State> {
+        Link::connect(&self.socket()).await.ok()?.ask(Verb::Status).await.ok()
+    }
+
+    async fn start_agent(&mut self, addresses: BTreeMap<Label, (String, u16)>) -> (mpsc::Sender<ToAgent>, mpsc::Receiver<FromAgent>) {
         let user = owner();
-        let own = format!("host={} port={} user=postgres dbname=postgres", self.directory.display(), self.port);
         let server = Postgres::new(postgres::Setup {
             region: self.region.clone(),
             bin_dir: bin(),
             data_directory: self.data(),
             owner: geteuid().is_root().then(|| (user.uid.as_raw(), user.gid.as_raw())),
-            own: ConnInfo::parse(&own).unwrap(),
-            replication: ConnInfo::parse("user=postgres sslmode=disable").unwrap(),
+            own: ConnInfo::parse(&self.own()).unwrap(),
+            replication: ConnInfo::parse(REPLICATION).unwrap(),
             evidence: self.directory.join("agent/evidence"),
         });
         server.set_members(addresses);
@@ -207,10 +262,11 @@ impl Member {
     }
 
     /// The host is gone: agent, supervisor and database.
-    pub(super) fn lose(&mut self) {
+    pub(crate) fn lose(&mut self) {
         if let Some(agent) = self.agent.take() {
             agent.abort();
         }
+        self.kill_process();
         if let Some(mut supervisor) = self.supervisor.take() {
             let _ = supervisor.kill();
             let _ = supervisor.wait();
@@ -218,7 +274,7 @@ impl Member {
     }
 
     /// A client's connection.
-    pub(super) async fn connect(&self) -> Result<Client, tokio_postgres::Error> {
+    pub(crate) async fn connect(&self) -> Result<Client, tokio_postgres::Error> {
         let config = format!("host=127.0.0.1 port={} user=postgres dbname=postgres connect_timeout=2 application_name=test", self.port);
         let (client, connection) = tokio_postgres::connect(&config, NoTls).await?;
         tokio::spawn(connection);
@@ -226,12 +282,12 @@ impl Member {
     }
 
     /// What a client reads; `None`: it does not answer.
-    pub(super) async fn read<T: for<'a> tokio_postgres::types::FromSql<'a>>(&self, sql: &str) -> Option<T> {
+    pub(crate) async fn read<T: for<'a> tokio_postgres::types::FromSql<'a>>(&self, sql: &str) -> Option<T> {
         self.connect().await.ok()?.query_one(sql, &[]).await.ok()?.try_get(0).ok()
     }
 
     /// From now on it ships nothing: the processes that do are stopped.
-    pub(super) fn stop_shipping(&self) {
+    pub(crate) fn stop_shipping(&self) {
         let children = |process: i32| fs::read_to_string(format!("/proc/{process}/task/{process}/children")).unwrap_or_default();
         let of = |list: String| list.split_whitespace().filter_map(|child| child.parse().ok()).collect::<Vec<i32>>();
         let vessel = of(children(i32::try_from(self.supervisor.as_ref().unwrap().id()).unwrap()));
@@ -247,7 +303,7 @@ impl Member {
     }
 
     /// What was put aside before a rewind: the commits in the lists of records.
-    pub(super) fn commits_put_aside(&self) -> usize {
+    pub(crate) fn commits_put_aside(&self) -> usize {
         let folders = fs::read_dir(self.directory.join("agent/evidence")).into_iter().flatten().flatten();
         let lists = folders.filter_map(|folder| fs::read_to_string(folder.path().join("records.txt")).ok());
         lists.map(|list| list.lines().filter(|line| line.contains("desc: COMMIT")).count()).sum()

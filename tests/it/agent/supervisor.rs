@@ -41,7 +41,7 @@ impl Stage {
         fs::set_permissions(&program, to_run).unwrap();
         let user = User::from_uid(geteuid()).unwrap().unwrap().name;
         let config = format!(
-            "version: 1\ndata_dir: {0}/agent\nsecrets_dir: {0}\nsocket: {0}/sock\nuser: {user}\npostgresql: {{ bin_dir: {0}/bin, data_directory: {0}/data, dsn: x, replication: x }}\n",
+            "version: 1\nagent: x\nvoters: [{{ node: x, address: 127.0.0.1:1 }}]\ndata_dir: {0}/agent\nsecrets_dir: {0}\nsocket: {0}/sock\nuser: {user}\npostgresql: {{ bin_dir: {0}/bin, data_directory: {0}/data, dsn: x, replication: x }}\n",
             directory.path().display()
         );
         fs::write(directory.path().join("agent.yaml"), config).unwrap();

@@ -66,13 +66,13 @@ impl Fleet {
     }
 
     /// As a machine that loses power: nothing is said, nothing is written.
-    fn kill(&mut self, n: usize) {
+    pub(super) fn kill(&mut self, n: usize) {
         let Bed { daemon, files } = self.beds[n].take().unwrap();
         drop(daemon);
         self.files[n] = Some(files);
     }
 
-    async fn started(plan: &Plan, observers: &[(&str, &str)]) -> Self {
+    pub(super) async fn started(plan: &Plan, observers: &[(&str, &str)]) -> Self {
         let mut fleet = Self::new(plan, observers);
         for n in 0..fleet.files.len() {
             fleet.start(n).await;
@@ -83,6 +83,13 @@ impl Fleet {
             })
             .await;
         fleet
+    }
+
+    /// Names and peer addresses of the voters.
+    pub(super) fn voters(&self) -> Vec<(String, String)> {
+        let setups = self.beds.iter().flatten().map(|bed| &bed.files).chain(self.files.iter().flatten()).map(|files| &files.setup);
+        let book = setups.filter_map(|setup| setup.cluster.as_ref()).map(|clustering| &clustering.book).next().unwrap();
+        book.iter().map(|entry| (entry.node.to_string(), entry.address.clone())).collect()
     }
 
     pub(super) fn running(&self) -> impl Iterator<Item = &Bed> {

@@ -10,6 +10,7 @@ mod checks;
 mod cluster;
 mod dig;
 mod failure;
+mod groups;
 mod history;
 pub(crate) mod plan;
 mod reload;

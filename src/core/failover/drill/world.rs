@@ -625,22 +625,14 @@ impl World {
 
     fn round_ends(&mut self, region: Region, term: u64, round: u64) {
         self.daemons[region.0].has_round = false;
-        let primary = self.seen_by(region).0.primary().map(Region::of);
         let rules = self.rules(region);
         let Some((of, conductor)) = &mut self.daemons[region.0].leads else { return };
         if *of != term || !self.hosts[region.0].is_up {
             return;
         }
         let replies = conductor.round_ended(round, |_| Some(&rules));
-        let holder = match &rules {
-            Verdict::Granted(grant) => Some(Region::of(&grant.region)),
-            Verdict::Revoked(_) => primary,
-        };
-        for (_, reply) in replies {
-            // Requests of the grant in force come from its region; refused ones were answered where they came in, or from there too.
-            if let Some(to) = holder {
-                self.send(region, to, Mail::Reply(reply));
-            }
+        for (_, to, reply) in replies {
+            self.send(region, Region::of(&to), Mail::Reply(reply));
         }
     }
 

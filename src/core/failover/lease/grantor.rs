@@ -124,14 +124,14 @@ impl Grantor {
         round
     }
 
-    /// A majority acknowledged the round, in this leader's own term: the answers to all that arrived before it began. What was revoked since
+    /// A majority acknowledged the round, in this leader's own term: the answers, with group and region, to all that arrived before it began. What was revoked since
     /// is refused, though it passed the check before (L5).
-    pub fn round_ended<'a>(&mut self, round: u64, rules: impl Fn(&Label) -> Option<&'a Verdict>) -> Vec<(Label, Reply)> {
+    pub fn round_ended<'a>(&mut self, round: u64, rules: impl Fn(&Label) -> Option<&'a Verdict>) -> Vec<(Label, Label, Reply)> {
         let (ready, waiting) = std::mem::take(&mut self.waiting).into_iter().partition(|it| it.round <= round);
         self.waiting = waiting;
         let answer = |Waiting { group, request, .. }: Waiting| {
             let rules = rules(&group)?;
-            Some((group, rules.reply(&request)))
+            Some((group, request.region.clone(), rules.reply(&request)))
         };
         ready.into_iter().filter_map(answer).collect()
     }
@@ -174,10 +174,13 @@ mod tests {
         let first = grantor.round_began();
         grantor.asked(at(2), &group, request(7, 2), &rules).unwrap();
         let answers = grantor.round_ended(first, |_| Some(&rules));
-        assert_eq!(answers, [(group.clone(), Reply { sequence: 1, token: rules.token(), granted: true, instead: None })]);
+        assert_eq!(
+            answers,
+            [(group.clone(), request(7, 1).region, Reply { sequence: 1, token: rules.token(), granted: true, instead: None })]
+        );
         assert!(grantor.wants_round(), "the second one arrived while the round ran");
         let second = grantor.round_began();
-        assert_eq!(grantor.round_ended(second, |_| Some(&rules))[0].1.sequence, 2);
+        assert_eq!(grantor.round_ended(second, |_| Some(&rules))[0].2.sequence, 2);
         assert!(!grantor.wants_round());
     }
 
@@ -190,7 +193,7 @@ mod tests {
         let revoked = Verdict::Revoked(Token { generation: 1, epoch: 9 });
         assert_eq!(
             grantor.round_ended(round, |_| Some(&revoked)),
-            [(group.clone(), Reply { sequence: 1, token: revoked.token(), granted: false, instead: None })]
+            [(group.clone(), request(7, 1).region, Reply { sequence: 1, token: revoked.token(), granted: false, instead: None })]
         );
         assert_eq!(grantor.asked(at(2), &group, request(7, 2), &revoked), Err(Refused::Outranked(revoked.token())));
         let elsewhere = Request { region: "eu".into(), ..request(7, 2) };

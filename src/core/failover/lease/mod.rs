@@ -88,7 +88,7 @@ impl fmt::Display for Class {
 }
 
 /// A holder asks for more time.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
     /// Of the grant that it holds.
     pub token: Token,
@@ -103,7 +103,7 @@ pub struct Request {
 }
 
 /// What the leader answers.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reply {
     /// Of the request.
     pub sequence: u64,

@@ -157,7 +157,7 @@ impl World {
                 let leader = &mut self.leaders[which];
                 for round in std::mem::take(&mut leader.words) {
                     let rules = &leader.rules;
-                    self.replies.extend(leader.grantor.round_ended(round, |_| Some(rules)).into_iter().map(|(_, reply)| reply));
+                    self.replies.extend(leader.grantor.round_ended(round, |_| Some(rules)).into_iter().map(|(_, _, reply)| reply));
                 }
             }
             Step::Answer(which) if !self.replies.is_empty() => {

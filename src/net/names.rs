@@ -1,7 +1,8 @@
 //! Whose certificate it is: that of the node which is meant, and not just anybody's whom the same authority signed.
 //!
 //! An operator's certificate comes from the same authority and must not speak for a node. A node's certificate names it by one of: the node's
-//! name as a DNS name, the host under which the address book has it, or a URI whose path ends in `/node/NAME` (SPIFFE).
+//! name as a DNS name, the host under which the address book has it, or a URI whose path ends in `/node/NAME` (SPIFFE). An agent's names it by a
+//! URI whose path ends in `/agent/NAME`, and by nothing else: who stands beside a database speaks for no node.
 
 use std::{fmt, sync::Arc};
 
@@ -17,14 +18,15 @@ const NAMES_SHOWN_MAX: usize = 5;
 
 /// The names in a certificate.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Names {
+pub struct Names {
     dns: Vec<String>,
     uris: Vec<String>,
 }
 
 impl Names {
     /// Of a certificate that was verified; one that cannot be read has none.
-    pub(super) fn of(certificate: &CertificateDer<'_>) -> Self {
+    #[must_use]
+    pub fn of(certificate: &CertificateDer<'_>) -> Self {
         let mut names = Self::default();
         let Ok((_, parsed)) = parse_x509_certificate(certificate) else { return names };
         let Ok(Some(alternative)) = parsed.subject_alternative_name() else { return names };
@@ -38,8 +40,15 @@ impl Names {
         names
     }
 
+    /// Whether it is the certificate of the agent of this name.
+    #[must_use]
+    pub fn is_of_agent(&self, name: &str) -> bool {
+        self.uris.iter().any(|uri| uri.rsplit_once("/agent/").is_some_and(|(_, of)| of == name))
+    }
+
     /// Whether it is the certificate of `node`, which the address book has at `host`.
-    pub(super) fn is_of(&self, node: &str, host: Option<&str>) -> bool {
+    #[must_use]
+    pub fn is_of(&self, node: &str, host: Option<&str>) -> bool {
         let is_named = |name: &String| name.eq_ignore_ascii_case(node) || host.is_some_and(|host| name.eq_ignore_ascii_case(host));
         let ends = |uri: &String| uri.rsplit_once("/node/").is_some_and(|(_, name)| name == node);
         self.dns.iter().any(is_named) || self.uris.iter().any(ends)
@@ -55,9 +64,11 @@ impl fmt::Display for Names {
 
 /// Verifies that the other side is `node`: signed by the authority, and named as above.
 #[derive(Debug)]
-pub(super) struct IsNode {
-    pub(super) chain: Arc<dyn ServerCertVerifier>,
-    pub(super) node: String,
+pub struct IsNode {
+    /// Verifies the chain.
+    pub chain: Arc<dyn ServerCertVerifier>,
+    /// Which node.
+    pub node: String,
 }
 
 impl ServerCertVerifier for IsNode {
@@ -122,6 +133,8 @@ mod tests {
         assert!(uri.is_of("use1-a", None) && !uri.is_of("a", None));
         let operator = Names { dns: Vec::new(), uris: vec!["spiffe://shop-prod/operator/use1-a".to_owned()] };
         assert!(!operator.is_of("use1-a", None), "an operator speaks for no node");
+        let agent = Names { dns: Vec::new(), uris: vec!["spiffe://shop-prod/agent/pg-use1".to_owned()] };
+        assert!(agent.is_of_agent("pg-use1") && !agent.is_of_agent("use1") && !agent.is_of("pg-use1", None));
         assert_eq!(Names::default().to_string(), "nobody");
     }
 }

@@ -1,0 +1,155 @@
+//! `portolan agent`: lines to all voters, the machine, the database.
+
+use std::{fs, path::Path, sync::Arc};
+
+use anyhow::Context as _;
+use portolan_core::failover::order::FromAgent;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::{mpsc, watch},
+};
+use tracing::{info, warn};
+
+use super::{PostgresEngine, secret, user};
+use crate::{
+    agent::{
+        Runner, Setup, Store, Terms,
+        link::{Heard, Line, Lines, Voter},
+    },
+    config::agent::AgentConfig,
+    daemon::clock,
+    engine::postgres::{self, ConnInfo, Postgres},
+    net::mutual::TlsFiles,
+};
+
+/// What is heard from voters and not taken in yet.
+const HEARD: usize = 256;
+
+/// What the agent says or is told and is on its way to or from its machine.
+const QUEUE: usize = 64;
+
+/// The terms that were heard last, in the agent's directory: an agent that starts while no voter can be reached stands beside the same member.
+const TERMS_FILE: &str = "terms.json";
+
+/// Runs until it is told to end. The database goes on under its supervisor, until its deadline at the latest.
+pub(in crate::daemon) async fn run(config: &AgentConfig) -> anyhow::Result<()> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = terminate.recv() => info!("told to end"),
+        _ = interrupt.recv() => info!("told to end"),
+        ended = serve(config) => return ended,
+    }
+    Ok(())
+}
+
+async fn serve(config: &AgentConfig) -> anyhow::Result<()> {
+    let directory = config.data_dir.as_path();
+    let (store, disk) = Store::open(directory)?;
+    let kept = read_terms(&directory.join(TERMS_FILE));
+    let (cluster, known) = watch::channel(kept.as_ref().map(|terms| terms.cluster.clone()));
+    let (hear, mut heard) = mpsc::channel(HEARD);
+    let lines = Lines::default();
+    let path = |file: &crate::config::node::sections::FilePath| file.as_path().to_owned();
+    let tls = config.tls.as_ref().map(|tls| TlsFiles {
+        ca_file: path(&tls.ca_file),
+        cert_file: path(&tls.cert_file),
+        key_file: path(&tls.key_file),
+    });
+    for voter in &config.voters {
+        let voter = Voter { node: voter.node.clone(), address: voter.address.0.to_string() };
+        let line = Line { agent: config.agent.clone(), tls: tls.clone(), detours: Default::default() };
+        tokio::spawn(lines.clone().keep(voter, line, known.clone(), hear.clone()));
+    }
+    drop(hear);
+    let terms = match kept {
+        Some(terms) => terms,
+        None => {
+            info!("waiting for a voter that says which member this agent stands beside");
+            first_terms(&mut heard).await?
+        }
+    };
+    keep_terms(&directory.join(TERMS_FILE), &terms)?;
+    cluster.send_replace(Some(terms.cluster.clone()));
+    info!(group = %terms.group, region = %terms.region, "standing beside a member");
+
+    let server = Arc::new(postgres(config, &terms)?);
+    let engine = Arc::new(PostgresEngine::new(Arc::clone(&server), terms.region.clone(), terms.priority));
+    take_terms(&server, &engine, &terms);
+    let (tell, inbox) = mpsc::channel(QUEUE);
+    let (outbox, mut said) = mpsc::channel::<FromAgent>(QUEUE);
+    let setup = Setup {
+        region: terms.region.clone(),
+        store,
+        disk,
+        engine: Arc::clone(&engine) as Arc<_>,
+        socket: config.socket.as_path().to_owned(),
+        clock: clock::since_boot,
+        inbox,
+        outbox,
+    };
+    let mut machine = tokio::spawn(Runner::new(setup).await.run());
+    loop {
+        tokio::select! {
+            what = heard.recv() => match what {
+                Some(Heard::Said(said)) => {
+                    // Full: it is said again.
+                    let _ = tell.try_send(said);
+                }
+                Some(Heard::Terms(new)) if (&new.group, &new.region) == (&terms.group, &terms.region) => {
+                    keep_terms(&directory.join(TERMS_FILE), &new)?;
+                    take_terms(&server, &engine, &new);
+                }
+                Some(Heard::Terms(new)) => warn!(
+                    "the plan puts this agent beside {} of {} now, and it stands beside {} of {}: empty its data_dir if its database moved",
+                    new.region, new.group, terms.region, terms.group
+                ),
+                None => anyhow::bail!("no voter is configured"),
+            },
+            Some(what) = said.recv() => lines.say(&what),
+            ended = &mut machine => return Ok(ended.context("the agent's machine panicked")??),
+        }
+    }
+}
+
+async fn first_terms(heard: &mut mpsc::Receiver<Heard>) -> anyhow::Result<Terms> {
+    loop {
+        match heard.recv().await {
+            Some(Heard::Terms(terms)) => return Ok(terms),
+            Some(Heard::Said(_)) => {}
+            None => anyhow::bail!("no voter is configured: add `voters`"),
+        }
+    }
+}
+
+fn take_terms(server: &Postgres, engine: &PostgresEngine, terms: &Terms) {
+    server.set_members(terms.members.iter().map(|(region, host, port)| (region.clone(), (host.clone(), *port))).collect());
+    engine.set_priority(terms.priority);
+}
+
+fn read_terms(path: &Path) -> Option<Terms> {
+    serde_json::from_slice(&fs::read(path).ok()?).inspect_err(|error| warn!("`{}` is not used: {error}", path.display())).ok()
+}
+
+fn keep_terms(path: &Path, terms: &Terms) -> anyhow::Result<()> {
+    let fresh = path.with_extension("new");
+    fs::write(&fresh, serde_json::to_vec(terms)?)
+        .and_then(|()| fs::rename(&fresh, path))
+        .with_context(|| format!("write `{}`", path.display()))
+}
+
+fn postgres(config: &AgentConfig, terms: &Terms) -> anyhow::Result<Postgres> {
+    let secrets = config.secrets_dir.as_path();
+    let conninfo = |name: &str| -> anyhow::Result<ConnInfo> {
+        ConnInfo::parse(&secret::read(secrets, name)?).with_context(|| format!("read secret `{name}` as a connection string"))
+    };
+    let postgresql = &config.postgresql;
+    Ok(Postgres::new(postgres::Setup {
+        region: terms.region.clone(),
+        bin_dir: postgresql.bin_dir.as_path().to_owned(),
+        data_directory: postgresql.data_directory.as_path().to_owned(),
+        owner: user(config)?,
+        own: conninfo(postgresql.dsn.0.as_str())?,
+        replication: conninfo(postgresql.replication.0.as_str())?,
+        evidence: config.data_dir.as_path().join("evidence"),
+    }))
+}

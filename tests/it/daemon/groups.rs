@@ -1,0 +1,133 @@
+//! Daemons, agents as processes of their own, and real databases: a group is adopted, served whoever is lost, and switched over.
+
+use portolan_core::{
+    cluster::{Actor, Change, Entry, Outcome, Role},
+    failover::{
+        group::Kind,
+        step::{Decide, Step},
+    },
+    model::{ids::Label, time::Timestamp},
+    recovery::exposure::Bracket,
+};
+
+use super::{cluster::*, plan::*, *};
+use crate::agent::postgres::{Member, Trio};
+
+fn group() -> Label {
+    Label::new("orders")
+}
+
+struct Play {
+    fleet: Fleet,
+    trio: Trio,
+}
+
+impl Play {
+    async fn begin() -> Self {
+        let trio = Trio::new([AP, EU, US]);
+        let mut plan = Plan::three_regions();
+        let member = |member: &Member| {
+            let region = &member.region;
+            format!("      {region}: {{ address: \"{}\", dsn: unused, agent: pg-{region} }}\n", member.address())
+        };
+        let members: String = trio.members.values().map(member).collect();
+        plan.more = format!(
+            "data_groups:\n  orders:\n    engine: postgresql\n    primary: {US}\n    lease: {{ ttl: 10s, margin: 2s }}\n    \
+             fence: [{{ agent: stop }}, {{ lease: expire }}]\n    members:\n{members}"
+        );
+        let fleet = Fleet::started(&plan, &[]).await;
+        let mut play = Self { fleet, trio };
+        let voters = play.fleet.voters();
+        for member in play.trio.members.values_mut() {
+            member.write_config(&voters);
+            member.supervise().await;
+            member.start_process();
+        }
+        play
+    }
+
+    fn member(&self, region: &str) -> &Member {
+        &self.trio.members[&Label::new(region)]
+    }
+
+    /// It is the primary, and both others stream from it.
+    async fn is_served_by(&self, primary: &str) {
+        self.fleet
+            .agrees("the group has its primary", |state| {
+                state
+                    .group(&group())
+                    .is_some_and(|group| group.operation.is_none() && group.in_force().is_some_and(|it| it.region.as_str() == primary))
+            })
+            .await;
+        let streaming = "select count(*) from pg_stat_replication where state = 'streaming'";
+        given("both others stream from it", async || self.member(primary).read::<i64>(streaming).await.filter(|n| *n == 2)).await;
+    }
+
+    /// Its lease was renewed for a whole lease from now on.
+    async fn is_renewed(&self, primary: &str) {
+        let member = self.member(primary);
+        let now = member.supervised().await.unwrap().kill_at.unwrap();
+        given("the lease is renewed", async || member.supervised().await?.kill_at.filter(|at| *at > now + 10_000_000)).await;
+    }
+}
+
+impl Drop for Play {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for bed in self.fleet.running() {
+                println!("{:#?}", bed.daemon.agreed().group(&group()));
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_is_adopted_and_served_whichever_voter_or_agent_is_lost() {
+    let mut play = Play::begin().await;
+    play.is_served_by(US).await;
+    let began = "select pg_postmaster_start_time()::text";
+    let first: String = play.member(US).read(began).await.unwrap();
+    for voter in 0..3 {
+        play.fleet.kill(voter);
+        play.is_renewed(US).await;
+        play.fleet.start(voter).await;
+    }
+    let us = play.trio.members.get_mut(&Label::new(US)).unwrap();
+    us.kill_process();
+    us.start_process();
+    play.is_renewed(US).await;
+    assert_eq!(play.member(US).read::<String>(began).await, Some(first), "the same server, all the time");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_is_switched_over_by_a_person() {
+    let play = Play::begin().await;
+    play.is_served_by(US).await;
+    let client = play.member(US).connect().await.unwrap();
+    client.batch_execute("create table ledger (id bigint primary key); insert into ledger select generate_series(1, 100)").await.unwrap();
+    let daemon = &play.fleet.running().next().unwrap().daemon;
+    let decide = Decide {
+        token: daemon.agreed().group(&group()).unwrap().token,
+        kind: Kind::Switchover,
+        from: Label::new(US),
+        to: Some(Label::new(EU)),
+        plan_revision: 1,
+        estimate: Bracket::UNKNOWN,
+        allowed_loss: None,
+        grounds: None,
+        guards: Vec::new(),
+    };
+    let entry = Entry {
+        at: Timestamp(i64::try_from(std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap()),
+        by: Actor { name: "sre@example.com".to_owned(), role: Role::Operator },
+        request_id: Some("switch-1".to_owned()),
+        reason: "kernel update".to_owned(),
+        moves: None,
+        overrules: Vec::new(),
+        change: Change::Group { group: group(), step: Step::Decide(Box::new(decide)) },
+    };
+    let outcome = daemon.propose(entry).await.unwrap();
+    assert!(matches!(outcome, Outcome::Accepted { .. }), "{outcome:?}");
+    play.is_served_by(EU).await;
+    assert_eq!(play.member(EU).read("select count(*) from ledger").await, Some(100_i64));
+}
