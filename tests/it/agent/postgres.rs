@@ -66,6 +66,19 @@ pub(crate) fn clock() -> Tick {
     Tick(u64::try_from(now.tv_sec()).unwrap() * 1_000_000 + u64::try_from(now.tv_nsec()).unwrap() / 1000)
 }
 
+/// What stands beside a database, and it itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Beside {
+    Agent,
+    Supervisor,
+    Database,
+}
+
+fn children(process: i32) -> Vec<i32> {
+    let list = fs::read_to_string(format!("/proc/{process}/task/{process}/children")).unwrap_or_default();
+    list.split_whitespace().filter_map(|child| child.parse().ok()).collect()
+}
+
 /// Whoever owns the databases: root runs none.
 fn owner() -> User {
     if geteuid().is_root() { User::from_name("postgres").unwrap().unwrap() } else { User::from_uid(geteuid()).unwrap().unwrap() }
@@ -234,6 +247,30 @@ impl Member {
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
     }
 
+    /// Sends a signal to what runs beside it: its agent, its supervisor, or its database's main process.
+    pub(crate) fn signal(&self, whom: Beside, signal: Signal) {
+        let process = |child: &Option<Child>| i32::try_from(child.as_ref().unwrap().id()).unwrap();
+        let to = match whom {
+            Beside::Agent => process(&self.process),
+            Beside::Supervisor => process(&self.supervisor),
+            Beside::Database => self.main_process(),
+        };
+        kill(Pid::from_raw(to), signal).unwrap();
+    }
+
+    /// Its database's main process.
+    pub(crate) fn main_process(&self) -> i32 {
+        let supervisor = i32::try_from(self.supervisor.as_ref().unwrap().id()).unwrap();
+        children(children(supervisor)[0])[0]
+    }
+
+    /// Takes note that its supervisor was killed.
+    pub(crate) fn bury_supervisor(&mut self) {
+        if let Some(mut supervisor) = self.supervisor.take() {
+            let _ = supervisor.wait();
+        }
+    }
+
     /// What its supervisor says.
     pub(crate) async fn supervised(&self) -> Option<State> {
         Link::connect(&self.socket()).await.ok()?.ask(Verb::Status).await.ok()
@@ -288,12 +325,10 @@ impl Member {
 
     /// From now on it ships nothing: the processes that do are stopped.
     pub(crate) fn stop_shipping(&self) {
-        let children = |process: i32| fs::read_to_string(format!("/proc/{process}/task/{process}/children")).unwrap_or_default();
-        let of = |list: String| list.split_whitespace().filter_map(|child| child.parse().ok()).collect::<Vec<i32>>();
-        let vessel = of(children(i32::try_from(self.supervisor.as_ref().unwrap().id()).unwrap()));
-        let servers = vessel.into_iter().flat_map(|vessel| of(children(vessel)));
+        let vessel = children(i32::try_from(self.supervisor.as_ref().unwrap().id()).unwrap());
+        let servers = vessel.into_iter().flat_map(children);
         let mut stopped = 0;
-        for process in servers.flat_map(|server| of(children(server))) {
+        for process in servers.flat_map(children) {
             if fs::read_to_string(format!("/proc/{process}/cmdline")).is_ok_and(|title| title.starts_with("postgres: walsender")) {
                 kill(Pid::from_raw(process), Signal::SIGSTOP).unwrap();
                 stopped += 1;

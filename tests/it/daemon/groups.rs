@@ -1,5 +1,6 @@
 //! Daemons, agents as processes of their own, and real databases: a group is adopted, served whoever is lost, and switched over.
 
+use nix::sys::signal::Signal;
 use portolan_core::{
     cluster::{Actor, Change, Entry, Outcome, Role},
     failover::{
@@ -11,7 +12,7 @@ use portolan_core::{
 };
 
 use super::{cluster::*, plan::*, *};
-use crate::agent::postgres::{Member, Trio};
+use crate::agent::postgres::{Beside, Member, Trio, clock};
 
 fn group() -> Label {
     Label::new("orders")
@@ -130,4 +131,77 @@ async fn a_group_is_switched_over_by_a_person() {
     assert!(matches!(outcome, Outcome::Accepted { .. }), "{outcome:?}");
     play.is_served_by(EU).await;
     assert_eq!(play.member(EU).read("select count(*) from ledger").await, Some(100_i64));
+}
+
+/// Writes as a client does, and notes when it was told for the last time that a write is kept.
+async fn write(address: String, acknowledged: std::sync::Arc<std::sync::atomic::AtomicU64>) {
+    loop {
+        let (host, port) = address.split_once(':').unwrap();
+        let config = format!("host={host} port={port} user=postgres dbname=postgres connect_timeout=1");
+        if let Ok((client, connection)) = tokio_postgres::connect(&config, tokio_postgres::NoTls).await {
+            let connection = tokio::spawn(connection);
+            while client.execute("insert into ledger select coalesce(max(id), 0) + 1 from ledger", &[]).await.is_ok() {
+                acknowledged.store(clock().0, std::sync::atomic::Ordering::SeqCst);
+            }
+            connection.abort();
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_acknowledged_after_the_deadline_whatever_is_killed_or_stopped() {
+    use Beside::{Agent, Database, Supervisor};
+    use Signal::{SIGCONT, SIGKILL, SIGSTOP};
+    let mut play = Play::begin().await;
+    play.is_served_by(US).await;
+    let client = play.member(US).connect().await.unwrap();
+    client.batch_execute("create table ledger (id bigint primary key)").await.unwrap();
+    drop(client);
+    let acknowledged = std::sync::Arc::<std::sync::atomic::AtomicU64>::default();
+    let writer = tokio::spawn(write(play.member(US).address(), std::sync::Arc::clone(&acknowledged)));
+    let last = || acknowledged.load(std::sync::atomic::Ordering::SeqCst);
+    let scenes: [(&[Beside], Signal); 6] = [
+        (&[Agent], SIGSTOP),
+        (&[Supervisor], SIGSTOP),
+        (&[Agent, Supervisor], SIGSTOP),
+        (&[Database], SIGKILL),
+        (&[Agent], SIGKILL),
+        (&[Agent, Supervisor], SIGKILL),
+    ];
+    for (whom, signal) in scenes {
+        let since = clock().0;
+        given("writes are acknowledged", async || (last() > since).then_some(())).await;
+        let member = play.member(US);
+        let main = PathBuf::from(format!("/proc/{}", member.main_process()));
+        let over_at = member.supervised().await.unwrap().over_at.unwrap();
+        let signalled = clock().0;
+        for one in whom {
+            member.signal(*one, signal);
+        }
+        given("the server that ran is gone", async || (!main.exists()).then_some(())).await;
+        let (last, gone) = (last(), clock().0);
+        assert!(gone < over_at, "{whom:?} {signal}: gone {} us after the deadline", gone.saturating_sub(over_at));
+        // A stopped agent or supervisor does not keep clients from writing until then.
+        assert!(
+            last < gone && (signal == SIGKILL || last > signalled),
+            "{whom:?} {signal}: {last}, signalled at {signalled}, gone at {gone}"
+        );
+        let member = play.trio.members.get_mut(&Label::new(US)).unwrap();
+        if signal == SIGSTOP {
+            for one in whom {
+                member.signal(*one, SIGCONT);
+            }
+        }
+        if signal == SIGKILL && whom.contains(&Supervisor) {
+            member.bury_supervisor();
+            member.supervise().await;
+        }
+        if signal == SIGKILL && whom.contains(&Agent) {
+            member.kill_process();
+            member.start_process();
+        }
+        play.is_served_by(US).await;
+    }
+    writer.abort();
 }
