@@ -61,7 +61,7 @@ impl Postgres {
             Verb::Resume => self.run("select pg_wal_replay_resume()", ANSWER).await,
             Verb::Synchronise(names) => {
                 self.files.set(&[("synchronous_standby_names", names)])?;
-                self.run("select pg_reload_conf()", ANSWER).await
+                self.reload().await
             }
             Verb::Reserve(above) => {
                 let own = self.own_timeline().await?;
@@ -98,7 +98,11 @@ impl Postgres {
             None => String::new(),
         };
         self.files.set(&[("primary_conninfo", &conninfo), ("recovery_target_timeline", "latest")])?;
-        // While nothing runs, the next start reads it.
+        self.reload().await
+    }
+
+    /// While nothing runs, the next start reads the files.
+    async fn reload(&self) -> Result<(), Trouble> {
         if self.files.path("postmaster.pid").exists() { self.run("select pg_reload_conf()", ANSWER).await } else { Ok(()) }
     }
 

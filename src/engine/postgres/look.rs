@@ -59,7 +59,8 @@ impl Postgres {
         let problem = |error: std::io::Error| Trouble(format!("look into `{}`: {error}", self.setup.data_directory.display()));
         let is_marked = self.files.is_marked().map_err(problem)?;
         let upstream = self.files.setting("primary_conninfo")?.map_or(Upstream::Nobody, |text| self.upstream(&text));
-        let mut seen = Seen { is_marked, upstream, broken: self.broken()?, ..Seen::default() };
+        let synchronous = self.files.setting("synchronous_standby_names")?.unwrap_or_default();
+        let mut seen = Seen { is_marked, upstream, synchronous, broken: self.broken()?, ..Seen::default() };
         let runs = matches!(vessel, Some((_, true)));
         let has_pid_file = self.files.path("postmaster.pid").try_exists().map_err(problem)?;
         if runs || has_pid_file {

@@ -1,5 +1,10 @@
 //! A group of real PostgreSQL servers, from its adoption to a failover, a return and a switchover.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering::SeqCst},
+};
+
 use portolan_core::{
     cluster::Outcome,
     failover::{
@@ -135,6 +140,45 @@ async fn a_lost_primary_is_replaced_and_comes_back_without_what_only_it_had() {
     let lost: i64 = play.trio.members[&region("us")].read("select count(*) from ledger where id between 101 and 200").await.unwrap();
     assert_eq!((lost, play.rows("us").await), (0, Some(210)));
     assert!(play.trio.members[&region("us")].commits_put_aside() >= 1, "what was lost is kept");
+}
+
+/// Writes one number after the other, and notes those of which it was told that they are kept.
+async fn write_on(address: String, acknowledged: Arc<AtomicI64>) {
+    let (host, port) = address.split_once(':').unwrap();
+    let config = format!("host={host} port={port} user=postgres dbname=postgres");
+    let (client, connection) = tokio_postgres::connect(&config, tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    for id in 1.. {
+        if client.execute("insert into ledger values ($1)", &[&id]).await.is_err() {
+            return;
+        }
+        acknowledged.store(id, SeqCst);
+    }
+}
+
+#[tokio::test]
+async fn in_quorum_mode_no_acknowledged_write_is_lost_whatever_was_under_way() {
+    let mut play = Play::begin(Durability::RemoteQuorum).await;
+    for (round, primary) in ["us", "eu"].into_iter().enumerate() {
+        play.sql(primary, "delete from ledger").await;
+        let acknowledged = Arc::<AtomicI64>::default();
+        let writer = tokio::spawn(write_on(play.trio.members[&region(primary)].address(), Arc::clone(&acknowledged)));
+        given("writes are acknowledged", async || (acknowledged.load(SeqCst) > 200).then_some(())).await;
+        play.leader.cut(&region(primary), true);
+        play.trio.members.get_mut(&region(primary)).unwrap().lose();
+        writer.await.unwrap();
+        let target = if round == 0 { "eu" } else { "us" };
+        play.decide(Kind::Failover, Some(target));
+        play.is_served_by(target, &["ap"]).await;
+        let kept: i64 = play.trio.members[&region(target)].read("select count(*) from ledger").await.unwrap();
+        let acknowledged = acknowledged.load(SeqCst);
+        assert!(kept >= acknowledged, "{acknowledged} were acknowledged, {kept} are kept");
+        play.leader.cut(&region(primary), false);
+        let ends = play.trio.start(&region(primary)).await;
+        play.leader.attach(&region(primary), ends);
+        play.is_served_by(target, &["ap", primary]).await;
+        assert_eq!(play.trio.members[&region(primary)].read("select count(*) from ledger").await, Some(kept));
+    }
 }
 
 #[tokio::test]

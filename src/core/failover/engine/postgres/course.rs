@@ -134,6 +134,8 @@ impl Course {
             (None, Process::Down) => match seen.control.map(|control| control.ran) {
                 None => Next::Fail("the control file cannot be read".to_owned()),
                 Some(Ran::Standby) => start_sealed(seen),
+                // Nothing is acknowledged alone, not even for a moment (O11).
+                Some(_) if seen.synchronous != self.synchronous => Next::Do(Verb::Synchronise(self.synchronous.clone())),
                 Some(Ran::Stopped(_) | Ran::Primary) if seen.is_marked => Next::Do(Verb::Unmark),
                 Some(Ran::Stopped(_) | Ran::Primary) => Next::Do(Verb::Start),
             },

@@ -24,6 +24,8 @@ pub struct Seen {
     pub control: Option<Control>,
     /// Whom it would receive from if it were started now, by its files.
     pub upstream: Upstream,
+    /// Whom it would wait for before it acknowledges a write then.
+    pub synchronous: String,
     /// From itself; `None`: it does not answer.
     pub server: Option<Server>,
 }

@@ -66,6 +66,7 @@ impl Member {
                 assert_eq!(self.seen.process, Process::Down);
                 self.server.is_standby = self.seen.is_marked;
                 self.server.upstream = self.seen.upstream.clone();
+                self.server.synchronous = self.seen.synchronous.clone();
                 self.server.is_streaming = self.seen.upstream != Upstream::Nobody && self.source.is_some();
                 (self.seen.process, self.seen.server, self.seen.control) = (Process::Ours(1), Some(self.server.clone()), None);
             }
@@ -84,7 +85,12 @@ impl Member {
                 }
             }
             Verb::Resume => self.seen.server.as_mut().unwrap().is_paused = false,
-            Verb::Synchronise(names) => self.seen.server.as_mut().unwrap().synchronous.clone_from(names),
+            Verb::Synchronise(names) => {
+                self.seen.synchronous.clone_from(names);
+                if let Some(server) = &mut self.seen.server {
+                    server.synchronous.clone_from(names);
+                }
+            }
             Verb::Reserve(above) => self.seen.server.as_mut().unwrap().reserved = *above,
             Verb::Promote => {
                 let server = self.seen.server.as_mut().unwrap();
@@ -211,6 +217,14 @@ fn a_copy_is_sealed_drained_promoted_and_signed() {
     assert_eq!(asleep.run(&Work::Seal), ["Mark", "Point(None)", "Start", "done"]);
     let mut leaving = running(Server { upstream: Upstream::Leaving, ..standby_at(90, line(&[], 1)) });
     assert_eq!(leaving.run(&Work::Seal), ["wait: its receiver ends"]);
+}
+
+#[test]
+fn a_primary_is_started_with_whom_it_waits_for() {
+    let mut crashed = down(Ran::Primary, standby_at(90, line(&[], 1)));
+    crashed.seen.is_marked = true;
+    assert_eq!(crashed.run(&Work::Start), ["Synchronise(\"ANY 1 (\\\"ap\\\", \\\"eu\\\")\")", "Unmark", "Start", "done"]);
+    assert!(!crashed.seen.server.unwrap().is_standby);
 }
 
 #[test]
