@@ -147,6 +147,7 @@ fn postgres(config: &AgentConfig, terms: &Terms) -> anyhow::Result<Postgres> {
         region: terms.region.clone(),
         bin_dir: postgresql.bin_dir.as_path().to_owned(),
         data_directory: postgresql.data_directory.as_path().to_owned(),
+        arguments: postgresql.arguments.iter().map(|text| text.0.clone()).collect(),
         owner: user(config)?,
         own: conninfo(postgresql.dsn.0.as_str())?,
         replication: conninfo(postgresql.replication.0.as_str())?,

@@ -33,6 +33,9 @@ const ANSWER: Duration = Duration::from_secs(10);
 /// For a checkpoint, or a promotion, which has one.
 const CHECKPOINT: Duration = Duration::from_secs(300);
 
+/// What `pg_rewind` says when both stand on one timeline by their control files (PostgreSQL 15 does not look further).
+const NOTHING_TO_REWIND: &str = "no rewind required";
+
 /// For a rewind: it reads the log since the lines parted, and copies what changed since.
 const REWIND: Duration = Duration::from_secs(6 * 3600);
 
@@ -185,21 +188,40 @@ impl Postgres {
         let password = info.get("password").unwrap_or_default().to_owned();
         let info = if info.get("dbname").is_none() { info.with("dbname", "postgres") } else { info };
         let server = info.without("password").text();
-        for is_rehearsal in [true, false] {
+        let command = |is_rehearsal: bool| {
             let mut command = self.program("pg_rewind");
             command.arg("-D").arg(&self.setup.data_directory).arg(format!("--source-server={server}")).env("PGPASSWORD", &password);
             if is_rehearsal {
                 command.arg("--dry-run");
-            } else {
-                self.note_rewind(upstream)?;
             }
-            output_of(command, "pg_rewind", REWIND, |process| self.changing.store(process, Relaxed)).await?;
-            self.changing.store(0, Relaxed);
+            command
+        };
+        if output(command(true), "pg_rewind", REWIND).await?.contains(NOTHING_TO_REWIND) {
+            // Its control file does not know the timeline that it is on: it was promoted, and ended before a checkpoint.
+            self.settle_timeline().await?;
+            if output(command(true), "pg_rewind", REWIND).await?.contains(NOTHING_TO_REWIND) {
+                return Err(Trouble("RECLONE_REQUIRED: pg_rewind does not see what it would take away".to_owned()));
+            }
         }
+        self.note_rewind(upstream)?;
+        output_of(command(false), "pg_rewind", REWIND, |process| self.changing.store(process, Relaxed)).await?;
+        self.changing.store(0, Relaxed);
         self.files.write_mark()?;
         self.point(Some(upstream)).await?;
         let done = fs::remove_file(self.rewinding());
         done.map_err(|error| Trouble(format!("remove `{}`: {error}", self.rewinding().display())))
+    }
+
+    /// Lets the server recover and end in single-user mode, which no client can reach, as `pg_rewind` itself does after a crash. The mark is away
+    /// meanwhile, because a standby cannot run so; nobody starts anything without it.
+    async fn settle_timeline(&self) -> Result<(), Trouble> {
+        self.files.remove_mark()?;
+        let mut command = self.program("postgres");
+        command.arg("--single").arg("-D").arg(&self.setup.data_directory).args(&self.setup.arguments).arg("template1");
+        let settled = output_of(command, "postgres --single", CHECKPOINT, |process| self.changing.store(process, Relaxed)).await;
+        self.changing.store(0, Relaxed);
+        self.files.write_mark()?;
+        settled.map(|_| ())
     }
 
     fn note_rewind(&self, upstream: &Label) -> Result<(), Trouble> {

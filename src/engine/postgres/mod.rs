@@ -52,6 +52,8 @@ pub struct Setup {
     pub bin_dir: PathBuf,
     /// Its data directory.
     pub data_directory: PathBuf,
+    /// What the server is started with beside it.
+    pub arguments: Vec<String>,
     /// User and group that its files belong to and its programs run as; `None`: those of this process.
     pub owner: Option<(u32, u32)>,
     /// The agent's own connection.

@@ -22,7 +22,7 @@ impl Postgres {
     }
 }
 
-/// Runs it to its end, and gives what it said on stdout.
+/// Runs it to its end, and gives what it said, on stdout first.
 pub(super) async fn output(command: Command, name: &str, patience: Duration) -> Result<String, Trouble> {
     output_of(command, name, patience, |_| ()).await
 }
@@ -42,6 +42,8 @@ pub(super) async fn output_of(mut command: Command, name: &str, patience: Durati
         read.map_err(|error| problem(&error))?;
         let status = child.wait().await.map_err(|error| problem(&error))?;
         if status.success() {
+            // What it complains of although it succeeds is for whoever asks.
+            said.extend_from_slice(&complained);
             return Ok(String::from_utf8_lossy(&said).into_owned());
         }
         Err(problem(&last_words(&complained)))

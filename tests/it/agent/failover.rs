@@ -196,3 +196,20 @@ async fn a_switchover_loses_nothing_and_goes_back_the_same_way() {
         assert_eq!(play.trio.members[&region(name)].commits_put_aside(), 0, "no rewind was needed in {name}");
     }
 }
+
+#[tokio::test]
+async fn a_standby_that_somebody_promotes_by_hand_is_stopped_and_follows_again() {
+    let play = Play::begin(Durability::Async).await;
+    play.write("us", 1, 100, &["ap", "eu"]).await;
+    let eu = &play.trio.members[&region("eu")];
+    // The answer may be lost with the server.
+    let _ = play.trio.members[&region("eu")].connect().await.unwrap().batch_execute("select pg_promote(true, 30)").await;
+    given("it is a standby of us again", async || {
+        let follows =
+            eu.read::<bool>("select pg_is_in_recovery() and exists (select from pg_stat_wal_receiver where status = 'streaming')").await;
+        (follows == Some(true) && eu.supervised().await?.starts > 1).then_some(())
+    })
+    .await;
+    play.write("us", 101, 200, &["ap", "eu"]).await;
+    assert_eq!(play.leader.group().forks, [], "nobody was granted anything");
+}

@@ -282,6 +282,7 @@ impl Member {
             region: self.region.clone(),
             bin_dir: bin(),
             data_directory: self.data(),
+            arguments: Vec::new(),
             owner: geteuid().is_root().then(|| (user.uid.as_raw(), user.gid.as_raw())),
             own: ConnInfo::parse(&self.own()).unwrap(),
             replication: ConnInfo::parse(REPLICATION).unwrap(),
