@@ -284,11 +284,14 @@ impl Consensus {
     pub fn leadership(&self) -> Leadership {
         let metrics = self.raft.metrics().borrow_watched().clone();
         let member = |id: u64| metrics.membership_config.membership().get_node(&id).cloned().unwrap_or_default();
+        // openraft names the leader by the vote alone. Who led and was removed hears of no later one, and would lead in its own eyes for ever.
+        let is_leader = metrics.state.is_leader();
+        let leader = metrics.current_leader.filter(|id| is_leader || *id != self.id);
         Leadership {
-            leader: metrics.current_leader.map(|id| (id, member(id))),
-            is_leader: metrics.current_leader == Some(self.id),
+            leader: leader.map(|id| (id, member(id))),
+            is_leader,
             term: metrics.current_term,
-            unconfirmed: metrics.last_quorum_acked.filter(|_| metrics.current_leader == Some(self.id)).map(|at| at.elapsed()),
+            unconfirmed: metrics.last_quorum_acked.filter(|_| is_leader).map(|at| at.elapsed()),
         }
     }
 

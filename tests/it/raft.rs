@@ -232,6 +232,24 @@ async fn leadership_moves_where_it_is_sent() {
     cluster.commit(&[next], "after").await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_was_removed_does_not_take_itself_for_one_any_more() {
+    let mut cluster = Cluster::new().await;
+    let led = cluster.node(0).leadership_is(|now| now.leader.is_some()).await.unwrap();
+    let id = led.leader.unwrap().0;
+    let (removed, others) = (usize::try_from(id).unwrap(), (0..3).filter(|other| *other as u64 != id).collect::<Vec<usize>>());
+    cluster.node(removed).change_voters(others.iter().map(|other| *other as u64)).await.unwrap();
+    cluster.commit(&others, "without-it").await;
+    // Nobody writes to it any more, so it hears of no other leader.
+    let went = cluster.node(removed).leadership_is(|now| !now.is_leader && now.leader.is_none());
+    tokio::time::timeout(Duration::from_secs(10), went).await.expect("it still leads in its own eyes").unwrap();
+    assert_eq!(cluster.node(removed).leads(None, PATIENCE), None);
+    cluster.kill(removed).await;
+    cluster.start(removed).await;
+    let back = cluster.node(removed).leadership_is(|now| now.term > 0).await.unwrap();
+    assert!(!back.is_leader && back.leader.is_none(), "{back:?}");
+}
+
 #[tokio::test]
 async fn a_body_that_cannot_be_read_is_refused() {
     let cluster = Cluster::new().await;
