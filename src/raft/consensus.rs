@@ -284,8 +284,9 @@ impl Consensus {
     pub fn leadership(&self) -> Leadership {
         let metrics = self.raft.metrics().borrow_watched().clone();
         let member = |id: u64| metrics.membership_config.membership().get_node(&id).cloned().unwrap_or_default();
-        // openraft names the leader by the vote alone. Who led and was removed hears of no later one, and would lead in its own eyes for ever.
-        let is_leader = metrics.state.is_leader();
+        // openraft names the leader by the vote alone, and one that starts again by its own. Who led and was removed hears of no later one, and
+        // would lead in its own eyes for ever.
+        let is_leader = metrics.state.is_leader() && metrics.membership_config.membership().voter_ids().any(|id| id == self.id);
         let leader = metrics.current_leader.filter(|id| is_leader || *id != self.id);
         Leadership {
             leader: leader.map(|id| (id, member(id))),
