@@ -2,14 +2,14 @@
 //!
 //! ```text
 //!  port with TLS --.                                    .--> status, why, preview, heartbeat, traffic, simulate --> ControlSource (the node)
-//!  socket ---------+--> front: who, may it, how often --+--> overrides, freezes, plan, cluster, audit, events ----> ClusterSource
+//!  socket ---------+--> front: who, may it, how often --+--> overrides, freezes, plan, cluster, groups, audit, events --> ClusterSource
 //!                                                       '--> JSON mirror, through the same services
 //! ```
 //!
 //! One file per proto service; [`source`] is what the daemon implements, [`server`] the listeners with their limits, [`auth`] who may what,
 //! [`convert`] the way between values and the wire.
 //! Invariant: nothing here decides or remembers anything that is agreed; each answer is what a source said, and each change is judged by the
-//! replicated machine. Absent on purpose: long-running operations, which come with operations on data.
+//! replicated machine.
 
 pub mod access;
 pub mod acknowledgements;
@@ -26,6 +26,7 @@ pub mod heartbeat;
 pub mod overrides;
 pub mod page;
 pub mod plan;
+pub mod recovery;
 pub mod refusal;
 pub mod rotate;
 pub mod server;

@@ -74,6 +74,14 @@ pub enum Reason {
     BusySimulating,
     /// A name that is not this machine's leads to a listener that is for this machine.
     ForeignHost,
+    /// The plan has no such data group, or no such operation is open.
+    UnknownGroup,
+    /// Nobody is the primary of the group yet.
+    NotAdopted,
+    /// No agent says what the database is.
+    NotSeen,
+    /// The group has another token than was expected.
+    TokenMismatch,
     /// A defect.
     Internal,
 }
@@ -109,6 +117,10 @@ impl Reason {
             Self::HistoryUnreadable => "HISTORY_UNREADABLE",
             Self::BusySimulating => "BUSY_SIMULATING",
             Self::ForeignHost => "FOREIGN_HOST",
+            Self::UnknownGroup => "UNKNOWN_GROUP",
+            Self::NotAdopted => "NOT_ADOPTED",
+            Self::NotSeen => "NOT_SEEN",
+            Self::TokenMismatch => "TOKEN_MISMATCH",
             Self::Internal => "INTERNAL",
         }
     }
@@ -116,13 +128,14 @@ impl Reason {
     const fn code(self) -> Code {
         match self {
             Self::BadField | Self::PlanInvalid => Code::InvalidArgument,
-            Self::UnknownObject | Self::UnknownHeartbeat | Self::NoPlan | Self::UnknownNode => Code::NotFound,
+            Self::UnknownObject | Self::UnknownHeartbeat | Self::NoPlan | Self::UnknownNode | Self::UnknownGroup => Code::NotFound,
             Self::NotReady | Self::Busy | Self::Stopping | Self::NoQuorum => Code::Unavailable,
             Self::TooManyWatchers | Self::RateLimited | Self::BusySimulating => Code::ResourceExhausted,
             Self::Unproved => Code::Unauthenticated,
             Self::RoleMissing | Self::ForeignHost => Code::PermissionDenied,
             Self::NameTaken => Code::AlreadyExists,
             Self::NoCluster | Self::Halted | Self::Membership | Self::NoHistory => Code::FailedPrecondition,
+            Self::NotAdopted | Self::NotSeen | Self::TokenMismatch => Code::FailedPrecondition,
             // Not UNAVAILABLE, which clients repeat by themselves: without a request id that could act twice.
             Self::UnknownOutcome => Code::DeadlineExceeded,
             Self::TokenOutOfRange | Self::AuditGap | Self::HistoryRange => Code::OutOfRange,
@@ -161,6 +174,10 @@ impl Reason {
             Self::HistoryUnreadable => "ask for another time, or ask another node; the node's log says more",
             Self::BusySimulating => "wait for the one under way",
             Self::ForeignHost => "call 127.0.0.1, [::1] or localhost; set `tls` in the node config to be called by names",
+            Self::UnknownGroup => "`portolan recovery status` lists groups and their operations",
+            Self::NotAdopted => "start its agents, or say who it is: portolan adopt GROUP --primary REGION",
+            Self::NotSeen => "start the agent of that member; `portolan recovery status` shows what agents see",
+            Self::TokenMismatch => "look again, portolan recovery status, and decide anew",
             Self::Internal => "report it with the node's log",
         }
     }

@@ -19,6 +19,7 @@ use super::{
     peers::PeersVerb,
     pki::PkiVerb,
     plan::{PlanApply, PlanDiff},
+    recovery::{Adopt, Approve, Cancel, Failover, RecoveryVerb, Switchover},
     shell::Shell,
 };
 use crate::client::ClientNetwork;
@@ -140,6 +141,21 @@ pub(super) enum Verb {
     Freezes,
     /// Say that you have seen it, so that pages are not repeated for a while; changes nothing else.
     Ack(Acknowledge),
+    /// Data groups, their agents and operations.
+    Recovery {
+        #[command(subcommand)]
+        verb: RecoveryVerb,
+    },
+    /// Say who the primary of a data group is, where looking did not tell.
+    Adopt(Adopt),
+    /// Move the primary of a data group without loss; it cannot be written to for some seconds.
+    Switchover(Switchover),
+    /// Give the primary of a data group up, and go on with the best copy; what only it had is lost.
+    Failover(Failover),
+    /// Let an operation that waits for a person go on.
+    Approve(Approve),
+    /// End an operation before its point of no return; the old primary goes on.
+    Cancel(Cancel),
     /// Read, compare and apply plans.
     Plan {
         #[command(subcommand)]

@@ -34,6 +34,7 @@ mod peers;
 mod picture;
 mod pki;
 mod plan;
+mod recovery;
 mod render;
 mod shell;
 mod span;
@@ -219,6 +220,12 @@ fn online(verb: &Verb, mut desk: Desk<'_>) -> Outcome {
         Verb::Unfreeze(args) => block_on(freeze::unfreeze(desk, args)),
         Verb::Freezes => block_on(freeze::list(desk)),
         Verb::Ack(args) => block_on(acknowledge::run(desk, args)),
+        Verb::Recovery { verb: recovery::RecoveryVerb::Status { group } } => block_on(recovery::status(desk, group.as_deref())),
+        Verb::Adopt(args) => block_on(recovery::adopt(desk, args)),
+        Verb::Switchover(args) => block_on(recovery::switchover(desk, args)),
+        Verb::Failover(args) => block_on(recovery::failover(desk, args)),
+        Verb::Approve(args) => block_on(recovery::approve(desk, args)),
+        Verb::Cancel(args) => block_on(recovery::cancel(desk, args)),
         Verb::Plan { verb: PlanVerb::Diff(args) } => block_on(plan::diff(desk, args)),
         Verb::Plan { verb: PlanVerb::Apply(args) } => block_on(plan::apply(desk, args)),
         Verb::Peers { verb } => block_on(peers::run(desk, verb.as_ref())),

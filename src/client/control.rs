@@ -14,7 +14,8 @@ use crate::api::{
         self, access_service_client::AccessServiceClient, acknowledgement_service_client::AcknowledgementServiceClient,
         audit_service_client::AuditServiceClient, cluster_service_client::ClusterServiceClient, event_service_client::EventServiceClient,
         freeze_service_client::FreezeServiceClient, override_service_client::OverrideServiceClient, plan_service_client::PlanServiceClient,
-        simulate_service_client::SimulateServiceClient, traffic_service_client::TrafficServiceClient,
+        recovery_service_client::RecoveryServiceClient, simulate_service_client::SimulateServiceClient,
+        traffic_service_client::TrafficServiceClient,
     },
     refusal::{Reason, Refusal},
 };
@@ -77,7 +78,12 @@ once!(
     CreateFreezeRequest,
     DeleteFreezeRequest,
     CreateAcknowledgementRequest,
-    ApplyPlanRequest
+    ApplyPlanRequest,
+    AdoptGroupRequest,
+    StartSwitchoverRequest,
+    StartFailoverRequest,
+    ApproveOperationRequest,
+    CancelOperationRequest
 );
 
 /// 128 random bits as a UUID of version 4 (RFC 9562 section 5.4).
@@ -263,6 +269,22 @@ calls! {
     stream AuditServiceClient {
         /// Links as lines of JSON, oldest first; [`crate::api::audit::verify_lines`] verifies them.
         export_audit(ExportAuditRequest) -> ExportAuditResponse;
+    }
+    read RecoveryServiceClient {
+        /// Data groups by name.
+        list_groups(ListGroupsRequest) -> ListGroupsResponse;
+    }
+    change RecoveryServiceClient {
+        /// Says who a group's primary is.
+        adopt_group(AdoptGroupRequest) -> AdoptGroupResponse;
+        /// Begins a switchover.
+        start_switchover(StartSwitchoverRequest) -> StartSwitchoverResponse;
+        /// Begins a failover.
+        start_failover(StartFailoverRequest) -> StartFailoverResponse;
+        /// Lets an operation go on.
+        approve_operation(ApproveOperationRequest) -> ApproveOperationResponse;
+        /// Ends an operation.
+        cancel_operation(CancelOperationRequest) -> CancelOperationResponse;
     }
     read SimulateServiceClient {
         /// What would happen if regions failed.

@@ -27,7 +27,7 @@ use crate::{
     api::{
         event_log::EventLog,
         source::cluster::{
-            Asked, ClusterError, ClusterSource, Committed, Draft, Member, MemberRole, MembershipDone, MembershipOrder, PlanProblem,
+            Agents, Asked, ClusterError, ClusterSource, Committed, Draft, Member, MemberRole, MembershipDone, MembershipOrder, PlanProblem,
             PlanReading, PlanText, Reach, Standing,
         },
     },
@@ -313,6 +313,10 @@ impl ClusterSource for Authority {
             }
         };
         tokio::task::spawn_blocking(read).await.map_err(|error| ClusterError::Busy(error.to_string()))
+    }
+
+    fn agents(&self) -> Agents {
+        self.cluster.agents()
     }
 
     fn events(&self) -> Result<Arc<EventLog>, ClusterError> {

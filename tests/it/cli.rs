@@ -7,6 +7,7 @@ mod checks;
 mod cluster;
 mod contexts;
 mod pki;
+mod recovery;
 
 use crate::control::double;
 

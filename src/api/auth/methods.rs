@@ -37,7 +37,7 @@ const fn change(name: &'static str, least: Role) -> Method {
 }
 
 /// Every method that is served, by name.
-pub const METHODS: [Method; 46] = [
+pub const METHODS: [Method; 52] = [
     open("grpc.health.v1.Health/Check"),
     open("grpc.health.v1.Health/Watch"),
     read("grpc.reflection.v1.ServerReflection/ServerReflectionInfo"),
@@ -77,6 +77,13 @@ pub const METHODS: [Method; 46] = [
     read("portolan.v1.PlanService/DiffPlan"),
     read("portolan.v1.PlanService/GetPlan"),
     read("portolan.v1.PlanService/ValidatePlan"),
+    change("portolan.v1.RecoveryService/AdoptGroup", Role::Approver),
+    change("portolan.v1.RecoveryService/ApproveOperation", Role::Approver),
+    change("portolan.v1.RecoveryService/CancelOperation", Role::Operator),
+    read("portolan.v1.RecoveryService/ListGroups"),
+    // What may be lost beyond the plan is for an approver; the service asks.
+    change("portolan.v1.RecoveryService/StartFailover", Role::Operator),
+    change("portolan.v1.RecoveryService/StartSwitchover", Role::Operator),
     read("portolan.v1.SimulateService/Simulate"),
     read("portolan.v1.StatusService/GetStatus"),
     read("portolan.v1.StatusService/WatchStatus"),
@@ -141,7 +148,22 @@ mod tests {
     #[test]
     fn what_changes_something_is_never_for_viewers() {
         for method in METHODS {
-            let words = ["Create", "Delete", "Apply", "Add", "Remove", "Replace", "Transfer", "Force", "Beat", "Bootstrap"];
+            let words = [
+                "Create",
+                "Delete",
+                "Apply",
+                "Add",
+                "Remove",
+                "Replace",
+                "Transfer",
+                "Force",
+                "Beat",
+                "Bootstrap",
+                "Adopt",
+                "Approve",
+                "Cancel",
+                "Start",
+            ];
             let end = method.name.rsplit('/').next().unwrap();
             let is_change = words.iter().any(|word| end.starts_with(word));
             assert_eq!(is_change, method.kind != Kind::Read, "{}", method.name);

@@ -10,8 +10,9 @@ use std::{
 
 use portolan_core::{
     cluster::{Actor, Change, Entry, NodeId, Outcome, Overrule, PutPlan, Refusal, State},
+    failover::order::Status,
     health::overlay::Override,
-    model::{time::Timestamp, units::Share},
+    model::{ids::Label, time::Timestamp, units::Share},
 };
 
 use crate::api::event_log::EventLog;
@@ -57,12 +58,20 @@ pub trait ClusterSource: Send + Sync + 'static {
     /// [`ClusterError::NoCluster`] on a node on its own, whose plan is a file.
     async fn read_plan(&self, plan: PlanText) -> Result<PlanReading, ClusterError>;
 
+    /// What agents of databases told this node last, by group and region, and how long ago. From memory; a node without agents has none.
+    fn agents(&self) -> Agents {
+        Agents::new()
+    }
+
     /// What happened lately on this node.
     ///
     /// # Errors
     /// [`ClusterError::NoCluster`] on a node that keeps none.
     fn events(&self) -> Result<Arc<EventLog>, ClusterError>;
 }
+
+/// What agents told last, and how long ago, by group and region.
+pub type Agents = BTreeMap<(Label, Label), (Duration, Status)>;
 
 /// The agreed state as this node has it.
 #[derive(Clone, Debug)]

@@ -311,11 +311,7 @@ impl fmt::Display for Step {
 impl fmt::Display for Decide {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let verb = if self.guards.is_empty() { "decide" } else { "propose" };
-        let kind = match self.kind {
-            Kind::Failover => "failover",
-            Kind::Switchover => "switchover",
-        };
-        write!(f, "{verb} {kind} from {}", self.from)?;
+        write!(f, "{verb} {} from {}", self.kind.word(), self.from)?;
         if let Some(to) = &self.to {
             write!(f, " to {to}")?;
         }

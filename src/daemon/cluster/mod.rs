@@ -40,6 +40,7 @@ use arc_swap::ArcSwap;
 use aws_lc_rs::digest;
 use portolan_core::{
     cluster::{NodeId, NodeRole, State},
+    failover::order::Status,
     model::{ids::Label, time::Tick},
 };
 use tokio::sync::{mpsc, watch};
@@ -128,6 +129,8 @@ pub(super) struct Shared {
     /// How long a voter must be lost before it is replaced.
     replace_after: std::time::Duration,
     pub(super) stop: CancellationToken,
+    /// The agents that are attached here.
+    crew: Arc<groups::DaemonCrew>,
 }
 
 /// The handle. Cheap to clone.
@@ -213,6 +216,7 @@ impl Cluster {
             leader_silence_max: timing.election * 2,
             replace_after: setup.cluster.as_ref().map_or(REPLACE_AFTER, |it| it.replace_after),
             stop: stop.clone(),
+            crew: Arc::clone(&crew),
         });
         host.serve(&shared);
         crew.serve(&shared);
@@ -245,6 +249,11 @@ impl Cluster {
             Some(leader) if leader == self.id() => Some(std::time::Duration::ZERO),
             _ => (truth.heard != Tick(0)).then(|| now.since(truth.heard)),
         }
+    }
+
+    /// What agents of databases told this node last, by group and region, and how long ago.
+    pub(super) fn agents(&self) -> BTreeMap<(Label, Label), (std::time::Duration, Status)> {
+        self.shared.crew.statuses(self.shared.clock.tick())
     }
 
     /// The mesh; `None` on a node on its own.

@@ -10,7 +10,7 @@ use portolan::{
     api::{
         event_log::{EventLog, News},
         source::cluster::{
-            Asked, ClusterError, ClusterSource, Committed, Draft, Member, MemberRole, MembershipDone, MembershipOrder, PlanProblem,
+            Agents, Asked, ClusterError, ClusterSource, Committed, Draft, Member, MemberRole, MembershipDone, MembershipOrder, PlanProblem,
             PlanReading, PlanText, Reach, Standing,
         },
     },
@@ -68,6 +68,8 @@ pub(crate) struct Ideal {
     /// Orders for the membership, as they arrived.
     pub(crate) orders: Mutex<Vec<(MembershipOrder, Asked)>>,
     pub(crate) drafts: Mutex<Vec<Draft>>,
+    /// What agents said.
+    pub(crate) agents: Mutex<Agents>,
     /// Whether plans are read, or wait.
     pub(crate) reads_plans: watch::Sender<bool>,
 }
@@ -87,6 +89,7 @@ impl Ideal {
             faults: Mutex::default(),
             orders: Mutex::default(),
             drafts: Mutex::default(),
+            agents: Mutex::default(),
             reads_plans: watch::Sender::new(true),
         };
         ideal.commit(Change::Found { cluster: Label::new("shop-1") });
@@ -102,9 +105,14 @@ impl Ideal {
                 address: format!("{name}.example.net:8444"),
             }));
         }
-        let put = reading(&PlanText { text: PLAN.to_owned(), zones: BTreeMap::new() }).plan.expect("the plan is sound");
-        ideal.commit(Change::PutPlan(Box::new(put)));
+        ideal.put(PLAN);
         Arc::new(ideal)
+    }
+
+    /// Puts a plan in force.
+    pub(crate) fn put(&self, text: &str) {
+        let put = reading(&PlanText { text: text.to_owned(), zones: BTreeMap::new() }).plan.expect("the plan is sound");
+        self.commit(Change::PutPlan(Box::new(put)));
     }
 
     /// Commits in the cluster's own name.
@@ -208,6 +216,10 @@ impl ClusterSource for Ideal {
             matched: None,
         };
         Ok(state.nodes().map(member).collect())
+    }
+
+    fn agents(&self) -> Agents {
+        self.agents.lock().unwrap().clone()
     }
 
     fn local_overrides(&self) -> Vec<Override> {

@@ -1,15 +1,8 @@
 //! Daemons, agents as processes of their own, and real databases: a group is adopted, served whoever is lost, and switched over.
 
 use nix::sys::signal::Signal;
-use portolan_core::{
-    cluster::{Actor, Change, Entry, Outcome, Role},
-    failover::{
-        group::Kind,
-        step::{Decide, Step},
-    },
-    model::{ids::Label, time::Timestamp},
-    recovery::exposure::Bracket,
-};
+use portolan::api::proto::{ListGroupsRequest, StartSwitchoverRequest};
+use portolan_core::model::ids::Label;
 
 use super::{cluster::*, plan::*, *};
 use crate::agent::postgres::{Beside, Member, Trio, clock};
@@ -106,31 +99,23 @@ async fn a_group_is_switched_over_by_a_person() {
     play.is_served_by(US).await;
     let client = play.member(US).connect().await.unwrap();
     client.batch_execute("create table ledger (id bigint primary key); insert into ledger select generate_series(1, 100)").await.unwrap();
-    let daemon = &play.fleet.running().next().unwrap().daemon;
-    let decide = Decide {
-        token: daemon.agreed().group(&group()).unwrap().token,
-        kind: Kind::Switchover,
-        from: Label::new(US),
-        to: Some(Label::new(EU)),
-        plan_revision: 1,
-        estimate: Bracket::UNKNOWN,
-        allowed_loss: None,
-        grounds: None,
-        guards: Vec::new(),
-    };
-    let entry = Entry {
-        at: Timestamp(i64::try_from(std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap()),
-        by: Actor { name: "sre@example.com".to_owned(), role: Role::Operator },
-        request_id: Some("switch-1".to_owned()),
+    let node = play.fleet.running().next().unwrap().client().await;
+    let shown = node.list_groups(ListGroupsRequest {}).await.unwrap().groups;
+    let agents: Vec<bool> = shown[0].members.iter().map(|member| member.agent.is_some()).collect();
+    assert_eq!((shown[0].primary.as_str(), shown[0].class.as_str(), agents), (US, "armed", vec![true; 3]));
+    let wanted = StartSwitchoverRequest {
+        name: "groups/orders".to_owned(),
+        to: EU.to_owned(),
+        expected_token: shown[0].token.clone(),
         reason: "kernel update".to_owned(),
-        moves: None,
-        overrules: Vec::new(),
-        change: Change::Group { group: group(), step: Step::Decide(Box::new(decide)) },
+        ..StartSwitchoverRequest::default()
     };
-    let outcome = daemon.propose(entry).await.unwrap();
-    assert!(matches!(outcome, Outcome::Accepted { .. }), "{outcome:?}");
+    let begun = node.start_switchover(wanted.clone()).await.unwrap().group.unwrap();
+    assert_eq!(begun.operation.unwrap().kind, "switchover");
     play.is_served_by(EU).await;
     assert_eq!(play.member(EU).read("select count(*) from ledger").await, Some(100_i64));
+    let late = node.start_switchover(StartSwitchoverRequest { to: AP.to_owned(), ..wanted }).await.unwrap_err();
+    assert!(late.to_string().contains("TOKEN_MISMATCH"), "{late}");
 }
 
 /// Writes as a client does, and notes when it was told for the last time that a write is kept.

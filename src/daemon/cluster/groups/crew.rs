@@ -3,10 +3,15 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
+    time::Duration,
 };
 
 use bytes::Bytes;
-use portolan_core::{document::did_you_mean, failover::order::ToAgent, model::ids::Label};
+use portolan_core::{
+    document::did_you_mean,
+    failover::order::{Status, ToAgent},
+    model::{ids::Label, time::Tick},
+};
 use tokio::sync::mpsc;
 
 use super::{
@@ -33,6 +38,8 @@ pub(in crate::daemon::cluster) struct DaemonCrew {
 struct Inner {
     roster: Arc<Roster>,
     attached: BTreeMap<Label, mpsc::Sender<ForAgent>>,
+    /// What each said of itself last, by group and region, and when.
+    statuses: BTreeMap<(Label, Label), (Tick, Status)>,
 }
 
 impl DaemonCrew {
@@ -64,6 +71,17 @@ impl DaemonCrew {
             // Full: the line is cut, and the agent hears it when it is attached anew.
             before.place(agent) == Some(place) || outbox.try_send(ForAgent::Terms(place.terms(cluster))).is_ok()
         });
+        inner.statuses.retain(|(group, region), _| now.agent(group, region).is_some());
+    }
+
+    /// An agent told of itself.
+    pub(super) fn told(&self, group: &Label, region: &Label, status: Status, now: Tick) {
+        self.inner().statuses.insert((group.clone(), region.clone()), (now, status));
+    }
+
+    /// What agents told last, and how long ago.
+    pub(in crate::daemon::cluster) fn statuses(&self, now: Tick) -> BTreeMap<(Label, Label), (Duration, Status)> {
+        self.inner().statuses.iter().map(|(whose, (at, status))| (whose.clone(), (now.since(*at), status.clone()))).collect()
     }
 
     /// Says something to the agent of a member; `false`: it is not attached here, or does not take it.

@@ -219,6 +219,9 @@ impl Keeper {
 
     fn hear_as_leader(&mut self, group: &Label, region: &Label, said: FromAgent) {
         let (state, now) = (self.state(), self.shared.clock.tick());
+        if let FromAgent::Status(status) = &said {
+            self.crew.told(group, region, (**status).clone(), now);
+        }
         let Some(lead) = &mut self.lead else { return };
         match said {
             FromAgent::Answer(answer) => lead.conductor.answered(group, region, answer, now),

@@ -1,0 +1,105 @@
+//! The verbs about data groups, over a cluster of one log and agents that say what the test wants.
+
+use std::time::Duration;
+
+use portolan::cli::Exit;
+use portolan_core::{
+    cluster::Change,
+    failover::{
+        group::HeldFor,
+        lease::Class,
+        order::{Role, Sight, Status},
+        step::Step,
+        token::Token,
+    },
+    model::ids::Label,
+};
+
+use super::{cluster::Node, double};
+
+const GROUPS: &str = "\
+data_groups:
+  orders:
+    engine: postgresql
+    primary: us-east-1
+    fence: [{ agent: stop }, { lease: expire }]
+    members:
+      us-east-1: { address: \"10.0.0.5:5432\", dsn: pg, agent: pg-use1 }
+      eu-west-1: { address: \"10.16.0.5:5432\", dsn: pg, agent: pg-euw1 }
+";
+
+fn orders() -> Label {
+    Label::new("orders")
+}
+
+/// An agent says what its database is.
+fn says(node: &Node, region: &str, role: Role, trouble: Option<&str>) {
+    let (writes, follows) = (role == Role::Writes, (role == Role::Standby).then(|| (Token::default(), Label::new("us-east-1"))));
+    let sight = Some(Sight { role, system: 7, timeline: 1, position: Some(0x0300_0148) });
+    let trouble = trouble.map(str::to_owned);
+    let class = Class::Armed { supervisor: 1 };
+    let status = Status { sequence: (1, 1), highest: Token::default(), grant: None, class, follows, writes, sight, trouble };
+    node.cluster.agents.lock().unwrap().insert((orders(), Label::new(region)), (Duration::from_secs(1), status));
+}
+
+fn node() -> Node {
+    let node = Node::start();
+    node.cluster.put(&format!("{}{GROUPS}", double::PLAN.replace("revision: 1", "revision: 2")));
+    node
+}
+
+fn group(node: &Node) -> portolan_core::failover::group::Group {
+    node.cluster.state().group(&orders()).cloned().unwrap_or_default()
+}
+
+#[test]
+fn a_group_is_shown_adopted_switched_over_and_cancelled() {
+    let node = node();
+    assert_eq!(node.expect("recovery-unadopted", &["recovery", "status"]).exit, Exit::Degraded);
+    let switch = ["switchover", "orders", "--to", "eu-west-1", "--reason", "kernel update"];
+    assert_eq!(node.expect("switchover-unadopted", &[&switch[..], &["--yes", "--request-id", "switch-1"]].concat()).exit, Exit::Refused);
+    let adopt = ["adopt", "orders", "--primary", "us-east-1", "--reason", "two were primaries", "--yes"];
+    assert_eq!(node.run(&adopt).exit, Exit::Refused, "its agent said nothing");
+    says(&node, "us-east-1", Role::Writes, None);
+    says(&node, "eu-west-1", Role::Standby, Some("it does not stream yet"));
+    assert_eq!(node.run(&adopt).exit, Exit::Ok);
+    assert_eq!(node.expect("recovery-status", &["recovery", "status", "orders"]).exit, Exit::Ok);
+    assert_eq!(node.run(&["recovery", "status", "other"]).exit, Exit::Usage);
+
+    assert_eq!(node.expect("switchover-dry", &[&switch[..], &["--dry-run"]].concat()).exit, Exit::Ok);
+    assert!(group(&node).operation.is_none());
+    assert_eq!(node.expect("switchover-unconfirmed", &switch).exit, Exit::Usage);
+    assert_eq!(node.typing(&switch, "payments\n").exit, Exit::Error);
+    let ran = node.typing(&switch, "orders\n");
+    let id = group(&node).operation.unwrap().id;
+    assert_eq!((ran.exit, ran.out), (Exit::Ok, format!("switch orders over to eu-west-1 [op-{id}]\n")), "{}", ran.err);
+    let again = node.run(&[&switch[..], &["--yes"]].concat());
+    assert_eq!(again.exit, Exit::Refused, "one operation at a time: {}", again.err);
+    let cancel = ["cancel", &format!("op-{id}"), "--reason", "not now", "--yes"];
+    assert_eq!(node.run(&cancel).exit, Exit::Ok);
+    assert!(group(&node).operation.is_none());
+    assert_eq!(node.run(&cancel).exit, Exit::Error, "it is over");
+}
+
+#[test]
+fn a_failover_that_is_held_says_why_and_goes_on_when_a_person_allows_the_loss() {
+    let node = node();
+    says(&node, "us-east-1", Role::Writes, None);
+    says(&node, "eu-west-1", Role::Standby, None);
+    assert_eq!(node.run(&["adopt", "orders", "--primary", "us-east-1", "--reason", "first", "--yes"]).exit, Exit::Ok);
+    let failover = ["failover", "orders", "--reason", "region is lost", "--yes"];
+    let refused = node.expect("failover-refused", &[&failover[..], &["--request-id", "failover-1"]].concat());
+    assert_eq!(refused.exit, Exit::Refused, "nobody knows what would be lost");
+    let allowed = node.run(&[&failover[..], &["--allow-data-loss", "30s"]].concat());
+    assert_eq!(allowed.exit, Exit::Refused, "an unknown loss is not below thirty seconds: {}", allowed.err);
+    assert_eq!(node.run(&[&failover[..], &["--allow-data-loss", "365d"]].concat()).exit, Exit::Ok);
+    let token = group(&node).token;
+    let text = "no fence of us-east-1 confirmed, and the end of its lease proves nothing".to_owned();
+    node.cluster.commit(Change::Group { group: orders(), step: Step::Hold { token, reason: HeldFor::FenceUnproven, text } });
+    assert_eq!(node.expect("recovery-held", &["recovery", "status"]).exit, Exit::Degraded);
+    let id = group(&node).operation.unwrap().id;
+    assert_eq!(node.run(&["approve", &format!("op-{id}"), "--reason", "I pulled the plug", "--yes"]).exit, Exit::Ok);
+    for line in node.run(&["recovery", "status"]).out.lines() {
+        assert!(line.len() <= 100 && line.is_ascii(), "{line:?}");
+    }
+}
