@@ -259,6 +259,7 @@ impl Supervisor {
             if let Some(ends_at) = self.ends_at
                 && (self.state.process.is_none() || (self.clock)() >= ends_at)
             {
+                // With its process everything in the vessel ends.
                 self.sink("told to end");
                 return Ok(());
             }

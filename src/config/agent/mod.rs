@@ -46,3 +46,29 @@ pub fn load(text: &str, file: &str) -> Result<LoadedAgent, Problems> {
 pub fn schema() -> serde_json::Value {
     portolan_core::document::document_schema::<AgentConfig>("Portolan agent config, version 1")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WHOLE: &str = "version: 1\nagent: pg-use1\nvoters: [{ node: use1-a, address: \"10.0.0.1:8444\" }]\n\
+        postgresql: { data_directory: /var/lib/postgresql/15/main, dsn: pg-local, replication: pg-replication }\n";
+
+    fn problem(text: &str) -> String {
+        load(text, "agent.yaml").map(|_| ()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_config_is_read_whole_or_each_problem_is_named_with_its_line() {
+        let config = load(WHOLE, "agent.yaml").unwrap().config;
+        assert_eq!((config.agent.as_str(), config.socket.0.as_str()), ("pg-use1", "/run/portolan-agent/supervisor.sock"));
+        let inside = problem(&WHOLE.replace("version: 1\n", "version: 1\ndata_dir: /var/lib/postgresql/15/main/agent\n"));
+        assert!(inside.contains("agent.yaml:2") && inside.contains("which a rewind overwrites"), "{inside}");
+        let relative = problem(&WHOLE.replace("/var/lib/postgresql/15/main", "main"));
+        assert!(relative.contains("relative to where the process is started"), "{relative}");
+        let nobody = problem(&WHOLE.replace("[{ node: use1-a, address: \"10.0.0.1:8444\" }]", "[]"));
+        assert!(nobody.contains("led by nobody"), "{nobody}");
+        assert!(problem(&WHOLE.replace("dsn: pg-local", "dsn: ../pg")).contains("dsn"));
+        assert!(problem("version: 1\n").contains("agent"));
+    }
+}

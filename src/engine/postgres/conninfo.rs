@@ -173,6 +173,14 @@ mod tests {
 
     proptest! {
         #[test]
+        fn any_text_is_read_or_refused_and_what_is_read_survives(text in "[ -~\\n=']{0,60}") {
+            if let Ok(info) = ConnInfo::parse(&text) {
+                prop_assert_eq!(ConnInfo::parse(&info.text()), Ok(info.clone()));
+                let _ = info.client();
+            }
+        }
+
+        #[test]
         fn any_value_survives(value in ".{0,20}", other in "[ -~]{0,20}") {
             let info = ConnInfo::default().with("password", &value).with("user", &other);
             prop_assert_eq!(ConnInfo::parse(&info.text()), Ok(info));

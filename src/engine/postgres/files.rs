@@ -71,6 +71,9 @@ impl Files {
 
     /// Sets settings there, and leaves the others.
     pub(super) fn set(&self, settings: &[(&str, &str)]) -> Result<(), Trouble> {
+        if let Some((name, _)) = settings.iter().find(|(_, value)| value.contains(char::is_control)) {
+            return Err(Trouble(format!("`{name}` would hold a line end or another control character, which no settings file can")));
+        }
         let before = self.auto_conf()?;
         let mut known = read_settings(&before);
         known.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
@@ -249,7 +252,24 @@ pub(super) fn copy(from: &Path, to: &Path) -> Result<u64, Trouble> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn any_text_of_programs_and_settings_is_read_or_refused(text in "(\\PC|[\\n='\\\\:/]){0,200}") {
+            let _ = (control_data(&text), read_settings(&text), segment_name(&text, 16 * 1024 * 1024), segment_name(&text, 0));
+        }
+
+        #[test]
+        fn what_is_set_is_read_again(value in "\\PC{0,40}") {
+            let directory = tempfile::tempdir().unwrap();
+            let files = Files { directory: directory.path().to_owned(), owner: None };
+            files.set(&[("primary_conninfo", &value)]).unwrap();
+            prop_assert_eq!(files.setting("primary_conninfo").unwrap(), Some(value));
+        }
+    }
 
     #[test]
     fn settings_are_changed_and_others_are_left() {
@@ -263,6 +283,7 @@ mod tests {
         let setting = |name| files.setting(name).unwrap();
         assert_eq!(setting("primary_conninfo").as_deref(), Some("it's \\ here"));
         assert_eq!((setting("work_mem").as_deref(), setting("recovery_target_timeline").as_deref()), (Some("4MB"), Some("latest")));
+        assert!(files.set(&[("primary_conninfo", "a\nb")]).is_err());
         files.write_mark().unwrap();
         assert!(files.is_marked().unwrap());
         files.remove_mark().unwrap();

@@ -51,7 +51,20 @@ impl Record {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn any_line_is_read_or_not_and_no_record_ends_before_it_begins(
+            text in "\\PC{0,80}", at in 0..u64::MAX / 4, length in 0..1_u64 << 30, segment in 0..1_u64 << 31
+        ) {
+            let _ = (record(&text), record(&format!("len (rec/tot): 1/{text}, lsn: {text}, desc: {text}")));
+            let record = Record { at: at / 8 * 8, length, is_commit: false };
+            prop_assert!(record.end(segment) >= record.at + length);
+        }
+    }
 
     const SEGMENT: u64 = 16 * 1024 * 1024;
 

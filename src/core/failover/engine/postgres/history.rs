@@ -116,6 +116,8 @@ pub fn position(text: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{collection::vec, prelude::*};
+
     use super::*;
 
     fn line(left: &[(u32, u64)], timeline: u32) -> History {
@@ -131,6 +133,30 @@ mod tests {
             assert_eq!(History::parse(text, 3).map_err(|error| error.line), Err(bad), "{text:?}");
         }
         assert_eq!((position("0/0"), position("FFFFFFFF/FFFFFFFF"), position("1"), position("/1")), (Some(0), Some(u64::MAX), None, None));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in "(\\PC|[0-9A-F/\\t\\n ]){0,200}", timeline in 0..9_u32) {
+            if let Ok(history) = History::parse(&text, timeline) {
+                prop_assert!(history.left.is_sorted_by(|a, b| a.timeline < b.timeline));
+            }
+        }
+
+        #[test]
+        fn who_parted_has_more_than_both_have_and_a_line_does_not_part_from_itself(
+            ours in (vec((1..5_u32, 1..50_u64), 0..4), 1..6_u32), theirs in (vec((1..5_u32, 1..50_u64), 0..4), 1..6_u32), position in 0..60_u64
+        ) {
+            let line = |(left, timeline): (Vec<(u32, u64)>, u32)| History {
+                left: left.into_iter().map(|(timeline, at)| Switch { timeline, at }).collect(),
+                timeline,
+            };
+            let (ours, theirs) = (line(ours), line(theirs));
+            prop_assert_eq!(ours.parted(position, &ours), None);
+            if let Some(parted) = ours.parted(position, &theirs) {
+                prop_assert!(parted.at < position);
+            }
+        }
     }
 
     #[test]
