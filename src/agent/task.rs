@@ -25,6 +25,9 @@ const LOOK: Duration = Duration::from_millis(50);
 /// A task that waits so long for one thing ends, says what for, and is begun again.
 const PATIENCE: Duration = Duration::from_secs(15);
 
+/// For a clean stop.
+const STOP: Duration = Duration::from_secs(60);
+
 /// What a task needs.
 pub(super) struct Hands {
     pub(super) engine: Arc<dyn Engine>,
@@ -95,9 +98,6 @@ impl Hands {
         Ok(())
     }
 }
-
-/// For a clean stop.
-const STOP: Duration = Duration::from_secs(60);
 
 async fn order(link: &mut Option<Link>, verb: Verb) -> Result<(), String> {
     let Some(open) = link else { return Err("the supervisor does not answer".to_owned()) };

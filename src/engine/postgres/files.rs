@@ -117,6 +117,14 @@ impl Files {
         synced.map_err(|error| Trouble(format!("sync `{}`: {error}", self.directory.display())))
     }
 
+    /// Whether the process that the pid file names, as this process sees numbers, is a server that works in this directory. One in a vessel has
+    /// another number there.
+    pub(super) fn has_foreign_server(&self) -> bool {
+        let pid = fs::read_to_string(self.path("postmaster.pid")).ok().and_then(|text| text.lines().next()?.trim().parse::<u32>().ok());
+        let works_in = pid.and_then(|pid| fs::read_link(format!("/proc/{pid}/cwd")).ok());
+        works_in.is_some_and(|works_in| Some(works_in) == fs::canonicalize(&self.directory).ok())
+    }
+
     /// The timeline on which the segment of this number was written last; `None`: no such segment is there.
     pub(super) fn newest_timeline(&self, segment_number: u64, segment: u64) -> Option<u32> {
         let names = fs::read_dir(self.path("pg_wal")).ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
@@ -289,6 +297,22 @@ mod tests {
         files.remove_mark().unwrap();
         files.remove_mark().unwrap();
         assert!(!files.is_marked().unwrap());
+    }
+
+    #[test]
+    fn a_server_that_somebody_else_started_is_seen_though_it_does_not_answer() {
+        let directory = tempfile::tempdir().unwrap();
+        let files = Files { directory: directory.path().to_owned(), owner: None };
+        assert!(!files.has_foreign_server());
+        let mut sleeper = std::process::Command::new("sleep").arg("60").current_dir(directory.path()).spawn().unwrap();
+        fs::write(files.path("postmaster.pid"), format!("{}\n/data\n", sleeper.id())).unwrap();
+        assert!(files.has_foreign_server());
+        fs::write(files.path("postmaster.pid"), format!("{}\n", std::process::id())).unwrap();
+        assert!(!files.has_foreign_server(), "another one took the number");
+        fs::write(files.path("postmaster.pid"), "x").unwrap();
+        assert!(!files.has_foreign_server());
+        sleeper.kill().unwrap();
+        sleeper.wait().unwrap();
     }
 
     #[test]

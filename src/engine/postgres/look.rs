@@ -61,9 +61,9 @@ impl Postgres {
         let upstream = self.files.setting("primary_conninfo")?.map_or(Upstream::Nobody, |text| self.upstream(&text));
         let synchronous = self.files.setting("synchronous_standby_names")?.unwrap_or_default();
         let mut seen = Seen { is_marked, upstream, synchronous, broken: self.broken()?, ..Seen::default() };
-        let runs = matches!(vessel, Some((_, true)));
+        let is_empty = matches!(vessel, Some((_, false)));
         let has_pid_file = self.files.path("postmaster.pid").try_exists().map_err(problem)?;
-        if runs || has_pid_file {
+        if !is_empty || has_pid_file {
             match self.server().await {
                 Ok(server) => seen.server = Some(server),
                 Err(error) => debug!("the server does not answer: {error}"),
@@ -71,8 +71,10 @@ impl Postgres {
         }
         seen.process = match vessel {
             Some((incarnation, true)) => Process::Ours(incarnation),
-            _ if seen.server.is_some() => Process::Foreign,
-            _ => Process::Down,
+            // Hung or not: whoever it is may take writes.
+            _ if seen.server.is_some() || self.files.has_foreign_server() => Process::Foreign,
+            Some((_, false)) => Process::Down,
+            None => Process::Unknown,
         };
         if seen.process == Process::Down {
             seen.control = self.control().await.inspect_err(|error| debug!("no control data: {error}")).ok();

@@ -9,6 +9,9 @@ use crate::{
     model::ids::Label,
 };
 
+/// A server that runs, or may, and does not answer.
+const STARTS: &str = "it starts, or its supervisor does not answer";
+
 /// One thing that the adapter does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verb {
@@ -139,7 +142,7 @@ impl Course {
                 Some(Ran::Stopped(_) | Ran::Primary) if seen.is_marked => Next::Do(Verb::Unmark),
                 Some(Ran::Stopped(_) | Ran::Primary) => Next::Do(Verb::Start),
             },
-            (None, _) => Next::Wait("it starts"),
+            (None, _) => Next::Wait(STARTS),
         }
     }
 
@@ -175,7 +178,7 @@ impl Course {
         if seen.process == Process::Down {
             return self.follow_down(seen, upstream);
         }
-        let Some(server) = &seen.server else { return Next::Wait("it starts") };
+        let Some(server) = &seen.server else { return Next::Wait(STARTS) };
         if !server.is_standby {
             return Next::Fail("it takes writes: it is stopped first".to_owned());
         }
@@ -242,7 +245,7 @@ fn start_sealed(seen: &Seen) -> Next {
 fn seal(seen: &Seen) -> Next {
     match (&seen.server, seen.process) {
         (None, Process::Down) => start_sealed(seen),
-        (None, _) => Next::Wait("it starts"),
+        (None, _) => Next::Wait(STARTS),
         (Some(server), _) if !server.is_standby => Next::Fail("it takes writes: it is stopped, not sealed".to_owned()),
         (Some(server), _) => match server.upstream {
             Upstream::Nobody if server.end.is_some() => Next::Done,

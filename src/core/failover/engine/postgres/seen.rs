@@ -33,8 +33,10 @@ pub struct Seen {
 /// What runs in the data directory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Process {
-    /// Nothing.
+    /// Nobody knows: the supervisor does not answer. That is not nothing.
     #[default]
+    Unknown,
+    /// Nothing.
     Down,
     /// What the supervisor of this incarnation started.
     Ours(u64),
@@ -131,7 +133,7 @@ pub struct Source {
 pub fn facts(seen: &Seen, region: &Label, priority: Option<u16>) -> Facts {
     let lives_under = match seen.process {
         Process::Ours(supervisor) => Some(supervisor),
-        Process::Down | Process::Foreign => None,
+        Process::Unknown | Process::Down | Process::Foreign => None,
     };
     let base = Facts { lives_under, is_marked: seen.is_marked, ..Facts::default() };
     match (&seen.server, seen.process) {
@@ -166,6 +168,6 @@ pub fn facts(seen: &Seen, region: &Label, priority: Option<u16>) -> Facts {
             });
             Facts { database: Database::Down, sight, stopped, ..base }
         }
-        (None, Process::Ours(_) | Process::Foreign) => base,
+        (None, Process::Unknown | Process::Ours(_) | Process::Foreign) => base,
     }
 }

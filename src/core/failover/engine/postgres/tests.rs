@@ -3,7 +3,8 @@
 use super::*;
 use crate::{
     failover::{
-        agent::{Opening, Work},
+        agent::{Database, Opening, Work},
+        order::Role,
         token::Token,
     },
     model::ids::Label,
@@ -48,7 +49,7 @@ fn running(server: Server) -> Member {
 
 fn down(ran: Ran, server: Server) -> Member {
     let control = Some(Control { ran, system: 7, timeline: server.history.timeline });
-    Member { seen: Seen { control, ..Seen::default() }, source: None, server }
+    Member { seen: Seen { process: Process::Down, control, ..Seen::default() }, source: None, server }
 }
 
 impl Member {
@@ -198,6 +199,22 @@ fn one_that_ends_right_after_its_start_is_not_started_again_by_the_same_task() {
     assert_eq!((member.step(&mut course), member.step(&mut course)), (Next::Do(Verb::Mark), Next::Do(Verb::Start)));
     (member.seen.process, member.seen.server) = (Process::Down, None);
     assert!(matches!(member.step(&mut course), Next::Fail(why) if why.starts_with("it ended right after")));
+}
+
+#[test]
+fn what_nobody_knows_is_not_down_and_nothing_is_begun_on_it() {
+    let mut member = down(Ran::Primary, standby_at(90, line(&[], 1)));
+    let told = |member: &Member| facts(&member.seen, &Label::new("us"), Some(1));
+    assert_eq!((told(&member).database, told(&member).sight.map(|it| it.role)), (Database::Down, Some(Role::Stopped)));
+    (member.seen.process, member.seen.is_marked) = (Process::Unknown, true);
+    assert_eq!((told(&member).database, told(&member).sight, told(&member).lives_under), (Database::Unknown, None, None));
+    for work in [Work::Start, Work::Seal, follow()] {
+        assert_eq!(member.run(&work), ["wait: it starts, or its supervisor does not answer"]);
+    }
+    member.seen.process = Process::Ours(1);
+    assert_eq!((told(&member).database, told(&member).lives_under), (Database::Unknown, Some(1)), "it runs, and does not answer");
+    member.seen.process = Process::Foreign;
+    assert_eq!(told(&member).database, Database::Unknown);
 }
 
 #[test]
