@@ -25,7 +25,7 @@ use portolan_core::{
 };
 use tokio::{
     sync::mpsc,
-    time::{MissedTickBehavior, interval},
+    time::{MissedTickBehavior, interval, timeout},
 };
 use tracing::{debug, info, warn};
 
@@ -37,6 +37,9 @@ pub(in crate::daemon::cluster) type Said = (Label, Bytes);
 
 /// Between looks at the groups, while nothing is heard.
 const TURN: Duration = Duration::from_millis(200);
+
+/// For a majority to confirm that this node leads: some round trips around the world. Then it is asked again.
+const CONFIRM: Duration = Duration::from_secs(3);
 
 /// Rounds and proposals whose end waits to be taken in.
 const NEWS: usize = 256;
@@ -152,8 +155,16 @@ impl Keeper {
     fn confirm(&self, term: u64, round: Option<u64>) {
         let (consensus, news) = (self.shared.consensus(), self.news.clone());
         tokio::spawn(self.shared.stop.clone().run_until_cancelled_owned(async move {
-            let is_so = consensus.confirm().await.inspect_err(|why| debug!("leadership is not confirmed: {why}")).is_ok();
-            let is_so = is_so && consensus.leadership().term == term;
+            // What no majority answers is asked again: renewals that wait are answered by a later round.
+            let confirmed = timeout(CONFIRM, consensus.confirm()).await;
+            let is_so = match confirmed {
+                Ok(Ok(())) => consensus.leadership().term == term,
+                Ok(Err(why)) => {
+                    debug!("leadership is not confirmed: {why}");
+                    false
+                }
+                Err(_) => false,
+            };
             let _ = news.send(News::Confirmed { term, round, is_so }).await;
         }));
     }
