@@ -151,18 +151,9 @@ impl Lines {
     }
 }
 
-/// What a failed call means, with the first cause that says something of its own.
+/// What a failed call means, in one line.
 fn told(status: &tonic::Status) -> String {
-    let mut text = status.message().to_owned();
-    let mut cause = std::error::Error::source(status);
-    while let Some(error) = cause {
-        let inner = error.to_string();
-        if !text.contains(&inner) {
-            text = format!("{text}: {inner}");
-        }
-        cause = error.source();
-    }
-    text.chars().take(300).collect()
+    dial::causes(status).chars().take(300).collect()
 }
 
 fn channel(voter: &Voter, line: &Line) -> Channel {

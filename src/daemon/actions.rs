@@ -16,7 +16,7 @@ use super::{
     Listen, Setup, beside, clock,
     cluster::REPLACE_AFTER,
     serve,
-    setup::{Clustering, PeerEntry},
+    setup::{Clustering, PeerEntry, tls_files},
     world::{WorldError, bare_world, load_plan, read_source},
 };
 use crate::{
@@ -212,12 +212,7 @@ fn load_node(config: &Path, env: &Env) -> Result<LoadedNode, Failure> {
 }
 
 fn tls(node: &LoadedNode) -> Option<TlsFiles> {
-    let path = |file: &node::sections::FilePath| file.as_path().to_owned();
-    node.config.tls.as_ref().map(|tls| TlsFiles {
-        ca_file: path(&tls.ca_file),
-        cert_file: path(&tls.cert_file),
-        key_file: path(&tls.key_file),
-    })
+    node.config.tls.as_ref().map(tls_files)
 }
 
 fn auth(node: &LoadedNode) -> AuthOptions {

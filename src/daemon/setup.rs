@@ -7,6 +7,7 @@ use portolan_core::{cluster::NodeRole, model::ids::Label};
 
 use crate::{
     api::{AuthOptions, TlsFiles},
+    config::node::sections,
     net::detour::Detours,
 };
 
@@ -110,4 +111,10 @@ impl Listen {
             _ => Ok(()),
         }
     }
+}
+
+/// The files of a config's `tls`.
+pub(super) fn tls_files(tls: &sections::Tls) -> TlsFiles {
+    let path = |file: &sections::FilePath| file.as_path().to_owned();
+    TlsFiles { ca_file: path(&tls.ca_file), cert_file: path(&tls.cert_file), key_file: path(&tls.key_file) }
 }

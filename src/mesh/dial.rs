@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    error::Error,
     io,
     sync::{Mutex, PoisonError},
     time::Duration,
@@ -21,7 +20,11 @@ use super::{
     proto::peer_service_client::PeerServiceClient,
     service::{LEFT_BEHIND, MESSAGE_OCTETS_MAX, OBSERVE_OCTETS_MAX},
 };
-use crate::net::{detour::Detours, dial::open, mutual::TlsFiles};
+use crate::net::{
+    detour::Detours,
+    dial::{causes, open},
+    mutual::TlsFiles,
+};
 
 /// For a name, TCP and TLS together. Around the world and back takes a third of a second.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(2);
@@ -34,8 +37,6 @@ const CHANNELS_MAX: usize = 64;
 /// Octets under way at most on a stream of [`Lane::Observe`]: on a line of 10 Mbit/s they take 0.2 s, and 200 ms away a snapshot of four megabytes
 /// takes as many seconds.
 const OBSERVE_WINDOW: u32 = 256 * 1024;
-/// The longest list of causes in a message.
-const CAUSES_MAX: usize = 6;
 
 /// Whom to reach, and where.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -113,19 +114,4 @@ pub(super) fn failure(status: &Status) -> CallError {
         }
         _ => CallError::Unreachable(causes(status)),
     }
-}
-
-/// The framework's message says little; what it wraps says what happened.
-fn causes(status: &Status) -> String {
-    let mut text = status.message().to_owned();
-    let mut next = status.source();
-    for _ in 0..CAUSES_MAX {
-        let Some(error) = next else { break };
-        let inner = error.to_string();
-        if !text.contains(&inner) {
-            text = format!("{text}: {inner}");
-        }
-        next = error.source();
-    }
-    text
 }

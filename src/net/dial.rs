@@ -2,7 +2,7 @@
 //!
 //! Certificates are read for each new connection, so that renewed ones need no restart.
 
-use std::{io, sync::Arc};
+use std::{error::Error as _, io, sync::Arc};
 
 use rustls::pki_types::ServerName;
 use tokio::{
@@ -12,6 +12,9 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 use super::{detour::Detours, mutual::TlsFiles, names::IsNode};
+
+/// The longest list of causes in a message.
+const CAUSES_MAX: usize = 6;
 
 /// A connection, encrypted or not.
 pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -57,6 +60,22 @@ async fn connect(address: &str, detours: &Detours) -> io::Result<TcpStream> {
 pub fn host(address: &str) -> &str {
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
     host.trim_start_matches('[').trim_end_matches(']')
+}
+
+/// The framework's message says little; what it wraps says what happened.
+#[must_use]
+pub fn causes(status: &tonic::Status) -> String {
+    let mut text = status.message().to_owned();
+    let mut next = status.source();
+    for _ in 0..CAUSES_MAX {
+        let Some(error) = next else { break };
+        let inner = error.to_string();
+        if !text.contains(&inner) {
+            text = format!("{text}: {inner}");
+        }
+        next = error.source();
+    }
+    text
 }
 
 #[cfg(test)]

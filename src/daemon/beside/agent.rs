@@ -17,9 +17,8 @@ use crate::{
         link::{Heard, Line, Lines, Voter},
     },
     config::agent::AgentConfig,
-    daemon::clock,
+    daemon::{clock, setup::tls_files},
     engine::postgres::{self, ConnInfo, Postgres},
-    net::mutual::TlsFiles,
 };
 
 /// What is heard from voters and not taken in yet.
@@ -49,12 +48,7 @@ async fn serve(config: &AgentConfig) -> anyhow::Result<()> {
     let (cluster, known) = watch::channel(kept.as_ref().map(|terms| terms.cluster.clone()));
     let (hear, mut heard) = mpsc::channel(HEARD);
     let lines = Lines::default();
-    let path = |file: &crate::config::node::sections::FilePath| file.as_path().to_owned();
-    let tls = config.tls.as_ref().map(|tls| TlsFiles {
-        ca_file: path(&tls.ca_file),
-        cert_file: path(&tls.cert_file),
-        key_file: path(&tls.key_file),
-    });
+    let tls = config.tls.as_ref().map(tls_files);
     for voter in &config.voters {
         let voter = Voter { node: voter.node.clone(), address: voter.address.0.to_string() };
         let line = Line { agent: config.agent.clone(), tls: tls.clone(), detours: Default::default() };

@@ -11,6 +11,7 @@ use super::clock;
 use crate::{
     agent::supervisor::{Command, Setup},
     config::agent::AgentConfig,
+    engine::postgres::Postgres,
 };
 
 pub(super) use agent::run;
@@ -25,7 +26,7 @@ pub(super) fn supervisor(config: &AgentConfig) -> anyhow::Result<Setup> {
         program: postgresql.bin_dir.as_path().join("postgres"),
         arguments: own.into_iter().chain(postgresql.arguments.iter().map(|text| text.0.clone())).collect(),
         directory: directory.to_owned(),
-        mark: directory.join("standby.signal"),
+        mark: Postgres::mark_in(directory),
         user: user(config)?,
     };
     let program = std::env::current_exe().context("find this program")?;

@@ -32,9 +32,7 @@ impl PostgresEngine {
     pub const fn new(server: Arc<Postgres>, region: Label, priority: Option<u16>) -> Self {
         Self { server, region, priority: Mutex::new(priority) }
     }
-}
 
-impl PostgresEngine {
     /// The plan says something else of it. `None`: it is never promoted.
     pub fn set_priority(&self, priority: Option<u16>) {
         *self.priority.lock().unwrap_or_else(PoisonError::into_inner) = priority;

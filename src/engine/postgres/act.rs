@@ -67,7 +67,7 @@ impl Postgres {
                 self.reload().await
             }
             Verb::Reserve(above) => {
-                let own = self.own_timeline().await?;
+                let own = self.server().await?.history.timeline;
                 self.files.reserve(own, *above)
             }
             Verb::Promote => self.run("select pg_promote(true, 300)", CHECKPOINT).await,
@@ -109,14 +109,8 @@ impl Postgres {
         if self.files.path("postmaster.pid").exists() { self.run("select pg_reload_conf()", ANSWER).await } else { Ok(()) }
     }
 
-    async fn own_timeline(&self) -> Result<u32, Trouble> {
-        let seen = self.look(Some((0, true))).await?;
-        seen.server.map(|server| server.history.timeline).ok_or_else(|| Trouble("the server does not answer".to_owned()))
-    }
-
     async fn sign(&self, token: Token) -> Result<(), Trouble> {
-        let seen = self.look(Some((0, true))).await?;
-        let server = seen.server.ok_or_else(|| Trouble("the server does not answer".to_owned()))?;
+        let server = self.server().await?;
         let number = |number: u64| i64::try_from(number).map_err(|_| Trouble("a token that is too large".to_owned()));
         let (generation, epoch) = (number(token.generation)?, number(token.epoch)?);
         let (timeline, began) = (i64::from(server.history.timeline), show(server.history.began()));

@@ -14,6 +14,9 @@ use super::Trouble;
 /// The file whose settings beat all other files, and which the server rewrites by itself (`ALTER SYSTEM`).
 const AUTO_CONF: &str = "postgresql.auto.conf";
 
+/// While it is there, every start is one of a standby.
+pub(super) const MARK: &str = "standby.signal";
+
 /// The reason in history files of ours.
 const RESERVED: &str = "reserved by portolan";
 
@@ -45,7 +48,7 @@ impl Files {
     }
 
     pub(super) fn mark(&self) -> PathBuf {
-        self.path("standby.signal")
+        self.path(MARK)
     }
 
     pub(super) fn is_marked(&self) -> std::io::Result<bool> {
@@ -53,7 +56,7 @@ impl Files {
     }
 
     pub(super) fn write_mark(&self) -> Result<(), Trouble> {
-        self.place("standby.signal", "")
+        self.place(MARK, "")
     }
 
     pub(super) fn remove_mark(&self) -> Result<(), Trouble> {

@@ -117,7 +117,8 @@ impl Postgres {
         }
     }
 
-    async fn server(&self) -> Result<Server, Trouble> {
+    /// What the server says of itself, whatever the supervisor does.
+    pub(super) async fn server(&self) -> Result<Server, Trouble> {
         let mut kept = self.client.lock().await;
         let client = match kept.take().filter(|client| !client.is_closed()) {
             Some(client) => client,

@@ -21,7 +21,7 @@ mod wal;
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::atomic::{AtomicU32, Ordering::Relaxed},
     time::Duration,
 };
@@ -30,7 +30,7 @@ use portolan_core::model::ids::Label;
 use tokio::sync::Mutex;
 use tokio_postgres::Client;
 
-use files::Files;
+use files::{Files, MARK};
 
 pub use conninfo::{ConnInfo, ConnInfoError};
 pub use portolan_core::failover::engine::postgres::{Course, Next, Process, Seen, Source, Verb, facts};
@@ -83,6 +83,12 @@ impl Postgres {
     pub fn new(setup: Setup) -> Self {
         let files = Files { directory: setup.data_directory.clone(), owner: setup.owner };
         Self { setup, files, members: Default::default(), client: Mutex::default(), changing: AtomicU32::new(0) }
+    }
+
+    /// Where the mark of a standby is in a data directory.
+    #[must_use]
+    pub fn mark_in(data_directory: &Path) -> PathBuf {
+        data_directory.join(MARK)
     }
 
     /// Where the members are, as the plan says now.

@@ -14,6 +14,7 @@ use nix::{
 use portolan::agent::supervisor::{Link, LinkError, Manner, State, Verb};
 use tempfile::TempDir;
 
+use super::postgres::clock;
 use crate::daemon::given;
 
 /// A supervisor over a shell script in the place of `postgres`.
@@ -112,8 +113,7 @@ fn micros(duration: Duration) -> u64 {
 }
 
 fn now() -> u64 {
-    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME).unwrap();
-    u64::try_from(now.tv_sec()).unwrap() * 1_000_000 + u64::try_from(now.tv_nsec()).unwrap() / 1000
+    clock().0
 }
 
 /// So long from now, and over so long after.

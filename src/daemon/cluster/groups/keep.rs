@@ -102,15 +102,21 @@ pub(in crate::daemon::cluster) async fn keep(shared: Arc<Shared>, crew: Arc<Daem
     let mut turns = interval(TURN);
     turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        tokio::select! {
+        let only = tokio::select! {
             said = said.recv() => match said {
-                Some((agent, octets)) => keeper.hear(&agent, &octets),
+                Some((agent, octets)) => {
+                    keeper.hear(&agent, &octets);
+                    keeper.crew.roster().place(&agent).map(|place| place.group.clone())
+                }
                 None => return,
             },
-            Some(news) = heard.recv() => keeper.take(news),
-            _ = turns.tick() => {}
-        }
-        keeper.turn();
+            Some(news) = heard.recv() => {
+                keeper.take(news);
+                None
+            }
+            _ = turns.tick() => None,
+        };
+        keeper.turn(only.as_ref());
     }
 }
 
@@ -120,7 +126,8 @@ impl Keeper {
         self.shared.consensus().standing().borrow().state.clone()
     }
 
-    fn turn(&mut self) {
+    /// `only`: nothing is new but of this group; `None`: all are looked at.
+    fn turn(&mut self, only: Option<&Label>) {
         let state = self.state();
         self.know(&state);
         let leadership = self.shared.consensus().leadership();
@@ -132,7 +139,7 @@ impl Keeper {
             return;
         }
         match &self.lead {
-            Some(lead) if lead.term == leadership.term => self.conduct(&state),
+            Some(lead) if lead.term == leadership.term => self.conduct(&state, only),
             _ if self.asked == Some(leadership.term) => {}
             _ => {
                 (self.lead, self.asked) = (None, Some(leadership.term));
@@ -200,7 +207,7 @@ impl Keeper {
         if !is_so {
             return;
         }
-        let rules: BTreeMap<Label, Verdict> = groups(&state).map(|(name, group, _)| (name.clone(), group.rules())).collect();
+        let rules: BTreeMap<Label, Verdict> = groups(&state, None).map(|(name, group, _)| (name.clone(), group.rules())).collect();
         for (group, region, reply) in lead.conductor.round_ended(round, |group| rules.get(group)) {
             self.crew.say(&group, &region, &ToAgent::Reply(reply));
         }
@@ -248,12 +255,12 @@ impl Keeper {
         }
     }
 
-    fn conduct(&mut self, state: &State) {
+    fn conduct(&mut self, state: &State, only: Option<&Label>) {
         let now = self.shared.clock.tick();
         let known = Known { has_validation: self.crew.roster().has_validation };
         let Some(lead) = &mut self.lead else { return };
         let mut steps = Vec::new();
-        for (name, group, policy) in groups(state) {
+        for (name, group, policy) in groups(state, only) {
             // Who only looks grants nothing: a grant makes an agent stop its database when it ends.
             if policy.mode == Some(Mode::Observe) && group.grant.is_none() {
                 continue;
@@ -319,8 +326,10 @@ impl Keeper {
     }
 }
 
-/// The plan's groups, as they are agreed.
-fn groups(state: &State) -> impl Iterator<Item = (&Label, Group, &Policy)> {
+/// The plan's groups, as they are agreed; `only`: this one.
+fn groups<'a>(state: &'a State, only: Option<&Label>) -> impl Iterator<Item = (&'a Label, Group, &'a Policy)> {
     let policies = state.plan().into_iter().flat_map(|plan| plan.plan.outline.groups.iter());
-    policies.map(|(name, policy)| (name, state.group(name).cloned().unwrap_or_default(), policy))
+    policies
+        .filter(move |(name, _)| only.is_none_or(|only| only == *name))
+        .map(|(name, policy)| (name, state.group(name).cloned().unwrap_or_default(), policy))
 }
