@@ -3,11 +3,24 @@
 use std::{pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures_util::StreamExt as _;
-use portolan_core::{cluster::limits::NAME_MAX, model::ids::Label};
+use futures_util::{
+    StreamExt as _,
+    future::ready,
+    stream::{once, select},
+};
+use portolan_core::{
+    cluster::limits::NAME_MAX,
+    model::{ids::Label, time::Tick},
+};
 use serde::{Deserialize, Serialize};
-use tokio::{sync::mpsc, time::timeout};
-use tokio_stream::{Stream, wrappers::ReceiverStream};
+use tokio::{
+    sync::mpsc,
+    time::{interval, timeout},
+};
+use tokio_stream::{
+    Stream,
+    wrappers::{IntervalStream, ReceiverStream},
+};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming, service::Routes};
 
@@ -23,6 +36,9 @@ pub(super) const PROTOCOL: u32 = 1;
 
 /// For the first frame.
 const HELLO_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// Between two ticks of this node's clock: agents tell of themselves as often.
+const TICK: Duration = Duration::from_secs(1);
 
 /// The longest frame, in octets: an order with a grant is some hundred.
 pub(super) const FRAME_OCTETS_MAX: usize = 64 * 1024;
@@ -51,13 +67,24 @@ pub enum ForAgent {
     Said(Bytes),
 }
 
+/// Something that an agent said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// Which agent.
+    pub agent: Label,
+    /// As its machine writes it.
+    pub octets: Bytes,
+    /// The tick of this node's clock that it had heard last when it said so, and when it heard that, by its own clock; `None`: it had heard none.
+    pub heard: Option<(Tick, Tick)>,
+}
+
 /// An agent's place at this node.
 #[derive(Debug)]
 pub struct Berth {
     /// Which agent.
     pub agent: Label,
     /// Takes what it says.
-    pub said: mpsc::Sender<(Label, Bytes)>,
+    pub said: mpsc::Sender<Said>,
     /// Gives what it is sent.
     pub outbox: mpsc::Receiver<ForAgent>,
 }
@@ -69,6 +96,9 @@ pub trait Crew: Send + Sync + 'static {
     /// # Errors
     /// A sentence: why it is not.
     fn attach(&self, agent: &Label, cluster: Option<&str>) -> Result<Berth, String>;
+
+    /// This node's clock.
+    fn tick(&self) -> Tick;
 }
 
 /// The service, for a listener that knows whose certificate it is. Streams end with `stop`.
@@ -114,7 +144,7 @@ impl AgentService for AgentApi {
     async fn attach(&self, mut request: Request<Streaming<AttachRequest>>) -> Result<Response<Self::AttachStream>, Status> {
         let first = timeout(HELLO_TIME_MAX, request.get_mut().message()).await;
         let first = first.map_err(|_| Status::deadline_exceeded("no hello in time"))??;
-        let Some(AttachRequest { frame: Some(attach_request::Frame::Hello(hello)) }) = first else {
+        let Some(AttachRequest { frame: Some(attach_request::Frame::Hello(hello)), .. }) = first else {
             return Err(Status::invalid_argument("the first frame is no hello"));
         };
         let berth = self.admit(request.extensions().get::<Peer>(), &hello).inspect_err(|why| {
@@ -126,19 +156,25 @@ impl AgentService for AgentApi {
         tokio::spawn(stop.run_until_cancelled_owned(async move {
             while let Ok(Some(frame)) = inbound.message().await {
                 let Some(attach_request::Frame::Said(octets)) = frame.frame else { return };
-                if said.send((agent.clone(), octets)).await.is_err() {
+                let heard = (frame.heard > 0).then_some((Tick(frame.heard), Tick(frame.heard_at)));
+                if said.send(Said { agent: agent.clone(), octets, heard }).await.is_err() {
                     return;
                 }
             }
         }));
         // A node that ends lets go of its agents, whoever else still has a handle of their queues.
         let ends = self.stop.clone().cancelled_owned();
-        Ok(Response::new(Box::pin(ReceiverStream::new(outbox).map(|frame| Ok(message(frame))).take_until(ends))))
+        let crew = Arc::clone(&self.crew);
+        let ticks = IntervalStream::new(interval(TICK)).map(move |_| Ok(framed(attach_response::Frame::Tick(crew.tick().0))));
+        // With its outbox the line ends, ticks or not.
+        let said = ReceiverStream::new(outbox).map(|frame| Some(Ok(message(frame)))).chain(once(ready(None)));
+        let both = select(said, ticks.map(Some)).take_while(|frame| ready(frame.is_some())).filter_map(ready);
+        Ok(Response::new(Box::pin(both.take_until(ends))))
     }
 }
 
 fn message(frame: ForAgent) -> AttachResponse {
-    let frame = match frame {
+    framed(match frame {
         ForAgent::Said(octets) => attach_response::Frame::Said(octets),
         ForAgent::Terms(terms) => attach_response::Frame::Terms(TermsMessage {
             cluster: terms.cluster,
@@ -151,6 +187,9 @@ fn message(frame: ForAgent) -> AttachResponse {
                 .map(|(region, host, port)| Member { region: region.to_string(), host, port: port.into() })
                 .collect(),
         }),
-    };
+    })
+}
+
+const fn framed(frame: attach_response::Frame) -> AttachResponse {
     AttachResponse { frame: Some(frame) }
 }

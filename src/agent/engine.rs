@@ -18,6 +18,13 @@ pub trait Engine: Send + Sync + 'static {
     /// One line; nothing is known.
     async fn look(&self, vessel: Vessel) -> Result<Facts, String>;
 
+    /// Lets a database that takes writes show it: the row is written that probes look for, in the database itself and without waiting for
+    /// standbys, which are none of its health.
+    ///
+    /// # Errors
+    /// One line; it was not written, or nobody knows.
+    async fn beat(&self) -> Result<(), String>;
+
     /// Begins a task. `grant`: the one that is held, for tasks that open the database.
     fn begin(&self, task: &Task, grant: Option<&Grant>) -> Box<dyn Course>;
 

@@ -6,7 +6,7 @@
 use std::{
     collections::BTreeMap,
     io,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -24,6 +24,7 @@ use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 use tonic::transport::{Channel, Endpoint};
 use tracing::{debug, info, warn};
 
+use super::supervisor::SinceBoot;
 use super::{
     berth::{FRAME_OCTETS_MAX, PROTOCOL, Terms},
     proto::{AttachRequest, Hello, agent_service_client::AgentServiceClient, attach_request, attach_response},
@@ -76,17 +77,40 @@ pub enum Heard {
     Said(ToAgent),
 }
 
+/// A line that stands.
+#[derive(Debug)]
+struct Open {
+    queue: mpsc::Sender<AttachRequest>,
+    /// The voter's tick that was heard last, and when, by this agent's clock; zeros: none.
+    heard: (u64, u64),
+}
+
 /// All lines.
-#[derive(Clone, Debug, Default)]
-pub struct Lines(Arc<Mutex<BTreeMap<Label, mpsc::Sender<Bytes>>>>);
+#[derive(Clone, Debug)]
+pub struct Lines {
+    open: Arc<Mutex<BTreeMap<Label, Open>>>,
+    clock: SinceBoot,
+}
 
 impl Lines {
+    /// None stands yet. `clock`: the one that the agent's machine has.
+    #[must_use]
+    pub fn new(clock: SinceBoot) -> Self {
+        Self { open: Arc::default(), clock }
+    }
+
+    fn open(&self) -> MutexGuard<'_, BTreeMap<Label, Open>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Says it on each line that stands.
     pub fn say(&self, what: &FromAgent) {
         let Ok(octets) = serde_json::to_vec(what) else { return };
         let octets = Bytes::from(octets);
-        for (voter, line) in self.0.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            if line.try_send(octets.clone()).is_err() {
+        for (voter, line) in self.open().iter() {
+            let (heard, heard_at) = line.heard;
+            let frame = Some(attach_request::Frame::Said(octets.clone()));
+            if line.queue.try_send(AttachRequest { frame, heard, heard_at }).is_err() {
                 debug!(%voter, "the line is full or down; it is said again");
             }
         }
@@ -100,7 +124,7 @@ impl Lines {
             let began = Instant::now();
             let known = cluster.borrow().clone();
             let why = self.hold(&voter, &line, known, &heard).await;
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&voter.node);
+            self.open().remove(&voter.node);
             if heard.is_closed() {
                 return;
             }
@@ -115,10 +139,10 @@ impl Lines {
 
     /// Holds one line until it breaks; why it did.
     async fn hold(&self, voter: &Voter, line: &Line, cluster: Option<String>, heard: &mpsc::Sender<Heard>) -> String {
-        let (say, queue) = mpsc::channel(QUEUE);
+        let (say, said) = mpsc::channel(QUEUE);
         let hello = Hello { protocol: PROTOCOL, agent: line.agent.to_string(), cluster: cluster.unwrap_or_default() };
-        let first = AttachRequest { frame: Some(attach_request::Frame::Hello(hello)) };
-        let rest = ReceiverStream::new(queue).map(|octets| AttachRequest { frame: Some(attach_request::Frame::Said(octets)) });
+        let first = AttachRequest { frame: Some(attach_request::Frame::Hello(hello)), ..AttachRequest::default() };
+        let rest = ReceiverStream::new(said);
         let mut client = AgentServiceClient::new(channel(voter, line)).max_decoding_message_size(FRAME_OCTETS_MAX);
         let attached = match timeout(CONNECT, client.attach(tokio_stream::once(first).chain(rest))).await {
             Ok(Ok(attached)) => attached,
@@ -126,7 +150,7 @@ impl Lines {
             Err(_) => return format!("no answer within {CONNECT:?}"),
         };
         info!(voter = %voter.node, "attached");
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(voter.node.clone(), say);
+        self.open().insert(voter.node.clone(), Open { queue: say, heard: (0, 0) });
         let mut inbound = attached.into_inner();
         loop {
             let what = match inbound.message().await {
@@ -139,6 +163,13 @@ impl Lines {
                         Ok(said) => Heard::Said(said),
                         Err(error) => return format!("it said what cannot be read ({error}); bring both to one release"),
                     },
+                    Some(attach_response::Frame::Tick(tick)) => {
+                        let at = (self.clock)().0;
+                        if let Some(line) = self.open().get_mut(&voter.node) {
+                            line.heard = (tick, at);
+                        }
+                        continue;
+                    }
                     None => continue,
                 },
                 Ok(None) => return "the voter ended it".to_owned(),

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use portolan_core::failover::agent::Facts;
+use portolan_core::failover::agent::{Database, Facts};
 use tokio::{
     sync::{mpsc, watch},
     time::timeout,
@@ -15,7 +15,7 @@ use tracing::debug;
 
 use super::{
     engine::{Engine, Vessel},
-    supervisor::{Link, State, Verb},
+    supervisor::{Link, SinceBoot, State, Verb},
 };
 
 /// Between two looks while nothing happens.
@@ -33,15 +33,27 @@ pub(super) struct Look {
 }
 
 /// Looks until nobody listens. `turns`: grows with everything that is done; a change asks for a look at once.
-pub(super) async fn run(engine: Arc<dyn Engine>, socket: PathBuf, mut turns: watch::Receiver<u64>, looks: mpsc::Sender<Look>) {
+pub(super) async fn run(
+    engine: Arc<dyn Engine>,
+    socket: PathBuf,
+    clock: SinceBoot,
+    mut turns: watch::Receiver<u64>,
+    looks: mpsc::Sender<Look>,
+) {
     let mut link = None;
     loop {
         let turn = *turns.borrow_and_update();
         let supervisor = ask(&mut link, &socket).await;
         let vessel = vessel(supervisor.as_ref());
-        let facts = engine.look(vessel).await.inspect_err(|error| debug!("no look at the database: {error}")).ok();
+        let seen_at = clock();
+        let facts = engine.look(vessel).await.inspect_err(|error| debug!("no look at the database: {error}"));
+        let facts = facts.ok().map(|facts| Facts { seen_at, ..facts });
+        let is_signed = facts.as_ref().is_some_and(|facts| facts.database == Database::Writes && facts.opening.is_some());
         if looks.send(Look { turn, supervisor, facts }).await.is_err() {
             return;
+        }
+        if is_signed && let Err(error) = engine.beat().await {
+            debug!("no heartbeat: {error}");
         }
         if let Ok(Err(_)) = timeout(PAUSE, turns.changed()).await {
             return;

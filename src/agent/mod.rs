@@ -21,7 +21,7 @@ mod run;
 pub mod supervisor;
 mod task;
 
-pub use berth::{Berth, Crew, ForAgent, Terms, routes};
+pub use berth::{Berth, Crew, ForAgent, Said, Terms, routes};
 pub use disk::{DiskError, Store};
 pub use engine::{Act, Course, Engine, Step, Vessel};
 pub use run::{Runner, Setup};

@@ -94,7 +94,7 @@ impl Runner {
         let agent = Arc::new(Mutex::new(Agent::new(region, disk, supervisor, clock())));
         let (turns, watched) = watch::channel(0);
         let (to_looks, looks) = mpsc::channel(1);
-        tokio::spawn(looker::run(Arc::clone(&engine), socket.clone(), watched, to_looks));
+        tokio::spawn(looker::run(Arc::clone(&engine), socket.clone(), clock, watched, to_looks));
         let hands = Arc::new(Hands { engine, agent: Arc::clone(&agent), socket, clock });
         let ended = mpsc::channel(4);
         Self {

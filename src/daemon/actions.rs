@@ -278,6 +278,7 @@ fn setup(node: &LoadedNode) -> Result<Setup, Failure> {
         region: node.region.to_string(),
         data_dir: Some(path(&config.data_dir)),
         plan,
+        secrets_dir: Some(path(&config.secrets_dir)),
         listen: Listen {
             dns: config.listen.dns.clone(),
             control: config.listen.control,

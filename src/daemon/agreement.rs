@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use portolan_core::{
+    cluster::State,
     health::overlay::Override,
     model::{ids::Label, time::Tick},
     node::{Event, report::Severity},
@@ -41,11 +42,20 @@ pub(super) async fn follow(
     // What this node restored from its last run is in force there already, and stays until it hears what is agreed.
     let mut orders = saved.clone();
     let mut newest = Newest { orders: saved, is_agreed: false };
+    let mut primaries = BTreeMap::new();
     loop {
         let now = truth.borrow_and_update().clone();
         let is_known = now.via != Via::Nobody && now.state.cluster().is_some();
         if is_known {
             newest = Newest { orders: now.state.overrides(), is_agreed: true };
+        }
+        let agreed = of_groups(&now.state);
+        if is_known && agreed != primaries {
+            primaries.clone_from(&agreed);
+            let (done, _) = oneshot::channel();
+            if commands.send(Command::Event(Event::PrimariesChanged(agreed), done)).await.is_err() {
+                return;
+            }
         }
         let wanted = newest.with(cluster.local().all(clock.now().wall), |id| cluster.local().was_taken_back(id));
         if wanted != orders {
@@ -75,6 +85,12 @@ pub(super) async fn follow(
             _ = looks.tick() => {}
         }
     }
+}
+
+/// Who holds the role of each group.
+fn of_groups(state: &State) -> BTreeMap<Label, Label> {
+    let groups = state.plan().into_iter().flat_map(|plan| plan.plan.outline.groups.keys());
+    groups.filter_map(|name| Some((name.clone(), state.group(name)?.primary()?.clone()))).collect()
 }
 
 /// The notices that were sent last: one that is the same again would only cost the control task a turn.

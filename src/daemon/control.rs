@@ -110,6 +110,8 @@ pub(super) struct Control {
     peering: Option<Peering>,
     cluster: Cluster,
     events: Arc<EventLog>,
+    /// What of the node was shown to those who decide about databases; `None`: anew.
+    shown: Option<u64>,
 }
 
 impl Control {
@@ -138,6 +140,7 @@ impl Control {
             peering,
             cluster,
             events,
+            shown: None,
         }
     }
 
@@ -169,6 +172,7 @@ impl Control {
             }
             self.attend_peers();
             self.advance(&inputs.orders);
+            self.show_databases();
             self.save_if_due();
             self.note_if_due();
         }
@@ -242,12 +246,20 @@ impl Control {
         self.carry_out(effects, Duration::ZERO);
     }
 
+    fn show_databases(&mut self) {
+        let n_changes = self.node.vantage().n_changes();
+        if self.shown.replace(n_changes) != Some(n_changes) {
+            self.cluster.sees(self.node.databases());
+        }
+    }
+
     fn obey(&mut self, command: Command) {
         let now = self.clock.now();
         let mut effects = Vec::new();
         match command {
             Command::Event(event, done) => {
                 let beat = if let Event::BeatReceived { name, .. } = &event { Some(name.clone()) } else { None };
+                self.shown = None;
                 let accepted = self.node.handle(now, event, &mut effects).is_ok();
                 if let Some((peering, name)) = self.peering.as_ref().zip(beat.filter(|_| accepted)) {
                     peering.beat(&self.node, &name);
@@ -259,6 +271,7 @@ impl Control {
             Command::Loaded(event, origin) => {
                 let _ = self.node.handle(now, event, &mut effects);
                 self.origin = origin;
+                self.shown = None;
                 self.cluster.runs(self.node.world().topology.revision);
                 self.painter.reloaded(true, now);
                 self.changed();

@@ -25,6 +25,7 @@ mod prober;
 mod readings;
 mod references;
 mod reload;
+mod secret;
 mod serve;
 mod setup;
 mod source;
@@ -120,7 +121,14 @@ impl Daemon {
             stale_limit: setup.stale_limit,
             seed: portolan_core::steering::rendezvous::salt(&setup.node),
         };
-        let (cluster, wires) = Cluster::start(&setup, &clock).await?;
+        let detours = setup.cluster.as_ref().map(|it| it.detours.clone()).unwrap_or_default();
+        let secrets_dir = setup.secrets_dir.clone();
+        let secrets = move |name: &str| {
+            let directory = secrets_dir.as_ref().ok_or_else(|| format!("secret `{name}`: this node has no secrets_dir"))?;
+            secret::read(directory, name).map_err(|error| format!("{error:#}"))
+        };
+        let probes = ProbeEnv::new(clock.clone()).by(detours.clone()).with_secrets(Arc::new(secrets));
+        let (cluster, wires) = Cluster::start(&setup, &clock, probes.clone()).await?;
         let mut node = Node::new(settings, start.loaded.world.clone(), start.loaded.digest.clone(), left.node, clock.now());
         let saved_orders = node.overrides();
         node.join(peers(&setup, &start.loaded.plan, cluster.incarnation(), 0), clock.now());
@@ -135,10 +143,8 @@ impl Daemon {
         let dns = Arc::new(DnsServer::start(&setup.listen.dns, answers.clone(), options)?);
         let stop = CancellationToken::new();
         limits::raise_descriptor_limit();
-        let detours = setup.cluster.as_ref().map(|it| it.detours.clone()).unwrap_or_default();
         let probe_threads = ProbeThreads::start().context("start threads for probes")?;
-        let (prober, orders, results) =
-            Prober::start(probe_threads.handle(), ProbeEnv::new(clock.clone()).by(detours.clone()), PROBE_QUEUE);
+        let (prober, orders, results) = Prober::start(probe_threads.handle(), probes, PROBE_QUEUE);
         let (commands, command_queue) = mpsc::channel(COMMAND_QUEUE);
         let (pictures, painter) = picture::pair(clock.clone(), answers.clone(), commands.clone());
         let readings = DaemonReadings::new(dns.clone(), pictures.clone(), cluster.clone(), clock.clone());

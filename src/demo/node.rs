@@ -96,6 +96,7 @@ impl Node {
             tls: None,
             auth: Default::default(),
             geo_database: None,
+            secrets_dir: None,
             latency_table: None,
             stale_limit: STALE_LIMIT,
             allowed_targets: Vec::new(),

@@ -21,7 +21,7 @@ use super::{
     identity::From,
     parcel::{WAIT_MAX_FOR_OBSERVERS, WAIT_MAX_FOR_VOTERS, Waiting},
     proto::{
-        FollowRequest, GreetRequest, ObserveFrame, OrderRequest, ProposeRequest, RaftRequest, follow_response::Message,
+        AskRequest, FollowRequest, GreetRequest, ObserveFrame, OrderRequest, ProposeRequest, RaftRequest, follow_response::Message,
         observe_frame::Frame, propose_response::Result as ProposeResult,
     },
     service::read_followed,
@@ -238,6 +238,16 @@ impl Mesh {
         let request = OrderRequest { caller: Some(self.inner.host.passport().caller()), order: order.into() };
         let mut client = self.inner.dialer.client(to, Lane::Log);
         Ok(within(limit, client.order(request)).await?.done.into())
+    }
+
+    /// Asks a peer for what it sees.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn ask(&self, to: &Address, question: Vec<u8>, limit: Duration) -> Result<Vec<u8>, CallError> {
+        let request = AskRequest { caller: Some(self.inner.host.passport().caller()), question: question.into() };
+        let mut client = self.inner.dialer.client(to, Lane::Log);
+        Ok(within(limit, client.ask(request)).await?.answer.into())
     }
 
     /// Follows the replicated state at a peer: `heard` gets what happens from entry `next` on, until the stream ends.

@@ -184,6 +184,12 @@ pub trait Host: Send + Sync + 'static {
     /// A sentence; nothing was done, or as much as it says.
     async fn order(&self, order: Bytes) -> Result<Vec<u8>, String>;
 
+    /// A question of a member, about what this node sees.
+    ///
+    /// # Errors
+    /// A sentence: it cannot be answered.
+    async fn ask(&self, question: Bytes) -> Result<Vec<u8>, String>;
+
     /// What happens to the replicated state from entry `next` on; 0: from nothing. `None`: this node is starting or stopping.
     fn follow(&self, from: &Passport, next: u64) -> Option<FollowStream>;
 }

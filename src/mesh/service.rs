@@ -22,9 +22,10 @@ use super::{
     identity::{From, is_name},
     links::{HELLO_TIME_MAX, Inner, QUEUE},
     proto::{
-        Caller, Elsewhere, Entry, FollowRequest, FollowResponse, GreetRequest, GreetResponse, ObserveFrame, OrderRequest, OrderResponse,
-        Progress, ProposeRequest, ProposeResponse, RaftRequest, RaftResponse, SnapshotPart, Voter as VoterMessage,
-        follow_response::Message, observe_frame::Frame, peer_service_server::PeerService, propose_response::Result as ProposeResult,
+        AskRequest, AskResponse, Caller, Elsewhere, Entry, FollowRequest, FollowResponse, GreetRequest, GreetResponse, ObserveFrame,
+        OrderRequest, OrderResponse, Progress, ProposeRequest, ProposeResponse, RaftRequest, RaftResponse, SnapshotPart,
+        Voter as VoterMessage, follow_response::Message, observe_frame::Frame, peer_service_server::PeerService,
+        propose_response::Result as ProposeResult,
     },
     stream::{hello, read_hello},
 };
@@ -144,6 +145,13 @@ impl PeerService for PeerApi {
         self.admit(&request, caller, From::Members)?;
         let done = self.inner.host.order(request.into_inner().order).await.map_err(Status::failed_precondition)?;
         Ok(Response::new(OrderResponse { done: done.into() }))
+    }
+
+    async fn ask(&self, mut request: Request<AskRequest>) -> Result<Response<AskResponse>, Status> {
+        let caller = request.get_mut().caller.take();
+        self.admit(&request, caller, From::Members)?;
+        let answer = self.inner.host.ask(request.into_inner().question).await.map_err(Status::failed_precondition)?;
+        Ok(Response::new(AskResponse { answer: answer.into() }))
     }
 
     type FollowStream = Answers<FollowResponse>;

@@ -20,6 +20,7 @@ mod grpc;
 mod http;
 mod metered;
 mod open;
+mod postgres;
 mod prometheus;
 pub mod scheduler;
 mod tls;
@@ -45,13 +46,25 @@ pub struct ProbeEnv {
     tls: Arc<TlsClients>,
     resolver: Resolver,
     detours: Detours,
+    secrets: Secrets,
 }
+
+/// Reads the secret of a name. The error is a sentence, and holds nothing of it.
+pub type Secrets = Arc<dyn Fn(&str) -> Result<String, String> + Send + Sync>;
 
 impl ProbeEnv {
     /// Certificates are judged by `clock`.
     #[must_use]
     pub fn new(clock: Arc<dyn WallClock>) -> Self {
-        Self { tls: Arc::new(TlsClients::new(Arc::clone(&clock))), clock, resolver: Resolver::default(), detours: Detours::default() }
+        let tls = Arc::new(TlsClients::new(Arc::clone(&clock)));
+        let secrets: Secrets = Arc::new(|name| Err(format!("secret `{name}`: this process has no secrets")));
+        Self { tls, clock, resolver: Resolver::default(), detours: Detours::default(), secrets }
+    }
+
+    /// The same, with what databases ask for.
+    #[must_use]
+    pub fn with_secrets(self, secrets: Secrets) -> Self {
+        Self { secrets, ..self }
     }
 
     /// The same, connecting over these detours. A failure names the address that the check has.
@@ -74,9 +87,12 @@ pub fn is_probed(check: &Check) -> bool {
     match check.probe.kind {
         ProbeKind::None | ProbeKind::Heartbeat { .. } | ProbeKind::Calculated { .. } => false,
         ProbeKind::Prometheus { .. } => true,
-        ProbeKind::Http { .. } | ProbeKind::Tcp | ProbeKind::Tls { .. } | ProbeKind::Grpc { .. } | ProbeKind::Dns { .. } => {
-            check.address.is_some()
-        }
+        ProbeKind::Http { .. }
+        | ProbeKind::Tcp
+        | ProbeKind::Tls { .. }
+        | ProbeKind::Grpc { .. }
+        | ProbeKind::Dns { .. }
+        | ProbeKind::Postgres { .. } => check.address.is_some(),
     }
 }
 
@@ -110,6 +126,7 @@ async fn look(check: &Check, env: &ProbeEnv, watch: &Watch) -> Result<(), Failur
         (ProbeKind::Dns { name, record_type, expect }, Some(address)) => {
             dns::probe(address, name, *record_type, expect.as_deref(), env, watch).await
         }
+        (ProbeKind::Postgres { dsn }, Some(address)) => postgres::probe(address, dsn, env, watch).await,
         (ProbeKind::Prometheus { url, query, bound }, _) => {
             prometheus::probe(url, query, *bound, check.probe.cadence.timeout, env, watch).await
         }

@@ -196,6 +196,10 @@ impl Host for Anybody {
         Proposed::NotLeader(None)
     }
 
+    async fn ask(&self, _: Bytes) -> Result<Vec<u8>, String> {
+        Err("an observer".to_owned())
+    }
+
     async fn order(&self, _: Bytes) -> Result<Vec<u8>, String> {
         Err("an observer".to_owned())
     }

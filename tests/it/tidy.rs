@@ -26,7 +26,7 @@ const MAY_USE: [(&str, &[&str], &str); 17] = [
     ("dns", &["net"], "an adapter"),
     ("geo", &["net"], "an adapter"),
     ("mesh", &["net"], "an adapter; what it asks of the node is a trait"),
-    ("probe", &["net"], "an adapter"),
+    ("probe", &["engine", "net"], "an adapter; databases are asked through their leaf"),
     ("raft", &[], "an adapter; its transport is handed to it"),
     ("telemetry", &["net"], "an adapter"),
     ("cli", &["api", "client", "config"], "shows what the API reports; everything else of the program is handed to it as `Actions`"),

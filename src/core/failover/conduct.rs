@@ -533,6 +533,7 @@ const fn reason(why: &Unchosen) -> HeldFor {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::failover::evidence::Stream;
 
     #[test]
     fn a_status_that_comes_late_does_not_pass_for_a_new_one() {
@@ -547,6 +548,8 @@ mod tests {
                 follows: None,
                 writes,
                 sight: None,
+                seen_at_us: 0,
+                stream: Stream::Unknown,
                 trouble: None,
             };
             conductor.told(&orders, &us, status, Tick(at * second));

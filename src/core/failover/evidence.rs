@@ -118,7 +118,8 @@ impl Views {
 }
 
 /// A standby's connection to the primary.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Stream {
     /// It stands, and the last message came so long ago.
     Up {
@@ -128,7 +129,25 @@ pub enum Stream {
     /// There is none.
     Down,
     /// Nobody says: the standby's agent is silent, or it could not find out.
+    #[default]
     Unknown,
+}
+
+impl Stream {
+    /// Whether there is one.
+    #[must_use]
+    pub const fn is_up(self) -> bool {
+        matches!(self, Self::Up { .. })
+    }
+
+    /// The same, so much later, with nothing heard since.
+    #[must_use]
+    pub fn after(self, more: Duration) -> Self {
+        match self {
+            Self::Up { silent_for } => Self::Up { silent_for: silent_for.saturating_add(more) },
+            Self::Down | Self::Unknown => self,
+        }
+    }
 }
 
 /// One standby.

@@ -40,3 +40,4 @@ pub mod order;
 pub mod rounds;
 pub mod step;
 pub mod token;
+pub mod witness;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     choose::Sealed,
+    evidence::Stream,
     group::Stopped,
     lease::{Class, Grant, Reply, Request},
     token::Token,
@@ -152,6 +153,10 @@ pub struct Status {
     pub writes: bool,
     /// What it sees of its database; `None`: nothing.
     pub sight: Option<Sight>,
+    /// When the look began that showed this, in microseconds of the agent's own clock, which means nothing to others but for its differences.
+    pub seen_at_us: u64,
+    /// A standby: what it hears of the primary that it follows, at that moment.
+    pub stream: Stream,
     /// Why it does not come on, in one line; `None`: it does, or has nothing to do.
     pub trouble: Option<String>,
 }

@@ -117,6 +117,11 @@ pub enum ProbeKind {
         /// What is healthy.
         bound: Bound,
     },
+    /// A PostgreSQL primary: it lets us in, takes writes, and the row that its agent writes every second is fresh.
+    Postgres {
+        /// The name of the connection string in `secrets_dir`; where it listens is the check's address.
+        dsn: String,
+    },
     /// Somebody must say "alive" at least once per interval.
     Heartbeat {
         /// The name under which it is pushed.
@@ -144,6 +149,7 @@ impl ProbeKind {
             Self::Grpc { .. } => "grpc",
             Self::Dns { .. } => "dns",
             Self::Prometheus { .. } => "prometheus",
+            Self::Postgres { .. } => "postgres",
             Self::Heartbeat { .. } => "heartbeat",
             Self::Calculated { .. } => "calculated",
         }

@@ -35,6 +35,9 @@ pub struct Topology {
     pub zones: Vec<Zone>,
     /// Limits on what automation and people may do.
     pub guardrails: Guardrails,
+    /// The checks of databases, by data group and region of the member. Only that of a group's primary is probed; groups whose engine no probe
+    /// speaks to are not in here.
+    pub databases: BTreeMap<Label, BTreeMap<Label, CheckIdx>>,
 }
 
 /// A place where the product runs.

@@ -18,6 +18,8 @@ pub(super) struct CheckIndex {
     /// The first endpoint that the check judges, and how many there are.
     endpoints: Vec<(Option<EndpointIdx>, usize)>,
     names: BTreeMap<CheckIdx, Label>,
+    /// Of members of data groups: the group, and the member's region.
+    databases: BTreeMap<CheckIdx, (Label, Label)>,
 }
 
 impl CheckIndex {
@@ -34,7 +36,16 @@ impl CheckIndex {
         }
         hand_down(topology, &mut regions);
         let names = topology.check_names.iter().map(|(name, check)| (*check, name.clone())).collect();
-        Self { services: topology.services_by_check(), regions, endpoints, names }
+        let databases = topology
+            .databases
+            .iter()
+            .flat_map(|(group, members)| members.iter().map(move |(region, check)| (*check, (group.clone(), region.clone()))));
+        Self { services: topology.services_by_check(), regions, endpoints, names, databases: databases.collect() }
+    }
+
+    /// Of which data group's member it is, and in which region; `None`: of none.
+    pub(super) fn database(&self, check: CheckIdx) -> Option<&(Label, Label)> {
+        self.databases.get(&check)
     }
 
     /// The services with an endpoint that this check judges.
@@ -51,6 +62,9 @@ impl CheckIndex {
     pub(super) fn name(&self, topology: &Topology, check: CheckIdx) -> String {
         if let Some(name) = self.names.get(&check) {
             return format!("check {name}");
+        }
+        if let Some((group, region)) = self.databases.get(&check) {
+            return format!("database {group} in {region}");
         }
         match self.endpoints[check.get()] {
             (Some(first), 1) => format!("endpoint {}", topology.endpoint_name(first)),

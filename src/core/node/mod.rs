@@ -12,6 +12,7 @@
 //! Absent on purpose: clocks, sockets, files. Several nodes fit into one test.
 
 mod counts;
+mod databases;
 mod headline;
 mod index;
 mod others;
@@ -28,6 +29,7 @@ mod tally;
 pub(crate) mod tests;
 mod why;
 
+pub use databases::{Databases, Primary, Seen};
 pub use others::Peers;
 pub use status::Served;
 
@@ -135,6 +137,8 @@ pub enum Event {
     },
     /// The overrides are these now.
     OverridesChanged(Vec<Override>),
+    /// The primaries of data groups are these now, by the region in which each stands.
+    PrimariesChanged(BTreeMap<Label, Label>),
     /// A report of another node arrived; see [`vantage::Event::Heard`].
     ReportHeard {
         /// What it says.
@@ -207,6 +211,8 @@ pub struct Node {
     /// What was proven before the start, until there are peers.
     proofs: Vec<SavedProof>,
     overlay: Overlay,
+    /// Of each data group: the region of its primary. Only that member's database is probed.
+    primaries: BTreeMap<Label, Label>,
     table: Option<Arc<Table>>,
     started: Now,
     /// `Some`: the verdicts come from a former process, and not all of them have been judged anew.
@@ -249,6 +255,7 @@ impl Node {
             digest,
             book,
             overlay: Overlay::default(),
+            primaries: BTreeMap::new(),
             table: None,
             started: now,
             stale_since: None,
@@ -265,6 +272,7 @@ impl Node {
             n_told: 0,
             as_of: Vec::new(),
         };
+        node.share_probes(now);
         if let Some(saved) = saved {
             node.restore(saved, now);
         }
@@ -304,6 +312,10 @@ impl Node {
             }
             Event::Noted { kind, notice } => self.note(now, kind, notice, effects),
             Event::OverridesChanged(overrides) => self.set_overrides(now, overrides, effects),
+            Event::PrimariesChanged(primaries) => {
+                self.primaries = primaries;
+                self.share_probes(now);
+            }
             Event::ReportHeard { report, round_trip } => {
                 self.vantage.handle(now, vantage::Event::Heard { report, round_trip }, &mut self.seen)?;
             }

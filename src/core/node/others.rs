@@ -173,7 +173,7 @@ impl Node {
     /// Another plan is in force, and the book has it. What follows is to be absorbed when the overlay has it, too.
     pub(super) fn reload_vantage(&mut self, now: Now) {
         if self.vantage.is_single() {
-            return;
+            return self.share_probes(now);
         }
         let mut vantage = std::mem::replace(&mut self.vantage, alone(&self.settings.node, &self.settings.region, now));
         let mut seen = Vec::new();
@@ -184,10 +184,10 @@ impl Node {
     }
 
     /// Tells the book which checks this node probes.
-    fn share_probes(&mut self, now: Now) {
+    pub(super) fn share_probes(&mut self, now: Now) {
         for check in (0..self.book.len()).map(CheckIdx::at) {
             let wanted = self.vantage.is_single() || self.vantage.is_prober(check);
-            self.book.set_probing(now, check, wanted);
+            self.book.set_probing(now, check, wanted && self.is_wanted(check));
         }
     }
 
@@ -221,7 +221,7 @@ impl Node {
                 vantage::Effect::SightChanged(sight) => self.tell(now, sight_told(sight).to_owned(), effects),
                 vantage::Effect::Confirm { check } => effects.push(Effect::Confirm { check }),
                 vantage::Effect::ProbeNow { check } => drop(self.book.probe_now(now, check)),
-                vantage::Effect::Probe { check, wanted } => self.book.set_probing(now, check, wanted),
+                vantage::Effect::Probe { check, wanted } => self.book.set_probing(now, check, wanted && self.is_wanted(check)),
             }
         }
         if is_stated {

@@ -1,20 +1,20 @@
 //! From a checked plan to the topology: names become indices, defaults are filled in, equal checks are probed once.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{
     overlay::{self, Layers},
     rdata,
     sections::{
-        AllDownWord, CheckType, Endpoint as EndpointSection, Expect, ExpectHttp, FamiliesWord, FenceMode, HealthChecks, Method, Plan,
-        Preset, Require, Residency as ResidencySection, Routing, Service as ServiceSection, Source, SpreadWord, StageWord, StatusSet,
+        AllDownWord, CheckType, Endpoint as EndpointSection, Engine, Expect, ExpectHttp, FamiliesWord, FenceMode, HealthChecks, Method,
+        Plan, Preset, Require, Residency as ResidencySection, Routing, Service as ServiceSection, Source, SpreadWord, StageWord, StatusSet,
         Zone as ZoneSection,
     },
 };
 use crate::{
     document::{PlainName, Table},
     model::{
-        check::{Address, BodyMatch, Bound, Check, Host, HttpExpect, HttpMethod, Probe, ProbeKind, TlsCheck},
+        check::{Address, BodyMatch, Bound, Cadence, Check, Flap, Host, HttpExpect, HttpMethod, Probe, ProbeKind, TlsCheck},
         ids::{CheckIdx, EndpointIdx, Label, REGIONS_MAX, RegionIdx, RegionSet, ServiceIdx},
         name::Name,
         record::{Record, RecordData, RecordType, Soa},
@@ -52,6 +52,7 @@ pub fn resolve(plan: &Plan, serial: Serial, zone_records: &BTreeMap<Name, Vec<Re
     let mut build = Build { plan, probes: BTreeMap::new(), checks: Vec::new(), known: BTreeMap::new(), names: BTreeMap::new() };
     build.named_checks();
     let (services, endpoints) = build.services();
+    let databases = build.databases();
     Topology {
         revision: plan.revision,
         name: plan.name.clone(),
@@ -65,6 +66,7 @@ pub fn resolve(plan: &Plan, serial: Serial, zone_records: &BTreeMap<Name, Vec<Re
             max_ejection: Share::percent(plan.guardrails.max_ejection_percent),
             max_share_moved: plan.guardrails.max_share_moved_per_step,
         },
+        databases,
     }
 }
 
@@ -249,6 +251,32 @@ impl Build<'_> {
                 ProbeKind::Calculated { of, at_least: at_least.clamp(1, all.max(1)) }
             }
         }
+    }
+
+    /// The checks of all members of data groups. One failed probe is a failed one, as one that passed is: what is counted are rounds.
+    fn databases(&mut self) -> BTreeMap<Label, BTreeMap<Label, CheckIdx>> {
+        let mut databases = BTreeMap::new();
+        for (name, group) in self.plan.data_groups.iter().filter(|(_, group)| group.engine == Engine::Postgresql) {
+            let interval = group.probe.interval;
+            let cadence = Cadence {
+                interval,
+                fast_interval: interval,
+                down_interval: interval,
+                timeout: group.probe.timeout.min(interval),
+                fall: 1,
+                rise: 1,
+                ok_run: 1,
+                flap: Flap { window: Duration::ZERO, rise_max: 1 },
+            };
+            let mut members = BTreeMap::new();
+            for (region, member) in group.members.iter() {
+                let probe = Arc::new(Probe { kind: ProbeKind::Postgres { dsn: member.dsn.0.to_string() }, cadence: cadence.clone() });
+                members.insert(region.clone(), CheckIdx::at(self.checks.len()));
+                self.checks.push(Check { address: Some(member.address.0.clone()), probe });
+            }
+            databases.insert(name.clone(), members);
+        }
+        databases
     }
 
     fn services(&mut self) -> (Vec<Service>, Vec<Endpoint>) {

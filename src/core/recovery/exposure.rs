@@ -7,9 +7,10 @@
 //! a region received up to 14: the first commit that it lacks happened after a, and no later than b
 //! ```
 //!
-//! The primary's agent says where it is about once a second; a region says up to where it received. Times are those of one clock, the primary's,
-//! carried over by age: no two clocks are subtracted from each other. So the exposure is a bracket, as wide as the time between two samples, and
-//! what is lost when the primary stops at a known time is the same bracket at that time.
+//! The primary's agent says where it is about once a second; a region says up to where it received. Times are those of one clock, that of the node
+//! that notes them: a sample was taken after the agent had heard a tick of that clock, and before it arrived, so no two clocks are subtracted from
+//! each other. So the exposure is a bracket, as wide as the time between two samples and a round trip, and what is lost when the primary stops at
+//! a known time is the same bracket at that time.
 //!
 //! Invariant: the bracket holds the true value, whatever samples were taken and thinned; with too little known its upper end is `None`.
 //!
@@ -26,11 +27,28 @@ use crate::model::time::{Human, Tick};
 /// is still bracketed by minutes.
 pub const SAMPLES_MAX: usize = 2048;
 
+/// When a sample was taken, by the clock of who notes it: not before `from`, and not after `to`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// The earliest.
+    pub from: Tick,
+    /// The latest.
+    pub to: Tick,
+}
+
+impl Moment {
+    /// Exactly then.
+    #[must_use]
+    pub const fn at(tick: Tick) -> Self {
+        Self { from: tick, to: tick }
+    }
+}
+
 /// Where the primary was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Sample {
     position: u64,
-    at: Tick,
+    at: Moment,
 }
 
 /// A length of time that is known to lie in a bracket.
@@ -80,10 +98,14 @@ impl Ring {
     }
 
     /// At `at` the primary had made everything up to `position` durable, and nothing beyond. What is older than what is known, or contradicts it,
-    /// is no news: `false`.
-    pub fn note(&mut self, position: u64, at: Tick) -> bool {
-        if self.samples.back().is_some_and(|last| at <= last.at || position < last.position) {
-            return false;
+    /// is no news: `false`. Samples are noted in the order in which they were taken.
+    pub fn note(&mut self, position: u64, at: Moment) -> bool {
+        let mut at = at;
+        if let Some(last) = self.samples.back() {
+            if at.to <= last.at.to || position < last.position {
+                return false;
+            }
+            at.from = at.from.max(last.at.from);
         }
         // While nothing is written only the first and the last moment of it matter.
         let n = self.samples.len();
@@ -111,7 +133,7 @@ impl Ring {
     /// When the primary was heard last; `None`: never.
     #[must_use]
     pub fn heard(&self) -> Option<Tick> {
-        self.samples.back().map(|sample| sample.at)
+        self.samples.back().map(|sample| sample.at.to)
     }
 
     /// The furthest position that is known.
@@ -128,10 +150,9 @@ impl Ring {
     pub fn exposure(&self, received: Option<u64>, until: Tick) -> Bracket {
         let Some(received) = received else { return Bracket::UNKNOWN };
         let beyond = self.samples.partition_point(|sample| sample.position <= received);
-        let since = |sample: &Sample| until.since(sample.at);
         Bracket {
-            low: self.samples.get(beyond).map_or(Duration::ZERO, since),
-            high: beyond.checked_sub(1).and_then(|last| self.samples.get(last)).map(since),
+            low: self.samples.get(beyond).map_or(Duration::ZERO, |sample| until.since(sample.at.to)),
+            high: beyond.checked_sub(1).and_then(|last| self.samples.get(last)).map(|sample| until.since(sample.at.from)),
         }
     }
 
@@ -155,7 +176,7 @@ mod tests {
     fn ring(samples: &[(u64, u64)]) -> Ring {
         let mut ring = Ring::new();
         for (position, seconds) in samples {
-            assert!(ring.note(*position, at(*seconds)));
+            assert!(ring.note(*position, Moment::at(at(*seconds))));
         }
         ring
     }
@@ -182,9 +203,9 @@ mod tests {
     fn a_primary_that_writes_nothing_leaves_nothing_to_lose() {
         let mut quiet = ring(&[(10, 1)]);
         for second in 2..10_000 {
-            assert!(quiet.note(10, at(second)));
+            assert!(quiet.note(10, Moment::at(at(second))));
         }
-        assert!(quiet.note(11, at(10_000)));
+        assert!(quiet.note(11, Moment::at(at(10_000))));
         assert_eq!(told(&quiet, Some(10), 10_000), "0s to 1s");
         assert_eq!(told(&quiet, Some(9), 10_000), "at least 2h46m39s");
         assert!(quiet.samples.len() <= 4);
@@ -193,7 +214,7 @@ mod tests {
     #[test]
     fn what_contradicts_is_no_news_and_unknown_is_never_within() {
         let mut ring = ring(&[(10, 1), (25, 2)]);
-        assert!(!ring.note(24, at(3)) && !ring.note(30, at(2)));
+        assert!(!ring.note(24, Moment::at(at(3))) && !ring.note(30, Moment::at(at(2))));
         assert_eq!((ring.heard(), ring.position()), (Some(at(2)), Some(25)));
         assert!(!Bracket::UNKNOWN.is_within(Duration::MAX));
         assert!(ring.exposure(Some(25), at(3)).is_within(Duration::from_secs(1)));
@@ -203,13 +224,15 @@ mod tests {
         /// Against a ledger of all commits.
         #[test]
         fn the_bracket_holds_what_is_true(
-            pauses in prop::collection::vec((0_u64..3000, 0_u64..3), 1..6000), received in any::<prop::sample::Index>(), later in 0_u64..5000,
+            pauses in prop::collection::vec((0_u64..3000, 0_u64..3, 0_u64..2000, 0_u64..2000), 1..6000), received in any::<prop::sample::Index>(), later in 0_u64..5000,
         ) {
             let (mut ring, mut commits, mut now) = (Ring::new(), vec![0_u64], 0);
-            for (pause, what) in pauses {
+            for (pause, what, sooner, later) in pauses {
                 now += pause;
                 if what == 0 {
-                    ring.note(commits.len() as u64 - 1, Tick(now));
+                    // Nobody knows when exactly a sample was taken.
+                    let at = Moment { from: Tick(now.saturating_sub(sooner)), to: Tick(now + later) };
+                    ring.note(commits.len() as u64 - 1, at);
                 } else {
                     commits.push(now);
                 }

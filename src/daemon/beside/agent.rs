@@ -10,14 +10,14 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use super::{PostgresEngine, secret, user};
+use super::{PostgresEngine, user};
 use crate::{
     agent::{
         Runner, Setup, Store, Terms,
         link::{Heard, Line, Lines, Voter},
     },
     config::agent::AgentConfig,
-    daemon::{clock, setup::tls_files},
+    daemon::{clock, secret, setup::tls_files},
     engine::postgres::{self, ConnInfo, Postgres},
 };
 
@@ -47,7 +47,7 @@ async fn serve(config: &AgentConfig) -> anyhow::Result<()> {
     let kept = read_terms(&directory.join(TERMS_FILE));
     let (cluster, known) = watch::channel(kept.as_ref().map(|terms| terms.cluster.clone()));
     let (hear, mut heard) = mpsc::channel(HEARD);
-    let lines = Lines::default();
+    let lines = Lines::new(clock::since_boot);
     let tls = config.tls.as_ref().map(tls_files);
     for voter in &config.voters {
         let voter = Voter { node: voter.node.clone(), address: voter.address.0.to_string() };

@@ -2,7 +2,6 @@
 
 mod agent;
 mod postgres;
-mod secret;
 
 use anyhow::Context as _;
 use nix::unistd::{User, geteuid};

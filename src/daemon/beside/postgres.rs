@@ -47,6 +47,10 @@ impl Engine for PostgresEngine {
         Ok(facts(&seen, &self.region, priority))
     }
 
+    async fn beat(&self) -> Result<(), String> {
+        self.server.beat().await.map_err(|trouble| trouble.0)
+    }
+
     fn begin(&self, task: &Task, grant: Option<&Grant>) -> Box<dyn Course> {
         let synchronous = grant.map_or_else(String::new, |grant| synchronous(&grant.durability));
         let above = grant.map_or(0, |grant| grant.above);

@@ -12,7 +12,7 @@ use tokio::time::{Interval, interval};
 use tokio_stream::once;
 use tokio_util::sync::CancellationToken;
 
-use super::{Shared, birth, membership};
+use super::{Shared, birth, groups, membership};
 use crate::{
     mesh::{Address, FollowStream, Followed, Greeting, Host, Passport, Proposed, Voter},
     raft::{Call, Follower, ProposeError, Step},
@@ -129,6 +129,13 @@ impl Host for ClusterHost {
             .map_err(|error| format!("the order cannot be read: {error}; bring both nodes to one release"))?;
         let ordered = membership::obey(&shared, order).await?;
         serde_json::to_vec(&ordered).map_err(|error| error.to_string())
+    }
+
+    async fn ask(&self, question: Bytes) -> Result<Vec<u8>, String> {
+        let shared = self.shared().ok_or("this node is starting or stopping")?;
+        let question = serde_json::from_slice(&question)
+            .map_err(|error| format!("the question cannot be read: {error}; bring both nodes to one release"))?;
+        serde_json::to_vec(&groups::answer(&shared, &question).await).map_err(|error| error.to_string())
     }
 
     fn follow(&self, from: &Passport, next: u64) -> Option<FollowStream> {

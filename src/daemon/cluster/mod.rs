@@ -42,6 +42,7 @@ use portolan_core::{
     cluster::{NodeId, NodeRole, State},
     failover::order::Status,
     model::{ids::Label, time::Tick},
+    node::Databases,
 };
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -50,6 +51,7 @@ use super::{Clock, PeerEntry, Setup};
 use crate::{
     agent::{self, Crew},
     mesh::{Address, Event, Far, FarRole, Mesh, MeshSetup, Passport},
+    probe::ProbeEnv,
     raft::{Consensus, Disk, Identity, Members, Timing},
 };
 
@@ -131,6 +133,10 @@ pub(super) struct Shared {
     pub(super) stop: CancellationToken,
     /// The agents that are attached here.
     crew: Arc<groups::DaemonCrew>,
+    /// What probes see of databases.
+    databases: watch::Sender<Arc<Databases>>,
+    /// For a probe out of turn.
+    probes: ProbeEnv,
 }
 
 /// The handle. Cheap to clone.
@@ -151,7 +157,7 @@ impl Cluster {
     ///
     /// # Errors
     /// What of it cannot be had.
-    pub(super) async fn start(setup: &Setup, clock: &Arc<Clock>) -> anyhow::Result<(Self, Wires)> {
+    pub(super) async fn start(setup: &Setup, clock: &Arc<Clock>, probes: ProbeEnv) -> anyhow::Result<(Self, Wires)> {
         let disk = match &setup.data_dir {
             Some(directory) => Disk::open(&directory.join(DISK_FILE))?,
             None => Disk::in_memory()?,
@@ -217,6 +223,8 @@ impl Cluster {
             replace_after: setup.cluster.as_ref().map_or(REPLACE_AFTER, |it| it.replace_after),
             stop: stop.clone(),
             crew: Arc::clone(&crew),
+            databases: watch::Sender::default(),
+            probes,
         });
         host.serve(&shared);
         crew.serve(&shared);
@@ -254,6 +262,17 @@ impl Cluster {
     /// What agents of databases told this node last, by group and region, and how long ago.
     pub(super) fn agents(&self) -> BTreeMap<(Label, Label), (std::time::Duration, Status)> {
         self.shared.crew.statuses(self.shared.clock.tick())
+    }
+
+    /// What probes see of databases now.
+    pub(super) fn sees(&self, databases: Databases) {
+        self.shared.databases.send_if_modified(|known| {
+            let is_news = **known != databases;
+            if is_news {
+                *known = Arc::new(databases);
+            }
+            is_news
+        });
     }
 
     /// The mesh; `None` on a node on its own.

@@ -132,6 +132,7 @@ impl Scene {
             auth: Default::default(),
             tls: None,
             geo_database: None,
+            secrets_dir: None,
             latency_table: None,
             stale_limit: Duration::MAX,
             allowed_targets: Vec::new(),

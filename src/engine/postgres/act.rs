@@ -45,7 +45,16 @@ const EVIDENCE_OCTETS_MAX: u64 = 64 << 30;
 /// The lease, in the database itself: standbys get it with everything else.
 const TABLE: &str = "create schema if not exists portolan; \
     create table if not exists portolan.lease (one boolean primary key default true check (one), generation bigint not null, \
-    epoch bigint not null, timeline bigint not null, began pg_lsn not null, at timestamptz not null default now())";
+    epoch bigint not null, timeline bigint not null, began pg_lsn not null, at timestamptz not null default now()); \
+    create table if not exists portolan.heartbeat (one boolean primary key default true check (one), at timestamptz not null); \
+    grant usage on schema portolan to public; grant select on portolan.heartbeat to public";
+
+/// No standby is waited for: whether one has it is none of the primary's health.
+const BEAT: &str = "begin; set local synchronous_commit = local; \
+    insert into portolan.heartbeat (at) values (clock_timestamp()) on conflict (one) do update set at = excluded.at; commit";
+
+/// For a heartbeat: the next one is due then.
+const BEAT_TIME: Duration = Duration::from_secs(1);
 
 const SIGN: &str = "insert into portolan.lease (generation, epoch, timeline, began) values ($1, $2, $3, $4::text::pg_lsn) \
     on conflict (one) do update set generation = excluded.generation, epoch = excluded.epoch, timeline = excluded.timeline, \
@@ -102,6 +111,20 @@ impl Postgres {
         };
         self.files.set(&[("primary_conninfo", &conninfo), ("recovery_target_timeline", "latest")])?;
         self.reload().await
+    }
+
+    /// Writes the row that shows that the server takes writes, over the connection of the last look.
+    ///
+    /// # Errors
+    /// It was not written, or nobody knows.
+    pub async fn beat(&self) -> Result<(), Trouble> {
+        let mut kept = self.client.lock().await;
+        let Some(client) = kept.take().filter(|client| !client.is_closed()) else { return Ok(()) };
+        let beat = timeout(BEAT_TIME, client.batch_execute(BEAT)).await;
+        // What waits inside the server is not waited for again.
+        beat.map_err(|_| Trouble("write the heartbeat: no answer in time".to_owned()))?.map_err(|error| told(&error))?;
+        *kept = Some(client);
+        Ok(())
     }
 
     /// While nothing runs, the next start reads the files.

@@ -33,7 +33,7 @@ pub(super) async fn connect(info: &ConnInfo) -> Result<Client, Trouble> {
                 Ok(client)
             }
             Trust::Verified(roots) => {
-                let tls = MakeRustlsConnect::new(tls(roots.as_deref())?);
+                let tls = MakeRustlsConnect::new(self::roots(roots.as_deref())?);
                 let (client, connection) = config.connect(tls).await.map_err(|error| told(&error))?;
                 tokio::spawn(connection);
                 Ok(client)
@@ -49,7 +49,7 @@ pub(super) fn told(error: &tokio_postgres::Error) -> Trouble {
     Trouble(format!("{error}{cause}"))
 }
 
-fn tls(roots: Option<&Path>) -> Result<ClientConfig, Trouble> {
+pub(super) fn roots(roots: Option<&Path>) -> Result<ClientConfig, Trouble> {
     let mut store = RootCertStore::empty();
     match roots {
         Some(path) => {

@@ -6,6 +6,7 @@ use portolan_core::{
     failover::{
         agent::Opening,
         engine::postgres::{Control, History, Process, Seen, Server, Source, Upstream, position},
+        evidence::Stream,
         token::Token,
     },
     model::ids::Label,
@@ -42,7 +43,8 @@ const LOOK: &str = "select (select system_identifier from pg_control_system())::
     current_setting('synchronous_standby_names'), \
     (select setting::bigint from pg_settings where name = 'wal_segment_size'), \
     case when not pg_is_in_recovery() then substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) end, \
-    to_regclass('portolan.lease') is not null";
+    to_regclass('portolan.lease') is not null, \
+    (select extract(epoch from clock_timestamp() - last_msg_receipt_time)::float8 from pg_stat_wal_receiver limit 1)";
 
 /// The startup process waits for more when it has replayed everything (`xlogrecovery.c`, `WaitForWALToBecomeAvailable`).
 const WAITS: &str = "select wait_event in ('RecoveryRetrieveRetryInterval', 'RecoveryWalStream') \
@@ -159,13 +161,20 @@ impl Postgres {
         } else {
             timeline(&row)?
         };
+        let stream = if receiver.as_deref() == Some("streaming") {
+            // Nothing was heard yet of a stream that has just begun.
+            let silent_for = get::<Option<f64>>(&row, 12)?.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+            Stream::Up { silent_for: silent_for.unwrap_or_default() }
+        } else {
+            Stream::Down
+        };
         let opening = if get::<bool>(&row, 11)? { opening(client).await? } else { None };
         Ok(Server {
             system: system(&row)?,
             history: self.files.history(own)?,
             is_standby,
             upstream,
-            is_streaming: receiver.as_deref() == Some("streaming"),
+            stream,
             position: at,
             end,
             is_paused: get(&row, 6)?,

@@ -16,6 +16,7 @@ mod connect;
 mod conninfo;
 mod files;
 mod look;
+mod primary;
 mod program;
 mod wal;
 
@@ -34,6 +35,7 @@ use files::{Files, MARK};
 
 pub use conninfo::{ConnInfo, ConnInfoError};
 pub use portolan_core::failover::engine::postgres::{Course, Next, Process, Seen, Source, Verb, facts};
+pub use primary::{HEARTBEAT_STALE, Unwell, primary};
 
 /// Between two looks whether a program has ended.
 const LOOK: Duration = Duration::from_millis(5);

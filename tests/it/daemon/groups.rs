@@ -7,27 +7,32 @@ use portolan_core::model::ids::Label;
 use super::{cluster::*, plan::*, *};
 use crate::agent::postgres::{Beside, Member, Trio, clock};
 
-fn group() -> Label {
+pub(super) fn group() -> Label {
     Label::new("orders")
 }
 
-struct Play {
-    fleet: Fleet,
-    trio: Trio,
+pub(super) struct Play {
+    pub(super) fleet: Fleet,
+    pub(super) trio: Trio,
 }
 
 impl Play {
     async fn begin() -> Self {
+        Self::with("", "").await
+    }
+
+    /// `of_group`: what else the plan says of the group, indented by four. `more`: what else it says.
+    pub(super) async fn with(of_group: &str, more: &str) -> Self {
         let trio = Trio::new([AP, EU, US]);
         let mut plan = Plan::three_regions();
         let member = |member: &Member| {
             let region = &member.region;
-            format!("      {region}: {{ address: \"{}\", dsn: unused, agent: pg-{region} }}\n", member.address())
+            format!("      {region}: {{ address: \"{}\", dsn: database, agent: pg-{region} }}\n", member.address())
         };
         let members: String = trio.members.values().map(member).collect();
         plan.more = format!(
             "data_groups:\n  orders:\n    engine: postgresql\n    primary: {US}\n    lease: {{ ttl: 10s, margin: 2s }}\n    \
-             fence: [{{ agent: stop }}, {{ lease: expire }}]\n    members:\n{members}"
+             fence: [{{ agent: stop }}, {{ lease: expire }}]\n{of_group}    members:\n{members}{more}"
         );
         let fleet = Fleet::started(&plan, &[]).await;
         let mut play = Self { fleet, trio };
@@ -40,12 +45,12 @@ impl Play {
         play
     }
 
-    fn member(&self, region: &str) -> &Member {
+    pub(super) fn member(&self, region: &str) -> &Member {
         &self.trio.members[&Label::new(region)]
     }
 
     /// It is the primary, and both others stream from it.
-    async fn is_served_by(&self, primary: &str) {
+    pub(super) async fn is_served_by(&self, primary: &str) {
         self.fleet
             .agrees("the group has its primary", |state| {
                 state

@@ -5,6 +5,7 @@
 //! until it has ([`eventually`]), and fails after a generous limit.
 
 pub(crate) mod ask;
+mod automatic;
 mod bootstrap;
 mod checks;
 mod cluster;
@@ -23,7 +24,7 @@ mod weights;
 use std::{
     fmt::Debug,
     net::{IpAddr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -66,6 +67,14 @@ fn loopback() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 0))
 }
 
+/// What probes of databases ask for, by the name of `database`.
+fn secrets(directory: &Path) -> PathBuf {
+    let secrets = directory.join("secrets");
+    std::fs::create_dir(&secrets).unwrap();
+    std::fs::write(secrets.join("database"), "user=postgres sslmode=disable").unwrap();
+    secrets
+}
+
 impl Files {
     /// A plan on disk, every listener on a free port, no state.
     fn new(plan: &str) -> Self {
@@ -83,6 +92,7 @@ impl Files {
             tls: None,
             auth: Default::default(),
             geo_database: None,
+            secrets_dir: Some(secrets(directory.path())),
             latency_table: None,
             stale_limit: Duration::from_secs(3600),
             allowed_targets: Vec::new(),

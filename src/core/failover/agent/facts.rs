@@ -1,7 +1,9 @@
 //! What an agent knows of its database.
 
-use crate::failover::{choose::Sealed, group::Stopped, order::Sight, token::Token};
-use crate::model::ids::Label;
+use crate::{
+    failover::{choose::Sealed, evidence::Stream, group::Stopped, order::Sight, token::Token},
+    model::{ids::Label, time::Tick},
+};
 
 /// What the database is now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,8 +40,10 @@ pub struct Facts {
     pub database: Database,
     /// What it is for others; `None`: nobody knows.
     pub sight: Option<Sight>,
-    /// A standby: it receives from there now, not only by its settings.
-    pub is_streaming: bool,
+    /// A standby: what it hears from there now. It receives while that is [`Stream::Up`], whatever its settings say.
+    pub stream: Stream,
+    /// When the look began, by the agent's clock. Whoever looked says so.
+    pub seen_at: Tick,
     /// The incarnation of the supervisor whose control group it runs in; `None`: it runs in none, or not at all.
     pub lives_under: Option<u64>,
     /// Whether the mark is there that lets it start as a standby only.

@@ -350,7 +350,7 @@ impl Agent {
         self.n_told += 1;
         let follows = match (&self.goal, &self.facts.database) {
             (Goal::Follow { token, upstream }, Database::Standby { receives_from: Some(from) })
-                if upstream == from && self.facts.is_streaming =>
+                if upstream == from && self.facts.stream.is_up() =>
             {
                 Some((*token, from.clone()))
             }
@@ -360,7 +360,19 @@ impl Agent {
         let writes = self.facts.database == Database::Writes && self.facts.opening.is_some_and(|it| Some(it.token) == grant);
         let sequence = (self.disk.starts, self.n_told);
         let trouble = self.trouble.clone();
-        Status { sequence, highest: self.disk.highest, grant, class: self.class(), follows, writes, sight: self.facts.sight, trouble }
+        let Facts { sight, seen_at, stream, .. } = self.facts;
+        Status {
+            sequence,
+            highest: self.disk.highest,
+            grant,
+            class: self.class(),
+            follows,
+            writes,
+            sight,
+            seen_at_us: seen_at.0,
+            stream,
+            trouble,
+        }
     }
 
     /// What is on its disk.
@@ -614,7 +626,7 @@ impl Agent {
     fn follow(&mut self, token: Token, upstream: Label, out: &mut Vec<Effect>) {
         match &self.facts.database {
             Database::Writes => self.kill(out),
-            Database::Standby { receives_from: Some(from) } if *from == upstream && self.facts.is_streaming => {
+            Database::Standby { receives_from: Some(from) } if *from == upstream && self.facts.stream.is_up() => {
                 out.push(Effect::Tell(Answer { token, said: Said::Follows { upstream } }));
             }
             Database::Standby { .. } | Database::Down => self.begin(token, Work::Follow { upstream }, out),

@@ -1,12 +1,16 @@
 //! A member's database, as far as failover concerns it: a list of writes on a timeline, and what runs.
 
+use std::time::Duration;
+
 use super::net::Region;
 use crate::failover::{
     agent::{Database, Facts, Opening, Work},
     choose::Sealed,
+    evidence::Stream,
     group::Stopped,
     token::Token,
 };
+use crate::model::time::Tick;
 
 /// All members hold this database.
 pub(super) const SYSTEM: u64 = 7;
@@ -60,7 +64,8 @@ impl Member {
                 Run::Writes => Database::Writes,
             },
             sight: None,
-            is_streaming: matches!(self.run, Run::Standby(Some(_))),
+            seen_at: Tick(0),
+            stream: if matches!(self.run, Run::Standby(Some(_))) { Stream::Up { silent_for: Duration::ZERO } } else { Stream::Down },
             lives_under: self.lives_under,
             is_marked: self.is_marked,
             copy: Some(Sealed {

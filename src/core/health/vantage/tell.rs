@@ -19,6 +19,14 @@ use super::{
 const NAMES_MAX: usize = 3;
 
 impl Vantage {
+    /// What each vantage region says of a check, of the observers that count, in order of name; `None`: nothing. Empty for a check that does not
+    /// exist.
+    #[must_use]
+    pub fn opinions(&self, check: CheckIdx) -> Vec<Option<Judgement>> {
+        let column = |id| column_of(&self.observers, &self.columns, id);
+        self.slots.get(check.get()).map_or_else(Vec::new, |slot| slot.regions(self.n_regions, column))
+    }
+
     /// The verdict of a check, who stands behind it, and what each region says; `None` without peers, and for what nobody probes.
     #[must_use]
     pub fn explain(&self, check: CheckIdx, now: Tick) -> Option<Reason> {

@@ -14,12 +14,9 @@ use portolan_core::{
 };
 use tokio::sync::mpsc;
 
-use super::{
-    keep::Said,
-    roster::{Place, Roster},
-};
+use super::roster::{Place, Roster};
 use crate::{
-    agent::{Berth, Crew, ForAgent},
+    agent::{Berth, Crew, ForAgent, Said},
     daemon::cluster::Shared,
 };
 
@@ -117,5 +114,9 @@ impl Crew for DaemonCrew {
         self.inner().attached.insert(agent.clone(), send);
         tracing::info!(%agent, group = %place.group, region = %place.region, "an agent is attached");
         Ok(Berth { agent: agent.clone(), said: self.said.clone(), outbox })
+    }
+
+    fn tick(&self) -> Tick {
+        self.shared.get().and_then(Weak::upgrade).map_or(Tick(0), |shared| shared.clock.tick())
     }
 }

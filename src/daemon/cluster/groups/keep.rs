@@ -6,22 +6,22 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use portolan_core::{
     cluster::{Actor, Change, Entry, Outcome, Role, State},
     failover::{
-        conduct::{Action, Conductor, Figures, Patience},
+        conduct::{Action, Conductor, Patience},
+        detect,
+        grounds::Attestation,
         group::Group,
         lease::{Refused, Verdict},
         order::{FromAgent, ToAgent},
         step::Step,
-        token::Token,
     },
     model::{
         group::{Mode, Policy},
         ids::Label,
+        time::{Now, Tick},
     },
-    recovery::exposure::Bracket,
 };
 use tokio::{
     sync::mpsc,
@@ -29,11 +29,11 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
-use super::{crew::DaemonCrew, roster::Roster};
-use crate::daemon::cluster::{Shared, Unproposed};
-
-/// What an agent said, and which one.
-pub(in crate::daemon::cluster) type Said = (Label, Bytes);
+use super::{attest, crew::DaemonCrew, lookout::Lookout, roster::Roster};
+use crate::{
+    agent::Said,
+    daemon::cluster::{Shared, Unproposed},
+};
 
 /// Between looks at the groups, while nothing is heard.
 const TURN: Duration = Duration::from_millis(200);
@@ -48,30 +48,10 @@ const NEWS: usize = 256;
 enum News {
     /// The consensus confirmed, or not, that this node leads; of which term, and which round of renewals it was for.
     Confirmed { term: u64, round: Option<u64>, is_so: bool },
+    /// A region looked once more.
+    Attested { group: Label, question: u64, region: Label, what: Attestation },
     /// What became of a step.
     Proposed { term: u64, group: Label, step: Box<Step>, is_refused: bool },
-}
-
-/// What a leader knows from elsewhere.
-struct Known {
-    /// The plan wants something to be shown after a promotion.
-    has_validation: bool,
-}
-
-impl Figures for Known {
-    /// Exposure is not measured yet: nobody knows, which is not zero, so that a person has to allow it.
-    fn loss(&self, _: &Label, _: u64) -> Bracket {
-        Bracket::UNKNOWN
-    }
-
-    fn verified(&self, _: &Label, _: Token) -> Option<bool> {
-        (!self.has_validation).then_some(true)
-    }
-
-    /// Names that follow a role are answered SERVFAIL, so there is nothing to wait for.
-    fn is_routed(&self, _: &Label, _: Token) -> bool {
-        true
-    }
 }
 
 /// This node's term as a leader.
@@ -90,6 +70,7 @@ struct Keeper {
     /// Of which plan the roster is.
     plan: Option<u64>,
     lead: Option<Lead>,
+    lookout: Lookout,
     /// The term for which a confirmation was asked.
     asked: Option<u64>,
     news: mpsc::Sender<News>,
@@ -98,15 +79,16 @@ struct Keeper {
 /// Hears agents until nobody can be attached any more.
 pub(in crate::daemon::cluster) async fn keep(shared: Arc<Shared>, crew: Arc<DaemonCrew>, mut said: mpsc::Receiver<Said>) {
     let (news, mut heard) = mpsc::channel(NEWS);
-    let mut keeper = Keeper { shared, crew, plan: None, lead: None, asked: None, news };
+    let lookout = Lookout::new(shared.databases.subscribe());
+    let mut keeper = Keeper { shared, crew, plan: None, lead: None, lookout, asked: None, news };
     let mut turns = interval(TURN);
     turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let only = tokio::select! {
             said = said.recv() => match said {
-                Some((agent, octets)) => {
-                    keeper.hear(&agent, &octets);
-                    keeper.crew.roster().place(&agent).map(|place| place.group.clone())
+                Some(said) => {
+                    keeper.hear(&said);
+                    keeper.crew.roster().place(&said.agent).map(|place| place.group.clone())
                 }
                 None => return,
             },
@@ -130,16 +112,27 @@ impl Keeper {
     fn turn(&mut self, only: Option<&Label>) {
         let state = self.state();
         self.know(&state);
+        let now = self.shared.clock.now();
+        let looks = only.is_none() && self.lookout.is_due(now.tick);
+        if looks {
+            self.lookout.look(&state, now);
+        }
         let leadership = self.shared.consensus().leadership();
         if !leadership.is_leader {
             if self.lead.take().is_some() {
                 info!("the conductor rests: this node leads no more");
+                self.lookout.step_down();
             }
             self.asked = None;
             return;
         }
         match &self.lead {
-            Some(lead) if lead.term == leadership.term => self.conduct(&state, only),
+            Some(lead) if lead.term == leadership.term => {
+                if looks {
+                    self.decide(&state, now);
+                }
+                self.conduct(&state, only);
+            }
             _ if self.asked == Some(leadership.term) => {}
             _ => {
                 (self.lead, self.asked) = (None, Some(leadership.term));
@@ -153,7 +146,10 @@ impl Keeper {
         let revision = state.plan().map(|plan| plan.plan.revision);
         let cluster = self.shared.identity.borrow().cluster.clone();
         if let (Some(plan), Some(cluster), true) = (state.plan(), cluster, self.plan != revision) {
-            self.crew.take(Roster::of(plan), &cluster);
+            let roster = Roster::of(plan);
+            self.lookout.has_validation = roster.has_validation;
+            self.lookout.retain(|name| plan.plan.outline.groups.contains_key(name));
+            self.crew.take(roster, &cluster);
             self.plan = revision;
         }
     }
@@ -193,8 +189,13 @@ impl Keeper {
                     lead.proposing.remove(&group);
                     if is_refused {
                         lead.conductor.refused(&group, &step, now);
+                        self.lookout.refused(&group, &step, now);
                     }
                 }
+            }
+            News::Attested { group, question, region, what } => {
+                info!(%group, %region, "asked once more: it {what}");
+                self.lookout.attested(&group, question, &region, what);
             }
             News::Confirmed { .. } => {}
         }
@@ -213,10 +214,11 @@ impl Keeper {
         }
     }
 
-    fn hear(&mut self, agent: &Label, octets: &[u8]) {
+    fn hear(&mut self, heard: &Said) {
+        let agent = &heard.agent;
         let roster = self.crew.roster();
         let Some(place) = roster.place(agent) else { return };
-        let said: FromAgent = match serde_json::from_slice(octets) {
+        let said: FromAgent = match serde_json::from_slice(&heard.octets) {
             Ok(said) => said,
             Err(error) => return warn!(%agent, "it says what cannot be read ({error}); bring both to one release"),
         };
@@ -231,14 +233,17 @@ impl Keeper {
             FromAgent::Acknowledges { holder, token, sequence } => {
                 self.crew.say(group, &holder, &ToAgent::Acknowledged { peer: region.clone(), token, sequence });
             }
-            FromAgent::Answer(_) | FromAgent::Renewal(_) | FromAgent::Status(_) => self.hear_as_leader(group, region, said),
+            FromAgent::Answer(_) | FromAgent::Renewal(_) | FromAgent::Status(_) => self.hear_as_leader(group, region, said, heard.heard),
         }
     }
 
-    fn hear_as_leader(&mut self, group: &Label, region: &Label, said: FromAgent) {
+    /// `heard`: which tick of this node's clock the agent had heard, and when by its own.
+    fn hear_as_leader(&mut self, group: &Label, region: &Label, said: FromAgent, heard: Option<(Tick, Tick)>) {
         let (state, now) = (self.state(), self.shared.clock.tick());
         if let FromAgent::Status(status) = &said {
             self.crew.told(group, region, (**status).clone(), now);
+            let agreed = state.group(group).cloned().unwrap_or_default();
+            self.lookout.told(group, &agreed, region, (**status).clone(), heard, now);
         }
         let Some(lead) = &mut self.lead else { return };
         match said {
@@ -255,9 +260,39 @@ impl Keeper {
         }
     }
 
+    fn decide(&mut self, state: &State, now: Now) {
+        let Some(lead) = &mut self.lead else { return };
+        let mut steps = Vec::new();
+        for action in self.lookout.decide(state, now) {
+            match action {
+                detect::Action::Ask { group, question, regions } => {
+                    let Some(primary) = state.group(&group).and_then(Group::primary).cloned() else { continue };
+                    info!(%group, %primary, "the primary seems lost: each region is asked once more");
+                    for region in regions {
+                        let (shared, news) = (Arc::clone(&self.shared), self.news.clone());
+                        let (group, primary) = (group.clone(), primary.clone());
+                        tokio::spawn(self.shared.stop.clone().run_until_cancelled_owned(async move {
+                            let what = attest::ask(shared, region.clone(), group.clone(), primary).await;
+                            let _ = news.send(News::Attested { group, question, region, what }).await;
+                        }));
+                    }
+                }
+                detect::Action::Propose { group, step } => {
+                    if lead.proposing.insert(group.clone()) {
+                        steps.push((group, step));
+                    }
+                }
+            }
+        }
+        let term = lead.term;
+        for (group, step) in steps {
+            self.propose(term, group, step);
+        }
+    }
+
     fn conduct(&mut self, state: &State, only: Option<&Label>) {
         let now = self.shared.clock.tick();
-        let known = Known { has_validation: self.crew.roster().has_validation };
+        let known = self.lookout.figures(now);
         let Some(lead) = &mut self.lead else { return };
         let mut steps = Vec::new();
         for (name, group, policy) in groups(state, only) {

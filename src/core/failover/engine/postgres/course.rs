@@ -183,7 +183,7 @@ impl Course {
             return Next::Fail("it takes writes: it is stopped first".to_owned());
         }
         let wanted = Upstream::Member(upstream.clone());
-        if server.upstream == wanted && server.is_streaming {
+        if server.upstream == wanted && server.stream.is_up() {
             return Next::Done;
         }
         let Some(source) = source else { return Next::Wait("the primary does not answer") };

@@ -5,6 +5,7 @@ use crate::{
     failover::{
         agent::{Database, Facts, Opening},
         choose::Sealed,
+        evidence::Stream,
         group::Stopped,
         order::{Role, Sight},
     },
@@ -91,8 +92,8 @@ pub struct Server {
     pub is_standby: bool,
     /// Whom it receives from.
     pub upstream: Upstream,
-    /// It does so now.
-    pub is_streaming: bool,
+    /// A standby: what it hears from there now.
+    pub stream: Stream,
     /// A standby: up to where it has replayed. A primary: up to where its log is on disk.
     pub position: u64,
     /// A standby: behind the last whole record that it has; `None`: that could not be told.
@@ -155,7 +156,7 @@ pub fn facts(seen: &Seen, region: &Label, priority: Option<u16>) -> Facts {
             let role = if server.is_standby { Role::Standby } else { Role::Writes };
             let position = if server.is_standby { server.end } else { Some(server.position) };
             let sight = Some(Sight { role, system: server.system, timeline: server.history.timeline, position });
-            Facts { database, sight, is_streaming: server.is_streaming, copy, opening: server.opening, ..base }
+            Facts { database, sight, stream: server.stream, copy, opening: server.opening, ..base }
         }
         (None, Process::Down) => {
             let stopped = seen.control.and_then(|control| match control.ran {

@@ -4,6 +4,7 @@ use super::*;
 use crate::{
     failover::{
         agent::{Database, Opening, Work},
+        evidence::Stream,
         order::Role,
         token::Token,
     },
@@ -11,6 +12,12 @@ use crate::{
 };
 
 const TOKEN: Token = Token { generation: 1, epoch: 40 };
+
+const UP: Stream = Stream::Up { silent_for: std::time::Duration::ZERO };
+
+fn stream(is_up: bool) -> Stream {
+    if is_up { UP } else { Stream::Down }
+}
 
 /// A member and the primary that it may follow.
 #[derive(Clone, Debug)]
@@ -32,7 +39,7 @@ fn standby_at(position: u64, history: History) -> Server {
         history,
         is_standby: true,
         upstream: Upstream::Nobody,
-        is_streaming: false,
+        stream: Stream::Down,
         position,
         end: Some(position),
         is_paused: false,
@@ -68,7 +75,7 @@ impl Member {
                 self.server.is_standby = self.seen.is_marked;
                 self.server.upstream = self.seen.upstream.clone();
                 self.server.synchronous = self.seen.synchronous.clone();
-                self.server.is_streaming = self.seen.upstream != Upstream::Nobody && self.source.is_some();
+                self.server.stream = stream(self.seen.upstream != Upstream::Nobody && self.source.is_some());
                 (self.seen.process, self.seen.server, self.seen.control) = (Process::Ours(1), Some(self.server.clone()), None);
             }
             Verb::Stop => {
@@ -81,7 +88,7 @@ impl Member {
                 let upstream = to.clone().map_or(Upstream::Nobody, Upstream::Member);
                 self.seen.upstream = upstream.clone();
                 if let Some(server) = &mut self.seen.server {
-                    server.is_streaming = upstream != Upstream::Nobody;
+                    server.stream = stream(upstream != Upstream::Nobody);
                     server.upstream = upstream;
                 }
             }
@@ -219,7 +226,7 @@ fn what_nobody_knows_is_not_down_and_nothing_is_begun_on_it() {
 
 #[test]
 fn a_copy_is_sealed_drained_promoted_and_signed() {
-    let receiving = Server { upstream: Upstream::Member("us".into()), is_streaming: true, ..standby_at(90, line(&[], 3)) };
+    let receiving = Server { upstream: Upstream::Member("us".into()), stream: UP, ..standby_at(90, line(&[], 3)) };
     let mut member = running(receiving);
     assert_eq!(member.run(&Work::Seal), ["Point(None)", "done"]);
     assert_eq!(member.run(&Work::Drain { position: 90, fetch_from: None }), ["done"]);

@@ -12,7 +12,7 @@ const OCTETS_MAX: u64 = 64 * 1024;
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 
 /// Reads the secret of this name. What it holds is in no error.
-pub(super) fn read(directory: &Path, name: &str) -> anyhow::Result<String> {
+pub(in crate::daemon) fn read(directory: &Path, name: &str) -> anyhow::Result<String> {
     let path = directory.join(name);
     let shown = path.display();
     let meta = fs::metadata(&path).with_context(|| format!("read secret `{name}` from `{shown}`"))?;

@@ -1,0 +1,350 @@
+//! What a group's agents tell, as a voter keeps it: what the standbys hear of the primary, what its agent says of it, and what would be lost.
+//!
+//! ```text
+//! statuses of agents --told--> the latest of each member --picture--> evidence
+//!                                '-- of whoever writes by its grant --> ring: where it was when --exposure--> what would be lost
+//! ```
+//!
+//! Every voter hears every agent, so that whoever leads next knows the same.
+//!
+//! Invariants: what was told long ago is not taken for what is so; what would be lost is never less than the truth, and unknown where no sample
+//! covers it.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::{
+    evidence::{Picture, Standby, Stream, Views, Word},
+    group::{Group, Phase},
+    order::Status,
+};
+use crate::{
+    model::{group::Policy, ids::Label, time::Tick},
+    recovery::exposure::{Bracket, Moment, Ring},
+};
+
+/// An agent that said nothing for so long is silent: it tells of itself every second.
+pub const SILENT_AFTER: Duration = Duration::from_secs(10);
+
+/// Over which time it is judged whether a standby falls further behind: longer than a burst of writes, shorter than three rounds.
+const LAG_OVER: Duration = Duration::from_secs(15);
+
+/// What one agent told last.
+#[derive(Clone, Debug)]
+struct Told {
+    at: Tick,
+    status: Status,
+    /// How far behind the primary its copy was, in the engine's count, and when; to see whether that grows.
+    behind: Option<(Tick, u64)>,
+    lag_grows: bool,
+}
+
+/// What is known of one group from its agents.
+#[derive(Clone, Debug, Default)]
+pub struct Witness {
+    members: BTreeMap<Label, Told>,
+    /// Whose samples the ring holds: of the primary in this region, on this timeline.
+    of: Option<(Label, u32)>,
+    ring: Ring,
+    /// Since when the agent of the primary in this region says that this one does not serve.
+    idle: Option<(Label, Tick)>,
+    /// The operation that was seen fenced, and when first: the old primary wrote nothing after that.
+    fenced: Option<(u64, Tick)>,
+}
+
+impl Witness {
+    /// An agent told of itself, and it came now. `heard`: the agent had heard that tick of this node's clock at that time of its own clock; `None`: it
+    /// had heard none, and when it saw what it tells is not known. What is older than what is known changes nothing.
+    pub fn told(&mut self, group: &Group, region: &Label, status: Status, heard: Option<(Tick, Tick)>, now: Tick) {
+        let is_fresh = |told: &&Told| now.since(told.at) < SILENT_AFTER;
+        let known = self.members.get(region);
+        let (mut behind, mut lag_grows) = known.map_or((None, false), |told| (told.behind, told.lag_grows));
+        if known.filter(is_fresh).is_some_and(|told| status.sequence <= told.status.sequence) {
+            return;
+        }
+        let grant = group.grant.as_ref().filter(|grant| grant.region == *region);
+        if let Some(grant) = grant {
+            let serves = status.writes && status.grant == Some(grant.token);
+            if serves {
+                self.idle = None;
+                self.sample(region, &status, heard, now);
+            } else if self.idle.as_ref().is_none_or(|(idle, _)| idle != region) {
+                self.idle = Some((region.clone(), now));
+            }
+        }
+        let position = status.sight.and_then(|sight| sight.position).filter(|_| grant.is_none());
+        if let Some(is) = position.and_then(|position| self.ring.behind(position)) {
+            match behind {
+                Some((since, _)) if now.since(since) < LAG_OVER => {}
+                was => {
+                    lag_grows = was.is_some_and(|(_, was)| is > was);
+                    behind = Some((now, is));
+                }
+            }
+        }
+        self.members.insert(region.clone(), Told { at: now, status, behind, lag_grows });
+    }
+
+    fn sample(&mut self, region: &Label, status: &Status, heard: Option<(Tick, Tick)>, now: Tick) {
+        let Some(sight) = status.sight else { return };
+        if self.of.as_ref().is_none_or(|of| *of != (region.clone(), sight.timeline)) {
+            (self.of, self.ring) = (Some((region.clone(), sight.timeline)), Ring::new());
+        }
+        if let (Some(position), Some((ours, theirs))) = (sight.position, heard) {
+            // So long before, or after, it heard that tick.
+            let seen_at = Tick(status.seen_at_us);
+            let from = (ours + seen_at.since(theirs)).before(theirs.since(seen_at));
+            self.ring.note(position, Moment { from: from.min(now), to: now });
+        }
+    }
+
+    /// What is agreed on is this now. To be called before it is asked for what would be lost.
+    pub fn see(&mut self, group: &Group, now: Tick) {
+        let fenced = group.operation.as_ref().filter(|operation| operation.phase >= Phase::Fenced).map(|operation| operation.id);
+        match fenced {
+            Some(id) if self.fenced.is_some_and(|(known, _)| known == id) => {}
+            Some(id) => self.fenced = Some((id, now)),
+            None => self.fenced = None,
+        }
+    }
+
+    /// What was told last of a member, and how long ago; `None`: nothing.
+    #[must_use]
+    pub fn status(&self, region: &Label, now: Tick) -> Option<(Duration, &Status)> {
+        self.members.get(region).map(|told| (now.since(told.at), &told.status))
+    }
+
+    fn fresh(&self, region: &Label, now: Tick) -> Option<(Duration, &Told)> {
+        let told = self.members.get(region)?;
+        let age = now.since(told.at);
+        (age < SILENT_AFTER).then_some((age, told))
+    }
+
+    /// All that is known of the primary now. `views`, `failing_for`: how it is seen by probes.
+    #[must_use]
+    pub fn picture(&self, group: &Group, policy: &Policy, views: Views, failing_for: Option<Duration>, now: Tick) -> Picture {
+        let (mut standbys, mut agent) = (Vec::new(), None);
+        if let Some(grant) = &group.grant {
+            standbys = policy.others(&grant.region).map(|region| self.standby(region, &grant.region, now)).collect();
+            agent = self.fresh(&grant.region, now).map(|(_, told)| self.word(group, told, now));
+        }
+        Picture { views, failing_for, standbys, agent }
+    }
+
+    fn standby(&self, region: &Label, primary: &Label, now: Tick) -> Standby {
+        let told = self.fresh(region, now);
+        // Of what it hears from somebody else nothing follows: it does not hear the primary.
+        let follows = |status: &Status| status.follows.as_ref().is_none_or(|(_, from)| from == primary);
+        let stream = told.map_or(Stream::Unknown, |(age, told)| match told.status.stream {
+            Stream::Up { .. } if !follows(&told.status) => Stream::Down,
+            stream => stream.after(age),
+        });
+        Standby { region: region.clone(), stream, lag_grows: told.is_some_and(|(_, told)| told.lag_grows) }
+    }
+
+    fn word(&self, group: &Group, told: &Told, now: Tick) -> Word {
+        let token = group.grant.as_ref().map(|grant| grant.token);
+        if told.status.writes && told.status.grant == token {
+            Word::Serves
+        } else if Some(told.status.highest) > token {
+            Word::Fenced
+        } else {
+            Word::Recovering(self.idle.as_ref().map_or(Duration::ZERO, |(_, since)| now.since(*since)))
+        }
+    }
+
+    /// What would be lost of the primary's writes if the group went on from this position. While the primary may write, that is as of now; once it
+    /// was fenced, as of the moment at which that was known here.
+    #[must_use]
+    pub fn loss(&self, position: u64, now: Tick) -> Bracket {
+        let until = self.fenced.map_or(now, |(_, at)| at);
+        self.ring.exposure(Some(position), until)
+    }
+
+    /// What would be lost if the member that is furthest were promoted now, of those that may be.
+    #[must_use]
+    pub fn estimate(&self, group: &Group, policy: &Policy, now: Tick) -> Bracket {
+        let Some(primary) = group.primary() else { return Bracket::UNKNOWN };
+        let candidates = policy.members.iter().filter(|(region, member)| *region != primary && member.is_candidate);
+        let furthest = candidates.filter_map(|(region, _)| self.received(group, region)).max();
+        furthest.map_or(Bracket::UNKNOWN, |position| self.loss(position, now))
+    }
+
+    /// What a region lacks of what the primary has made durable.
+    #[must_use]
+    pub fn exposure(&self, group: &Group, region: &Label, now: Tick) -> Bracket {
+        self.received(group, region).map_or(Bracket::UNKNOWN, |position| self.loss(position, now))
+    }
+
+    /// How much a region lacks, in the engine's own count, at least; `None`: nobody knows.
+    #[must_use]
+    pub fn behind(&self, group: &Group, region: &Label) -> Option<u64> {
+        self.ring.behind(self.received(group, region)?)
+    }
+
+    /// Up to where a member's copy goes, at least: copies that are in line do not shrink. `None`: nobody knows, or it may have left the line.
+    fn received(&self, group: &Group, region: &Label) -> Option<u64> {
+        let sight = self.members.get(region)?.status.sight?;
+        let (_, timeline) = self.of.as_ref()?;
+        // What has not followed since the primary got the role may end in what was lost then.
+        let is_in_line = !group.absent.contains(region) && sight.timeline <= *timeline;
+        sight.position.filter(|_| is_in_line)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        failover::{
+            choose::Durability,
+            group::operation,
+            lease::{Class, Grant},
+            order::{Role, Sight},
+            token::Token,
+        },
+        model::group::{OnControlLoss, policy},
+    };
+
+    const GRANT: Token = Token { generation: 0, epoch: 7 };
+
+    const fn at(seconds: u64) -> Tick {
+        Tick(seconds * 1_000_000)
+    }
+
+    fn group() -> Group {
+        let seconds = Duration::from_secs;
+        let grant = Grant {
+            token: GRANT,
+            region: "us".into(),
+            class: Class::Bare,
+            ttl: seconds(90),
+            margin: seconds(10),
+            longest: seconds(90),
+            is_attested: true,
+            durability: Durability::Async,
+            on_control_loss: OnControlLoss::Fence,
+            peers: Default::default(),
+            above: 0,
+        };
+        Group { token: GRANT, grant: Some(grant), system: 7, since: 1, ..Group::default() }
+    }
+
+    fn status(sequence: u64, role: Role, position: u64) -> Status {
+        let is_primary = role == Role::Writes;
+        Status {
+            sequence: (1, sequence),
+            highest: GRANT,
+            grant: is_primary.then_some(GRANT),
+            class: Class::Bare,
+            follows: (!is_primary).then(|| (GRANT, "us".into())),
+            writes: is_primary,
+            sight: Some(Sight { role, system: 7, timeline: 1, position: Some(position) }),
+            seen_at_us: 0,
+            stream: if is_primary { Stream::Unknown } else { Stream::Up { silent_for: Duration::from_secs(1) } },
+            trouble: None,
+        }
+    }
+
+    /// What is known at a second of the primary, in one line.
+    fn told(witness: &Witness, group: &Group, second: u64) -> String {
+        let views = Views { failing: 3, ..Views::default() };
+        let picture = witness.picture(group, &policy("us", &["us", "eu", "ap"]), views, None, at(second));
+        let mut text = format!("{:?}", picture.agent);
+        for standby in &picture.standbys {
+            let grows = if standby.lag_grows { " grows" } else { "" };
+            write!(text, ", {} {:?}{grows}", standby.region, standby.stream).unwrap();
+        }
+        text
+    }
+
+    #[test]
+    fn what_was_told_long_ago_says_nothing_any_more() {
+        let (mut witness, group) = (Witness::default(), group());
+        assert_eq!(told(&witness, &group, 0), "None, ap Unknown, eu Unknown");
+        witness.told(&group, &"us".into(), status(1, Role::Writes, 10), None, at(1));
+        witness.told(&group, &"eu".into(), status(1, Role::Standby, 10), None, at(2));
+        assert_eq!(told(&witness, &group, 3), "Some(Serves), ap Unknown, eu Up { silent_for: 2s }");
+        witness.told(&group, &"us".into(), Status { writes: false, ..status(2, Role::Standby, 10) }, None, at(5));
+        assert_eq!(told(&witness, &group, 9), "Some(Recovering(4s)), ap Unknown, eu Up { silent_for: 8s }");
+        witness.told(&group, &"us".into(), status(1, Role::Writes, 10), None, at(10));
+        assert_eq!(told(&witness, &group, 12), "Some(Recovering(7s)), ap Unknown, eu Unknown", "it came late");
+        let elsewhere = Status { follows: Some((GRANT, "ap".into())), ..status(2, Role::Standby, 10) };
+        witness.told(&group, &"eu".into(), elsewhere, None, at(13));
+        let decided = Status { writes: false, highest: Token { epoch: 9, ..GRANT }, ..status(3, Role::Standby, 10) };
+        witness.told(&group, &"us".into(), decided, None, at(14));
+        assert_eq!(told(&witness, &group, 14), "Some(Fenced), ap Unknown, eu Down", "what it hears of another one is no sign of life");
+        assert_eq!(told(&witness, &group, 24), "None, ap Unknown, eu Unknown");
+    }
+
+    #[test]
+    fn a_standby_that_falls_further_behind_is_told_apart() {
+        let (mut witness, group) = (Witness::default(), group());
+        for second in 0..40_u64 {
+            let clock = Some((at(second), at(second)));
+            let seen = |it: Status| Status { seen_at_us: at(second).0, ..it };
+            witness.told(&group, &"us".into(), seen(status(second + 1, Role::Writes, second * 100)), clock, at(second));
+            witness.told(&group, &"eu".into(), status(second + 1, Role::Standby, second * 50), None, at(second));
+            witness.told(&group, &"ap".into(), status(second + 1, Role::Standby, second * 100), None, at(second));
+        }
+        let up = "Up { silent_for: 1s }";
+        assert_eq!(told(&witness, &group, 39), format!("Some(Serves), ap {up}, eu {up} grows"));
+        assert_eq!((witness.behind(&group, &"eu".into()), witness.behind(&group, &"ap".into())), (Some(1950), Some(0)));
+    }
+
+    #[test]
+    fn what_would_be_lost_is_told_of_the_furthest_that_is_in_line_and_ends_with_the_fence() {
+        let (mut witness, mut group) = (Witness::default(), group());
+        let policy = policy("us", &["us", "eu", "ap"]);
+        for second in 1..=10_u64 {
+            let seen = Status { seen_at_us: at(second).0, ..status(second, Role::Writes, second) };
+            witness.told(&group, &"us".into(), seen, Some((at(second), at(second))), at(second));
+        }
+        assert_eq!(witness.estimate(&group, &policy, at(12)), Bracket::UNKNOWN, "nobody has said up to where it received");
+        witness.told(&group, &"eu".into(), status(1, Role::Standby, 4), None, at(10));
+        witness.told(&group, &"ap".into(), status(1, Role::Standby, 9), None, at(10));
+        let estimate = |witness: &Witness, group: &Group, second| witness.estimate(group, &policy, at(second)).to_string();
+        assert_eq!(estimate(&witness, &group, 12), "2s to 3s");
+        assert_eq!(witness.exposure(&group, &"eu".into(), at(12)).to_string(), "7s to 8s");
+        group.absent.insert("ap".into());
+        assert_eq!(estimate(&witness, &group, 12), "7s to 8s", "it may end in what was lost before");
+        group.operation = Some(operation(Phase::Fenced));
+        witness.see(&group, at(20));
+        assert_eq!(witness.loss(9, at(500)).to_string(), "10s to 11s", "nothing was written after the fence");
+        assert_eq!(Witness::default().loss(9, at(20)), Bracket::UNKNOWN);
+    }
+
+    proptest! {
+        /// The agent's clock is another one, what it says comes late, and it had heard of ours some time before.
+        #[test]
+        fn the_loss_holds_what_is_true(
+            offset in 0_u64..1 << 40, turns in prop::collection::vec((0_u64..3_000_000, 0_u64..2_000_000, 0_u64..900_000, any::<bool>()), 1..60),
+            received in any::<prop::sample::Index>(), later in 0_u64..9_000_000,
+        ) {
+            let (mut witness, group) = (Witness::default(), group());
+            // True time starts where an agent can have heard of it.
+            let (mut now, mut commits, mut arrives) = (10_000_000_u64, vec![10_000_000_u64], 0);
+            for (sequence, (pause, before, delay, commits_too)) in (1_u64..).zip(turns) {
+                now += pause;
+                if commits_too {
+                    commits.push(now);
+                }
+                let seen = Status { seen_at_us: now + offset, ..status(sequence, Role::Writes, commits.len() as u64 - 1) };
+                // The agent heard the tick `heard` no earlier than that, and it may have been after the look, too.
+                let heard = now - before.min(now);
+                arrives = (now + delay).max(arrives);
+                let theirs = Tick(heard + offset + before / 3);
+                witness.told(&group, &"us".into(), seen, Some((Tick(heard), theirs)), Tick(arrives));
+            }
+            let until = arrives.max(now) + later;
+            let received = received.index(commits.len()) as u64;
+            let truth = commits.get(usize::try_from(received).unwrap() + 1).map_or(0, |committed| until - committed);
+            let bracket = witness.loss(received, Tick(until));
+            prop_assert!(bracket.low <= Duration::from_micros(truth), "{:?} {}", bracket, truth);
+            prop_assert!(bracket.high.is_none_or(|high| high >= Duration::from_micros(truth)), "{:?} {}", bracket, truth);
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! What this node knows of all groups: what agents tell, what probes see, and what follows from both.
+//!
+//! Every voter keeps it, so that one that begins to lead knows the rounds; only who leads decides.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use portolan_core::{
+    cluster::State,
+    failover::{
+        conduct::Figures,
+        detect::{Action, Case, Detector, Patience, Sights},
+        grounds::Attestation,
+        group::Group,
+        order::Status,
+        step::Step,
+        token::Token,
+        witness::Witness,
+    },
+    model::{
+        group::Policy,
+        ids::Label,
+        time::{Now, Tick},
+    },
+    node::Databases,
+    recovery::exposure::Bracket,
+};
+use tokio::sync::watch;
+
+/// Looks are this far apart, while no round ends and nothing else is seen.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// What is known.
+pub(super) struct Lookout {
+    witnesses: BTreeMap<Label, Witness>,
+    detector: Detector,
+    databases: watch::Receiver<Arc<Databases>>,
+    looked: Tick,
+    /// The plan wants something to be shown after a promotion.
+    pub(super) has_validation: bool,
+}
+
+impl Lookout {
+    pub(super) fn new(databases: watch::Receiver<Arc<Databases>>) -> Self {
+        let detector = Detector::new(Patience::default());
+        Self { witnesses: BTreeMap::new(), detector, databases, looked: Tick(0), has_validation: false }
+    }
+
+    /// An agent told of itself; `heard`: as in [`Witness::told`].
+    pub(super) fn told(&mut self, name: &Label, group: &Group, region: &Label, status: Status, heard: Option<(Tick, Tick)>, now: Tick) {
+        self.witnesses.entry(name.clone()).or_default().told(group, region, status, heard, now);
+    }
+
+    /// Another plan, or another state after a restart.
+    pub(super) fn retain(&mut self, is_there: impl Fn(&Label) -> bool) {
+        self.detector.retain(&is_there);
+        self.witnesses.retain(|name, _| is_there(name));
+    }
+
+    /// Whether it is time to look: a second has passed, a round is over, or probes see something else.
+    pub(super) fn is_due(&self, now: Tick) -> bool {
+        let is_over = self.detector.next_deadline().is_some_and(|at| at <= now);
+        // A sender that is gone says nothing new.
+        is_over || now.since(self.looked) >= LOOK || self.databases.has_changed().unwrap_or(false)
+    }
+
+    /// Looks at all groups.
+    pub(super) fn look(&mut self, state: &State, now: Now) {
+        self.looked = now.tick;
+        let databases = self.databases.borrow_and_update().clone();
+        let nothing = Group::default();
+        for (name, policy) in policies(state) {
+            let group = state.group(name).unwrap_or(&nothing);
+            let witness = self.witnesses.entry(name.clone()).or_default();
+            witness.see(group, now.tick);
+            let seen = databases.primaries.get(name).filter(|it| group.primary() == Some(&it.region)).map(|it| it.seen);
+            let (views, failing_for) = seen.map_or_else(Default::default, |seen| (seen.views, seen.failing_for(now.wall)));
+            let picture = witness.picture(group, policy, views, failing_for, now.tick);
+            self.detector.see(name, group, policy, &picture, now);
+        }
+    }
+
+    /// What a leader is to do about all groups now.
+    pub(super) fn decide(&mut self, state: &State, now: Now) -> Vec<Action> {
+        let nothing = Group::default();
+        let case = |(name, policy)| {
+            let group = state.group(name).unwrap_or(&nothing);
+            Some(Case { name, group, policy, stand: state.stand(name, now.wall)? })
+        };
+        let cases: Vec<Case<'_>> = policies(state).filter_map(case).collect();
+        let sights = Sighting { witnesses: &self.witnesses, databases: &self.databases.borrow().clone(), state, now: now.tick };
+        self.detector.decide(&cases, &sights, now)
+    }
+
+    /// A region answered.
+    pub(super) fn attested(&mut self, group: &Label, question: u64, region: &Label, what: Attestation) {
+        self.detector.attested(group, question, region, what);
+    }
+
+    /// A decision was refused.
+    pub(super) fn refused(&mut self, group: &Label, step: &Step, now: Tick) {
+        if matches!(step, Step::Decide(_) | Step::Close { .. }) {
+            self.detector.refused(group, now);
+        }
+    }
+
+    /// This node leads no more.
+    pub(super) fn step_down(&mut self) {
+        self.detector.step_down();
+    }
+
+    /// For the conductor.
+    pub(super) fn figures(&self, now: Tick) -> Known<'_> {
+        Known { lookout: self, now }
+    }
+}
+
+/// What a leader knows from elsewhere.
+pub(super) struct Known<'a> {
+    lookout: &'a Lookout,
+    now: Tick,
+}
+
+impl Figures for Known<'_> {
+    fn loss(&self, group: &Label, position: u64) -> Bracket {
+        self.lookout.witnesses.get(group).map_or(Bracket::UNKNOWN, |witness| witness.loss(position, self.now))
+    }
+
+    fn verified(&self, _: &Label, _: Token) -> Option<bool> {
+        (!self.lookout.has_validation).then_some(true)
+    }
+
+    /// Names that follow a role are answered SERVFAIL, so there is nothing to wait for.
+    fn is_routed(&self, _: &Label, _: Token) -> bool {
+        true
+    }
+}
+
+struct Sighting<'a> {
+    witnesses: &'a BTreeMap<Label, Witness>,
+    databases: &'a Databases,
+    state: &'a State,
+    now: Tick,
+}
+
+impl Sights for Sighting<'_> {
+    fn is_down(&self, region: &Label) -> bool {
+        self.databases.regions_down.contains(region)
+    }
+
+    fn estimate(&self, name: &Label) -> Bracket {
+        let policy = policies(self.state).find(|(it, _)| *it == name).map(|(_, policy)| policy);
+        let known = self.witnesses.get(name).zip(self.state.group(name)).zip(policy);
+        known.map_or(Bracket::UNKNOWN, |((witness, group), policy)| witness.estimate(group, policy, self.now))
+    }
+}
+
+/// The plan's groups.
+fn policies(state: &State) -> impl Iterator<Item = (&Label, &Policy)> {
+    state.plan().into_iter().flat_map(|plan| plan.plan.outline.groups.iter())
+}

@@ -1,0 +1,55 @@
+//! Probes of a PostgreSQL primary: connect, authenticate, ask whether it takes writes and whether its agent's heartbeat is fresh.
+//!
+//! This is what automatic failover counts, so nothing less will do: a server that accepts connections and hangs, one that is a standby, and one
+//! whose agent cannot write to it have all failed.
+
+use portolan_core::model::{
+    check::{Address, Failure, FailureCategory},
+    time::Human,
+};
+
+use super::{
+    GOODBYE_MAX, ProbeEnv, bare_host,
+    metered::Metered,
+    open::{self, Stream},
+    watch::{Mark, Watch, plain},
+};
+use crate::engine::postgres::{ConnInfo, Unwell, primary};
+
+/// One probe of a primary.
+pub(super) async fn probe(address: &Address, dsn: &str, env: &ProbeEnv, watch: &Watch) -> Result<(), Failure> {
+    // What is wrong here says nothing of the database.
+    let local = |what: &str| Failure::new(FailureCategory::Local, what);
+    let text = (env.secrets)(dsn).map_err(|why| local(&why))?;
+    let info = ConnInfo::parse(&text).map_err(|error| local(&format!("read secret `{dsn}` as a connection string: {error}")))?;
+    let info = info.with("host", &bare_host(address)).with("port", &address.port.to_string());
+    let connection = open::connect(address, env, watch).await?;
+    connection.expect_flights().map_err(|error| Failure::new(FailureCategory::Closed, &plain(&error)))?;
+    watch.mark(Mark::Asked);
+    let stream = Metered::new(Stream::Plain(connection), watch.clone());
+    let (tell, told) = tokio::sync::oneshot::channel();
+    let asking = primary(stream, &info, |answer| {
+        let verdict = answer.as_ref().copied().map_err(|unwell| failure(unwell, watch));
+        watch.judged(&verdict);
+        // Nobody listens when the probe has ended.
+        let _ = tell.send(());
+    });
+    tokio::pin!(asking);
+    let answer = tokio::select! {
+        answer = &mut asking => answer,
+        // The verdict is certain; the goodbye is not waited for long.
+        Ok(()) = told => tokio::time::timeout(GOODBYE_MAX, asking).await.unwrap_or(Ok(())),
+    };
+    watch.verdict().unwrap_or_else(|| answer.map_err(|unwell| failure(&unwell, watch)))
+}
+
+fn failure(unwell: &Unwell, watch: &Watch) -> Failure {
+    match unwell {
+        Unwell::Local(trouble) => Failure::new(FailureCategory::Local, &trouble.0),
+        Unwell::Broken(error) => watch.broken("PostgreSQL", error),
+        Unwell::Refused(why) => Failure::new(FailureCategory::Status, why),
+        Unwell::Standby => Failure::new(FailureCategory::Status, "it is a standby"),
+        Unwell::Silent(None) => Failure::new(FailureCategory::Silent, "no agent has ever written to it"),
+        Unwell::Silent(Some(age)) => Failure::new(FailureCategory::Silent, &format!("its agent wrote to it {} ago", Human(*age))),
+    }
+}
