@@ -49,9 +49,11 @@ fn the_example_plan_resolves() {
     // A name that follows a role is known, has nothing to answer with, and says so.
     let follower = &topology.services[topology.service("orders-db").unwrap().get()];
     assert_eq!((follower.pools.len(), follower.all_down, follower.ttl.max.secs()), (0, AllDown::Servfail, 15));
-    // Seven endpoints, one way to probe.
-    assert_eq!(topology.checks.len(), 7);
-    assert!(topology.checks.windows(2).all(|pair| std::sync::Arc::ptr_eq(&pair[0].probe, &pair[1].probe)));
+    // Seven endpoints, one way to probe; and the three members of a data group.
+    assert_eq!(topology.checks.len(), 10);
+    assert!(topology.checks[..7].windows(2).all(|pair| std::sync::Arc::ptr_eq(&pair[0].probe, &pair[1].probe)));
+    let databases: Vec<&str> = topology.databases.values().flat_map(BTreeMap::keys).map(|region| region.as_str()).collect();
+    assert_eq!(databases, ["ap-southeast-1", "eu-west-1", "us-east-1"]);
     assert_eq!(
         topology.zones[0].records.iter().map(ToString::to_string).collect::<Vec<_>>(),
         [

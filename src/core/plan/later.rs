@@ -3,7 +3,7 @@
 use super::{
     check::Findings,
     overlay,
-    sections::{CheckType, HealthChecks, Plan},
+    sections::{CheckType, Engine, HealthChecks, Plan},
 };
 use crate::document::Path;
 
@@ -14,12 +14,6 @@ pub(super) fn check(plan: &Plan, out: &mut Findings) {
             out.warning(Path::root().key(key), format!("takes effect with {with}; until then {until}"), "");
         }
     };
-    later(
-        "data_groups",
-        !plan.data_groups.is_empty(),
-        "automatic failover",
-        "agents hold leases of their groups, and nothing fails over by itself",
-    );
     later("disaster_recovery", plan.disaster_recovery.is_some(), "recovery", "it is checked, not measured");
     later("backups", !plan.backups.is_empty(), "recovery", "backups are not looked at");
     later("validation", !plan.validation.is_empty(), "recovery", "no step is run");
@@ -35,6 +29,10 @@ pub(super) fn check(plan: &Plan, out: &mut Findings) {
             let path = Path::root().key("zones").key(apex).key("dnssec");
             out.warning(path, "takes effect with signed zones; until then the zone is served unsigned", "");
         }
+    }
+    for (name, _) in plan.data_groups.iter().filter(|(_, group)| group.engine != Engine::Postgresql) {
+        let path = Path::root().key("data_groups").key(name).key("engine");
+        out.warning(path, "takes effect with an agent for this engine; until then the group has no lease, and nothing moves it", "");
     }
     for (name, service) in plan.services.iter() {
         if service.follows.is_some() {

@@ -178,14 +178,35 @@ impl Member {
     }
 
     fn become_standby(&self) {
-        let data = self.data();
-        let data = data.to_str().unwrap();
+        self.mark();
+        self.start_alone();
+        self.stop_alone();
+    }
+
+    /// From now on it starts as a standby.
+    pub(crate) fn mark(&self) {
         let mark = self.data().join("standby.signal");
         fs::write(&mark, "").unwrap();
         std::os::unix::fs::chown(&mark, Some(owner().uid.as_raw()), Some(owner().gid.as_raw())).unwrap();
+    }
+
+    /// Starts its server with nothing beside it.
+    pub(crate) fn start_alone(&self) {
+        let data = self.data();
+        let data = data.to_str().unwrap();
         let options = format!("-c port={} -c unix_socket_directories={} -c logging_collector=off", self.port, self.directory.display());
         tool("pg_ctl", &["-D", data, "-w", "-l", &format!("{data}.log"), "-o", &options, "start"]);
-        tool("pg_ctl", &["-D", data, "-w", "-m", "fast", "stop"]);
+    }
+
+    /// Stops that, whatever it does.
+    pub(crate) fn stop_alone(&self) {
+        tool("pg_ctl", &["-D", self.data().to_str().unwrap(), "-w", "-m", "fast", "stop"]);
+    }
+
+    /// The main process of that.
+    pub(crate) fn alone(&self) -> Pid {
+        let text = fs::read_to_string(self.data().join("postmaster.pid")).unwrap();
+        Pid::from_raw(text.lines().next().unwrap().parse().unwrap())
     }
 
     /// The agent's config. `voters`: names and addresses.
