@@ -1,0 +1,406 @@
+//! Readiness: whether a group would be failed over if its primary were lost now, and if not, what is in the way.
+//!
+//! Looked at all the time, because what is broken before a disaster is found in it otherwise. Each finding says how to mend it.
+//!
+//! Invariants: what is not known is never a pass; `would` is true only if no finding fails and nobody would be asked.
+//!
+//! Source: AWS Route 53 ARC's readiness checks, and Oracle's broker, whose status says why a fast-start failover is not possible now.
+
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    exposure::Bracket,
+    incident::{Measured, Prediction, Standing},
+};
+use crate::{
+    failover::{
+        detect::Stand,
+        evidence::{Evidence, Stream},
+        group::Group,
+        lease::Class,
+        order::{Role, Status},
+        witness::SILENT_AFTER,
+    },
+    model::{group::Policy, ids::Label, time::Human},
+};
+
+/// How a finding stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Grade {
+    /// As it should be.
+    Pass,
+    /// A failover would go on, with less than the plan wants, or nobody knows.
+    Warn,
+    /// A failover would not go on by itself.
+    Fail,
+}
+
+impl Grade {
+    /// The word in the API and metrics.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Warn => "warn",
+            Self::Fail => "fail",
+        }
+    }
+}
+
+impl fmt::Display for Grade {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
+}
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// What was looked at: a word that stays the same.
+    pub check: String,
+    /// How it stands.
+    pub grade: Grade,
+    /// What was seen, in one line.
+    pub text: String,
+    /// What would mend it; empty: nothing is to be mended.
+    pub fix: String,
+}
+
+/// Whether a group is ready.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Readiness {
+    /// It would be failed over now, by itself, if its primary were lost.
+    pub would: bool,
+    /// What was looked at, in order.
+    pub findings: Vec<Finding>,
+}
+
+impl Readiness {
+    /// The findings that are in the way.
+    pub fn against(&self) -> impl Iterator<Item = &Finding> {
+        self.findings.iter().filter(|finding| finding.grade == Grade::Fail)
+    }
+
+    /// Of all findings so many percent pass.
+    #[must_use]
+    pub fn score(&self) -> u8 {
+        let n_passed = self.findings.iter().filter(|finding| finding.grade == Grade::Pass).count();
+        u8::try_from(n_passed * 100 / self.findings.len().max(1)).unwrap_or(100)
+    }
+}
+
+/// What a group is judged by.
+#[derive(Clone, Debug)]
+pub struct Scene<'a> {
+    /// What is agreed on.
+    pub group: &'a Group,
+    /// What the plan says.
+    pub policy: &'a Policy,
+    /// How it stands with automation.
+    pub stand: &'a Stand,
+    /// What the primary is now.
+    pub evidence: Evidence,
+    /// What each agent told last, and how long ago.
+    pub agents: BTreeMap<&'a Label, (Duration, &'a Status)>,
+    /// What would be lost if the furthest were promoted now.
+    pub estimate: Bracket,
+    /// What was measured of a recovery.
+    pub measured: Measured,
+}
+
+/// Judges a group.
+#[must_use]
+pub fn judge(scene: &Scene<'_>) -> Readiness {
+    let mut notes = Notes::default();
+    let Some(primary) = scene.group.primary() else {
+        notes.note("adopted", Grade::Fail, "nobody has said who the primary is", "start the agents of all members, or: portolan adopt GROUP");
+        return notes.judged();
+    };
+    notes.note("adopted", Grade::Pass, format!("the primary is {primary}"), "");
+    scene.automation(&mut notes);
+    scene.primary(primary, &mut notes);
+    scene.standbys(primary, &mut notes);
+    scene.targets(&mut notes);
+    notes.judged()
+}
+
+#[derive(Default)]
+struct Notes(Vec<Finding>);
+
+impl Notes {
+    fn note(&mut self, check: &str, grade: Grade, text: impl Into<String>, fix: impl Into<String>) {
+        self.0.push(Finding { check: check.to_owned(), grade, text: text.into(), fix: fix.into() });
+    }
+
+    fn judged(self) -> Readiness {
+        Readiness { would: self.0.iter().all(|finding| finding.grade != Grade::Fail), findings: self.0 }
+    }
+}
+
+impl Scene<'_> {
+    fn fresh(&self, region: &Label) -> Option<&Status> {
+        self.agents.get(region).filter(|(age, _)| *age < SILENT_AFTER).map(|(_, status)| *status)
+    }
+
+    fn automation(&self, notes: &mut Notes) {
+        if let Some(operation) = &self.group.operation {
+            let text = format!("op-{} is open, {}", operation.id, operation.phase);
+            notes.note("automation", Grade::Fail, text, "portolan recovery status shows what it waits for");
+        }
+        for veto in &self.stand.vetoes {
+            notes.note("automation", Grade::Fail, veto.clone(), "see what forbids it: portolan recovery status");
+        }
+        for doubt in &self.stand.doubts {
+            notes.note("automation", Grade::Fail, format!("a person would be asked: {doubt}"), "be reachable, or widen the plan's mode");
+        }
+        if self.group.operation.is_none() && self.stand.vetoes.is_empty() && self.stand.doubts.is_empty() {
+            notes.note("automation", Grade::Pass, "nothing forbids it", "");
+        }
+    }
+
+    fn primary(&self, primary: &Label, notes: &mut Notes) {
+        let (grade, fix) = match self.evidence {
+            Evidence::Healthy => (Grade::Pass, ""),
+            Evidence::Unknown => (Grade::Warn, "look whether the vantage regions hear each other, and whether the secret of its dsn is there"),
+            _ => (Grade::Warn, "see what its witnesses say: portolan recovery status"),
+        };
+        notes.note("primary", grade, format!("{primary} is {}", self.evidence), fix);
+        let Some(status) = self.fresh(primary) else {
+            return notes.note("primary_agent", Grade::Fail, format!("the agent in {primary} is silent"), "start it: portolan agent");
+        };
+        notes.note("primary_agent", Grade::Pass, format!("the agent in {primary} tells of itself"), "");
+        if let Some(trouble) = &status.trouble {
+            notes.note("primary_agent", Grade::Warn, format!("the agent in {primary}: {trouble}"), "mend what it says");
+        }
+        let is_armed = matches!(status.class, Class::Armed { .. }) && self.group.wait_is_a_fence();
+        match (is_armed, self.policy.may_wait) {
+            (true, true) => notes.note("fence", Grade::Pass, "the database ends with its lease", ""),
+            (true, false) => {
+                let text = "the database ends with its lease, and the plan does not let that count";
+                notes.note("fence", Grade::Warn, text, "add `lease: expire` to `fence`, or a hook that confirms");
+            }
+            (false, _) => {
+                let text = "nothing would prove that a silent primary is stopped";
+                notes.note("fence", Grade::Fail, text, "run the database under portolan supervise");
+            }
+        }
+    }
+
+    fn standbys(&self, primary: &Label, notes: &mut Notes) {
+        let mut n_ready = 0;
+        for (region, member) in self.policy.members.iter().filter(|(region, _)| *region != primary) {
+            let trouble = self.standby(region);
+            let is_ready = trouble.is_none();
+            n_ready += usize::from(is_ready && member.is_candidate);
+            match trouble {
+                None => notes.note("standby", Grade::Pass, format!("{region} follows {primary}"), ""),
+                Some((text, fix)) => notes.note("standby", Grade::Warn, text, fix),
+            }
+        }
+        if n_ready == 0 {
+            notes.note("candidate", Grade::Fail, "no member that may be promoted follows the primary", "bring one of them back first");
+        } else {
+            notes.note("candidate", Grade::Pass, format!("members that may be promoted and follow: {n_ready}"), "");
+        }
+    }
+
+    /// What is wrong with a standby, and what would mend it; `None`: nothing.
+    fn standby(&self, region: &Label) -> Option<(String, &'static str)> {
+        if self.policy.members.get(region).is_some_and(|member| !member.has_agent) {
+            return Some((format!("{region} has no agent, so nobody can promote or seal it"), "write `agent` at its member in the plan"));
+        }
+        let Some(status) = self.fresh(region) else {
+            return Some((format!("the agent in {region} is silent"), "start it: portolan agent"));
+        };
+        if let Some(trouble) = &status.trouble {
+            return Some((format!("the agent in {region}: {trouble}"), "mend what it says"));
+        }
+        if self.group.absent.contains(region) || status.follows.is_none() {
+            return Some((format!("{region} has not followed the primary since that got the role"), "see its agent's log"));
+        }
+        let is_standby = status.sight.is_some_and(|sight| sight.role == Role::Standby);
+        match status.stream {
+            Stream::Up { .. } if is_standby => None,
+            Stream::Up { .. } | Stream::Unknown => Some((format!("nobody knows what {region} hears"), "see its agent's log")),
+            Stream::Down => Some((format!("{region} hears nothing of the primary"), "look at the way between them, and at its log")),
+        }
+    }
+
+    fn targets(&self, notes: &mut Notes) {
+        let told = |time: Option<Duration>| time.map_or_else(|| "not set".to_owned(), |time| Human(time).to_string());
+        let rpo = self.policy.rpo_target;
+        let text = format!("now {} would be lost, rpo_target is {}", self.estimate, told(rpo));
+        let (grade, fix) = match Standing::of(self.estimate.high, rpo) {
+            Standing::Ok => (Grade::Pass, ""),
+            Standing::AtRisk => (Grade::Warn, "see which region falls behind: portolan recovery exposure"),
+            Standing::Violated | Standing::Unknown => {
+                (Grade::Fail, "a failover would wait for --allow-data-loss; see: portolan recovery exposure")
+            }
+        };
+        // In quorum mode nothing that was acknowledged can be lost.
+        let grade = if self.group.durability() == crate::failover::choose::Durability::Async { grade } else { grade.min(Grade::Warn) };
+        notes.note("rpo", grade, text, fix);
+        let prediction = Prediction::of(self.policy, self.measured);
+        let rto = self.policy.rto_target;
+        let (grade, fix) = match Standing::of(prediction.sum(), rto) {
+            Standing::Ok => (Grade::Pass, ""),
+            Standing::Unknown => (Grade::Warn, "a switchover measures what is unknown: portolan switchover"),
+            Standing::AtRisk | Standing::Violated => (Grade::Warn, "shorten what takes longest, or set another rto_target"),
+        };
+        notes.note("rto", grade, format!("a failover would take {prediction}, rto_target is {}", told(rto)), fix);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        failover::{
+            group::{Phase, operation},
+            lease::Grant,
+            order::Sight,
+            token::Token,
+        },
+        model::group::{self, OnControlLoss},
+    };
+
+    const GRANT: Token = Token { generation: 0, epoch: 7 };
+
+    struct Play {
+        group: Group,
+        policy: Policy,
+        stand: Stand,
+        evidence: Evidence,
+        agents: BTreeMap<Label, (Duration, Status)>,
+        estimate: Bracket,
+        measured: Measured,
+    }
+
+    fn status(region: &str) -> Status {
+        let is_primary = region == "us";
+        let role = if is_primary { Role::Writes } else { Role::Standby };
+        Status {
+            sequence: (1, 1),
+            highest: GRANT,
+            grant: is_primary.then_some(GRANT),
+            class: Class::Armed { supervisor: 3 },
+            follows: (!is_primary).then(|| (GRANT, "us".into())),
+            writes: is_primary,
+            sight: Some(Sight { role, system: 7, timeline: 1, position: Some(10) }),
+            seen_at_us: 0,
+            stream: if is_primary { Stream::Unknown } else { Stream::Up { silent_for: Duration::ZERO } },
+            trouble: None,
+        }
+    }
+
+    /// Everything is as it should be.
+    fn well() -> Play {
+        let seconds = Duration::from_secs;
+        let policy = group::policy("us", &["us", "eu", "ap"]);
+        let grant = Grant {
+            token: GRANT,
+            region: "us".into(),
+            class: Class::Armed { supervisor: 3 },
+            ttl: seconds(90),
+            margin: seconds(10),
+            longest: seconds(90),
+            is_attested: true,
+            durability: crate::failover::choose::Durability::Async,
+            on_control_loss: OnControlLoss::Fence,
+            peers: Default::default(),
+            above: 0,
+        };
+        let part = Some(seconds(5));
+        Play {
+            group: Group { token: GRANT, grant: Some(grant), ..Group::default() },
+            stand: Stand { free: 3, ..Stand::default() },
+            evidence: Evidence::Healthy,
+            agents: policy.members.keys().map(|region| (region.clone(), (seconds(1), status(region.as_str())))).collect(),
+            policy,
+            estimate: Bracket { low: Duration::ZERO, high: Some(seconds(2)) },
+            measured: Measured { drain: part, promote: part, tail: part, validation: part },
+        }
+    }
+
+    /// What is not a pass, one line each, behind the answer.
+    fn told(play: &Play) -> String {
+        let agents = play.agents.iter().map(|(region, (age, status))| (region, (*age, status))).collect();
+        let scene = Scene {
+            group: &play.group,
+            policy: &play.policy,
+            stand: &play.stand,
+            evidence: play.evidence,
+            agents,
+            estimate: play.estimate,
+            measured: play.measured,
+        };
+        let readiness = judge(&scene);
+        assert!(readiness.findings.iter().all(|finding| (finding.grade == Grade::Pass) == finding.fix.is_empty()), "{readiness:#?}");
+        assert_eq!(readiness.would, readiness.against().next().is_none());
+        let lines = readiness.findings.iter().filter(|it| it.grade != Grade::Pass);
+        let lines: Vec<String> = lines.map(|it| format!("{} {}: {}", it.grade, it.check, it.text)).collect();
+        format!("{}\n{}", if readiness.would { "yes" } else { "no" }, lines.join("\n"))
+    }
+
+    fn with(change: impl FnOnce(&mut Play)) -> String {
+        let mut play = well();
+        change(&mut play);
+        told(&play)
+    }
+
+    #[test]
+    fn what_is_in_the_way_is_named() {
+        assert_eq!(with(|_| {}), "yes\n");
+        assert_eq!(with(|play| play.group = Group::default()), "no\nfail adopted: nobody has said who the primary is");
+        let veto = "hold `h-1` by ana is in force: upgrade";
+        assert_eq!(with(|play| play.stand.vetoes.push(veto.to_owned())), format!("no\nfail automation: {veto}"));
+        let asked = "no\nfail automation: a person would be asked: the mode is recommend";
+        assert_eq!(with(|play| play.stand.doubts.push("the mode is recommend".to_owned())), asked);
+        let open = "no\nfail automation: op-9 is open, decided";
+        assert_eq!(with(|play| play.group.operation = Some(operation(Phase::Decided))), open);
+        assert_eq!(with(|play| play.evidence = Evidence::Replicating), "yes\nwarn primary: us is replicating");
+        let silent = |play: &mut Play| play.agents.get_mut(&"us".into()).unwrap().0 = SILENT_AFTER;
+        assert_eq!(with(silent), "no\nfail primary_agent: the agent in us is silent");
+    }
+
+    #[test]
+    fn a_fence_that_nothing_proves_and_standbys_that_do_not_follow_are_told() {
+        let bare = |play: &mut Play| play.agents.get_mut(&"us".into()).unwrap().1.class = Class::Bare;
+        assert_eq!(with(bare), "no\nfail fence: nothing would prove that a silent primary is stopped");
+        let text = "yes\nwarn fence: the database ends with its lease, and the plan does not let that count";
+        assert_eq!(with(|play| play.policy.may_wait = false), text);
+        let one = |play: &mut Play| play.agents.get_mut(&"eu".into()).unwrap().1.stream = Stream::Down;
+        assert_eq!(with(one), "yes\nwarn standby: eu hears nothing of the primary");
+        let none = "no\nwarn standby: the agent in ap is silent\nwarn standby: eu has not followed the primary since that got the role\n\
+            fail candidate: no member that may be promoted follows the primary";
+        assert_eq!(
+            with(|play| {
+                play.agents.remove(&"ap".into());
+                play.group.absent.insert("eu".into());
+            }),
+            none
+        );
+        let never = |play: &mut Play| {
+            play.policy.members.get_mut(&"eu".into()).unwrap().is_candidate = false;
+            play.agents.get_mut(&"ap".into()).unwrap().1.trouble = Some("RECLONE_REQUIRED: a rewind ended half way".to_owned());
+        };
+        let text = "no\nwarn standby: the agent in ap: RECLONE_REQUIRED: a rewind ended half way\n\
+            fail candidate: no member that may be promoted follows the primary";
+        assert_eq!(with(never), text);
+    }
+
+    #[test]
+    fn unknown_is_no_pass() {
+        let unknown = "no\nfail rpo: now unknown would be lost, rpo_target is 1h";
+        assert_eq!(with(|play| play.estimate = Bracket::UNKNOWN), unknown);
+        let late = |play: &mut Play| play.estimate.high = Some(Duration::from_secs(3601));
+        assert_eq!(with(late), "no\nfail rpo: now 0s to 1h1s would be lost, rpo_target is 1h");
+        let risk = |play: &mut Play| play.estimate.high = Some(Duration::from_secs(1801));
+        assert_eq!(with(risk), "yes\nwarn rpo: now 0s to 30m1s would be lost, rpo_target is 1h");
+        let unmeasured = with(|play| play.measured.drain = None);
+        assert!(unmeasured.starts_with("yes\nwarn rto: a failover would take detected 45s") && unmeasured.contains("unknown"), "{unmeasured}");
+    }
+}
