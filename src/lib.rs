@@ -10,6 +10,7 @@ pub mod demo;
 pub mod dns;
 pub mod engine;
 pub mod geo;
+pub mod hook;
 pub mod mesh;
 pub mod net;
 pub mod probe;

@@ -279,6 +279,7 @@ fn setup(node: &LoadedNode) -> Result<Setup, Failure> {
         data_dir: Some(path(&config.data_dir)),
         plan,
         secrets_dir: Some(path(&config.secrets_dir)),
+        hooks_dir: Some(path(&config.hooks_dir)),
         listen: Listen {
             dns: config.listen.dns.clone(),
             control: config.listen.control,

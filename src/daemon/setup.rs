@@ -24,6 +24,8 @@ pub struct Setup {
     pub plan: PathBuf,
     /// Where the secrets are that the plan names; `None`: there are none, and what needs one cannot be probed from here.
     pub secrets_dir: Option<PathBuf>,
+    /// Where the programs are that the plan names; `None`: there are none.
+    pub hooks_dir: Option<PathBuf>,
     /// Where it listens.
     pub listen: Listen,
     /// Who may do what on the control listener.

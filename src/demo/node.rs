@@ -97,6 +97,7 @@ impl Node {
             auth: Default::default(),
             geo_database: None,
             secrets_dir: None,
+            hooks_dir: None,
             latency_table: None,
             stale_limit: STALE_LIMIT,
             allowed_targets: Vec::new(),

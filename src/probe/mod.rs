@@ -29,7 +29,7 @@ mod watch;
 use std::{fmt, sync::Arc, time::Duration};
 
 use portolan_core::model::{
-    check::{Address, Check, Failure, Host, Observation, Outcome, ProbeKind},
+    check::{Address, Check, Failure, FailureCategory, Host, Observation, Outcome, ProbeKind},
     time::Timestamp,
 };
 
@@ -111,6 +111,29 @@ pub async fn run(check: &Check, env: &ProbeEnv) -> Option<Observation> {
     };
     let outcome = verdict.map_or_else(Outcome::Failed, |()| Outcome::Passed);
     Some(Observation { outcome, timings: watch.timings() })
+}
+
+/// Asks a PostgreSQL server `sql`, in a transaction that writes nothing, within `timeout`: the first row of the answer, column by column as text.
+/// `dsn` names the secret with user, password and database.
+///
+/// # Errors
+/// How it failed; a query that is wrong is one of them.
+pub async fn inquire(address: &Address, dsn: &str, sql: &str, timeout: Duration, env: &ProbeEnv) -> Result<Vec<Option<String>>, Failure> {
+    let watch = Watch::start();
+    let asked = tokio::time::timeout(timeout, postgres::inquire(address, dsn, sql, env, &watch)).await;
+    asked.unwrap_or_else(|_| Err(watch.timed_out(timeout)))
+}
+
+/// Asks a Prometheus server for one number, within `timeout`. `secret` names what is sent as `Authorization`.
+///
+/// # Errors
+/// How it failed; no data is one of them.
+pub async fn figure(url: &str, query: &str, secret: Option<&str>, timeout: Duration, env: &ProbeEnv) -> Result<f64, Failure> {
+    let watch = Watch::start();
+    let secret = secret.map(|name| (env.secrets)(name).map_err(|why| Failure::new(FailureCategory::Local, &why))).transpose()?;
+    let headers: Vec<_> = secret.into_iter().map(|secret| ("Authorization".to_owned(), secret)).collect();
+    let asked = tokio::time::timeout(timeout, prometheus::figure(url, query, &headers, timeout, env, &watch)).await;
+    asked.unwrap_or_else(|_| Err(watch.timed_out(timeout)))
 }
 
 /// The probe itself, without its limit on time.

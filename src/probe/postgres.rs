@@ -14,19 +14,11 @@ use super::{
     open::{self, Stream},
     watch::{Mark, Watch, plain},
 };
-use crate::engine::postgres::{ConnInfo, Unwell, primary};
+use crate::engine::postgres::{self as engine, ConnInfo, Row, Unwell, primary};
 
 /// One probe of a primary.
 pub(super) async fn probe(address: &Address, dsn: &str, env: &ProbeEnv, watch: &Watch) -> Result<(), Failure> {
-    // What is wrong here says nothing of the database.
-    let local = |what: &str| Failure::new(FailureCategory::Local, what);
-    let text = (env.secrets)(dsn).map_err(|why| local(&why))?;
-    let info = ConnInfo::parse(&text).map_err(|error| local(&format!("read secret `{dsn}` as a connection string: {error}")))?;
-    let info = info.with("host", &bare_host(address)).with("port", &address.port.to_string());
-    let connection = open::connect(address, env, watch).await?;
-    connection.expect_flights().map_err(|error| Failure::new(FailureCategory::Closed, &plain(&error)))?;
-    watch.mark(Mark::Asked);
-    let stream = Metered::new(Stream::Plain(connection), watch.clone());
+    let (stream, info) = open(address, dsn, env, watch).await?;
     let (tell, told) = tokio::sync::oneshot::channel();
     let asking = primary(stream, &info, |answer| {
         let verdict = answer.as_ref().copied().map_err(|unwell| failure(unwell, watch));
@@ -43,11 +35,29 @@ pub(super) async fn probe(address: &Address, dsn: &str, env: &ProbeEnv, watch: &
     watch.verdict().unwrap_or_else(|| answer.map_err(|unwell| failure(&unwell, watch)))
 }
 
+/// Asks a server `sql`, in a transaction that writes nothing; the first row of the answer.
+pub(super) async fn inquire(address: &Address, dsn: &str, sql: &str, env: &ProbeEnv, watch: &Watch) -> Result<Row, Failure> {
+    let (stream, info) = open(address, dsn, env, watch).await?;
+    engine::inquire(stream, &info, sql).await.map_err(|unwell| failure(&unwell, watch))
+}
+
+async fn open(address: &Address, dsn: &str, env: &ProbeEnv, watch: &Watch) -> Result<(Metered<Stream>, ConnInfo), Failure> {
+    // What is wrong here says nothing of the database.
+    let local = |what: &str| Failure::new(FailureCategory::Local, what);
+    let text = (env.secrets)(dsn).map_err(|why| local(&why))?;
+    let info = ConnInfo::parse(&text).map_err(|error| local(&format!("read secret `{dsn}` as a connection string: {error}")))?;
+    let info = info.with("host", &bare_host(address)).with("port", &address.port.to_string());
+    let connection = open::connect(address, env, watch).await?;
+    connection.expect_flights().map_err(|error| Failure::new(FailureCategory::Closed, &plain(&error)))?;
+    watch.mark(Mark::Asked);
+    Ok((Metered::new(Stream::Plain(connection), watch.clone()), info))
+}
+
 fn failure(unwell: &Unwell, watch: &Watch) -> Failure {
     match unwell {
         Unwell::Local(trouble) => Failure::new(FailureCategory::Local, &trouble.0),
         Unwell::Broken(error) => watch.broken("PostgreSQL", error),
-        Unwell::Refused(why) => Failure::new(FailureCategory::Status, why),
+        Unwell::Refused(why, _) => Failure::new(FailureCategory::Status, why),
         Unwell::Standby => Failure::new(FailureCategory::Status, "it is a standby"),
         Unwell::Silent(None) => Failure::new(FailureCategory::Silent, "no agent has ever written to it"),
         Unwell::Silent(Some(age)) => Failure::new(FailureCategory::Silent, &format!("its agent wrote to it {} ago", Human(*age))),

@@ -24,21 +24,33 @@ const QUERY_PATH: &str = "/api/v1/query";
 
 /// One Prometheus probe.
 pub(super) async fn probe(url: &str, query: &str, bound: Bound, timeout: Duration, env: &ProbeEnv, watch: &Watch) -> Result<(), Failure> {
+    judge(figure(url, query, &[], timeout, env, watch).await?, bound)
+}
+
+/// The one number that a query finds.
+pub(super) async fn figure(
+    url: &str,
+    query: &str,
+    headers: &[(String, String)],
+    timeout: Duration,
+    env: &ProbeEnv,
+    watch: &Watch,
+) -> Result<f64, Failure> {
     let base = Base::parse(url).map_err(|why| Failure::new(FailureCategory::Protocol, &format!("`{url}` cannot be asked: {why}")))?;
     // The server gives up when we do, rather than work on for nobody.
     let path = format!("{}{QUERY_PATH}?query={}&timeout={}ms", base.prefix, percent_encoded(query), timeout.as_millis().max(1));
     let tls = base.secure.then(|| TlsCheck { verify: true, ..TlsCheck::default() });
-    let ask = Ask { address: &base.address, tls: tls.as_ref(), host: None, method: HttpMethod::Get, path: &path, headers: &[] };
+    let ask = Ask { address: &base.address, tls: tls.as_ref(), host: None, method: HttpMethod::Get, path: &path, headers };
     let mut exchange = Exchange::begin(&ask, env, watch).await?;
     let status = exchange.status();
     if status != StatusCode::OK {
-        let refused = |why: &str| Err(Failure::new(FailureCategory::Status, &format!("status {status}: {why}")));
-        watch.judged(&refused("no reason given"));
+        let refused = |why: &str| Failure::new(FailureCategory::Status, &format!("status {status}: {why}"));
+        watch.judged(&Err(refused("no reason given")));
         // The body says what is wrong with the query, if it is Prometheus that answers.
         let reason: Option<Value> = exchange.whole_body().await.ok().and_then(|body| serde_json::from_slice(&body).ok());
-        return refused(reason.as_ref().and_then(|answer| answer["error"].as_str()).unwrap_or("no reason given"));
+        return Err(refused(reason.as_ref().and_then(|answer| answer["error"].as_str()).unwrap_or("no reason given")));
     }
-    judge(number(&exchange.whole_body().await?)?, bound)
+    number(&exchange.whole_body().await?)
 }
 
 fn judge(number: f64, bound: Bound) -> Result<(), Failure> {

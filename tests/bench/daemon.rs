@@ -27,6 +27,7 @@ pub(crate) fn setup(plan: PathBuf) -> Setup {
         auth: Default::default(),
         geo_database: None,
         secrets_dir: None,
+        hooks_dir: None,
         latency_table: None,
         stale_limit: Duration::from_secs(3600),
         allowed_targets: Vec::new(),

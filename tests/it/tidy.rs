@@ -16,7 +16,7 @@ use portolan::config;
 /// ```
 ///
 /// Adapters meet in `daemon` only: what one needs of another comes in as a trait or a value.
-const MAY_USE: [(&str, &[&str], &str); 17] = [
+const MAY_USE: [(&str, &[&str], &str); 18] = [
     ("config", &[], "a leaf: text in, plan, node or agent config out"),
     ("engine", &[], "a leaf: what databases are, and the single things that are done to them"),
     ("net", &[], "a leaf: connections, names, certificates"),
@@ -25,6 +25,7 @@ const MAY_USE: [(&str, &[&str], &str); 17] = [
     ("client", &["api", "net"], "an adapter; the other end of the API, so that the form of messages is written once"),
     ("dns", &["net"], "an adapter"),
     ("geo", &["net"], "an adapter"),
+    ("hook", &[], "an adapter: programs of the operator, with the contract that they are called by"),
     ("mesh", &["net"], "an adapter; what it asks of the node is a trait"),
     ("probe", &["engine", "net"], "an adapter; databases are asked through their leaf"),
     ("raft", &[], "an adapter; its transport is handed to it"),
@@ -32,7 +33,7 @@ const MAY_USE: [(&str, &[&str], &str); 17] = [
     ("cli", &["api", "client", "config"], "shows what the API reports; everything else of the program is handed to it as `Actions`"),
     (
         "daemon",
-        &["agent", "api", "config", "dns", "engine", "geo", "mesh", "net", "probe", "raft", "telemetry"],
+        &["agent", "api", "config", "dns", "engine", "geo", "hook", "mesh", "net", "probe", "raft", "telemetry"],
         "the composition root: the only place that knows every adapter",
     ),
     (

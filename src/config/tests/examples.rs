@@ -10,6 +10,7 @@ use portolan_core::{
         topology::{AllDown, Stage, Target},
         units::Share,
     },
+    plan::{Means, Trigger, ValidationStep},
 };
 
 use super::super::{LoadedPlan, node, plan, to_json};
@@ -296,4 +297,41 @@ services:
     assert_eq!(topology.checks[topology.endpoints[0].check.get()].probe.kind, ProbeKind::None);
     assert_eq!(topology.zones[0].records.len(), 6);
     assert_eq!(topology.check_names.len(), 9);
+}
+
+#[test]
+fn what_is_to_be_shown_is_as_written_or_built_in() {
+    let told = |text: &str, region: &str| -> Vec<String> {
+        let plan = loaded(text).plan;
+        let group = plan.data_groups.keys().next().cloned().unwrap_or_else(|| "none".into());
+        let steps = portolan_core::plan::validation(&plan, &group, &region.into());
+        let one = |step: &ValidationStep| {
+            let means = match &step.means {
+                Means::Http(check) => format!("{} {:?}", check.address.as_ref().unwrap(), check.probe.kind),
+                Means::Triggers(triggers) => {
+                    let known = |it: &Trigger| format!("{} {}", it.text, if it.figure.is_some() { "known" } else { "unknown" });
+                    triggers.iter().map(known).collect::<Vec<_>>().join(", ")
+                }
+                Means::Figure(trigger, lasting) => format!("{} {:?} for {lasting:?}", trigger.limit.value(), trigger.figure.as_ref().unwrap()),
+                means => format!("{means:?}"),
+            };
+            format!("{} {}s: {means}", step.name, step.timeout.as_secs())
+        };
+        steps.iter().map(one).collect()
+    };
+    let written = told(&file("plan.yaml"), "eu-west-1");
+    assert_eq!(written[0], "verify_data_integrity 30s: Sql(\"select count(*) > 0 from orders\")");
+    assert!(written[1].starts_with("test_agent_functionality 10s: 192.0.2.50:80 Http { tls: None,"), "{}", written[1]);
+    assert!(written[1].contains("path: \"/selftest\"") && written[1].contains("status: [(200, 200)]"), "{}", written[1]);
+    let (limit, query) = ("validate_performance_metrics 60s: 2 Figure { url: \"http://prometheus.monitoring:9090\"", "region=\\\"eu-west-1\\\"");
+    assert!(written[2].starts_with(limit) && written[2].contains(query) && written[2].ends_with("for 60s"), "{}", written[2]);
+    let built_in = [
+        "verify_data_integrity 60s: Integrity",
+        "test_agent_functionality 60s: Services",
+        "validate_performance_metrics 60s: error_rate > 5% unknown, latency_p95 > 2s unknown, availability < 99% unknown",
+    ];
+    assert_eq!(told(&file("plan-seed.yaml"), "eu-west-1"), built_in);
+    let trigger = |above| Trigger { text: String::new(), figure: None, above, limit: portolan_core::model::check::Decimal(50_000) };
+    assert_eq!((trigger(true).fires(0.051), trigger(true).fires(0.05), trigger(false).fires(0.04)), (Some(true), Some(false), Some(true)));
+    assert_eq!(trigger(true).fires(f64::NAN), None, "no data neither fires nor passes");
 }

@@ -75,8 +75,8 @@ impl Default for Patience {
 pub trait Figures {
     /// What would be lost if the group went on from this position.
     fn loss(&self, group: &Label, position: u64) -> Bracket;
-    /// Whether what the plan wants to be shown was shown; `None`: not yet.
-    fn verified(&self, group: &Label, token: Token) -> Option<bool>;
+    /// Whether what the plan wants to be shown was shown, or what was not, in one line; `None`: it is not known yet.
+    fn verified(&self, group: &Label, token: Token) -> Option<Result<(), String>>;
     /// Whether names lead to the primary of this grant.
     fn is_routed(&self, group: &Label, token: Token) -> bool;
 }
@@ -490,9 +490,9 @@ impl<'a> Part<'a> {
         self.followers(grant);
         match operation.phase {
             Phase::Promoted => match figures.verified(self.name, token) {
-                Some(true) => self.propose(Step::Verified { token }),
-                Some(false) => {
-                    let text = "what the plan wants to be shown failed: retry-step, or skip-step".to_owned();
+                Some(Ok(())) => self.propose(Step::Verified { token }),
+                Some(Err(why)) => {
+                    let text = format!("{why}: retry-step, or skip-step");
                     self.hold(operation, HeldFor::Validation, text);
                 }
                 None => {}

@@ -56,6 +56,8 @@ pub struct Databases {
     pub primaries: BTreeMap<Label, Primary>,
     /// The regions that are down as a whole: none of their endpoints is up, and nobody there is heard.
     pub regions_down: BTreeSet<Label>,
+    /// Of each region that has endpoints: how many of them may be answered.
+    pub endpoints_up: BTreeMap<Label, u32>,
 }
 
 impl Node {
@@ -73,7 +75,10 @@ impl Node {
             self.tally.up(RegionIdx::at(*position)) == 0 && !heard.contains(&region.name)
         };
         let down = topology.regions.iter().enumerate().filter(is_down).map(|(_, region)| region.name.clone());
+        let has_endpoints: BTreeSet<RegionIdx> = topology.endpoints.iter().map(|endpoint| endpoint.region).collect();
+        let up = |region: &RegionIdx| Some((topology.regions.get(region.get())?.name.clone(), self.tally.up(*region)));
         Databases {
+            endpoints_up: has_endpoints.iter().filter_map(up).collect(),
             is_sighted: self.vantage.sight().counts(),
             primaries: self.primaries.iter().filter_map(primary).collect(),
             regions_down: down.collect(),

@@ -14,9 +14,7 @@ pub(super) fn check(plan: &Plan, out: &mut Findings) {
             out.warning(Path::root().key(key), format!("takes effect with {with}; until then {until}"), "");
         }
     };
-    later("disaster_recovery", plan.disaster_recovery.is_some(), "recovery", "it is checked, not measured");
     later("backups", !plan.backups.is_empty(), "recovery", "backups are not looked at");
-    later("validation", !plan.validation.is_empty(), "recovery", "no step is run");
     later("signals", !plan.signals.queries.is_empty(), "recovery", "rollback triggers are not evaluated");
     let publish = &plan.publish;
     let publishes = !publish.route53.is_empty() || !publish.cloudflare.is_empty() || !publish.rfc2136.is_empty();

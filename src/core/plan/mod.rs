@@ -20,6 +20,7 @@ mod prove;
 mod rdata;
 mod resolve;
 pub mod sections;
+mod validation;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -30,6 +31,7 @@ pub use prove::prove;
 pub use rdata::{RdataError, parse as parse_rdata};
 pub use resolve::{Serial, resolve, zone_files};
 pub use sections::Plan;
+pub use validation::{Figure, Means, Trigger, ValidationStep, triggers, validation};
 
 /// The JSON schema of the plan (draft 2020-12): keys, types, defaults and docs.
 #[must_use]

@@ -337,7 +337,7 @@ pub(super) fn named_base(plan: &Plan) -> HealthChecks {
     overlay::cadence_of(&plan.health_check_defaults)
 }
 
-fn http_expect(expect: Option<&Expect>) -> HttpExpect {
+pub(super) fn http_expect(expect: Option<&Expect>) -> HttpExpect {
     let Some(Expect::Http(ExpectHttp { status: StatusSet(status), body })) = expect else {
         return HttpExpect { status: vec![(200, 299)], body: None };
     };

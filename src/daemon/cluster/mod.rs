@@ -29,6 +29,7 @@ mod truth;
 
 use std::{
     collections::BTreeMap,
+    path::PathBuf,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -137,6 +138,8 @@ pub(super) struct Shared {
     databases: watch::Sender<Arc<Databases>>,
     /// For a probe out of turn.
     probes: ProbeEnv,
+    /// Where the programs are that the plan names; `None`: nowhere.
+    hooks_dir: Option<PathBuf>,
 }
 
 /// The handle. Cheap to clone.
@@ -225,6 +228,7 @@ impl Cluster {
             crew: Arc::clone(&crew),
             databases: watch::Sender::default(),
             probes,
+            hooks_dir: setup.hooks_dir.clone(),
         });
         host.serve(&shared);
         crew.serve(&shared);

@@ -133,6 +133,7 @@ impl Scene {
             tls: None,
             geo_database: None,
             secrets_dir: None,
+            hooks_dir: None,
             latency_table: None,
             stale_limit: Duration::MAX,
             allowed_targets: Vec::new(),

@@ -35,7 +35,7 @@ use files::{Files, MARK};
 
 pub use conninfo::{ConnInfo, ConnInfoError};
 pub use portolan_core::failover::engine::postgres::{Course, Next, Process, Seen, Source, Verb, facts};
-pub use primary::{HEARTBEAT_STALE, Unwell, primary};
+pub use primary::{HEARTBEAT_STALE, Row, Unwell, inquire, primary};
 
 /// Between two looks whether a program has ended.
 const LOOK: Duration = Duration::from_millis(5);

@@ -1,4 +1,4 @@
-//! Whether a server is a primary that works, asked over a connection that stands already.
+//! Questions to a server over a connection that stands already: whether it is a primary that works, or whatever somebody wants to know.
 
 use std::time::Duration;
 
@@ -24,20 +24,56 @@ pub enum Unwell {
     Local(Trouble),
     /// The exchange broke, or was none of this protocol.
     Broken(Error),
-    /// It says no: why.
-    Refused(String),
+    /// It says no: why, and by which SQLSTATE, where there is one.
+    Refused(String, Option<String>),
     /// It is a standby.
     Standby,
     /// It lets us in and takes writes, as far as it says, and its agent has not written for so long; `None`: never.
     Silent(Option<Duration>),
 }
 
-/// Asks the server at the other end of `stream`, and says goodbye. `info`: user, password, database and what TLS needs, and the host that its
-/// certificate must name. `judged` is called with the answer before the goodbye, which may take as long as the server likes.
+/// The first row of an answer, column by column as text; `None` for null. No row: empty.
+pub type Row = Vec<Option<String>>;
+
+/// Asks whether the server at the other end of `stream` is a primary that works, and says goodbye. `info`: user, password, database and what TLS
+/// needs, and the host that its certificate must name. `judged` is called with the answer before the goodbye, which may take as long as the
+/// server likes.
 ///
 /// # Errors
 /// [`Unwell`].
 pub async fn primary<S>(stream: S, info: &ConnInfo, judged: impl FnOnce(&Result<(), Unwell>)) -> Result<(), Unwell>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let answered = |row: Result<Row, Unwell>| {
+        let answer = match row {
+            Ok(row) => judge(&row),
+            Err(Unwell::Refused(_, Some(code))) if code == SqlState::UNDEFINED_TABLE.code() => Err(Unwell::Silent(None)),
+            Err(unwell) => Err(unwell),
+        };
+        judged(&answer);
+        answer
+    };
+    over(stream, info, ASK, answered).await
+}
+
+/// Asks it `sql`, in a transaction that writes nothing; otherwise as [`primary`].
+///
+/// # Errors
+/// [`Unwell`], of which [`Unwell::Refused`] is also a query that is wrong.
+pub async fn inquire<S>(stream: S, info: &ConnInfo, sql: &str) -> Result<Row, Unwell>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    over(stream, info, &format!("begin read only; {sql}; rollback"), |row| row).await
+}
+
+async fn over<S, A>(
+    stream: S,
+    info: &ConnInfo,
+    sql: &str,
+    answered: impl FnOnce(Result<Row, Unwell>) -> Result<A, Unwell>,
+) -> Result<A, Unwell>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -49,7 +85,7 @@ where
     match trust {
         Trust::Plain => {
             let (client, connection) = config.connect_raw(stream, NoTls).await.map_err(unwell)?;
-            ask(client, connection, judged).await
+            ask(client, connection, sql, answered).await
         }
         Trust::Verified(path) => {
             let mut tls = MakeRustlsConnect::new(roots(path.as_deref()).map_err(Unwell::Local)?);
@@ -57,55 +93,62 @@ where
             let connector = <MakeRustlsConnect as MakeTlsConnect<S>>::make_tls_connect(&mut tls, host);
             let connector = connector.map_err(|error| Unwell::Local(Trouble(format!("`{host}` is no name for TLS: {error}"))))?;
             let (client, connection) = config.connect_raw(stream, connector).await.map_err(unwell)?;
-            ask(client, connection, judged).await
+            ask(client, connection, sql, answered).await
         }
     }
 }
 
 /// The connection runs beside the question and ends with it: nothing is left when this is dropped.
-async fn ask<S, T>(client: Client, connection: Connection<S, T>, judged: impl FnOnce(&Result<(), Unwell>)) -> Result<(), Unwell>
+async fn ask<S, T, A>(
+    client: Client,
+    connection: Connection<S, T>,
+    sql: &str,
+    answered: impl FnOnce(Result<Row, Unwell>) -> Result<A, Unwell>,
+) -> Result<A, Unwell>
 where
     S: AsyncRead + AsyncWrite + Unpin,
     T: AsyncRead + AsyncWrite + Unpin,
 {
     let mut connection = std::pin::pin!(connection);
-    let answer = tokio::select! {
-        answer = question(&client) => answer,
+    let (row, has_ended) = tokio::select! {
+        row = first_row(&client, sql) => (row, false),
         ended = &mut connection => match ended {
-            Err(error) => Err(unwell(error)),
-            Ok(()) => Err(Unwell::Refused("it closed the connection".to_owned())),
+            Err(error) => (Err(unwell(error)), true),
+            Ok(()) => (Err(Unwell::Refused("it closed the connection".to_owned(), None)), true),
         },
     };
-    judged(&answer);
+    let answer = answered(row);
     // Without a client the connection says goodbye and ends.
     drop(client);
-    let _ = connection.await;
+    if !has_ended {
+        let _ = connection.await;
+    }
     answer
 }
 
-async fn question(client: &Client) -> Result<(), Unwell> {
-    let messages = match client.simple_query(ASK).await {
-        Ok(messages) => messages,
-        Err(error) if matches!(error.code(), Some(&SqlState::UNDEFINED_TABLE)) => return Err(Unwell::Silent(None)),
-        Err(error) => return Err(unwell(error)),
-    };
+async fn first_row(client: &Client, sql: &str) -> Result<Row, Unwell> {
+    let messages = client.simple_query(sql).await.map_err(unwell)?;
     let row = messages.iter().find_map(|message| match message {
         SimpleQueryMessage::Row(row) => Some(row),
         _ => None,
     });
-    let Some(row) = row else { return Err(Unwell::Silent(None)) };
-    if row.get(0) != Some("f") {
+    Ok(row.map_or_else(Vec::new, |row| (0..row.len()).map(|column| row.get(column).map(str::to_owned)).collect()))
+}
+
+fn judge(row: &[Option<String>]) -> Result<(), Unwell> {
+    let [is_standby, seconds] = row else { return Err(Unwell::Silent(None)) };
+    if is_standby.as_deref() != Some("f") {
         return Err(Unwell::Standby);
     }
-    let seconds = row.get(1).and_then(|text| text.parse::<f64>().ok());
+    let seconds = seconds.as_ref().and_then(|text| text.parse::<f64>().ok());
     // A clock that was set back makes it young.
     let age = seconds.map(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX));
     if age.is_some_and(|age| age < HEARTBEAT_STALE) { Ok(()) } else { Err(Unwell::Silent(age)) }
 }
 
 fn unwell(error: Error) -> Unwell {
-    match error.code() {
-        Some(_) => Unwell::Refused(told(&error).0),
+    match error.code().map(|code| code.code().to_owned()) {
+        Some(code) => Unwell::Refused(told(&error).0, Some(code)),
         None => Unwell::Broken(error),
     }
 }

@@ -29,7 +29,9 @@ use crate::agent::postgres::clock;
 const QUICKLY: &str =
     "    automatic_failover: true\n    probe: { interval: 1s, timeout: 1s }\n    confirm_hold: 2s\n    local_recovery: 2s\n";
 const RECOVERY: &str = "disaster_recovery:\n  rpo_target: 1h\n  rto_target: 30m\n  failover_automation: { automatic_failover: true, \
-    health_check_failures: 3, failure_window: 5m }\n";
+    health_check_failures: 3, failure_window: 5m }\n  recovery_procedures: { data_recovery: { primary_source: continuous_replication, \
+    validation_steps: [verify_data_integrity, test_agent_functionality, ledger_is_there] } }\n\
+    validation:\n  ledger_is_there: { sql: \"select count(*) > 0 from ledger\" }\n";
 
 /// What a client was told: the last write that is kept, and when that was said.
 #[derive(Debug, Default)]

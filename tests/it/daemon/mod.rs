@@ -93,6 +93,7 @@ impl Files {
             auth: Default::default(),
             geo_database: None,
             secrets_dir: Some(secrets(directory.path())),
+            hooks_dir: None,
             latency_table: None,
             stale_limit: Duration::from_secs(3600),
             allowed_targets: Vec::new(),

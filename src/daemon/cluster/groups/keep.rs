@@ -12,10 +12,11 @@ use portolan_core::{
         conduct::{Action, Conductor, Patience},
         detect,
         grounds::Attestation,
-        group::Group,
+        group::{Group, Phase},
         lease::{Refused, Verdict},
         order::{FromAgent, ToAgent},
         step::Step,
+        token::Token,
     },
     model::{
         group::{Mode, Policy},
@@ -29,7 +30,7 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
-use super::{attest, crew::DaemonCrew, lookout::Lookout, roster::Roster};
+use super::{attest, crew::DaemonCrew, lookout::Lookout, roster::Roster, validate};
 use crate::{
     agent::Said,
     daemon::cluster::{Shared, Unproposed},
@@ -50,6 +51,8 @@ enum News {
     Confirmed { term: u64, round: Option<u64>, is_so: bool },
     /// A region looked once more.
     Attested { group: Label, question: u64, region: Label, what: Attestation },
+    /// What the plan wants to be shown was looked at.
+    Shown { group: Label, token: Token, result: Result<(), String> },
     /// What became of a step.
     Proposed { term: u64, group: Label, step: Box<Step>, is_refused: bool },
 }
@@ -147,7 +150,6 @@ impl Keeper {
         let cluster = self.shared.identity.borrow().cluster.clone();
         if let (Some(plan), Some(cluster), true) = (state.plan(), cluster, self.plan != revision) {
             let roster = Roster::of(plan);
-            self.lookout.has_validation = roster.has_validation;
             self.lookout.retain(|name| plan.plan.outline.groups.contains_key(name));
             self.crew.take(roster, &cluster);
             self.plan = revision;
@@ -193,6 +195,7 @@ impl Keeper {
                     }
                 }
             }
+            News::Shown { group, token, result } => self.lookout.was_shown(&group, token, result),
             News::Attested { group, question, region, what } => {
                 info!(%group, %region, "asked once more: it {what}");
                 self.lookout.attested(&group, question, &region, what);
@@ -290,7 +293,26 @@ impl Keeper {
         }
     }
 
+    /// Looks at what the plan wants to be shown of those that were promoted.
+    fn validate(&mut self, state: &State, only: Option<&Label>) {
+        for (name, group, _) in groups(state, only) {
+            let promoted = group.operation.as_ref().filter(|operation| operation.phase == Phase::Promoted).zip(group.in_force());
+            let Some((operation, grant)) = promoted else { continue };
+            let roster = self.crew.roster();
+            let Some(subject) = roster.subject(name, &grant.region, grant.token) else { continue };
+            if !self.lookout.is_to_be_shown(name, operation, grant.token) {
+                continue;
+            }
+            let (shared, news) = (Arc::clone(&self.shared), self.news.clone());
+            tokio::spawn(self.shared.stop.clone().run_until_cancelled_owned(async move {
+                let result = validate::run(&shared, &subject).await;
+                let _ = news.send(News::Shown { group: subject.group, token: subject.token, result }).await;
+            }));
+        }
+    }
+
     fn conduct(&mut self, state: &State, only: Option<&Label>) {
+        self.validate(state, only);
         let now = self.shared.clock.tick();
         let known = self.lookout.figures(now);
         let Some(lead) = &mut self.lead else { return };

@@ -10,7 +10,7 @@ use portolan_core::{
         conduct::Figures,
         detect::{Action, Case, Detector, Patience, Sights},
         grounds::Attestation,
-        group::Group,
+        group::{Group, HeldFor, Operation},
         order::Status,
         step::Step,
         token::Token,
@@ -35,14 +35,23 @@ pub(super) struct Lookout {
     detector: Detector,
     databases: watch::Receiver<Arc<Databases>>,
     looked: Tick,
-    /// The plan wants something to be shown after a promotion.
-    pub(super) has_validation: bool,
+    shown: BTreeMap<Label, Shown>,
+}
+
+/// What the plan wants to be shown of a primary, and was.
+struct Shown {
+    /// Of its grant.
+    token: Token,
+    /// `None`: it is being looked at.
+    result: Option<Result<(), String>>,
+    /// The operation was held for it. When it is no more, a person wants it to be looked at again.
+    was_held: bool,
 }
 
 impl Lookout {
     pub(super) fn new(databases: watch::Receiver<Arc<Databases>>) -> Self {
         let detector = Detector::new(Patience::default());
-        Self { witnesses: BTreeMap::new(), detector, databases, looked: Tick(0), has_validation: false }
+        Self { witnesses: BTreeMap::new(), detector, databases, looked: Tick(0), shown: BTreeMap::new() }
     }
 
     /// An agent told of itself; `heard`: as in [`Witness::told`].
@@ -105,7 +114,31 @@ impl Lookout {
 
     /// This node leads no more.
     pub(super) fn step_down(&mut self) {
+        self.shown.clear();
         self.detector.step_down();
+    }
+
+    /// Whether what the plan wants to be shown of a promoted primary is to be looked at now: not for this grant before, or a person wants it again.
+    pub(super) fn is_to_be_shown(&mut self, name: &Label, operation: &Operation, token: Token) -> bool {
+        let is_held = operation.held.as_ref().is_some_and(|held| held.reason == HeldFor::Validation);
+        let again = match self.shown.get_mut(name).filter(|shown| shown.token == token) {
+            None => true,
+            Some(shown) => {
+                shown.was_held |= is_held;
+                shown.was_held && !is_held && shown.result.is_some()
+            }
+        };
+        if again {
+            self.shown.insert(name.clone(), Shown { token, result: None, was_held: false });
+        }
+        again
+    }
+
+    /// It was looked at.
+    pub(super) fn was_shown(&mut self, name: &Label, token: Token, result: Result<(), String>) {
+        if let Some(shown) = self.shown.get_mut(name).filter(|shown| shown.token == token) {
+            shown.result = Some(result);
+        }
     }
 
     /// For the conductor.
@@ -125,8 +158,8 @@ impl Figures for Known<'_> {
         self.lookout.witnesses.get(group).map_or(Bracket::UNKNOWN, |witness| witness.loss(position, self.now))
     }
 
-    fn verified(&self, _: &Label, _: Token) -> Option<bool> {
-        (!self.lookout.has_validation).then_some(true)
+    fn verified(&self, group: &Label, token: Token) -> Option<Result<(), String>> {
+        self.lookout.shown.get(group).filter(|shown| shown.token == token)?.result.clone()
     }
 
     /// Names that follow a role are answered SERVFAIL, so there is nothing to wait for.

@@ -15,6 +15,7 @@ mod crew;
 mod keep;
 mod lookout;
 mod roster;
+mod validate;
 
 pub(super) use attest::answer;
 pub(super) use crew::DaemonCrew;

@@ -1,12 +1,19 @@
 //! Which agent stands beside which member, by the plan in force.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use portolan_core::{
     cluster::PlanInForce,
-    model::ids::Label,
-    plan::sections::{DataGroup, Member},
+    failover::token::Token,
+    model::{check::Address, ids::Label},
+    plan::{
+        ValidationStep,
+        sections::{DataGroup, Member},
+        validation,
+    },
 };
+
+use super::validate::Subject;
 
 use crate::{
     agent::Terms,
@@ -39,8 +46,8 @@ impl Place {
 /// All agents of a plan.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Roster {
-    /// The plan wants something to be shown after a promotion.
-    pub(super) has_validation: bool,
+    /// By group and region: where the database listens, the name of its connection string, and what it must show after a promotion.
+    members: BTreeMap<(Label, Label), (Address, String, Arc<Vec<ValidationStep>>)>,
     places: BTreeMap<Label, Place>,
     agents: BTreeMap<(Label, Label), Label>,
 }
@@ -55,10 +62,13 @@ impl Roster {
         else {
             return roster;
         };
-        let recovery = loaded.plan.disaster_recovery.as_ref().and_then(|it| it.recovery_procedures.data_recovery.as_ref());
-        roster.has_validation = recovery.is_some_and(|it| !it.validation_steps.is_empty());
         for (group, data) in loaded.plan.data_groups.iter() {
             roster.take(group, data);
+            for (region, member) in data.members.iter() {
+                let steps = Arc::new(validation(&loaded.plan, group, region));
+                let member = (member.address.0.clone(), member.dsn.0.to_string(), steps);
+                roster.members.insert((group.clone(), region.clone()), member);
+            }
         }
         roster
     }
@@ -86,6 +96,12 @@ impl Roster {
     /// The agents of a group, with their regions.
     pub(super) fn of_group<'a>(&'a self, group: &'a Label) -> impl Iterator<Item = (&'a Label, &'a Label)> {
         self.agents.iter().filter(move |((of, _), _)| of == group).map(|((_, region), agent)| (region, agent))
+    }
+
+    /// What is to be shown of a member that was promoted by this grant.
+    pub(super) fn subject(&self, group: &Label, region: &Label, token: Token) -> Option<Subject> {
+        let (address, dsn, steps) = self.members.get(&(group.clone(), region.clone()))?.clone();
+        Some(Subject { group: group.clone(), region: region.clone(), address, dsn, steps, token })
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = &Label> + Clone {
