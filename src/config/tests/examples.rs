@@ -312,7 +312,9 @@ fn what_is_to_be_shown_is_as_written_or_built_in() {
                     let known = |it: &Trigger| format!("{} {}", it.text, if it.figure.is_some() { "known" } else { "unknown" });
                     triggers.iter().map(known).collect::<Vec<_>>().join(", ")
                 }
-                Means::Figure(trigger, lasting) => format!("{} {:?} for {lasting:?}", trigger.limit.value(), trigger.figure.as_ref().unwrap()),
+                Means::Figure(trigger, lasting) => {
+                    format!("{} {:?} for {lasting:?}", trigger.limit.value(), trigger.figure.as_ref().unwrap())
+                }
                 means => format!("{means:?}"),
             };
             format!("{} {}s: {means}", step.name, step.timeout.as_secs())
@@ -323,7 +325,8 @@ fn what_is_to_be_shown_is_as_written_or_built_in() {
     assert_eq!(written[0], "verify_data_integrity 30s: Sql(\"select count(*) > 0 from orders\")");
     assert!(written[1].starts_with("test_agent_functionality 10s: 192.0.2.50:80 Http { tls: None,"), "{}", written[1]);
     assert!(written[1].contains("path: \"/selftest\"") && written[1].contains("status: [(200, 200)]"), "{}", written[1]);
-    let (limit, query) = ("validate_performance_metrics 60s: 2 Figure { url: \"http://prometheus.monitoring:9090\"", "region=\\\"eu-west-1\\\"");
+    let (limit, query) =
+        ("validate_performance_metrics 60s: 2 Figure { url: \"http://prometheus.monitoring:9090\"", "region=\\\"eu-west-1\\\"");
     assert!(written[2].starts_with(limit) && written[2].contains(query) && written[2].ends_with("for 60s"), "{}", written[2]);
     let built_in = [
         "verify_data_integrity 60s: Integrity",

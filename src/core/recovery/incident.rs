@@ -240,6 +240,24 @@ pub struct Measured {
     pub validation: Option<Duration>,
 }
 
+impl Measured {
+    /// As the last operation of the group showed it. `tail`: as in [`Measured::tail`].
+    #[must_use]
+    pub fn by(latest: Option<&Closed>, tail: Option<Duration>) -> Self {
+        let Some(closed) = latest.filter(|closed| closed.ending == Ending::Succeeded) else { return Self { tail, ..Self::default() } };
+        let timeline = Timeline::of_closed(closed, None);
+        let between = |from: Milestone, to: Milestone| Some(timeline.at(to)?.since(timeline.at(from)?));
+        let entered = entered(&closed.operation.marks);
+        let at = |phase: Phase| entered.iter().rev().find(|mark| mark.phase == phase).map(|mark| mark.at);
+        Self {
+            drain: between(Milestone::Fenced, Milestone::Drained),
+            promote: between(Milestone::Drained, Milestone::Promoted),
+            tail,
+            validation: at(Phase::Verified).zip(at(Phase::Promoted)).map(|(verified, promoted)| verified.since(promoted)),
+        }
+    }
+}
+
 /// How long a recovery would take that began now, part by part; `None`: nobody has measured it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prediction(pub Vec<(Milestone, Option<Duration>)>);

@@ -4,4 +4,5 @@
 
 pub mod exposure;
 pub mod incident;
+pub mod outlook;
 pub mod readiness;

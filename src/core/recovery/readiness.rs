@@ -116,7 +116,12 @@ pub struct Scene<'a> {
 pub fn judge(scene: &Scene<'_>) -> Readiness {
     let mut notes = Notes::default();
     let Some(primary) = scene.group.primary() else {
-        notes.note("adopted", Grade::Fail, "nobody has said who the primary is", "start the agents of all members, or: portolan adopt GROUP");
+        notes.note(
+            "adopted",
+            Grade::Fail,
+            "nobody has said who the primary is",
+            "start the agents of all members, or: portolan adopt GROUP",
+        );
         return notes.judged();
     };
     notes.note("adopted", Grade::Pass, format!("the primary is {primary}"), "");
@@ -164,7 +169,9 @@ impl Scene<'_> {
     fn primary(&self, primary: &Label, notes: &mut Notes) {
         let (grade, fix) = match self.evidence {
             Evidence::Healthy => (Grade::Pass, ""),
-            Evidence::Unknown => (Grade::Warn, "look whether the vantage regions hear each other, and whether the secret of its dsn is there"),
+            Evidence::Unknown => {
+                (Grade::Warn, "look whether the vantage regions hear each other, and whether the secret of its dsn is there")
+            }
             _ => (Grade::Warn, "see what its witnesses say: portolan recovery status"),
         };
         notes.note("primary", grade, format!("{primary} is {}", self.evidence), fix);
@@ -401,6 +408,9 @@ mod tests {
         let risk = |play: &mut Play| play.estimate.high = Some(Duration::from_secs(1801));
         assert_eq!(with(risk), "yes\nwarn rpo: now 0s to 30m1s would be lost, rpo_target is 1h");
         let unmeasured = with(|play| play.measured.drain = None);
-        assert!(unmeasured.starts_with("yes\nwarn rto: a failover would take detected 45s") && unmeasured.contains("unknown"), "{unmeasured}");
+        assert!(
+            unmeasured.starts_with("yes\nwarn rto: a failover would take detected 45s") && unmeasured.contains("unknown"),
+            "{unmeasured}"
+        );
     }
 }

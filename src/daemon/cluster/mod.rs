@@ -44,8 +44,9 @@ use portolan_core::{
     failover::order::Status,
     model::{ids::Label, time::Tick},
     node::Databases,
+    recovery::outlook::Outlook,
 };
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{Clock, PeerEntry, Setup};
@@ -64,6 +65,9 @@ pub(super) use truth::{Truth, Via};
 
 /// What agents said and this node has not heard yet: a few seconds of the talk of three thousand.
 const AGENTS_QUEUE: usize = 4096;
+
+/// Questions about groups that wait: people and scrapers, of which there are few.
+const OUTLOOK_QUEUE: usize = 64;
 
 /// The file with everything that a node must not forget.
 pub(super) const DISK_FILE: &str = "cluster.redb";
@@ -140,6 +144,8 @@ pub(super) struct Shared {
     probes: ProbeEnv,
     /// Where the programs are that the plan names; `None`: nowhere.
     hooks_dir: Option<PathBuf>,
+    /// Takes questions about groups.
+    outlooks: mpsc::Sender<groups::Asked>,
 }
 
 /// The handle. Cheap to clone.
@@ -181,6 +187,7 @@ impl Cluster {
         let host = Arc::new(host::ClusterHost::default());
         let (said, heard) = mpsc::channel(AGENTS_QUEUE);
         let crew = Arc::new(groups::DaemonCrew::new(said));
+        let (ask, asked) = mpsc::channel(OUTLOOK_QUEUE);
         let mesh = match listener {
             Some(listener) => {
                 let mesh_setup = MeshSetup {
@@ -229,10 +236,11 @@ impl Cluster {
             databases: watch::Sender::default(),
             probes,
             hooks_dir: setup.hooks_dir.clone(),
+            outlooks: ask,
         });
         host.serve(&shared);
         crew.serve(&shared);
-        tokio::spawn(stop.clone().run_until_cancelled_owned(groups::keep(Arc::clone(&shared), crew, heard)));
+        tokio::spawn(stop.clone().run_until_cancelled_owned(groups::keep(Arc::clone(&shared), crew, heard, asked)));
         for task in [Task::Truth, Task::Birth, Task::Attach, Task::Register, Task::Leader, Task::Local, Task::Tell] {
             let shared = Arc::clone(&shared);
             tokio::spawn(stop.clone().run_until_cancelled_owned(async move {
@@ -266,6 +274,13 @@ impl Cluster {
     /// What agents of databases told this node last, by group and region, and how long ago.
     pub(super) fn agents(&self) -> BTreeMap<(Label, Label), (std::time::Duration, Status)> {
         self.shared.crew.statuses(self.shared.clock.tick())
+    }
+
+    /// How a group stands now, as this node knows; `None`: the plan has no such group, or the daemon is stopping.
+    pub(super) async fn outlook(&self, group: &Label) -> Option<Outlook> {
+        let (answer, told) = oneshot::channel();
+        self.shared.outlooks.send((group.clone(), answer)).await.ok()?;
+        told.await.ok()?
     }
 
     /// What probes see of databases now.

@@ -8,12 +8,14 @@ use std::{
     time::Duration,
 };
 
+use nix::sys::signal::Signal;
+use portolan::api::proto::ApproveOperationRequest;
 use portolan_core::{
     cluster::State,
     failover::{
         evidence::Evidence,
         grounds::Attestation,
-        group::{Closed, Ending, Origin},
+        group::{Closed, Ending, HeldFor, Origin, Phase},
     },
     model::ids::Label,
 };
@@ -23,7 +25,7 @@ use super::{
     plan::*,
     *,
 };
-use crate::agent::postgres::clock;
+use crate::agent::postgres::{Beside, clock};
 
 /// The plan's own words, and rounds of a second.
 const QUICKLY: &str =
@@ -96,4 +98,64 @@ async fn a_lost_primary_is_replaced_by_itself_and_the_record_says_why() {
     // The first write that is lost was made after the cut, and the last one before the loss was seen; both clocks are this machine's.
     assert!(loss.high.unwrap() >= watched, "{loss}");
     println!("lost {} writes, {loss}; {:?} after the loss", last - kept, clock().since(lost_at));
+
+    // The old primary comes back, twice: it never takes a write again, and what only it had is put aside.
+    for _ in 0..2 {
+        let us = play.trio.members.get_mut(&Label::new(US)).unwrap();
+        us.supervise().await;
+        us.start_process();
+        play.is_served_by(&primary).await;
+        assert_eq!(play.member(US).read::<bool>("select pg_is_in_recovery()").await, Some(true));
+        play.trio.members.get_mut(&Label::new(US)).unwrap().lose();
+    }
+    let aside = u64::try_from(play.member(US).commits_put_aside()).unwrap();
+    assert!(aside >= last - kept, "{aside} commits were put aside, and {} writes were lost", last - kept);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_would_lose_too_much_waits_for_a_person_and_leaves_the_primary_as_it_was() {
+    let mut play = Play::with(QUICKLY, &RECOVERY.replace("rpo_target: 1h", "rpo_target: 1s")).await;
+    play.is_served_by(US).await;
+    let ledger = Arc::new(Ledger::default());
+    let writer = write(&play, US, Arc::clone(&ledger)).await;
+    given("writes are acknowledged", async || (ledger.last.load(SeqCst) > 100).then_some(())).await;
+    play.trio.members.get_mut(&Label::new(US)).unwrap().lose();
+    writer.await.unwrap();
+    let proposed = |state: &State| state.group(&group()).and_then(|it| it.operation.clone()).filter(|it| it.phase == Phase::Proposed);
+    play.fleet.agrees("a failover is proposed", |state| proposed(state).is_some()).await;
+    let node = play.fleet.running().next().unwrap();
+    let state = node.daemon.agreed();
+    let (operation, agreed) = (proposed(&state).unwrap(), state.group(&group()).unwrap());
+    let held = operation.held.as_ref().unwrap();
+    assert_eq!(held.reason, HeldFor::Approval, "{held:?}");
+    assert!(held.text.contains("would be lost, and 1s may be"), "{held:?}");
+    assert!(agreed.in_force().is_some_and(|grant| grant.region.as_str() == US), "nothing was revoked");
+
+    let approve = ApproveOperationRequest {
+        name: format!("operations/op-{}", operation.id),
+        allowed_loss: Some(prost_types::Duration { seconds: 600, nanos: 0 }),
+        reason: "the region is gone".to_owned(),
+        ..ApproveOperationRequest::default()
+    };
+    node.client().await.approve_operation(approve).await.unwrap();
+    play.fleet.agrees("the group was failed over", |state| ended(state).is_some()).await;
+    let closed = play.fleet.running().next().unwrap().daemon.agreed();
+    let closed = ended(&closed).unwrap();
+    assert_eq!((closed.ending, closed.operation.id), (Ending::Succeeded, operation.id), "{closed:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_dies_comes_back_where_it_stood() {
+    let play = Play::with(&QUICKLY.replace("local_recovery: 2s", "local_recovery: 30s"), RECOVERY).await;
+    play.is_served_by(US).await;
+    let history = "select timeline_id from pg_control_checkpoint()";
+    assert_eq!(play.member(US).read::<i32>(history).await, Some(1));
+    let began = "select pg_postmaster_start_time()::text";
+    let first = play.member(US).read::<String>(began).await;
+    play.member(US).signal(Beside::Database, Signal::SIGKILL);
+    given("another server serves", async || play.member(US).read::<String>(began).await.filter(|it| first.as_ref() != Some(it))).await;
+    play.is_served_by(US).await;
+    assert_eq!(play.member(US).read::<i32>(history).await, Some(1), "it is the same line");
+    let state = play.fleet.running().next().unwrap().daemon.agreed();
+    assert!(ended(&state).is_none(), "nothing was failed over");
 }

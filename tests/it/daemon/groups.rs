@@ -49,13 +49,13 @@ impl Play {
         &self.trio.members[&Label::new(region)]
     }
 
-    /// It is the primary, and both others stream from it.
+    /// It is the primary by a lease that has been renewed, and both others stream from it.
     pub(super) async fn is_served_by(&self, primary: &str) {
         self.fleet
             .agrees("the group has its primary", |state| {
-                state
-                    .group(&group())
-                    .is_some_and(|group| group.operation.is_none() && group.in_force().is_some_and(|it| it.region.as_str() == primary))
+                state.group(&group()).is_some_and(|group| {
+                    group.operation.is_none() && group.in_force().is_some_and(|it| it.region.as_str() == primary && it.is_attested)
+                })
             })
             .await;
         let streaming = "select count(*) from pg_stat_replication where state = 'streaming'";

@@ -23,9 +23,10 @@ use portolan_core::{
         ids::Label,
         time::{Now, Tick},
     },
+    recovery::outlook::Outlook,
 };
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, oneshot},
     time::{MissedTickBehavior, interval, timeout},
 };
 use tracing::{debug, info, warn};
@@ -35,6 +36,9 @@ use crate::{
     agent::Said,
     daemon::cluster::{Shared, Unproposed},
 };
+
+/// Somebody asks how a group stands.
+pub(in crate::daemon::cluster) type Asked = (Label, oneshot::Sender<Option<Outlook>>);
 
 /// Between looks at the groups, while nothing is heard.
 const TURN: Duration = Duration::from_millis(200);
@@ -80,7 +84,12 @@ struct Keeper {
 }
 
 /// Hears agents until nobody can be attached any more.
-pub(in crate::daemon::cluster) async fn keep(shared: Arc<Shared>, crew: Arc<DaemonCrew>, mut said: mpsc::Receiver<Said>) {
+pub(in crate::daemon::cluster) async fn keep(
+    shared: Arc<Shared>,
+    crew: Arc<DaemonCrew>,
+    mut said: mpsc::Receiver<Said>,
+    mut asked: mpsc::Receiver<Asked>,
+) {
     let (news, mut heard) = mpsc::channel(NEWS);
     let lookout = Lookout::new(shared.databases.subscribe());
     let mut keeper = Keeper { shared, crew, plan: None, lead: None, lookout, asked: None, news };
@@ -99,6 +108,11 @@ pub(in crate::daemon::cluster) async fn keep(shared: Arc<Shared>, crew: Arc<Daem
                 keeper.take(news);
                 None
             }
+            Some((group, answer)) = asked.recv() => {
+                // Who asked may have left.
+                let _ = answer.send(keeper.outlook(&group));
+                continue;
+            }
             _ = turns.tick() => None,
         };
         keeper.turn(only.as_ref());
@@ -109,6 +123,11 @@ impl Keeper {
     /// As it is applied here, which is never behind what this node has committed.
     fn state(&self) -> Arc<State> {
         self.shared.consensus().standing().borrow().state.clone()
+    }
+
+    fn outlook(&self, group: &Label) -> Option<Outlook> {
+        let tail = self.crew.roster().tail(group);
+        self.lookout.outlook(&self.state(), group, tail, self.shared.clock.now())
     }
 
     /// `only`: nothing is new but of this group; `None`: all are looked at.

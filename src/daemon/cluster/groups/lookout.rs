@@ -9,6 +9,7 @@ use portolan_core::{
     failover::{
         conduct::Figures,
         detect::{Action, Case, Detector, Patience, Sights},
+        evidence::Evidence,
         grounds::Attestation,
         group::{Group, HeldFor, Operation},
         order::Status,
@@ -22,7 +23,12 @@ use portolan_core::{
         time::{Now, Tick},
     },
     node::Databases,
-    recovery::exposure::Bracket,
+    recovery::{
+        exposure::Bracket,
+        incident::{Measured, Prediction, Standing},
+        outlook::{Exposed, Outlook},
+        readiness::{Scene, judge},
+    },
 };
 use tokio::sync::watch;
 
@@ -139,6 +145,40 @@ impl Lookout {
         if let Some(shown) = self.shown.get_mut(name).filter(|shown| shown.token == token) {
             shown.result = Some(result);
         }
+    }
+
+    /// How a group stands now, for people; `None`: the plan has no such group. `tail`: as in [`Measured::tail`].
+    pub(super) fn outlook(&self, state: &State, name: &Label, tail: Duration, now: Now) -> Option<Outlook> {
+        let (name, policy) = policies(state).find(|(it, _)| *it == name)?;
+        let (nothing, unseen) = (Group::default(), Witness::default());
+        let group = state.group(name).unwrap_or(&nothing);
+        let witness = self.witnesses.get(name).unwrap_or(&unseen);
+        let case = Case { name, group, policy, stand: state.stand(name, now.wall)? };
+        let sights = Sighting { witnesses: &self.witnesses, databases: &self.databases.borrow().clone(), state, now: now.tick };
+        let agents = policy.members.keys().filter_map(|region| Some((region, witness.status(region, now.tick)?))).collect();
+        let scene = Scene {
+            group,
+            policy,
+            stand: &case.stand,
+            evidence: self.detector.evidence(name).unwrap_or(Evidence::Unknown),
+            agents,
+            estimate: witness.estimate(group, policy, now.tick),
+            measured: Measured::by(group.latest.as_ref(), Some(tail)),
+        };
+        let exposed = |region: &Label| Exposed {
+            time: witness.exposure(group, region, now.tick),
+            behind: witness.behind(group, region),
+            standing: Standing::of(witness.exposure(group, region, now.tick).high, policy.rpo_target),
+        };
+        let standbys = policy.members.keys().filter(|region| group.primary() != Some(*region));
+        Some(Outlook {
+            readiness: judge(&scene),
+            evidence: scene.evidence,
+            reason: self.detector.explain(&case, &sights, now),
+            estimate: scene.estimate,
+            exposed: standbys.map(|region| (region.clone(), exposed(region))).collect(),
+            prediction: Prediction::of(policy, scene.measured),
+        })
     }
 
     /// For the conductor.

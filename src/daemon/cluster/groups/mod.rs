@@ -19,4 +19,4 @@ mod validate;
 
 pub(super) use attest::answer;
 pub(super) use crew::DaemonCrew;
-pub(super) use keep::keep;
+pub(super) use keep::{Asked, keep};

@@ -1,6 +1,6 @@
 //! Which agent stands beside which member, by the plan in force.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use portolan_core::{
     cluster::PlanInForce,
@@ -48,6 +48,8 @@ impl Place {
 pub(super) struct Roster {
     /// By group and region: where the database listens, the name of its connection string, and what it must show after a promotion.
     members: BTreeMap<(Label, Label), (Address, String, Arc<Vec<ValidationStep>>)>,
+    /// By group: how long a resolver may hold the name of its primary; groups that no name follows are not in here.
+    tails: BTreeMap<Label, Duration>,
     places: BTreeMap<Label, Place>,
     agents: BTreeMap<(Label, Label), Label>,
 }
@@ -62,6 +64,10 @@ impl Roster {
         else {
             return roster;
         };
+        for follows in loaded.plan.services.iter().filter_map(|(_, service)| service.follows.as_ref()) {
+            let tail = roster.tails.entry(follows.group.clone()).or_default();
+            *tail = follows.ttl.max.max(*tail);
+        }
         for (group, data) in loaded.plan.data_groups.iter() {
             roster.take(group, data);
             for (region, member) in data.members.iter() {
@@ -102,6 +108,11 @@ impl Roster {
     pub(super) fn subject(&self, group: &Label, region: &Label, token: Token) -> Option<Subject> {
         let (address, dsn, steps) = self.members.get(&(group.clone(), region.clone()))?.clone();
         Some(Subject { group: group.clone(), region: region.clone(), address, dsn, steps, token })
+    }
+
+    /// How long caches may answer with the old primary after names lead to the new one.
+    pub(super) fn tail(&self, group: &Label) -> Duration {
+        self.tails.get(group).copied().unwrap_or_default()
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = &Label> + Clone {

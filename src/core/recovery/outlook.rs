@@ -1,0 +1,49 @@
+//! How a group stands at one moment, for people: what `recovery status`, `exposure`, `readiness` and `why` print.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::{
+    exposure::Bracket,
+    incident::{Prediction, Standing},
+    readiness::Readiness,
+};
+use crate::{
+    failover::evidence::Evidence,
+    model::{ids::Label, reason::Reason},
+};
+
+/// What a region lacks of the primary's writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exposed {
+    /// In time, as if the primary were lost now.
+    pub time: Bracket,
+    /// In the engine's own count, at least; `None`: nobody knows.
+    pub behind: Option<u64>,
+    /// Against `rpo_target`.
+    pub standing: Standing,
+}
+
+/// How a group stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outlook {
+    /// Whether it would be failed over now, and what is in the way.
+    pub readiness: Readiness,
+    /// What the primary is, as far as its witnesses tell.
+    pub evidence: Evidence,
+    /// Why it is, or is not, failed over.
+    pub reason: Reason,
+    /// What would be lost if the member that is furthest were promoted now.
+    pub estimate: Bracket,
+    /// What each other member lacks.
+    pub exposed: BTreeMap<Label, Exposed>,
+    /// How long a failover would take.
+    pub prediction: Prediction,
+}
+
+impl Outlook {
+    /// How long a failover would take, all parts together; `None`: one of them is not known.
+    #[must_use]
+    pub fn duration(&self) -> Option<Duration> {
+        self.prediction.sum()
+    }
+}
