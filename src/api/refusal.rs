@@ -289,6 +289,7 @@ pub fn rule(refusal: &cluster::Refusal) -> Status {
         | Rule::NodeLost
         | Rule::NotAdopted
         | Rule::WrongPhase
+        | Rule::NeverSkipped
         | Rule::PointOfNoReturn
         | Rule::NotAutomatic
         | Rule::CoolDown

@@ -4,3 +4,4 @@
 
 pub mod exposure;
 pub mod incident;
+pub mod report;
