@@ -257,12 +257,7 @@ impl Script<'_> {
             part(Stage::Choose, Who::Voters, Lasts::Agreement, choice),
             part(Stage::Drain, candidate(), Lasts::AtMost(drain), format!("it replays what it received; {fallback}")),
             part(Stage::Gate, Who::Leader, Lasts::Agreement, self.gate(estimate, gate)),
-            part(
-                Stage::Grant,
-                Who::Voters,
-                Lasts::Agreement,
-                format!("point of no return: {} cannot get the role back by a cancel", self.from),
-            ),
+            part(Stage::Grant, Who::Voters, Lasts::Agreement, format!("from here on no cancel gives {} the role back", self.from)),
             part(
                 Stage::Promote,
                 candidate(),
@@ -362,7 +357,7 @@ mod tests {
 .choose | the voters | one agreement | who received most; then by the plan's priority
 .drain | agent of the chosen | at most 5m | it replays what it received; else held, DRAIN
 .gate | the leader | one agreement | loss 0s to 2s as estimated now, judged again by what is sealed
-!grant | the voters | one agreement | point of no return: us cannot get the role back by a cancel
+!grant | the voters | one agreement | from here on no cancel gives us the role back
 .promote | agent of the chosen | at most 1m | it takes writes; else it is fenced, and the next best one is chosen
 .validate | the leader | unknown | what the plan wants to be shown is shown
 .route | every DNS server | unknown | names lead to it, and caches run out
