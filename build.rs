@@ -18,6 +18,7 @@ const CONTROL: &[&str] = &[
     "proto/portolan/v1/heartbeat_service.proto",
     "proto/portolan/v1/moment.proto",
     "proto/portolan/v1/mutation.proto",
+    "proto/portolan/v1/operation_service.proto",
     "proto/portolan/v1/override_service.proto",
     "proto/portolan/v1/plan_service.proto",
     "proto/portolan/v1/reason.proto",

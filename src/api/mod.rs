@@ -23,6 +23,7 @@ pub mod events;
 pub mod explain;
 pub mod freezes;
 pub mod heartbeat;
+pub mod operations;
 pub mod overrides;
 pub mod page;
 pub mod plan;

@@ -82,6 +82,12 @@ pub enum Reason {
     NotSeen,
     /// The group has another token than was expected.
     TokenMismatch,
+    /// No such operation is open or remembered.
+    UnknownOperation,
+    /// What would be done is not what the plan id pins.
+    PlanChanged,
+    /// The database that a person answers for takes writes, by its own agent's word.
+    StillWrites,
     /// A defect.
     Internal,
 }
@@ -121,6 +127,9 @@ impl Reason {
             Self::NotAdopted => "NOT_ADOPTED",
             Self::NotSeen => "NOT_SEEN",
             Self::TokenMismatch => "TOKEN_MISMATCH",
+            Self::UnknownOperation => "UNKNOWN_OPERATION",
+            Self::PlanChanged => "PLAN_CHANGED",
+            Self::StillWrites => "STILL_WRITES",
             Self::Internal => "INTERNAL",
         }
     }
@@ -128,14 +137,15 @@ impl Reason {
     const fn code(self) -> Code {
         match self {
             Self::BadField | Self::PlanInvalid => Code::InvalidArgument,
-            Self::UnknownObject | Self::UnknownHeartbeat | Self::NoPlan | Self::UnknownNode | Self::UnknownGroup => Code::NotFound,
+            Self::UnknownObject | Self::UnknownHeartbeat | Self::NoPlan | Self::UnknownNode => Code::NotFound,
+            Self::UnknownGroup | Self::UnknownOperation => Code::NotFound,
             Self::NotReady | Self::Busy | Self::Stopping | Self::NoQuorum => Code::Unavailable,
             Self::TooManyWatchers | Self::RateLimited | Self::BusySimulating => Code::ResourceExhausted,
             Self::Unproved => Code::Unauthenticated,
             Self::RoleMissing | Self::ForeignHost => Code::PermissionDenied,
             Self::NameTaken => Code::AlreadyExists,
             Self::NoCluster | Self::Halted | Self::Membership | Self::NoHistory => Code::FailedPrecondition,
-            Self::NotAdopted | Self::NotSeen | Self::TokenMismatch => Code::FailedPrecondition,
+            Self::NotAdopted | Self::NotSeen | Self::TokenMismatch | Self::PlanChanged | Self::StillWrites => Code::FailedPrecondition,
             // Not UNAVAILABLE, which clients repeat by themselves: without a request id that could act twice.
             Self::UnknownOutcome => Code::DeadlineExceeded,
             Self::TokenOutOfRange | Self::AuditGap | Self::HistoryRange => Code::OutOfRange,
@@ -178,6 +188,9 @@ impl Reason {
             Self::NotAdopted => "start its agents, or say who it is: portolan adopt GROUP --primary REGION",
             Self::NotSeen => "start the agent of that member; `portolan recovery status` shows what agents see",
             Self::TokenMismatch => "look again, portolan recovery status, and decide anew",
+            Self::UnknownOperation => "`portolan recovery status` names the open ones; the last sixteen of each group are remembered",
+            Self::PlanChanged => "look again with --dry-run, which prints the plan id of what would be done now",
+            Self::StillWrites => "stop it where it stands; its agent then says so, and confirms the fence by itself",
             Self::Internal => "report it with the node's log",
         }
     }
@@ -289,6 +302,7 @@ pub fn rule(refusal: &cluster::Refusal) -> Status {
         | Rule::NodeLost
         | Rule::NotAdopted
         | Rule::WrongPhase
+        | Rule::NeverSkipped
         | Rule::PointOfNoReturn
         | Rule::NotAutomatic
         | Rule::CoolDown

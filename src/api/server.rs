@@ -22,16 +22,17 @@ use super::{
     front::FrontLayer,
     heartbeat::HeartbeatApi,
     json::Mirror,
+    operations::OperationApi,
     overrides::OverrideApi,
     plan::{PLAN_OCTETS_MAX, PlanApi},
     proto::{
         self, access_service_server::AccessServiceServer, acknowledgement_service_server::AcknowledgementServiceServer,
         audit_service_server::AuditServiceServer, cluster_service_server::ClusterServiceServer, dns_service_server::DnsServiceServer,
         event_service_server::EventServiceServer, explain_service_server::ExplainServiceServer, freeze_service_server::FreezeServiceServer,
-        heartbeat_service_server::HeartbeatServiceServer, override_service_server::OverrideServiceServer,
-        plan_service_server::PlanServiceServer, recovery_service_server::RecoveryServiceServer,
-        simulate_service_server::SimulateServiceServer, status_service_server::StatusServiceServer,
-        traffic_service_server::TrafficServiceServer,
+        heartbeat_service_server::HeartbeatServiceServer, operation_service_server::OperationServiceServer,
+        override_service_server::OverrideServiceServer, plan_service_server::PlanServiceServer,
+        recovery_service_server::RecoveryServiceServer, simulate_service_server::SimulateServiceServer,
+        status_service_server::StatusServiceServer, traffic_service_server::TrafficServiceServer,
     },
     recovery::RecoveryApi,
     rotate,
@@ -218,6 +219,7 @@ impl ApiServer {
             .add_service(service!(ClusterServiceServer, ClusterApi::new(Arc::clone(&cluster))))
             .add_service(service!(EventServiceServer, EventApi::new(Arc::clone(&cluster), stop.clone())))
             .add_service(service!(FreezeServiceServer, FreezeApi::new(Arc::clone(&cluster))))
+            .add_service(service!(OperationServiceServer, OperationApi::new(Arc::clone(&cluster), stop.clone())))
             .add_service(service!(OverrideServiceServer, OverrideApi::new(Arc::clone(&cluster))))
             .add_service(service!(RecoveryServiceServer, RecoveryApi::new(Arc::clone(&cluster))))
             .add_service(PlanServiceServer::new(PlanApi::new(cluster)).max_decoding_message_size(PLAN_OCTETS_MAX))

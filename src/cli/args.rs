@@ -15,11 +15,11 @@ use super::{
     context::ContextVerb,
     events::Events,
     freeze::{Freeze, Unfreeze},
-    orders::{Drain, Order, TakeBack, Weight},
+    orders::{Drain, Order, Release, TakeBack, Weight},
     peers::PeersVerb,
     pki::PkiVerb,
     plan::{PlanApply, PlanDiff},
-    recovery::{Adopt, Approve, Cancel, Failover, RecoveryVerb, Switchover},
+    recovery::{About, Adopt, Approve, AssertFenced, Failover, RecoveryVerb, Switchover, Watch},
     shell::Shell,
 };
 use crate::client::ClientNetwork;
@@ -75,6 +75,10 @@ pub enum Format {
     Json,
     /// The same object as a YAML document.
     Yaml,
+    /// For tickets; `report` only.
+    Markdown,
+    /// For archives, one document that loads nothing else; `report` only.
+    Html,
 }
 
 impl Format {
@@ -129,8 +133,8 @@ pub(super) enum Verb {
     ForceUp(Order),
     /// Take an object for down, whatever is observed; its clients move.
     ForceDown(Order),
-    /// Take back a hold or another order that is no drain; what it held back happens then.
-    Release(TakeBack),
+    /// Take back a hold or another order that is no drain, or end a cool-down; what it held back happens then.
+    Release(Release),
     /// Orders in force: who gave them, why, until when.
     Overrides,
     /// Let people change nothing for a while; health never rests, automation only with --automation.
@@ -154,8 +158,25 @@ pub(super) enum Verb {
     Failover(Failover),
     /// Let an operation that waits for a person go on.
     Approve(Approve),
+    /// Say no to an operation that waits for approval; nothing was revoked, and nothing changes.
+    Reject(About),
     /// End an operation before its point of no return; the old primary goes on.
-    Cancel(Cancel),
+    Cancel(About),
+    /// Let a switchover whose old primary does not answer go on as a failover; what it did not hand over may be lost.
+    Turn(About),
+    /// Answer in your own name for it that an old primary is stopped; its lease is waited for all the same.
+    AssertFenced(AssertFenced),
+    /// Have the step that an operation is held at tried again at once.
+    RetryStep(About),
+    /// Go on without the validation of a new primary; no other step can be skipped.
+    SkipStep(About),
+    /// Follow an operation until it ends; exits 0 when it succeeded.
+    Watch(Watch),
+    /// What an operation did, how long it took and what it lost; markdown, or -o html, json, yaml.
+    Report {
+        /// The operation: op-17.
+        operation: String,
+    },
     /// Read, compare and apply plans.
     Plan {
         #[command(subcommand)]

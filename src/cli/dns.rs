@@ -37,7 +37,7 @@ pub(super) async fn run(target: &Target, now: Timestamp, question: &Question<'_>
     let report = advice::connect(target, now).await?.preview(name, *record_type, *client, *resolver, *at).await?;
     match format {
         Format::Json | Format::Yaml => data(terminal, format, &Body::new(question, &report))?,
-        Format::Table | Format::Wide => terminal.out.write_all(render(question, &report).as_bytes())?,
+        Format::Table | Format::Wide | Format::Markdown | Format::Html => terminal.out.write_all(render(question, &report).as_bytes())?,
     }
     Ok(Exit::Ok)
 }

@@ -137,6 +137,9 @@ fn dispatch(cli: &Cli, person: Person<'_>, env: &Env, terminal: &mut Terminal<'_
     let config = global.config.clone().or_else(|| env.get("PORTOLAN_CONFIG").map(Into::into));
     let config = config.as_deref();
     let format = global.output;
+    if matches!(format, Format::Markdown | Format::Html) && !matches!(verb, Verb::Report { .. }) {
+        return Err(Failure::new(Exit::Usage, "only `report` is printed as markdown or html; others take table, wide, json or yaml"));
+    }
     match verb {
         Verb::Serve => match config {
             Some(config) => actions.serve(config, env, terminal),
@@ -214,7 +217,8 @@ fn online(verb: &Verb, mut desk: Desk<'_>) -> Outcome {
         Verb::ForceUp(args) => block_on(orders::give(desk, order("force-up", Kind::ForcedUp), &args.object, &args.terms)),
         Verb::ForceDown(args) => block_on(orders::give(desk, order("force-down", Kind::ForcedDown), &args.object, &args.terms)),
         Verb::Undrain(args) => block_on(orders::take_back(desk, args, Which::Drains)),
-        Verb::Release(args) => block_on(orders::take_back(desk, args, Which::Others)),
+        Verb::Release(args) if args.cool_down => block_on(recovery::release(desk, args)),
+        Verb::Release(args) => block_on(orders::take_back(desk, &args.take_back, Which::Others)),
         Verb::Overrides => block_on(orders::list(desk)),
         Verb::Freeze(args) => block_on(freeze::freeze(desk, args)),
         Verb::Unfreeze(args) => block_on(freeze::unfreeze(desk, args)),
@@ -225,7 +229,14 @@ fn online(verb: &Verb, mut desk: Desk<'_>) -> Outcome {
         Verb::Switchover(args) => block_on(recovery::switchover(desk, args)),
         Verb::Failover(args) => block_on(recovery::failover(desk, args)),
         Verb::Approve(args) => block_on(recovery::approve(desk, args)),
+        Verb::Reject(args) => block_on(recovery::reject(desk, args)),
         Verb::Cancel(args) => block_on(recovery::cancel(desk, args)),
+        Verb::Turn(args) => block_on(recovery::turn(desk, args)),
+        Verb::AssertFenced(args) => block_on(recovery::assert_fenced(desk, args)),
+        Verb::RetryStep(args) => block_on(recovery::retry(desk, args)),
+        Verb::SkipStep(args) => block_on(recovery::skip(desk, args)),
+        Verb::Watch(args) => block_on(recovery::watch(desk, args)),
+        Verb::Report { operation } => block_on(recovery::report(desk, operation)),
         Verb::Plan { verb: PlanVerb::Diff(args) } => block_on(plan::diff(desk, args)),
         Verb::Plan { verb: PlanVerb::Apply(args) } => block_on(plan::apply(desk, args)),
         Verb::Peers { verb } => block_on(peers::run(desk, verb.as_ref())),
@@ -296,7 +307,7 @@ fn version(format: Format, terminal: &mut Terminal<'_>) -> Outcome {
     let release = env!("CARGO_PKG_VERSION");
     match format {
         Format::Json | Format::Yaml => data(terminal, format, &serde_json::json!({ "release": release })),
-        Format::Table | Format::Wide => Ok(writeln!(terminal.out, "portolan {release}")?),
+        Format::Table | Format::Wide | Format::Markdown | Format::Html => Ok(writeln!(terminal.out, "portolan {release}")?),
     }?;
     Ok(Exit::Ok)
 }

@@ -86,6 +86,15 @@ pub(super) struct TakeBack {
     pub(super) once: Once,
 }
 
+#[derive(Debug, clap::Args)]
+pub(super) struct Release {
+    #[command(flatten)]
+    pub(super) take_back: TakeBack,
+    /// OBJECT is a data group: let automation look at it again before its cool-down is over.
+    #[arg(long, conflicts_with = "rules")]
+    pub(super) cool_down: bool,
+}
+
 /// What shall be ordered.
 #[derive(Clone, Copy)]
 pub(super) struct Wanted {

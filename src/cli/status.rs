@@ -62,7 +62,9 @@ fn show(cause: PictureCause, status: &Status, format: Format, terminal: &mut Ter
 fn print(status: &Status, format: Format, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
     match format {
         Format::Json | Format::Yaml => data(terminal, format, status),
-        Format::Table | Format::Wide => Ok(terminal.out.write_all(render(status, format == Format::Wide, terminal.colour).as_bytes())?),
+        Format::Table | Format::Wide | Format::Markdown | Format::Html => {
+            Ok(terminal.out.write_all(render(status, format == Format::Wide, terminal.colour).as_bytes())?)
+        }
     }
 }
 

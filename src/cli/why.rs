@@ -19,7 +19,7 @@ pub(super) async fn run(
     let why = advice::connect(target, now).await?.why(object, at).await?;
     match format {
         Format::Json | Format::Yaml => data(terminal, format, &why)?,
-        Format::Table | Format::Wide => terminal.out.write_all(render(&why).as_bytes())?,
+        Format::Table | Format::Wide | Format::Markdown | Format::Html => terminal.out.write_all(render(&why).as_bytes())?,
     }
     Ok(Exit::Ok)
 }

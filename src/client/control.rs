@@ -13,7 +13,8 @@ use crate::api::{
     proto::{
         self, access_service_client::AccessServiceClient, acknowledgement_service_client::AcknowledgementServiceClient,
         audit_service_client::AuditServiceClient, cluster_service_client::ClusterServiceClient, event_service_client::EventServiceClient,
-        freeze_service_client::FreezeServiceClient, override_service_client::OverrideServiceClient, plan_service_client::PlanServiceClient,
+        freeze_service_client::FreezeServiceClient, operation_service_client::OperationServiceClient,
+        override_service_client::OverrideServiceClient, plan_service_client::PlanServiceClient,
         recovery_service_client::RecoveryServiceClient, simulate_service_client::SimulateServiceClient,
         traffic_service_client::TrafficServiceClient,
     },
@@ -83,7 +84,13 @@ once!(
     StartSwitchoverRequest,
     StartFailoverRequest,
     ApproveOperationRequest,
-    CancelOperationRequest
+    CancelOperationRequest,
+    RejectOperationRequest,
+    TurnOperationRequest,
+    AssertFencedRequest,
+    RetryStepRequest,
+    SkipStepRequest,
+    ReleaseCoolDownRequest
 );
 
 /// 128 random bits as a UUID of version 4 (RFC 9562 section 5.4).
@@ -285,6 +292,32 @@ calls! {
         approve_operation(ApproveOperationRequest) -> ApproveOperationResponse;
         /// Ends an operation.
         cancel_operation(CancelOperationRequest) -> CancelOperationResponse;
+        /// Says no to what was proposed.
+        reject_operation(RejectOperationRequest) -> RejectOperationResponse;
+        /// Lets a switchover go on as a failover.
+        turn_operation(TurnOperationRequest) -> TurnOperationResponse;
+        /// Answers for it that an old primary is stopped.
+        assert_fenced(AssertFencedRequest) -> AssertFencedResponse;
+        /// Has a held step tried again.
+        retry_step(RetryStepRequest) -> RetryStepResponse;
+        /// Goes on without the validation.
+        skip_step(SkipStepRequest) -> SkipStepResponse;
+        /// Ends the cool-down of a group.
+        release_cool_down(ReleaseCoolDownRequest) -> ReleaseCoolDownResponse;
+    }
+    read OperationServiceClient {
+        /// One operation.
+        get_operation(GetOperationRequest) -> GetOperationResponse;
+        /// The operations of a group.
+        list_operations(ListOperationsRequest) -> ListOperationsResponse;
+        /// What a switchover or failover would do.
+        rehearse_operation(RehearseOperationRequest) -> RehearseOperationResponse;
+        /// The report of an operation.
+        get_report(GetReportRequest) -> GetReportResponse;
+    }
+    stream OperationServiceClient {
+        /// An operation until it ends.
+        watch_operation(WatchOperationRequest) -> WatchOperationResponse;
     }
     read SimulateServiceClient {
         /// What would happen if regions failed.

@@ -231,6 +231,12 @@ impl ClusterSource for Authority {
         Ok(all.into_values().collect())
     }
 
+    async fn advanced(&self, known: Option<u64>) {
+        let mut truth = self.cluster.truth();
+        // Nobody keeps it any more: the daemon stops, which those who wait hear elsewhere.
+        let _ = truth.wait_for(|truth| truth.next.checked_sub(1) != known).await;
+    }
+
     fn local_overrides(&self) -> Vec<Override> {
         self.cluster.local().all(self.clock.now().wall)
     }

@@ -6,6 +6,7 @@ mod changes;
 mod checks;
 mod cluster;
 mod contexts;
+mod operations;
 mod pki;
 mod recovery;
 
@@ -58,13 +59,13 @@ impl Actions for Echo {
     }
 }
 
-struct Ran {
-    exit: Exit,
-    out: String,
-    err: String,
+pub(crate) struct Ran {
+    pub(crate) exit: Exit,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
-fn portolan(arguments: &[&str], env: &[(&str, &str)], interactive: bool) -> Ran {
+pub(crate) fn portolan(arguments: &[&str], env: &[(&str, &str)], interactive: bool) -> Ran {
     typing(arguments, env, interactive, None)
 }
 

@@ -37,7 +37,7 @@ const fn change(name: &'static str, least: Role) -> Method {
 }
 
 /// Every method that is served, by name.
-pub const METHODS: [Method; 52] = [
+pub const METHODS: [Method; 63] = [
     open("grpc.health.v1.Health/Check"),
     open("grpc.health.v1.Health/Watch"),
     read("grpc.reflection.v1.ServerReflection/ServerReflectionInfo"),
@@ -69,6 +69,11 @@ pub const METHODS: [Method; 52] = [
     // A heartbeat can take an endpoint out for everybody, or bring it back: what an operator's orders do. A job that beats gets a binding of its
     // own in `auth.roles`, so that its certificate or token can be taken back alone.
     Method { name: "portolan.v1.HeartbeatService/Beat", least: Some(Role::Operator), kind: Kind::Observation },
+    read("portolan.v1.OperationService/GetOperation"),
+    read("portolan.v1.OperationService/GetReport"),
+    read("portolan.v1.OperationService/ListOperations"),
+    read("portolan.v1.OperationService/RehearseOperation"),
+    read("portolan.v1.OperationService/WatchOperation"),
     change("portolan.v1.OverrideService/CreateOverride", Role::Operator),
     change("portolan.v1.OverrideService/DeleteOverride", Role::Operator),
     read("portolan.v1.OverrideService/GetOverride"),
@@ -79,11 +84,18 @@ pub const METHODS: [Method; 52] = [
     read("portolan.v1.PlanService/ValidatePlan"),
     change("portolan.v1.RecoveryService/AdoptGroup", Role::Approver),
     change("portolan.v1.RecoveryService/ApproveOperation", Role::Approver),
+    change("portolan.v1.RecoveryService/AssertFenced", Role::Approver),
     change("portolan.v1.RecoveryService/CancelOperation", Role::Operator),
     read("portolan.v1.RecoveryService/ListGroups"),
-    // What may be lost beyond the plan is for an approver; the service asks.
+    change("portolan.v1.RecoveryService/RejectOperation", Role::Approver),
+    change("portolan.v1.RecoveryService/ReleaseCoolDown", Role::Operator),
+    change("portolan.v1.RecoveryService/RetryStep", Role::Operator),
+    change("portolan.v1.RecoveryService/SkipStep", Role::Approver),
+    // What may be lost beyond the plan, and that a primary is stopped, is for an approver to say; the service asks.
     change("portolan.v1.RecoveryService/StartFailover", Role::Operator),
     change("portolan.v1.RecoveryService/StartSwitchover", Role::Operator),
+    // What it may lose is judged by the plan, or by an approver.
+    change("portolan.v1.RecoveryService/TurnOperation", Role::Operator),
     read("portolan.v1.SimulateService/Simulate"),
     read("portolan.v1.StatusService/GetStatus"),
     read("portolan.v1.StatusService/WatchStatus"),
@@ -163,6 +175,12 @@ mod tests {
                 "Approve",
                 "Cancel",
                 "Start",
+                "Assert",
+                "Reject",
+                "Retry",
+                "Skip",
+                "Turn",
+                "Release",
             ];
             let end = method.name.rsplit('/').next().unwrap();
             let is_change = words.iter().any(|word| end.starts_with(word));

@@ -15,7 +15,7 @@ pub(in crate::api) use cluster::scope_out;
 pub(in crate::api) use cluster::{
     acknowledgement_out, audit_out, cluster_out, freeze_out, freshness_out, member_out, override_out, place_out, problem_out,
 };
-pub(in crate::api) use recovery::{group_out, groups_out};
+pub(in crate::api) use recovery::{closed_out, group_out, groups_out, operation_out};
 pub(in crate::api) use status::{endpoint_out, region_out, service_out};
 
 use std::time::Duration;

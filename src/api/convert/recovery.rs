@@ -6,7 +6,7 @@ use portolan_core::{
     cluster::State,
     failover::{
         adopt,
-        group::{Group, Operation, Origin},
+        group::{Act, Closed, Group, Operation, Origin},
         order::{Sight, Status},
     },
     model::{group::Policy, ids::Label},
@@ -40,11 +40,8 @@ pub(in crate::api) fn group_out(name: &Label, policy: &Policy, group: &Group, ag
                 agent: of(region).map(|(age, status)| agent_out(*age, status)),
             })
             .collect(),
-        operation: group.operation.as_ref().map(operation_out),
-        latest: group
-            .latest
-            .as_ref()
-            .map(|closed| proto::Operation { ending: closed.ending.to_string(), ..operation_out(&closed.operation) }),
+        operation: group.operation.as_ref().map(|operation| operation_out(name, operation)),
+        latest: group.latest.as_ref().map(|closed| closed_out(name, closed)),
         cool_down_time: group.cool_down.map(time_out),
         unadopted: match group.grant {
             Some(_) => String::new(),
@@ -70,7 +67,14 @@ fn agent_out(age: Duration, status: &Status) -> proto::AgentStatus {
     }
 }
 
-fn operation_out(operation: &Operation) -> proto::Operation {
+/// One that is over.
+pub(in crate::api) fn closed_out(group: &Label, closed: &Closed) -> proto::Operation {
+    let end_time = Some(time_out(closed.at));
+    proto::Operation { ending: closed.ending.to_string(), end_time, ..operation_out(group, &closed.operation) }
+}
+
+/// One that is open, as far as it has come.
+pub(in crate::api) fn operation_out(group: &Label, operation: &Operation) -> proto::Operation {
     let (creator, reason) = match &operation.origin {
         Origin::Automatic => Default::default(),
         Origin::Person { who, why } => (who.clone(), why.clone()),
@@ -91,8 +95,23 @@ fn operation_out(operation: &Operation) -> proto::Operation {
         marks: operation
             .marks
             .iter()
-            .map(|mark| proto::Mark { phase: mark.phase.to_string(), time: Some(time_out(mark.at)), text: mark.text.clone() })
+            .map(|mark| proto::Mark {
+                phase: mark.phase.to_string(),
+                time: Some(time_out(mark.at)),
+                text: mark.text.clone(),
+                index: mark.index,
+            })
             .collect(),
         ending: String::new(),
+        group: format!("groups/{group}"),
+        end_time: None,
+        held_time: operation.held.as_ref().map(|held| time_out(held.at)),
+        acts: operation.acts.iter().map(act_out).collect(),
+        estimate: operation.estimate.to_string(),
+        allowed_loss: operation.allowed_loss.map(duration_out),
     }
+}
+
+fn act_out(act: &Act) -> proto::Act {
+    proto::Act { time: Some(time_out(act.at)), who: act.who.clone(), reason: act.why.clone(), deed: act.deed.to_string(), index: act.index }
 }

@@ -13,6 +13,7 @@ use portolan_core::{
     failover::order::Status,
     health::overlay::Override,
     model::{ids::Label, time::Timestamp, units::Share},
+    recovery::{exposure::Bracket, incident::Measured},
 };
 
 use crate::api::event_log::EventLog;
@@ -63,6 +64,15 @@ pub trait ClusterSource: Send + Sync + 'static {
         Agents::new()
     }
 
+    /// What is known of a group beside what is agreed. From memory; a node that measures nothing says so, by everything being unknown.
+    fn figures(&self, _group: &Label) -> Figures {
+        Figures::default()
+    }
+
+    /// Returns when this node has applied something after the entry `known`, which is at once when it has already. `known` as in
+    /// [`Standing::applied`].
+    async fn advanced(&self, known: Option<u64>);
+
     /// What happened lately on this node.
     ///
     /// # Errors
@@ -72,6 +82,21 @@ pub trait ClusterSource: Send + Sync + 'static {
 
 /// What agents told last, and how long ago, by group and region.
 pub type Agents = BTreeMap<(Label, Label), (Duration, Status)>;
+
+/// What is measured of a group, and what follows from that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Figures {
+    /// What would be lost if the primary were given up now, by whoever would be chosen.
+    pub exposure: Bracket,
+    /// The parts of a recovery that the plan does not say.
+    pub measured: Measured,
+}
+
+impl Default for Figures {
+    fn default() -> Self {
+        Self { exposure: Bracket::UNKNOWN, measured: Measured::default() }
+    }
+}
 
 /// The agreed state as this node has it.
 #[derive(Clone, Debug)]
@@ -329,6 +354,11 @@ impl ClusterSource for Alone {
 
     async fn read_plan(&self, _: PlanText) -> Result<PlanReading, ClusterError> {
         Err(ClusterError::NoCluster)
+    }
+
+    async fn advanced(&self, _: Option<u64>) {
+        // Nothing is ever applied here.
+        std::future::pending().await
     }
 
     fn events(&self) -> Result<Arc<EventLog>, ClusterError> {

@@ -290,7 +290,7 @@ impl State {
                 return BTreeSet::from([Part::Generation, Part::Nodes, Part::Groups]);
             }
             Step::Group(name, group) => {
-                self.groups.insert(name, *group);
+                self.put_group(name, *group);
                 Part::Groups
             }
             Step::Expire(now) => return self.expire(now),

@@ -2,7 +2,8 @@
 //!
 //! The rules that are proved here, whatever a proposer believes: one operation at a time and nothing by an old token (O1), no wait for a lease
 //! that does not end a database (O2), no assertion instead of the wait but beside it (O3), who is chosen (O5 to O7), no grant beyond what may be
-//! lost, no way back after the grant (O8), a new token for every change of who may write (O9, O13). That a wait is really over, and that an agent
+//! lost, no way back after the grant (O8), a new token for every change of who may write (O9, O13). What people do beside is in
+//! [`super::people`]. That a wait is really over, and that an agent
 //! really answered, only the proposer knows: those are its promises, and the simulation's to break.
 
 use std::{
@@ -13,7 +14,7 @@ use std::{
 use super::{
     apply::{Judge, Step as Commit},
     entry::Role,
-    limits::{AUDIT_TEXT_MAX, GROUPS_MAX, NAME_MAX, count, cut, line, name, room},
+    limits::{AUDIT_TEXT_MAX, EARLIER_MAX, GROUPS_MAX, NAME_MAX, count, cut, line, name, room},
     refusal::{Refusal, Rule},
 };
 use crate::{
@@ -21,7 +22,7 @@ use crate::{
         choose::{Choice, Durability, Fork, Sealed},
         grounds::{Attestation, Grounds},
         group::{
-            Chosen, Closed, Ending, FORKS_MAX, Fence, Group, Held, HeldFor, Kind, MARKS_MAX, Mark, Operation, Origin, Phase, Stopped,
+            Chosen, Closed, Deed, Ending, FORKS_MAX, Fence, Group, Held, HeldFor, Kind, MARKS_MAX, Mark, Operation, Origin, Phase, Stopped,
             too_much,
         },
         keys::{Key, holds},
@@ -41,7 +42,7 @@ use crate::{
 /// The longest list of failed rounds and of guards in one decision.
 const GROUNDS_MAX: usize = 64;
 
-fn wrong(rule: Rule, text: impl Into<String>, remedy: &str) -> Refusal {
+pub(super) fn wrong(rule: Rule, text: impl Into<String>, remedy: &str) -> Refusal {
     Refusal::new(rule, text, remedy)
 }
 
@@ -68,7 +69,8 @@ impl Judge<'_> {
             let text = format!("it was made for token {}, and the group is at {}", step.token(), group.token);
             return Err(wrong(Rule::ExpectedEpoch, text, "look at the group again: portolan why group"));
         }
-        let at = At { index: self.index, at: self.entry.at, token: Token { generation: self.state.generation, epoch: self.index } };
+        let token = Token { generation: self.state.generation, epoch: self.index };
+        let at = At { index: self.index, at: self.entry.at, token, who: &self.entry.by.name, why: &self.entry.reason };
         let after = match step {
             Step::Adopt { primary, system, timeline, class, .. } => at.adopt(group, policy, primary, *system, *timeline, *class)?,
             Step::Decide(decide) => self.decide_group(at, name, group, policy, decide)?,
@@ -80,8 +82,11 @@ impl Judge<'_> {
                 self.check_on_hold(name)?;
                 at.approve(group, policy, *operation, *allowed_loss)?
             }
-            Step::Assert { operation, region, .. } => at.change(group, *operation, |it| assert_stopped(it, region, &self.entry.by.name))?,
+            Step::Assert { operation, region, .. } => at.assert_stopped(group, *operation, region)?,
             Step::Turn { operation, .. } => at.turn(group, *operation)?,
+            Step::Reject { operation, .. } => at.reject(group, policy, *operation)?,
+            Step::Retry { operation, .. } => at.retry(group, *operation)?,
+            Step::Skip { operation, .. } => at.skip(group, *operation)?,
             Step::Cancel { operation, class, .. } => at.cancel(group, policy, *operation, *class, self.entry.by.role != Role::System)?,
             Step::Regrant { class, .. } => at.regrant(group, policy, *class)?,
             other => at.go_on(group, policy, other)?,
@@ -93,7 +98,7 @@ impl Judge<'_> {
         self.state.on_hold(name, self.entry.at).map_or(Ok(()), Err)
     }
 
-    fn decide_group(&mut self, at: At, name: &Label, mut group: Group, policy: &Policy, decide: &Decide) -> Result<Group, Refusal> {
+    fn decide_group(&mut self, at: At<'_>, name: &Label, mut group: Group, policy: &Policy, decide: &Decide) -> Result<Group, Refusal> {
         let Some(grant) = group.grant.clone() else {
             return Err(not_adopted());
         };
@@ -149,6 +154,7 @@ impl Judge<'_> {
             sealed: BTreeMap::new(),
             chosen: None,
             marks: vec![at.mark(phase, text)],
+            acts: Vec::new(),
         });
         if !is_proposed {
             group.token = at.token;
@@ -191,7 +197,7 @@ impl Judge<'_> {
 }
 
 /// Whether so much may be lost.
-fn check_loss(policy: &Policy, loss: Bracket, allowed: Option<Duration>) -> Result<(), Refusal> {
+pub(super) fn check_loss(policy: &Policy, loss: Bracket, allowed: Option<Duration>) -> Result<(), Refusal> {
     too_much(loss, allowed, policy.rpo_target).map_or(Ok(()), |text| Err(rpo_gate(text)))
 }
 
@@ -200,19 +206,7 @@ fn rpo_gate(text: String) -> Refusal {
     wrong(Rule::RpoGate, text, remedy)
 }
 
-fn assert_stopped(operation: &mut Operation, region: &Label, who: &str) -> Result<String, Refusal> {
-    if operation.phase != Phase::Decided || operation.kind != Kind::Failover {
-        return Err(wrong_phase(operation, "nothing is waited for that could be asserted"));
-    }
-    if *region != operation.from {
-        let text = format!("{} is asserted to be stopped, and {} is replaced", cut(region.as_str(), NAME_MAX), operation.from);
-        return Err(wrong(Rule::Invalid, text, "type the region of the old primary"));
-    }
-    operation.asserted = Some(who.to_owned());
-    Ok(format!("{who} answers for it that {region} is stopped"))
-}
-
-fn wrong_phase(operation: &Operation, text: &str) -> Refusal {
+pub(super) fn wrong_phase(operation: &Operation, text: &str) -> Refusal {
     wrong(Rule::WrongPhase, format!("op-{} is {}: {text}", operation.id, operation.phase), "see portolan watch")
 }
 
@@ -243,14 +237,18 @@ impl Decide {
 
 /// Where in the log a step stands.
 #[derive(Clone, Copy)]
-struct At {
-    index: u64,
-    at: Timestamp,
+pub(super) struct At<'a> {
+    pub(super) index: u64,
+    pub(super) at: Timestamp,
     /// The token that the step gives, if it gives one.
-    token: Token,
+    pub(super) token: Token,
+    /// Who proposed it.
+    pub(super) who: &'a str,
+    /// The reason given; empty: none was needed.
+    pub(super) why: &'a str,
 }
 
-impl At {
+impl At<'_> {
     fn mark(self, phase: Phase, text: String) -> Mark {
         Mark { phase, index: self.index, at: self.at, text }
     }
@@ -302,59 +300,12 @@ impl At {
         Ok(group)
     }
 
-    /// A change of the open operation that gives no token.
-    fn change(self, mut group: Group, id: u64, act: impl FnOnce(&mut Operation) -> Result<String, Refusal>) -> Result<Group, Refusal> {
-        let operation = open(&mut group, Some(id))?;
-        let text = act(operation)?;
-        self.note(operation, text);
-        Ok(group)
-    }
-
-    fn note(self, operation: &mut Operation, text: String) {
+    pub(super) fn note(self, operation: &mut Operation, text: String) {
         if operation.marks.len() == MARKS_MAX {
             // The decision stays; what is dropped is in the audit chain.
             operation.marks.remove(1);
         }
         operation.marks.push(self.mark(operation.phase, cut(&text, AUDIT_TEXT_MAX)));
-    }
-
-    fn approve(self, mut group: Group, policy: &Policy, id: u64, allowed: Option<Duration>) -> Result<Group, Refusal> {
-        let operation = open(&mut group, Some(id))?;
-        let allowed = allowed.or(operation.allowed_loss);
-        let reason = operation.held.as_ref().map(|held| held.reason);
-        let is_begun = match (operation.phase, reason) {
-            (Phase::Proposed, _) => {
-                if operation.kind == Kind::Failover {
-                    check_loss(policy, operation.estimate, allowed)?;
-                }
-                operation.phase = Phase::Decided;
-                true
-            }
-            (_, Some(HeldFor::RpoGate)) => {
-                let loss = operation.chosen.as_ref().map_or(operation.estimate, |chosen| chosen.loss);
-                check_loss(policy, loss, allowed)?;
-                false
-            }
-            (_, Some(_)) => false,
-            (_, None) => return Err(wrong_phase(operation, "it waits for nobody's approval")),
-        };
-        (operation.allowed_loss, operation.held) = (allowed, None);
-        self.note(operation, "approved".to_owned());
-        if is_begun {
-            group.token = self.token;
-        }
-        Ok(group)
-    }
-
-    fn turn(self, mut group: Group, id: u64) -> Result<Group, Refusal> {
-        let operation = open(&mut group, Some(id))?;
-        if operation.phase != Phase::Decided || operation.kind != Kind::Switchover {
-            return Err(wrong_phase(operation, "only a switchover whose old primary did not answer turns into a failover"));
-        }
-        (operation.kind, operation.held) = (Kind::Failover, None);
-        self.note(operation, "goes on as a failover".to_owned());
-        group.token = self.token;
-        Ok(group)
     }
 
     fn promote(self, mut group: Group, policy: &Policy, class: Class) -> Result<Group, Refusal> {
@@ -381,6 +332,10 @@ impl At {
         if !operation.phase.is_before_promoting() {
             let text = format!("op-{} is {}: another grant was committed", operation.id, operation.phase);
             return Err(wrong(Rule::PointOfNoReturn, text, "switch over when it is done: portolan switchover GROUP --to REGION"));
+        }
+        if is_by_a_person {
+            let is_no = operation.phase == Phase::Proposed;
+            self.remember(operation, if is_no { Deed::Rejected } else { Deed::Cancelled });
         }
         if operation.phase == Phase::Proposed {
             // A person who has said no is not asked the same again after three rounds.
@@ -429,10 +384,10 @@ impl At {
         Ok(group)
     }
 
-    fn close(self, mut group: Group, ending: Ending, cool_down: Option<Timestamp>) -> Group {
+    pub(super) fn close(self, mut group: Group, ending: Ending, cool_down: Option<Timestamp>) -> Group {
         if let Some(mut operation) = group.operation.take() {
             self.note(&mut operation, format!("closed, {ending}"));
-            group.latest = Some(Closed { operation, ending, at: self.at });
+            group.remember(Closed { operation, ending, at: self.at });
             group.cool_down = cool_down;
         }
         group
@@ -630,7 +585,7 @@ fn fork(group: &mut Group, fork: Fork) {
     group.forks.push(fork);
 }
 
-fn open(group: &mut Group, id: Option<u64>) -> Result<&mut Operation, Refusal> {
+pub(super) fn open(group: &mut Group, id: Option<u64>) -> Result<&mut Operation, Refusal> {
     let operation = group.operation.as_mut().filter(|it| id.is_none_or(|id| id == it.id));
     operation.ok_or_else(|| {
         let text = id.map_or_else(|| "no operation is open".to_owned(), |id| format!("op-{id} is not open"));
@@ -661,8 +616,22 @@ impl super::state::State {
         let token = Token { generation: self.generation, epoch: index };
         for group in self.groups.values_mut() {
             let before = std::mem::take(group);
-            let closed = At { index, at, token }.close(before, Ending::Abandoned, None);
-            *group = Group { token, latest: closed.latest, ..Group::default() };
+            let closed = At { index, at, token, who: "", why: "" }.close(before, Ending::Abandoned, None);
+            *group = Group { token, latest: closed.latest, earlier: closed.earlier, ..Group::default() };
+        }
+    }
+
+    /// The group as it is from now on. Of all operations that ended and were not the last of their groups the oldest leave, as many as are too
+    /// many.
+    pub(super) fn put_group(&mut self, name: Label, group: Group) {
+        self.groups.insert(name, group);
+        let mut ids: Vec<u64> = self.groups.values().flat_map(|group| &group.earlier).map(|closed| closed.operation.id).collect();
+        if ids.len() > EARLIER_MAX {
+            ids.sort_unstable();
+            let oldest_kept = ids[ids.len() - EARLIER_MAX];
+            for group in self.groups.values_mut() {
+                group.earlier.retain(|closed| closed.operation.id >= oldest_kept);
+            }
         }
     }
 }

@@ -134,5 +134,5 @@ impl State {
 }
 
 fn operations(group: &Group) -> impl Iterator<Item = &Operation> {
-    group.operation.iter().chain(group.latest.as_ref().map(|closed| &closed.operation))
+    group.operation.iter().chain(group.ended().map(|closed| &closed.operation))
 }

@@ -61,6 +61,9 @@ pub const SERVICES_MAX: usize = 4096;
 pub const ENDPOINTS_MAX: usize = 16_384;
 /// The most data groups in the outline of a plan.
 pub const GROUPS_MAX: usize = 1024;
+/// The most operations of all groups together that ended and were not the last of their group: a few megabytes, also after a year of drills of
+/// a thousand groups.
+pub const EARLIER_MAX: usize = 512;
 /// The longest time in the policy of a data group: the plan's own keys have no longer one.
 pub const POLICY_TIME_MAX: Duration = Duration::from_hours(365 * 24);
 

@@ -30,6 +30,7 @@ pub mod limits;
 mod members;
 mod orders;
 mod outline;
+mod people;
 mod plans;
 mod refusal;
 mod requests;

@@ -62,6 +62,8 @@ pub enum Rule {
     ExpectedEpoch,
     /// The operation is not where this step belongs.
     WrongPhase,
+    /// The step that a person wants skipped keeps two primaries apart, or what was acknowledged.
+    NeverSkipped,
     /// Another grant was committed.
     PointOfNoReturn,
     /// The cluster may not decide this by itself.
@@ -114,6 +116,7 @@ impl Rule {
             Self::NoOperation => "NO_OPERATION",
             Self::ExpectedEpoch => "EXPECTED_EPOCH",
             Self::WrongPhase => "WRONG_PHASE",
+            Self::NeverSkipped => "NEVER_SKIPPED",
             Self::PointOfNoReturn => "POINT_OF_NO_RETURN",
             Self::NotAutomatic => "NOT_AUTOMATIC",
             Self::CoolDown => "COOL_DOWN",

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     apply::Outcome,
     audit::Hash,
+    change::Change,
     entry::Entry,
     limits::{REQUESTS_KEPT_MS, REQUESTS_MAX},
     refusal::{Refusal, Rule},
@@ -38,9 +39,14 @@ impl Recorded {
     }
 }
 
-/// Everything that the client chose; the time and the moved share are the proposer's, and differ when another node proposes the repeat.
+/// Everything that the client chose; the time, the moved share and what a step of a group was looked up for are the proposer's, and differ when
+/// another node proposes the repeat, or the first one has had its effect.
 fn content(entry: &Entry) -> Hash {
-    let chosen = (&entry.by, &entry.reason, &entry.overrules, &entry.change);
+    let step = match &entry.change {
+        Change::Group { group, step } => Some(Change::Group { group: group.clone(), step: step.wanted() }),
+        _ => None,
+    };
+    let chosen = (&entry.by, &entry.reason, &entry.overrules, step.as_ref().unwrap_or(&entry.change));
     Hash::of(&[&serde_json::to_vec(&chosen).expect("invariant: texts, integers and maps with text keys always encode")])
 }
 
@@ -59,6 +65,11 @@ impl Requests {
                 Err(Refusal::new(Rule::RequestReused, text, "use a new request id for another request"))
             }
         }
+    }
+
+    /// Whether a request of this id is remembered at `now`.
+    pub(super) fn knows(&self, id: &str, now: Timestamp) -> bool {
+        self.0.get(id).is_some_and(|known| known.is_kept(now))
     }
 
     /// Whether another id has room.

@@ -17,7 +17,7 @@ use super::{
     requests::Requests,
 };
 use crate::{
-    failover::group::Group,
+    failover::group::{Closed, Group, Operation},
     health::overlay::{Override, OverrideKind, Scope},
     model::{ids::Label, time::Timestamp},
 };
@@ -245,6 +245,22 @@ impl State {
     #[must_use]
     pub fn group(&self, name: &Label) -> Option<&Group> {
         self.groups.get(name)
+    }
+
+    /// Whether what became of a request is remembered at `now`: it is answered from there, whatever is so by then.
+    #[must_use]
+    pub fn knows_request(&self, id: &str, now: Timestamp) -> bool {
+        self.requests.knows(id, now)
+    }
+
+    /// The operation of this id, open or remembered, with its group and how it ended; `None`: it is neither.
+    #[must_use]
+    pub fn operation(&self, id: u64) -> Option<(&Label, &Operation, Option<&Closed>)> {
+        self.groups.iter().find_map(|(name, group)| {
+            let open = group.operation.as_ref().filter(|operation| operation.id == id).map(|operation| (name, operation, None));
+            let ended = || group.ended().find(|closed| closed.operation.id == id);
+            open.or_else(|| ended().map(|closed| (name, &closed.operation, Some(closed))))
+        })
     }
 
     /// The newest part of the audit chain.

@@ -96,6 +96,8 @@ struct Desk {
     /// The token and phase that were seen last, and since when.
     seen: Option<(Token, Option<Phase>)>,
     since: Tick,
+    /// It was held when it was seen last.
+    is_held: bool,
     /// Answers to orders of the present token.
     answers: BTreeMap<Label, Vec<Said>>,
     /// When the first peer promised.
@@ -220,7 +222,14 @@ impl Conductor {
 impl Desk {
     fn see(&mut self, group: &Group, now: Tick) {
         let phase = group.operation.as_ref().map(|it| it.phase);
+        let is_held = group.operation.as_ref().is_some_and(|it| it.held.is_some());
+        let was_held = std::mem::replace(&mut self.is_held, is_held);
         if self.seen == Some((group.token, phase)) {
+            if was_held && !is_held {
+                // A person has it tried again: with all its time, and at once.
+                (self.since, self.proposed) = (now, None);
+                self.sent.clear();
+            }
             return;
         }
         if self.seen.is_none_or(|(token, _)| token != group.token) {
@@ -562,5 +571,43 @@ mod tests {
         assert_eq!(told((2, 1), false, 4), (4, (2, 1), false), "started anew");
         assert_eq!(told((1, 9), true, 13), (4, (2, 1), false));
         assert_eq!(told((1, 1), true, 14), (14, (1, 1), true), "silent since, and perhaps with an emptied disk");
+    }
+    /// What a person has tried again gets all its time again, and its orders go out at once.
+    #[test]
+    fn a_hold_that_is_cleared_begins_the_step_anew() {
+        use super::super::group::{Held, operation};
+        use crate::model::{group::policy, time::Timestamp};
+
+        struct Nothing;
+        impl Figures for Nothing {
+            fn loss(&self, _: &Label, _: u64) -> Bracket {
+                Bracket::UNKNOWN
+            }
+            fn verified(&self, _: &Label, _: Token) -> Option<bool> {
+                None
+            }
+            fn is_routed(&self, _: &Label, _: Token) -> bool {
+                false
+            }
+        }
+
+        let (orders, second) = (Label::new("orders"), 1_000_000);
+        let policy = policy("us", &["us", "eu"]);
+        let switchover = Operation { kind: Kind::Switchover, ..operation(Phase::Decided) };
+        let group = |operation: &Operation| Group { operation: Some(operation.clone()), ..Group::default() };
+        let mut conductor = Conductor::new(Patience::default(), Tick(0));
+        let mut at = |operation: &Operation, seconds: u64| {
+            let actions = conductor.conduct(&orders, &group(operation), &policy, &Nothing, Tick(seconds * second));
+            let is_sent = actions.iter().any(|it| matches!(it, Action::Send(_, Order { verb: Verb::Stop, .. })));
+            let is_held = actions.iter().any(|it| matches!(it, Action::Propose(Step::Hold { .. })));
+            (is_sent, is_held)
+        };
+        assert_eq!(at(&switchover, 1), (true, false));
+        assert_eq!(at(&switchover, 61), (true, true), "it had its minute");
+        let held = Held { reason: HeldFor::SwitchoverUnanswered, text: String::new(), at: Timestamp(0) };
+        assert_eq!(at(&Operation { held: Some(held), ..switchover.clone() }, 70), (true, false));
+        assert_eq!(at(&switchover, 71), (true, false), "not two seconds after the last order");
+        assert_eq!(at(&switchover, 130), (true, false));
+        assert_eq!(at(&switchover, 131), (false, true), "another minute");
     }
 }

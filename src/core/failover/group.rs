@@ -6,7 +6,7 @@
 //!                       Decided --> Fenced --> Chosen --> Promoting --> Promoted --> Verified --> Routed --> closed
 //!                          ^          |  a switchover: Stopped, with its hand-over token
 //!                          '---------------- revoked: the candidate gave no answer (O9)
-//!          cancelled, before Promoting only: the old primary gets a new grant (O13)
+//!          cancelled, before Promoting only: the old primary gets a new grant (O13); rejected, from Proposed only: nothing was revoked
 //! ```
 //!
 //! Each arrow is one committed entry ([`super::step::Step`]); whoever leads goes on from the phase that is recorded here, and repeats its
@@ -48,6 +48,12 @@ pub const ANY_LOSS: Duration = Duration::from_secs(365 * 86_400);
 /// The most marks of one operation: each phase once for each candidate that gave no answer, and what people did.
 pub const MARKS_MAX: usize = 64;
 
+/// The most acts of people that one operation remembers: more are somebody who tries again and again.
+pub const ACTS_MAX: usize = 32;
+
+/// Operations that a group remembers after they ended, the last one included: a quarter of failures and drills, enough to compare.
+pub const OPERATIONS_KEPT: usize = 16;
+
 /// A data group.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Group {
@@ -70,6 +76,9 @@ pub struct Group {
     pub cool_down: Option<Timestamp>,
     /// The last operation that ended.
     pub latest: Option<Closed>,
+    /// Those that ended before it, the oldest first: fewer than [`OPERATIONS_KEPT`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<Closed>,
 }
 
 /// What kind of operation it is.
@@ -271,6 +280,60 @@ pub struct Mark {
     pub text: String,
 }
 
+/// What a person did about an operation that was open.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Act {
+    /// By which entry.
+    pub index: u64,
+    /// When, by the entry's time.
+    pub at: Timestamp,
+    /// Who.
+    pub who: String,
+    /// The reason given.
+    pub why: String,
+    /// What.
+    pub deed: Deed,
+}
+
+/// What people can do about an operation that is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Deed {
+    /// Let it go on.
+    Approved {
+        /// How much may be lost in this operation; `None`: nothing was said of it.
+        allowed_loss: Option<Duration>,
+    },
+    /// Answered for it that the old primary is stopped.
+    Asserted,
+    /// Let the switchover go on as a failover.
+    Turned,
+    /// Had the step that was held tried again.
+    Retried,
+    /// Let it go on without what the plan wants to be shown.
+    SkippedValidation,
+    /// Said no to what was proposed.
+    Rejected,
+    /// Ended it before its point of no return.
+    Cancelled,
+}
+
+/// `approved, a loss of 30s allowed`.
+impl fmt::Display for Deed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Approved { allowed_loss: None } => f.write_str("approved"),
+            Self::Approved { allowed_loss: Some(loss) } => write!(f, "approved, a loss of {} allowed", Human(*loss)),
+            Self::Asserted => f.write_str("answers for it that the old primary is stopped"),
+            Self::Turned => f.write_str("goes on as a failover"),
+            Self::Retried => f.write_str("tried again"),
+            Self::SkippedValidation => f.write_str("validation skipped"),
+            Self::Rejected => f.write_str("rejected"),
+            Self::Cancelled => f.write_str("cancelled"),
+        }
+    }
+}
+
 /// An operation on a group.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Operation {
@@ -306,6 +369,9 @@ pub struct Operation {
     pub chosen: Option<Chosen>,
     /// What was committed, in order.
     pub marks: Vec<Mark>,
+    /// What people did about it while it was open, in order; at most [`ACTS_MAX`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub acts: Vec<Act>,
 }
 
 /// Why so much may not be lost; `None`: it may. `allowed`: by a person, for one operation; `None`: what the plan says.
@@ -390,6 +456,18 @@ pub struct Closed {
 }
 
 impl Group {
+    /// Those of its operations that ended and are remembered, the last one first.
+    pub fn ended(&self) -> impl Iterator<Item = &Closed> {
+        self.latest.iter().chain(self.earlier.iter().rev())
+    }
+
+    /// Remembers an operation that ended; the oldest is forgotten when there are [`OPERATIONS_KEPT`].
+    pub(crate) fn remember(&mut self, closed: Closed) {
+        self.earlier.extend(self.latest.replace(closed));
+        let beyond = self.earlier.len().saturating_sub(OPERATIONS_KEPT - 1);
+        self.earlier.drain(..beyond);
+    }
+
     /// Who holds the role, in force or not; `None`: not adopted.
     #[must_use]
     pub fn primary(&self) -> Option<&Label> {
@@ -457,5 +535,6 @@ pub(crate) fn operation(phase: Phase) -> Operation {
         sealed: BTreeMap::new(),
         chosen: None,
         marks: Vec::new(),
+        acts: Vec::new(),
     }
 }

@@ -25,6 +25,7 @@
 
 pub mod adopt;
 pub mod agent;
+pub mod assertion;
 pub mod choose;
 pub mod conduct;
 pub mod detect;
@@ -37,6 +38,8 @@ pub mod group;
 pub(crate) mod keys;
 pub mod lease;
 pub mod order;
+pub mod plan_id;
+pub mod rehearsal;
 pub mod rounds;
 pub mod step;
 pub mod token;

@@ -113,7 +113,7 @@ pub enum Step {
         /// Where it began.
         at: u64,
     },
-    /// Kind 112: what the plan wants to be shown was shown, or a person skipped it.
+    /// Kind 112: what the plan wants to be shown was shown.
     Verified {
         /// Expected: the grant's.
         token: Token,
@@ -169,6 +169,27 @@ pub enum Step {
     Release {
         /// Expected.
         token: Token,
+    },
+    /// Kind 121: a person says no to what was proposed. Nothing was revoked, so nothing is granted.
+    Reject {
+        /// Expected.
+        token: Token,
+        /// Its id.
+        operation: u64,
+    },
+    /// Kind 122: a person has the step that is held tried again.
+    Retry {
+        /// Expected.
+        token: Token,
+        /// Its id.
+        operation: u64,
+    },
+    /// Kind 123: a person lets it go on without what the plan wants to be shown. No other step can be skipped.
+    Skip {
+        /// Expected: the grant's.
+        token: Token,
+        /// Its id.
+        operation: u64,
     },
 }
 
@@ -236,6 +257,9 @@ impl Step {
             Self::Followed { .. } => 118,
             Self::Turn { .. } => 119,
             Self::Release { .. } => 120,
+            Self::Reject { .. } => 121,
+            Self::Retry { .. } => 122,
+            Self::Skip { .. } => 123,
         }
     }
 
@@ -263,14 +287,48 @@ impl Step {
             | Self::Settle { token }
             | Self::Followed { token, .. }
             | Self::Turn { token, .. }
-            | Self::Release { token } => *token,
+            | Self::Release { token }
+            | Self::Reject { token, .. }
+            | Self::Retry { token, .. }
+            | Self::Skip { token, .. } => *token,
         }
+    }
+
+    /// The same without what its proposer looked up for whoever wants it: the token, the plan's revision, what would be lost, what an agent attests.
+    /// A person who sends a request again sends the same, while all of that may be other than it was.
+    #[must_use]
+    pub fn wanted(&self) -> Self {
+        let (mut step, unseen) = (self.clone(), Token::default());
+        match &mut step {
+            Self::Decide(decide) => (decide.token, decide.plan_revision, decide.estimate) = (unseen, 0, Bracket::UNKNOWN),
+            Self::Adopt { token, system, timeline, class, .. } => (*token, *system, *timeline, *class) = (unseen, 0, 0, Class::Bare),
+            Self::Cancel { token, class, .. } => (*token, *class) = (unseen, Class::Bare),
+            Self::Approve { token, .. }
+            | Self::Assert { token, .. }
+            | Self::Turn { token, .. }
+            | Self::Release { token }
+            | Self::Reject { token, .. }
+            | Self::Retry { token, .. }
+            | Self::Skip { token, .. } => *token = unseen,
+            // What nobody but the leader proposes carries no request id.
+            _ => {}
+        }
+        step
     }
 
     /// Whether only a person takes it, so that it needs a reason.
     #[must_use]
     pub const fn is_by_a_person(&self) -> bool {
-        matches!(self, Self::Approve { .. } | Self::Assert { .. } | Self::Turn { .. } | Self::Release { .. })
+        matches!(
+            self,
+            Self::Approve { .. }
+                | Self::Assert { .. }
+                | Self::Turn { .. }
+                | Self::Release { .. }
+                | Self::Reject { .. }
+                | Self::Retry { .. }
+                | Self::Skip { .. }
+        )
     }
 }
 
@@ -304,6 +362,9 @@ impl fmt::Display for Step {
             Self::Followed { region, .. } => write!(f, "{region} follows"),
             Self::Turn { operation, .. } => write!(f, "turn op-{operation} into a failover"),
             Self::Release { .. } => f.write_str("end the cool-down"),
+            Self::Reject { operation, .. } => write!(f, "reject op-{operation}"),
+            Self::Retry { operation, .. } => write!(f, "try the held step of op-{operation} again"),
+            Self::Skip { operation, .. } => write!(f, "skip the validation of op-{operation}"),
         }
     }
 }

@@ -6,3 +6,4 @@ pub mod exposure;
 pub mod incident;
 pub mod outlook;
 pub mod readiness;
+pub mod report;

@@ -5,10 +5,14 @@ use std::sync::{
     atomic::{AtomicI64, Ordering::SeqCst},
 };
 
+use portolan::{
+    api::{ApiOptions, ApiServer},
+    cli::Exit,
+};
 use portolan_core::{
     cluster::Outcome,
     failover::{
-        group::{Ending, Kind},
+        group::{Ending, Group, HeldFor, Kind},
         step::{Decide, Step},
     },
     model::{group::Durability, ids::Label},
@@ -21,7 +25,11 @@ use super::{
     leader::Leader,
     postgres::{REGIONS, Trio},
 };
-use crate::daemon::given;
+use crate::{
+    canned::{self, Canned},
+    cli::{self, Ran},
+    daemon::given,
+};
 
 struct Play {
     trio: Trio,
@@ -212,4 +220,59 @@ async fn a_standby_that_somebody_promotes_by_hand_is_stopped_and_follows_again()
     .await;
     play.write("us", 101, 200, &["ap", "eu"]).await;
     assert_eq!(play.leader.group().forks, [], "nobody was granted anything");
+}
+
+/// The command line, in a thread that may block, as a process of its own would be.
+async fn portolan(address: &str, arguments: &[&str]) -> Ran {
+    let (address, arguments): (String, Vec<String>) = (address.to_owned(), arguments.iter().map(|it| (*it).to_owned()).collect());
+    let run = move || {
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        cli::portolan(&arguments, &[("PORTOLAN_ADDRESS", &address)], false)
+    };
+    tokio::task::spawn_blocking(run).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failover_that_is_held_at_the_gate_is_approved_watched_to_its_end_and_reported() {
+    let mut play = Play::begin(Durability::Async).await;
+    play.write("us", 1, 100, &["ap", "eu"]).await;
+    play.trio.members[&region("us")].stop_shipping();
+    play.write("us", 101, 107, &[]).await;
+    let hours = |n: u64| std::time::Duration::from_secs(n * 3600);
+    play.leader.would_lose(Bracket { low: hours(2), high: Some(hours(3)) });
+    play.leader.cut(&region("us"), true);
+    play.trio.members.get_mut(&region("us")).unwrap().lose();
+    play.decide(Kind::Failover, None);
+    let is_held = |group: &Group| group.operation.as_ref()?.held.as_ref().filter(|held| held.reason == HeldFor::RpoGate).map(|_| ());
+    given("it is held at the gate", async || is_held(&play.leader.group())).await;
+
+    let options = ApiOptions::new(std::net::SocketAddr::from(([127, 0, 0, 1], 0)), None);
+    let server = ApiServer::start_with(options, Canned::new(Ok(canned::ok())), Arc::new(play.leader.clone())).await.unwrap();
+    let (address, name) = (server.address().to_string(), format!("op-{}", play.leader.group().operation.unwrap().id));
+    let too_little = portolan(&address, &["approve", &name, "--allow-data-loss", "1h", "--reason", "it burns", "--yes"]).await;
+    assert_eq!(too_little.exit, Exit::Refused, "{}", too_little.err);
+    let watcher = tokio::spawn({
+        let (address, name) = (address.clone(), name.clone());
+        async move { portolan(&address, &["watch", &name]).await }
+    });
+    given("somebody watches", async || (play.leader.watchers() > 0).then_some(())).await;
+    let approved = portolan(&address, &["approve", &name, "--allow-data-loss", "4h", "--reason", "the region burns", "--yes"]).await;
+    assert_eq!(approved.exit, Exit::Ok, "{}", approved.err);
+    let watched = watcher.await.unwrap();
+    assert_eq!(watched.exit, Exit::Ok, "{}{}", watched.out, watched.err);
+    assert!(watched.out.contains("HELD, RPO_GATE: 2h to 3h would be lost, and 1h may be"), "{}", watched.out);
+    assert!(watched.out.ends_with(&format!("{name} succeeded\n")), "{}", watched.out);
+
+    let ended = play.leader.group().latest.unwrap();
+    let report = portolan(&address, &["report", &name]).await;
+    assert_eq!(report.exit, Exit::Ok, "{}", report.err);
+    for mark in &ended.operation.marks {
+        assert!(watched.out.contains(&mark.text), "{}: {}", mark.text, watched.out);
+        assert!(report.out.contains(&format!("| {} | ", mark.index)), "{}: {}", mark.text, report.out);
+    }
+    assert!(report.out.contains("| approved, a loss of 4h allowed | the region burns |"), "{}", report.out);
+    assert!(report.out.contains("- **By what was sealed**: 2h to 3h\n"), "{}", report.out);
+    let primary = ended.operation.chosen.unwrap().choice.region;
+    assert_eq!(play.rows(primary.as_str()).await, Some(100), "what was not shipped is lost, as a person allowed");
+    server.shutdown().await;
 }

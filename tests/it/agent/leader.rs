@@ -6,6 +6,13 @@ use std::{
     time::Duration,
 };
 
+use portolan::api::{
+    event_log::EventLog,
+    source::cluster::{
+        Agents, Asked, ClusterError, ClusterSource, Committed, Draft, Member as ClusterMember, MembershipDone, MembershipOrder,
+        PlanReading, PlanText, Standing,
+    },
+};
 use portolan_core::{
     cluster::{Actor, Change, Entry, Node, NodeId, NodeRole, Outcome, Outline, PutPlan, Role, State},
     failover::{
@@ -16,6 +23,7 @@ use portolan_core::{
         step::Step,
         token::Token,
     },
+    health::overlay::Override,
     model::{
         group::{Durability, Member, Mode, OnControlLoss, Policy},
         ids::Label,
@@ -23,7 +31,7 @@ use portolan_core::{
     },
     recovery::exposure::Bracket,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::postgres::clock;
 
@@ -37,6 +45,8 @@ pub(super) fn group_name() -> Label {
 pub(super) struct Leader {
     shared: Arc<Mutex<Shared>>,
     heard: mpsc::Sender<(Label, FromAgent)>,
+    /// The last entry.
+    applied: watch::Sender<u64>,
 }
 
 struct Shared {
@@ -95,9 +105,13 @@ fn policy(regions: &[&str], durability: Durability) -> Policy {
     }
 }
 
+fn now() -> Timestamp {
+    Timestamp(1_800_000_000_000 + i64::try_from(clock().0 / 1000).unwrap())
+}
+
 fn entry(role: Role, change: Change) -> Entry {
     Entry {
-        at: Timestamp(1_800_000_000_000 + i64::try_from(clock().0 / 1000).unwrap()),
+        at: now(),
         by: Actor { name: "test".to_owned(), role },
         request_id: None,
         reason: "test".to_owned(),
@@ -119,7 +133,7 @@ impl Leader {
             loss: Bracket { low: Duration::ZERO, high: Some(Duration::ZERO) },
             told: Vec::new(),
         };
-        let leader = Self { shared: Arc::new(Mutex::new(shared)), heard };
+        let leader = Self { shared: Arc::new(Mutex::new(shared)), heard, applied: watch::Sender::new(0) };
         leader.append(entry(Role::System, Change::Found { cluster: Label::new("test") }));
         for (id, region) in regions.iter().enumerate() {
             let node = Node {
@@ -193,6 +207,16 @@ impl Leader {
         self.append(entry(Role::Approver, Change::Group { group: group_name(), step }))
     }
 
+    /// How many calls wait for the next entry.
+    pub(super) fn watchers(&self) -> usize {
+        self.applied.receiver_count()
+    }
+
+    /// What the group loses by whoever is chosen, as this leader believes.
+    pub(super) fn would_lose(&self, loss: Bracket) {
+        self.shared.lock().unwrap().loss = loss;
+    }
+
     fn append(&self, entry: Entry) -> Outcome {
         let mut shared = self.shared.lock().unwrap();
         shared.index += 1;
@@ -205,6 +229,7 @@ impl Leader {
             };
             shared.told.push(line);
         }
+        self.applied.send_replace(index);
         outcome
     }
 
@@ -269,5 +294,60 @@ impl Leader {
             // Whoever does not take it is gone, or gets it again.
             let _ = agent.try_send(what);
         }
+    }
+}
+
+/// The API over it: a node whose cluster has one log, and no members that could be changed.
+#[tonic::async_trait]
+impl ClusterSource for Leader {
+    fn standing(&self) -> Result<Standing, ClusterError> {
+        let shared = self.shared.lock().unwrap();
+        Ok(Standing {
+            node: "leader".to_owned(),
+            region: "ap".to_owned(),
+            state: Arc::new(shared.state.clone()),
+            applied: Some(shared.index),
+            leader: Some("leader".to_owned()),
+            term: 1,
+            age: Duration::ZERO,
+            voters_reachable: Some(3),
+            now: now(),
+        })
+    }
+
+    async fn members(&self) -> Result<Vec<ClusterMember>, ClusterError> {
+        Err(ClusterError::NoCluster)
+    }
+
+    fn local_overrides(&self) -> Vec<Override> {
+        Vec::new()
+    }
+
+    async fn propose(&self, draft: Draft) -> Result<Committed, ClusterError> {
+        let at = now();
+        let outcome = self.append(draft.entry(at, None));
+        Ok(Committed { index: Some(*self.applied.borrow()), at, outcome, repeated: false })
+    }
+
+    async fn change_membership(&self, _: MembershipOrder, _: Asked) -> Result<MembershipDone, ClusterError> {
+        Err(ClusterError::NoCluster)
+    }
+
+    async fn read_plan(&self, _: PlanText) -> Result<PlanReading, ClusterError> {
+        Err(ClusterError::NoCluster)
+    }
+
+    fn agents(&self) -> Agents {
+        let shared = self.shared.lock().unwrap();
+        let told = |(region, status): (&Label, &Status)| ((group_name(), region.clone()), (Duration::ZERO, status.clone()));
+        shared.statuses.iter().map(told).collect()
+    }
+
+    async fn advanced(&self, known: Option<u64>) {
+        self.applied.subscribe().wait_for(|index| Some(*index) != known).await.unwrap();
+    }
+
+    fn events(&self) -> Result<Arc<EventLog>, ClusterError> {
+        Err(ClusterError::NoCluster)
     }
 }

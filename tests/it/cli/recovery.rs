@@ -18,7 +18,7 @@ use portolan_core::{
 
 use super::{cluster::Node, double};
 
-const GROUPS: &str = "\
+pub(super) const GROUPS: &str = "\
 data_groups:
   orders:
     engine: postgresql
@@ -29,12 +29,12 @@ data_groups:
       eu-west-1: { address: \"10.16.0.5:5432\", dsn: pg, agent: pg-euw1 }
 ";
 
-fn orders() -> Label {
+pub(super) fn orders() -> Label {
     Label::new("orders")
 }
 
 /// An agent says what its database is.
-fn says(node: &Node, region: &str, role: Role, trouble: Option<&str>) {
+pub(super) fn says(node: &Node, region: &str, role: Role, trouble: Option<&str>) {
     let (writes, follows) = (role == Role::Writes, (role == Role::Standby).then(|| (Token::default(), Label::new("us-east-1"))));
     let sight = Some(Sight { role, system: 7, timeline: 1, position: Some(0x0300_0148) });
     let trouble = trouble.map(str::to_owned);
@@ -45,13 +45,13 @@ fn says(node: &Node, region: &str, role: Role, trouble: Option<&str>) {
     node.cluster.agents.lock().unwrap().insert((orders(), Label::new(region)), (Duration::from_secs(1), status));
 }
 
-fn node() -> Node {
+pub(super) fn node() -> Node {
     let node = Node::start();
     node.cluster.put(&format!("{}{GROUPS}", double::PLAN.replace("revision: 1", "revision: 2")));
     node
 }
 
-fn group(node: &Node) -> portolan_core::failover::group::Group {
+pub(super) fn group(node: &Node) -> portolan_core::failover::group::Group {
     node.cluster.state().group(&orders()).cloned().unwrap_or_default()
 }
 

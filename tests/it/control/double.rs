@@ -10,8 +10,8 @@ use portolan::{
     api::{
         event_log::{EventLog, News},
         source::cluster::{
-            Agents, Asked, ClusterError, ClusterSource, Committed, Draft, Member, MemberRole, MembershipDone, MembershipOrder, PlanProblem,
-            PlanReading, PlanText, Reach, Standing,
+            Agents, Asked, ClusterError, ClusterSource, Committed, Draft, Figures, Member, MemberRole, MembershipDone, MembershipOrder,
+            PlanProblem, PlanReading, PlanText, Reach, Standing,
         },
     },
     config::plan,
@@ -60,6 +60,7 @@ services:
 
 pub(crate) struct Ideal {
     state: Mutex<(State, u64)>,
+    applied: watch::Sender<u64>,
     local: Mutex<Vec<Override>>,
     now: Mutex<Timestamp>,
     log: Arc<EventLog>,
@@ -70,6 +71,8 @@ pub(crate) struct Ideal {
     pub(crate) drafts: Mutex<Vec<Draft>>,
     /// What agents said.
     pub(crate) agents: Mutex<Agents>,
+    /// What is measured.
+    pub(crate) figures: Mutex<Figures>,
     /// Whether plans are read, or wait.
     pub(crate) reads_plans: watch::Sender<bool>,
 }
@@ -83,6 +86,7 @@ impl Ideal {
     pub(crate) fn founded() -> Arc<Self> {
         let ideal = Self {
             state: Mutex::new((State::default(), 0)),
+            applied: watch::Sender::new(0),
             local: Mutex::default(),
             now: Mutex::new(NOW),
             log: Arc::new(EventLog::new("use1-a", 1)),
@@ -90,6 +94,7 @@ impl Ideal {
             orders: Mutex::default(),
             drafts: Mutex::default(),
             agents: Mutex::default(),
+            figures: Mutex::default(),
             reads_plans: watch::Sender::new(true),
         };
         ideal.commit(Change::Found { cluster: Label::new("shop-1") });
@@ -129,6 +134,7 @@ impl Ideal {
         state.1 += 1;
         let index = state.1;
         let applied = state.0.apply(index, entry).unwrap();
+        self.applied.send_replace(index);
         if let Some(link) = applied.audit {
             self.tell(&format!("{}: {}", link.what, link.outcome));
         }
@@ -142,6 +148,11 @@ impl Ideal {
 
     pub(crate) fn state(&self) -> State {
         self.state.lock().unwrap().0.clone()
+    }
+
+    /// How many calls wait for the next entry.
+    pub(crate) fn watchers(&self) -> usize {
+        self.applied.receiver_count()
     }
 
     /// Lets the clock go on.
@@ -216,6 +227,14 @@ impl ClusterSource for Ideal {
             matched: None,
         };
         Ok(state.nodes().map(member).collect())
+    }
+
+    fn figures(&self, _: &Label) -> Figures {
+        *self.figures.lock().unwrap()
+    }
+
+    async fn advanced(&self, known: Option<u64>) {
+        self.applied.subscribe().wait_for(|index| Some(*index) != known).await.unwrap();
     }
 
     fn agents(&self) -> Agents {

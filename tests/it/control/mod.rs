@@ -6,6 +6,7 @@ mod cluster;
 pub(crate) mod double;
 mod events;
 mod mirror;
+mod operations;
 mod overrides;
 mod plan;
 mod rotation;

@@ -11,10 +11,11 @@ use crate::{
         Applied, Change, End, Entry, Halt, Node, NodeId, NodeRole, Outcome, Rule, State,
         audit::{self, Place},
         limits::{
-            ACKNOWLEDGEMENTS_MAX, ACTOR_MAX, AUDIT_TEXT_MAX, AUDIT_WINDOW, ENTRY_OCTETS_MAX, FREEZES_MAX, GROUPS_MAX, NODES_MAX,
-            ORDERS_MAX, POLICY_TIME_MAX, REASON_MAX, REQUESTS_KEPT_MS, REQUESTS_MAX,
+            ACKNOWLEDGEMENTS_MAX, ACTOR_MAX, AUDIT_TEXT_MAX, AUDIT_WINDOW, EARLIER_MAX, ENTRY_OCTETS_MAX, FREEZES_MAX, GROUPS_MAX,
+            NODES_MAX, ORDERS_MAX, POLICY_TIME_MAX, REASON_MAX, REQUESTS_KEPT_MS, REQUESTS_MAX,
         },
     },
+    failover::group::{self, Closed, Ending, Group, OPERATIONS_KEPT, Operation, Phase},
     health::overlay::OverrideKind,
     model::{
         group::{Member, Policy},
@@ -213,4 +214,27 @@ fn policies_of_groups_have_their_bounds() {
     assert_eq!(many.check().unwrap_err().text, "1025 data groups in the plan");
     many.groups = [(Label::new(""), policy)].into_iter().collect();
     assert_eq!(many.check().unwrap_err().text, "the name of a data group is empty");
+}
+
+#[test]
+fn operations_that_ended_are_kept_up_to_their_bounds_the_newest_of_all() {
+    let closed = |id| Closed { operation: Operation { id, ..group::operation(Phase::Proposed) }, ending: Ending::Rejected, at: START };
+    let ids = |group: &Group| group.ended().map(|closed| closed.operation.id).collect::<Vec<_>>();
+    let mut one = Group::default();
+    (1..=40).for_each(|id| one.remember(closed(id)));
+    assert_eq!(ids(&one), (25..=40).rev().collect::<Vec<_>>(), "the last sixteen, the newest first");
+    let mut state = founded();
+    state.put_group(Label::new("orders"), one);
+    let many = EARLIER_MAX / (OPERATIONS_KEPT - 1) + 1;
+    for i in 0..many {
+        let mut group = Group::default();
+        let first = 1000 + 100 * i as u64;
+        (first..first + 16).for_each(|id| group.remember(closed(id)));
+        state.put_group(Label::new(&format!("g{i}")), group);
+    }
+    let earlier: usize = state.groups.values().map(|group| group.earlier.len()).sum();
+    assert_eq!(earlier, EARLIER_MAX);
+    assert_eq!(ids(&state.groups[&Label::new("orders")]), [40], "the last one of a group stays");
+    assert_eq!(ids(&state.groups[&Label::new(&format!("g{}", many - 1))]).len(), OPERATIONS_KEPT);
+    assert_eq!(State::restore(&state.snapshot(), 1).as_ref(), Ok(&state));
 }

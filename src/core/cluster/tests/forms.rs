@@ -155,6 +155,9 @@ fn steps() -> Vec<Step> {
     steps.push(Step::Followed { token, region: eu.clone() });
     steps.push(Step::Turn { token, operation: 1 });
     steps.push(Step::Release { token });
+    steps.push(Step::Reject { token, operation: 1 });
+    steps.push(Step::Retry { token, operation: 1 });
+    steps.push(Step::Skip { token, operation: 1 });
     steps
 }
 

@@ -5,9 +5,13 @@ use proptest::prelude::*;
 use super::random::{entries, logs};
 use crate::{
     cluster::{
-        Applied, Entry, Halt, Outcome, Rule, State,
+        Applied, Change, Entry, Halt, Outcome, Rule, State,
         audit::{AuditEntry, Place, verify},
         limits::{ACKNOWLEDGEMENTS_MAX, FREEZES_MAX, NODES_MAX, ORDERS_MAX, REFUSED_NODES_MAX},
+    },
+    failover::{
+        group::{HeldFor, OPERATIONS_KEPT, Phase},
+        step::Step,
     },
     health::overlay::{OverrideKind, Scope},
     model::time::Timestamp,
@@ -105,6 +109,43 @@ proptest! {
         state.audit().verify().unwrap();
     }
 
+    /// Steps of people that change nobody's right to write: no wait is shortened, nothing is granted, and only the validation is left out.
+    #[test]
+    fn what_people_do_grants_nothing_and_skips_the_validation_only(log in logs()) {
+        let mut state = State::supporting(9);
+        for (i, entry) in log.iter().enumerate() {
+            let before = state.groups.clone();
+            let Ok(applied) = state.apply(3 * i as u64 + 1, entry) else { continue };
+            let Change::Group { group, step } = &entry.change else { continue };
+            if applied.touched.is_empty() {
+                continue;
+            }
+            let (was, is) = (before.get(group).cloned().unwrap_or_default(), state.groups[group].clone());
+            prop_assert!(is.ended().count() <= OPERATIONS_KEPT);
+            let closed = is.latest.as_ref().map(|closed| &closed.operation);
+            let (then, now) = (was.operation.as_ref(), is.operation.as_ref().or(closed));
+            match step {
+                Step::Reject { .. } | Step::Retry { .. } | Step::Skip { .. } | Step::Assert { .. } | Step::Release { .. } => {
+                    prop_assert_eq!((&was.grant, was.token), (&is.grant, is.token), "{}", step);
+                    let (then, now) = (then.map(|it| it.phase), now.map(|it| it.phase));
+                    let is_skip = matches!(step, Step::Skip { .. }) && (then, now) == (Some(Phase::Promoted), Some(Phase::Verified));
+                    let is_of_none = matches!(step, Step::Release { .. });
+                    prop_assert!(then == now || is_skip || is_of_none, "{}: {:?}, {:?}", step, then, now);
+                }
+                Step::Turn { .. } => {
+                    let held = then.and_then(|it| it.held.as_ref()).map(|held| held.reason);
+                    prop_assert_eq!(held, Some(HeldFor::SwitchoverUnanswered));
+                    prop_assert_eq!(&was.grant, &is.grant);
+                }
+                _ => {}
+            }
+            if let (true, Some(now)) = (step.is_by_a_person() && !matches!(step, Step::Release { .. }), now) {
+                let act = now.acts.last().unwrap();
+                prop_assert_eq!((&act.who, &act.why, act.index), (&entry.by.name, &entry.reason, 3 * i as u64 + 1));
+            }
+        }
+    }
+
     #[test]
     fn expiring_takes_all_that_ended_and_nothing_else(log in logs(), now in 0_i64..10_000) {
         let mut state = State::supporting(9);
@@ -112,7 +153,7 @@ proptest! {
         prop_assume!(state.halted().is_none());
         let at = Timestamp(super::drill::START.0 + now * 1000);
         let before = state.clone();
-        let applied = state.apply(1_000_000, &Entry { at, ..super::random::entry(crate::cluster::Change::Expire) }).unwrap();
+        let applied = state.apply(1_000_000, &Entry { at, ..super::random::entry(Change::Expire) }).unwrap();
         prop_assert!(state.next_end().is_none_or(|end| end > at));
         prop_assert_eq!(applied.touched.is_empty(), before.next_end().is_none_or(|end| end > at));
         prop_assert!(before.overrides().iter().filter(|it| it.is_in_force(at)).eq(state.overrides().iter()));

@@ -244,9 +244,18 @@ fn steps() -> impl Strategy<Value = Step> {
         2 => (tokens(), classes()).prop_map(|(token, class)| Step::Promote { token, class }),
         2 => (tokens(), classes()).prop_map(|(token, class)| Step::Regrant { token, class }),
         1 => tokens().prop_map(|token| Step::Revoke { token }),
+        1 => tokens().prop_map(|token| Step::Release { token }),
+        3 => (tokens(), numbers(), 0_u8..5).prop_map(|(token, operation, which)| match which {
+            0 => Step::Reject { token, operation },
+            1 => Step::Retry { token, operation },
+            2 => Step::Skip { token, operation },
+            3 => Step::Turn { token, operation },
+            _ => Step::Assert { token, operation, region: "eu".into() },
+        }),
         1 => tokens().prop_map(|token| Step::Settle { token }),
         1 => (tokens(), regions()).prop_map(|(token, region)| Step::Followed { token, region }),
-        1 => (tokens(), ".{0,20}").prop_map(|(token, text)| Step::Hold { token, reason: HeldFor::Drain, text }),
+        1 => (tokens(), prop::sample::select(vec![HeldFor::Drain, HeldFor::SwitchoverUnanswered]), ".{0,20}")
+            .prop_map(|(token, reason, text)| Step::Hold { token, reason, text }),
     ]
 }
 

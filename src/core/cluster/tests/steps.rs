@@ -5,7 +5,7 @@
 //! orders decide switchover from us to eu | orders approve 5 allow=30s | orders assert 5 us | orders held RPO_GATE too much
 //! orders fenced agent | orders stopped 10 | orders sealed eu 10 timeline=1 | orders choose eu 10 loss=1s | orders promote armed
 //! orders revoke | orders promoted 2 10 | orders verified | orders routed | orders close succeeded | orders cancel 5
-//! orders regrant bare | orders settle | orders followed ap | orders turn 5 | orders release
+//! orders regrant bare | orders settle | orders followed ap | orders turn 5 | orders release | orders reject 5 | orders retry 5 | orders skip 5
 //! ```
 
 use std::{fmt::Write as _, time::Duration};
@@ -101,6 +101,9 @@ pub(super) fn step(name: &Label, words: &[&str], reason: &str, state: &State, at
         "followed" => Step::Followed { token, region: region(1) },
         "turn" => Step::Turn { token, operation: number(1) },
         "release" => Step::Release { token },
+        "reject" => Step::Reject { token, operation: number(1) },
+        "retry" => Step::Retry { token, operation: number(1) },
+        "skip" => Step::Skip { token, operation: number(1) },
         other => panic!("`{other}` is not a step"),
     }
 }
@@ -173,8 +176,10 @@ pub(super) fn show(name: &Label, group: &Group) -> Vec<String> {
         lines.push(line);
         lines.extend(operation.marks.iter().map(|mark| format!("    {} {}: {}", mark.index, mark.phase, mark.text)));
     }
-    if let Some(closed) = &group.latest {
+    for closed in group.ended() {
         lines.push(format!("  op-{} {}", closed.operation.id, closed.ending));
+        let acts = &closed.operation.acts;
+        lines.extend(acts.iter().map(|act| format!("    {} {} by {}: {}", act.index, act.deed, act.who, act.why)));
     }
     lines
 }

@@ -230,6 +230,7 @@ impl World {
         })))
     }
 
+    /// A person ends it, or does what its hold offers.
     fn cancel(&mut self) {
         self.order(|world| {
             let group = world.group();
@@ -237,6 +238,9 @@ impl World {
             let turn = operation.kind == Kind::Switchover && operation.held.is_some() && world.now.is_multiple_of(2);
             if turn {
                 return Some(Step::Turn { token: group.token, operation: operation.id });
+            }
+            if operation.held.is_some() && world.now.is_multiple_of(3) {
+                return Some(Step::Retry { token: group.token, operation: operation.id });
             }
             let agent = world.hosts[Region::of(&operation.from).0].agent.as_ref();
             let class = agent.map_or(Class::Bare, crate::failover::agent::Agent::class);

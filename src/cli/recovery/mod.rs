@@ -1,12 +1,22 @@
-//! Data groups: `recovery status`, `adopt`, `switchover`, `failover`, `approve`, `cancel`.
+//! Data groups: who the primary is and what moves it (`recovery status`), the verbs of people ([`buttons`]), what they would do ([`rehearsal`]),
+//! what became of them ([`watch`], [`report`]).
+
+mod buttons;
+mod rehearsal;
+mod report;
+mod watch;
 
 use std::time::Duration;
 
 use portolan_core::{document::Word as _, model::time::Human};
 
+pub(super) use buttons::{adopt, approve, assert_fenced, cancel, failover, reject, release, retry, skip, switchover, turn};
+pub(super) use report::report;
+pub(super) use watch::watch;
+
 use super::{
     Exit, Failure, Outcome,
-    change::{self, Change, Once},
+    change::{Change, Once},
     desk::Desk,
     render::{
         table::{Cell, Table, Tone},
@@ -14,13 +24,7 @@ use super::{
     },
     wire,
 };
-use crate::{
-    api::proto::{
-        AdoptGroupRequest, ApproveOperationRequest, CancelOperationRequest, Commit, Group, GroupMember, ListGroupsRequest, Operation,
-        StartFailoverRequest, StartSwitchoverRequest,
-    },
-    client::ClientError,
-};
+use crate::api::proto::{Group, GroupMember, ListGroupsRequest, Operation};
 
 /// What resource names of groups begin with.
 const GROUPS: &str = "groups/";
@@ -56,6 +60,9 @@ pub(super) struct Switchover {
     /// The region that shall have the primary.
     #[arg(long, value_name = "REGION")]
     pub(super) to: String,
+    /// Do exactly what --dry-run showed under this id, or nothing [default: whatever it would be now].
+    #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
+    pub(super) plan: String,
     #[command(flatten)]
     pub(super) change: Change,
     #[command(flatten)]
@@ -71,6 +78,13 @@ pub(super) struct Failover {
     pub(super) to: String,
     #[command(flatten)]
     pub(super) loss: Loss,
+    /// Answer in your own name for it that the database of this region, the primary's, is stopped; its lease is waited for all the same; for an
+    /// approver to say.
+    #[arg(long, value_name = "REGION", default_value = "", hide_default_value = true)]
+    pub(super) assert_fenced: String,
+    /// Do exactly what --dry-run showed under this id, or nothing [default: whatever it would be now].
+    #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
+    pub(super) plan: String,
     #[command(flatten)]
     pub(super) change: Change,
     #[command(flatten)]
@@ -97,14 +111,33 @@ pub(super) struct Approve {
     pub(super) once: Once,
 }
 
+/// What is done about one operation.
 #[derive(Debug, clap::Args)]
-pub(super) struct Cancel {
+pub(super) struct About {
     /// The operation: op-17.
     pub(super) operation: String,
     #[command(flatten)]
     pub(super) change: Change,
     #[command(flatten)]
     pub(super) once: Once,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct AssertFenced {
+    #[command(flatten)]
+    pub(super) about: About,
+    /// The region of the old primary.
+    #[arg(long, value_name = "REGION")]
+    pub(super) region: String,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Watch {
+    /// The operation: op-17.
+    pub(super) operation: String,
+    /// Only what was committed after this entry, whose number stands in front of each line.
+    #[arg(long, value_name = "ENTRY", default_value_t = 0, hide_default_value = true)]
+    pub(super) after: u64,
 }
 
 fn length(text: &str) -> Result<Duration, String> {
@@ -230,100 +263,28 @@ fn described(operation: &Operation) -> String {
     text.push('\n');
     if !operation.held.is_empty() {
         text.push_str(&format!("held, {}: {}\n", operation.held, operation.held_because));
-        text.push_str(&format!("next: portolan approve {name} --reason TEXT, or portolan cancel {name} --reason TEXT\n"));
+        text.push_str(&format!("next: {}\n", ways_on(operation).join(", or ")));
     }
     text.lines().map(|line| format!("{}\n", plain(line))).collect()
 }
 
-//--- What people do
-
-/// How a change ended.
-fn done(desk: &mut Desk<'_>, what: &str, dry_run: bool, group: Option<&Group>, commit: Option<&Commit>) -> Outcome {
-    if dry_run {
-        desk.print(&format!("dry run: {what} would be accepted now; nothing was changed\n"))?;
-        return Ok(Exit::Ok);
-    }
-    let operation = group.and_then(|group| group.operation.as_ref()).map(|it| format!(" [{}]", plain(short(&it.name)))).unwrap_or_default();
-    desk.print(&format!("{what}{operation}{}\n", change::commit_note(commit)))?;
-    desk.tell("see: portolan recovery status")?;
-    Ok(Exit::Ok)
-}
-
-/// Asks, sends and shows. `grave`: what is typed to confirm it.
-macro_rules! ordered {
-    ($desk:ident, $args:ident, $what:expr, $grave:expr, $response:literal, $call:ident, $request:expr) => {{
-        let client = $desk.client().await?;
-        let what: String = $what;
-        $args.change.confirm($desk, &client, &what, Some($grave)).await?;
-        let request_id = if $args.change.dry_run { String::new() } else { $args.once.id($desk)? };
-        let request = $request(request_id);
-        let again = change::again(&request.request_id);
-        let answer = client.$call(request).await.map_err(|error: ClientError| change::failed(error, &again))?;
-        if $desk.format.is_data() {
-            $desk.message($response, &answer)?;
-            return Ok(Exit::Ok);
-        }
-        done($desk, &plain(&what), $args.change.dry_run, answer.group.as_ref(), answer.commit.as_ref())
-    }};
-}
-
-pub(super) async fn adopt(desk: &mut Desk<'_>, args: &Adopt) -> Outcome {
-    let what = format!("adopt {} with primary {}", short(&args.group), args.primary);
-    ordered!(desk, args, what, &args.primary, "AdoptGroupResponse", adopt_group, |request_id| AdoptGroupRequest {
-        name: full(GROUPS, &args.group),
-        primary: args.primary.clone(),
-        validate_only: args.change.dry_run,
-        request_id,
-        reason: args.change.reason.clone(),
-    })
-}
-
-pub(super) async fn switchover(desk: &mut Desk<'_>, args: &Switchover) -> Outcome {
-    let group = short(&args.group);
-    let what = format!("switch {group} over to {}", args.to);
-    ordered!(desk, args, what, group, "StartSwitchoverResponse", start_switchover, |request_id| StartSwitchoverRequest {
-        name: full(GROUPS, &args.group),
-        to: args.to.clone(),
-        expected_token: String::new(),
-        validate_only: args.change.dry_run,
-        request_id,
-        reason: args.change.reason.clone(),
-    })
-}
-
-pub(super) async fn failover(desk: &mut Desk<'_>, args: &Failover) -> Outcome {
-    let group = short(&args.group);
-    let to = if args.to.is_empty() { "the best copy" } else { &args.to };
-    let what = format!("fail {group} over to {to}{}", args.loss.text());
-    ordered!(desk, args, what, group, "StartFailoverResponse", start_failover, |request_id| StartFailoverRequest {
-        name: full(GROUPS, &args.group),
-        to: args.to.clone(),
-        allowed_loss: args.loss.wire(),
-        expected_token: String::new(),
-        validate_only: args.change.dry_run,
-        request_id,
-        reason: args.change.reason.clone(),
-    })
-}
-
-pub(super) async fn approve(desk: &mut Desk<'_>, args: &Approve) -> Outcome {
-    let name = short(&args.operation);
-    let what = format!("approve {name}{}", args.loss.text());
-    ordered!(desk, args, what, name, "ApproveOperationResponse", approve_operation, |request_id| ApproveOperationRequest {
-        name: full(OPERATIONS, &args.operation),
-        allowed_loss: args.loss.wire(),
-        validate_only: args.change.dry_run,
-        request_id,
-        reason: args.change.reason.clone(),
-    })
-}
-
-pub(super) async fn cancel(desk: &mut Desk<'_>, args: &Cancel) -> Outcome {
-    let name = short(&args.operation);
-    ordered!(desk, args, format!("cancel {name}"), name, "CancelOperationResponse", cancel_operation, |request_id| CancelOperationRequest {
-        name: full(OPERATIONS, &args.operation),
-        validate_only: args.change.dry_run,
-        request_id,
-        reason: args.change.reason.clone(),
+/// The commands that end what holds an operation, the likeliest first.
+fn ways_on(operation: &Operation) -> [String; 2] {
+    let verbs = match operation.held.as_str() {
+        "APPROVAL" => ["approve", "reject"],
+        "SWITCHOVER_UNANSWERED" => ["turn", "cancel"],
+        "FENCE_UNPROVEN" => ["assert-fenced", "cancel"],
+        "RPO_GATE" => ["approve", "cancel"],
+        "VALIDATION" => ["retry-step", "skip-step"],
+        _ => ["retry-step", "cancel"],
+    };
+    let name = plain(short(&operation.name));
+    verbs.map(|verb| {
+        let more = match (verb, operation.held.as_str()) {
+            ("assert-fenced", _) => format!(" --region {}", plain(&operation.from)),
+            ("approve", "RPO_GATE") => " --allow-data-loss TIME".to_owned(),
+            _ => String::new(),
+        };
+        format!("portolan {verb} {name}{more} --reason TEXT")
     })
 }

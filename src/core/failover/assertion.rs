@@ -1,0 +1,62 @@
+//! Whether a person may answer for it that an old primary is stopped: not while its own agent says that it writes.
+//!
+//! What agents say lives beside the log, so this is asked where a person's word arrives; what is agreed is judged by [`crate::cluster`] (O3).
+
+use std::time::Duration;
+
+use super::{
+    lease::Grant,
+    order::{Role, Status},
+};
+
+/// The agent of the old primary says, not longer ago than a lease lasts, that its database takes writes: how long ago. `None`: nothing speaks
+/// against the assertion. `heard`: what its agent said last, and how long ago; `None`: it never did, or has not for so long that it was forgotten.
+#[must_use]
+pub fn still_writes(revoked: &Grant, heard: Option<(Duration, &Status)>) -> Option<Duration> {
+    let (age, status) = heard?;
+    let writes = status.writes || status.sight.is_some_and(|sight| sight.role == Role::Writes);
+    (writes && age <= revoked.longest).then_some(age)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        failover::{choose::Durability, lease::Class, order::Sight, token::Token},
+        model::group::OnControlLoss,
+    };
+
+    #[test]
+    fn only_what_was_said_within_the_longest_lease_speaks_against_it() {
+        let seconds = Duration::from_secs;
+        let grant = Grant {
+            token: Token::default(),
+            region: "us".into(),
+            ttl: seconds(30),
+            margin: seconds(5),
+            longest: seconds(90),
+            class: Class::Bare,
+            is_attested: true,
+            durability: Durability::Async,
+            on_control_loss: OnControlLoss::Fence,
+            peers: std::collections::BTreeSet::new(),
+            above: 0,
+        };
+        let status = |writes, role| Status {
+            sequence: (1, 1),
+            highest: Token::default(),
+            grant: None,
+            class: Class::Bare,
+            follows: None,
+            writes,
+            sight: Some(Sight { role, system: 7, timeline: 1, position: None }),
+            trouble: None,
+        };
+        let asked = |age, status: &Status| still_writes(&grant, Some((seconds(age), status)));
+        assert_eq!(asked(90, &status(true, Role::Standby)), Some(seconds(90)), "it writes by its grant");
+        assert_eq!(asked(3, &status(false, Role::Writes)), Some(seconds(3)), "it writes, by whatever");
+        assert_eq!(asked(91, &status(true, Role::Writes)), None, "longer ago than any lease");
+        assert_eq!(asked(1, &status(false, Role::Stopped)), None);
+        assert_eq!(still_writes(&grant, None), None, "a region that is gone says nothing");
+    }
+}
