@@ -548,6 +548,8 @@ mod tests {
                 writes,
                 sight: None,
                 trouble: None,
+                holding: None,
+                lag: None,
             };
             conductor.told(&orders, &us, status, Tick(at * second));
             let (at, known) = conductor.desks[&orders].statuses[&us].clone();

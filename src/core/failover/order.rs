@@ -3,6 +3,8 @@
 //! Orders are repeated until they are answered, and may come late, twice, or from a leader that was superseded: an agent refuses a lower token than
 //! it has ever seen (A1), and answers an equal one again from what is so. An answer counts for its own token only.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -154,6 +156,13 @@ pub struct Status {
     pub sight: Option<Sight>,
     /// Why it does not come on, in one line; `None`: it does, or has nothing to do.
     pub trouble: Option<String>,
+    /// How long its right to write lasts from when it says this, until its soft deadline on its own clock; `None`: its database does not write
+    /// by the grant in force.
+    #[serde(default)]
+    pub holding: Option<Duration>,
+    /// Of a standby that follows: at most so far behind its primary is what it shows to readers; `None`: nobody knows.
+    #[serde(default)]
+    pub lag: Option<Duration>,
 }
 
 /// What an agent says.

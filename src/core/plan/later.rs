@@ -36,12 +36,6 @@ pub(super) fn check(plan: &Plan, out: &mut Findings) {
             out.warning(path, "takes effect with signed zones; until then the zone is served unsigned", "");
         }
     }
-    for (name, service) in plan.services.iter() {
-        if service.follows.is_some() {
-            let path = Path::root().key("services").key(name).key("follows");
-            out.warning(path, "takes effect with data groups; until then its names are answered SERVFAIL", "");
-        }
-    }
     databases(plan, out);
 }
 

@@ -40,13 +40,13 @@ use arc_swap::ArcSwap;
 use aws_lc_rs::digest;
 use portolan_core::{
     cluster::{NodeId, NodeRole, State},
-    failover::order::Status,
+    failover::{order::Status, token::Token},
     model::{ids::Label, time::Tick},
 };
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{Clock, PeerEntry, Setup};
+use super::{Clock, PeerEntry, Setup, roles::Stated};
 use crate::{
     agent::{self, Crew},
     mesh::{Address, Event, Far, FarRole, Mesh, MeshSetup, Passport},
@@ -131,7 +131,14 @@ pub(super) struct Shared {
     pub(super) stop: CancellationToken,
     /// The agents that are attached here.
     crew: Arc<groups::DaemonCrew>,
+    /// Takes what they state of their members.
+    stated: mpsc::Sender<Stated>,
+    /// By which token this node's names lead to each group's primary; `None`: it has no table yet.
+    routes: watch::Sender<Option<Routes>>,
 }
+
+/// By which token names that follow a group's primary are answered; `None`: some of them lead nowhere.
+type Routes = BTreeMap<Label, Option<Token>>;
 
 /// The handle. Cheap to clone.
 #[derive(Clone)]
@@ -144,6 +151,8 @@ pub(super) struct Cluster {
 pub(super) struct Wires {
     pub(super) introduction: watch::Sender<Far>,
     pub(super) events: mpsc::Receiver<Event>,
+    /// What agents state that are attached here.
+    pub(super) stated: mpsc::Receiver<Stated>,
 }
 
 impl Cluster {
@@ -171,6 +180,7 @@ impl Cluster {
 
         let host = Arc::new(host::ClusterHost::default());
         let (said, heard) = mpsc::channel(AGENTS_QUEUE);
+        let (stated, stated_queue) = mpsc::channel(AGENTS_QUEUE);
         let crew = Arc::new(groups::DaemonCrew::new(said));
         let mesh = match listener {
             Some(listener) => {
@@ -217,6 +227,8 @@ impl Cluster {
             replace_after: setup.cluster.as_ref().map_or(REPLACE_AFTER, |it| it.replace_after),
             stop: stop.clone(),
             crew: Arc::clone(&crew),
+            stated,
+            routes: watch::Sender::new(None),
         });
         host.serve(&shared);
         crew.serve(&shared);
@@ -235,7 +247,7 @@ impl Cluster {
                 }
             }));
         }
-        Ok((Self { shared, _stop: Arc::new(stop.drop_guard()) }, Wires { introduction, events: event_queue }))
+        Ok((Self { shared, _stop: Arc::new(stop.drop_guard()) }, Wires { introduction, events: event_queue, stated: stated_queue }))
     }
 
     /// What is agreed, as this node knows.
@@ -254,6 +266,11 @@ impl Cluster {
     /// What agents of databases told this node last, by group and region, and how long ago.
     pub(super) fn agents(&self) -> BTreeMap<(Label, Label), (std::time::Duration, Status)> {
         self.shared.crew.statuses(self.shared.clock.tick())
+    }
+
+    /// Takes note by which token names lead to each group's primary here.
+    pub(super) fn routes(&self, routes: Routes) {
+        self.shared.routes.send_if_modified(|before| before.replace(routes.clone()) != Some(routes));
     }
 
     /// The mesh; `None` on a node on its own.

@@ -38,7 +38,18 @@ fn says(node: &Node, region: &str, role: Role, trouble: Option<&str>) {
     let sight = Some(Sight { role, system: 7, timeline: 1, position: Some(0x0300_0148) });
     let trouble = trouble.map(str::to_owned);
     let class = Class::Armed { supervisor: 1 };
-    let status = Status { sequence: (1, 1), highest: Token::default(), grant: None, class, follows, writes, sight, trouble };
+    let status = Status {
+        sequence: (1, 1),
+        highest: Token::default(),
+        grant: None,
+        class,
+        follows,
+        writes,
+        sight,
+        trouble,
+        holding: None,
+        lag: None,
+    };
     node.cluster.agents.lock().unwrap().insert((orders(), Label::new(region)), (Duration::from_secs(1), status));
 }
 

@@ -7,29 +7,44 @@ use portolan_core::model::ids::Label;
 use super::{cluster::*, plan::*, *};
 use crate::agent::postgres::{Beside, Member, Trio, clock};
 
-fn group() -> Label {
+pub(super) fn group() -> Label {
     Label::new("orders")
 }
 
-struct Play {
-    fleet: Fleet,
-    trio: Trio,
+pub(super) struct Play {
+    pub(super) fleet: Fleet,
+    pub(super) trio: Trio,
+}
+
+/// The address that names answer for a member: nobody listens there.
+pub(super) fn published(region: &str) -> &'static str {
+    match region {
+        US => "198.51.100.10",
+        EU => "198.51.100.20",
+        _ => "198.51.100.30",
+    }
 }
 
 impl Play {
     async fn begin() -> Self {
+        Self::begin_with(&[], "").await
+    }
+
+    /// `services`: what the plan has beside the group, which each of them may follow.
+    pub(super) async fn begin_with(observers: &[(&str, &str)], services: &str) -> Self {
         let trio = Trio::new([AP, EU, US]);
         let mut plan = Plan::three_regions();
         let member = |member: &Member| {
             let region = &member.region;
-            format!("      {region}: {{ address: \"{}\", dsn: unused, agent: pg-{region} }}\n", member.address())
+            let (address, published) = (member.address(), published(region.as_str()));
+            format!("      {region}: {{ address: \"{address}\", dsn: unused, agent: pg-{region}, publish: {published} }}\n")
         };
         let members: String = trio.members.values().map(member).collect();
         plan.more = format!(
             "data_groups:\n  orders:\n    engine: postgresql\n    primary: {US}\n    lease: {{ ttl: 10s, margin: 2s }}\n    \
-             fence: [{{ agent: stop }}, {{ lease: expire }}]\n    members:\n{members}"
+             fence: [{{ agent: stop }}, {{ lease: expire }}]\n    members:\n{members}{services}"
         );
-        let fleet = Fleet::started(&plan, &[]).await;
+        let fleet = Fleet::started(&plan, observers).await;
         let mut play = Self { fleet, trio };
         let voters = play.fleet.voters();
         for member in play.trio.members.values_mut() {
@@ -40,12 +55,12 @@ impl Play {
         play
     }
 
-    fn member(&self, region: &str) -> &Member {
+    pub(super) fn member(&self, region: &str) -> &Member {
         &self.trio.members[&Label::new(region)]
     }
 
     /// It is the primary, and both others stream from it.
-    async fn is_served_by(&self, primary: &str) {
+    pub(super) async fn is_served_by(&self, primary: &str) {
         self.fleet
             .agrees("the group has its primary", |state| {
                 state

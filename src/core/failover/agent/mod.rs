@@ -346,7 +346,7 @@ impl Agent {
 
     /// What it tells of itself.
     #[must_use]
-    pub fn status(&mut self) -> Status {
+    pub fn status(&mut self, now: Tick) -> Status {
         self.n_told += 1;
         let follows = match (&self.goal, &self.facts.database) {
             (Goal::Follow { token, upstream }, Database::Standby { receives_from: Some(from) })
@@ -359,8 +359,11 @@ impl Agent {
         let grant = self.holder.grant().map(|grant| grant.token);
         let writes = self.facts.database == Database::Writes && self.facts.opening.is_some_and(|it| Some(it.token) == grant);
         let sequence = (self.disk.starts, self.n_told);
-        let trouble = self.trouble.clone();
-        Status { sequence, highest: self.disk.highest, grant, class: self.class(), follows, writes, sight: self.facts.sight, trouble }
+        let (trouble, sight, class) = (self.trouble.clone(), self.facts.sight, self.class());
+        // Whoever was told to stop, or is outranked, holds nothing from then on, whatever it still does.
+        let is_holding = writes && self.goal == Goal::Lead && self.holder.is_live(now);
+        let holding = self.holder.soft().filter(|_| is_holding).map(|soft| soft.since(now));
+        Status { sequence, highest: self.disk.highest, grant, class, follows, writes, sight, trouble, holding, lag: None }
     }
 
     /// What is on its disk.

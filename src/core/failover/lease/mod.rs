@@ -116,7 +116,7 @@ pub struct Reply {
 }
 
 /// The length of a lease for its holder, whose clock may run slow.
-fn short(ttl: Duration) -> Duration {
+pub(crate) fn short(ttl: Duration) -> Duration {
     ttl - ttl / 1000 * DRIFT_PERMILLE
 }
 

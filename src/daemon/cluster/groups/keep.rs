@@ -12,6 +12,7 @@ use portolan_core::{
     failover::{
         conduct::{Action, Conductor, Figures, Patience},
         group::Group,
+        holding::Statement,
         lease::{Refused, Verdict},
         order::{FromAgent, ToAgent},
         step::Step,
@@ -56,6 +57,8 @@ enum News {
 struct Known {
     /// The plan wants something to be shown after a promotion.
     has_validation: bool,
+    /// By which token names lead to primaries, as this node answers them; `None`: it has no table yet.
+    routes: Option<BTreeMap<Label, Option<Token>>>,
 }
 
 impl Figures for Known {
@@ -68,9 +71,11 @@ impl Figures for Known {
         (!self.has_validation).then_some(true)
     }
 
-    /// Names that follow a role are answered SERVFAIL, so there is nothing to wait for.
-    fn is_routed(&self, _: &Label, _: Token) -> bool {
-        true
+    /// When this node's own names lead to the new primary: it answers by what agents state, as every node does, and each hears that within a
+    /// second or two, or has a table that ends by itself. So nobody has to be asked, and a node that is cut off holds up no operation.
+    fn is_routed(&self, group: &Label, token: Token) -> bool {
+        // Without a name that follows the group there is nothing to wait for.
+        self.routes.as_ref().is_some_and(|routes| routes.get(group).is_none_or(|route| *route >= Some(token)))
     }
 }
 
@@ -238,6 +243,10 @@ impl Keeper {
     fn hear_as_leader(&mut self, group: &Label, region: &Label, said: FromAgent) {
         let (state, now) = (self.state(), self.shared.clock.tick());
         if let FromAgent::Status(status) = &said {
+            if let Some(statement) = Statement::of(group, region, status) {
+                // Full: it is stated again within a second.
+                let _ = self.shared.stated.try_send((statement, now));
+            }
             self.crew.told(group, region, (**status).clone(), now);
         }
         let Some(lead) = &mut self.lead else { return };
@@ -257,7 +266,7 @@ impl Keeper {
 
     fn conduct(&mut self, state: &State, only: Option<&Label>) {
         let now = self.shared.clock.tick();
-        let known = Known { has_validation: self.crew.roster().has_validation };
+        let known = Known { has_validation: self.crew.roster().has_validation, routes: self.shared.routes.borrow().clone() };
         let Some(lead) = &mut self.lead else { return };
         let mut steps = Vec::new();
         for (name, group, policy) in groups(state, only) {
