@@ -193,7 +193,7 @@ impl Runner {
     fn tell_status(&mut self, now: Tick) {
         if now >= self.status_at {
             self.status_at = now + STATUS;
-            let status = self.agent().status();
+            let status = self.agent().status((self.clock)());
             self.tell(FromAgent::Status(Box::new(status)));
         }
     }

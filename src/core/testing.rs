@@ -231,6 +231,7 @@ pub(crate) fn topology(draft: &Draft) -> Topology {
             min_healthy_regions: 1,
             pools,
             backup: vec![Target::Address("203.0.113.99".parse().expect("invariant: an address"))],
+            follows: None,
         }],
         endpoints,
         checks: vec![Check { address: None, probe }],

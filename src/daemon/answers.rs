@@ -75,9 +75,10 @@ impl AnswerSource for Answers {
     fn answer(&self, query: &Query) -> Answer {
         let published = self.published.load();
         let Some(published) = published.as_ref() else { return Answer::not_ready() };
-        let answer = answer(&published.table, query);
+        let now = self.clock.tick();
+        let answer = answer(&published.table, query, now);
         if let Some((_, region)) = answer.steered {
-            published.trail.outstanding.note(&answer, self.clock.tick());
+            published.trail.outstanding.note(&answer, now);
             if let Some(count) = region.and_then(|region| published.trail.answers.get(region.get())) {
                 count.fetch_add(1, Relaxed);
             }

@@ -27,6 +27,8 @@ use super::{
     history::Scribe,
     peering::Peering,
     picture::Painter,
+    roles::Stated,
+    seen::SeenStore,
     store::{Origin, Store},
 };
 use crate::{
@@ -65,6 +67,7 @@ pub(super) enum Command {
 enum Input {
     Result(ProbeResult),
     Link(mesh::Event),
+    Stated(Stated),
     Command(Command),
     /// Something is due.
     Time,
@@ -77,6 +80,8 @@ pub(super) struct Inputs {
     pub(super) orders: Sender<ProbeOrder>,
     /// What happens on links to peers; closed on a node on its own.
     pub(super) links: Receiver<mesh::Event>,
+    /// What agents that are attached here state of their members.
+    pub(super) stated: Receiver<Stated>,
     pub(super) stop: CancellationToken,
 }
 
@@ -85,6 +90,7 @@ pub(super) struct Outlets {
     pub(super) answers: Arc<Answers>,
     pub(super) painter: Painter,
     pub(super) store: Store,
+    pub(super) seen: SeenStore,
     /// `None`: no history is kept.
     pub(super) scribe: Option<Scribe>,
     pub(super) metrics: Arc<Metrics>,
@@ -98,6 +104,9 @@ pub(super) struct Control {
     answers: Arc<Answers>,
     painter: Painter,
     store: Store,
+    seen: SeenStore,
+    /// The state of tokens that is on disk, or on its way there.
+    seen_saved: u64,
     scribe: Option<Scribe>,
     metrics: Arc<Metrics>,
     origin: Arc<Origin>,
@@ -116,11 +125,12 @@ pub(super) struct Control {
 
 impl Control {
     pub(super) fn new(node: Node, clock: Arc<Clock>, outlets: Outlets, origin: Arc<Origin>, cluster: Cluster) -> Self {
-        let Outlets { answers, painter, store, scribe, metrics, events } = outlets;
+        let Outlets { answers, painter, store, seen, scribe, metrics, events } = outlets;
         let saved_at = clock.now();
         if let Some(table) = node.table() {
             info!(generation = table.generation, "answering from the state of the former run until probes have judged anew");
             answers.publish(table.clone());
+            cluster.routes(table.routes(saved_at.tick));
             painter.published(table.generation, saved_at, readings(&node));
         }
         let peering = cluster.mesh().map(|mesh| Peering::new(mesh.clone(), cluster.clone(), saved_at));
@@ -131,6 +141,8 @@ impl Control {
             answers,
             painter,
             store,
+            seen,
+            seen_saved: 0,
             scribe,
             metrics,
             origin,
@@ -160,6 +172,7 @@ impl Control {
                 () = inputs.stop.cancelled() => break,
                 Some(result) = inputs.results.recv() => Input::Result(result),
                 Some(event) = inputs.links.recv() => Input::Link(event),
+                Some(stated) = inputs.stated.recv() => Input::Stated(stated),
                 Some(command) = inputs.commands.recv() => Input::Command(command),
                 () = tokio::time::sleep_until(self.clock.instant(deadline)) => Input::Time,
             };
@@ -167,6 +180,7 @@ impl Control {
             match input {
                 Input::Result(result) => self.take_results(result, &mut inputs),
                 Input::Link(event) => self.take_links(event, &mut inputs),
+                Input::Stated(stated) => self.take_stated(stated, &mut inputs),
                 Input::Command(command) => self.obey(command),
                 Input::Time => {}
             }
@@ -174,6 +188,7 @@ impl Control {
             self.advance(&inputs.orders);
             self.show_databases();
             self.save_if_due();
+            self.save_seen();
             self.note_if_due();
         }
         self.save().await;
@@ -228,6 +243,16 @@ impl Control {
         }
         self.changed();
         self.carry_out(effects, Duration::ZERO);
+    }
+
+    fn take_stated(&mut self, first: Stated, inputs: &mut Inputs) {
+        let (mut next, mut taken) = (Some(first), 0);
+        while let (Some(stated), Some(peering)) = (next, &mut self.peering) {
+            peering.stated(&mut self.node, self.clock.now(), stated);
+            taken += 1;
+            next = if taken < BATCH_MAX { inputs.stated.try_recv().ok() } else { None };
+        }
+        self.changed();
     }
 
     /// Signs of life, and as often what peers tell of this node's clock and whether it is fit to lead.
@@ -329,6 +354,7 @@ impl Control {
                 Effect::Publish(table) => {
                     self.metrics.table_built(took);
                     self.painter.published(table.generation, self.clock.now(), readings(&self.node));
+                    self.cluster.routes(table.routes(self.clock.tick()));
                     self.answers.publish(table);
                     self.unsaved = true;
                 }
@@ -358,6 +384,21 @@ impl Control {
             // store orders them.
             tokio::task::spawn_blocking(move || write(&store, &node, now, &origin));
         }
+    }
+
+    /// A token that rose goes to disk at once. Answers do not wait for it.
+    fn save_seen(&mut self) {
+        let number = self.node.holdings().n_seen();
+        if number == self.seen_saved {
+            return;
+        }
+        self.seen_saved = number;
+        let (store, seen, cluster) = (self.seen.clone(), self.node.holdings().seen(), self.cluster.cluster_id().unwrap_or_default());
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = store.write(number, &cluster, seen) {
+                warn!("{error:#}; after a restart a name that follows a role may lead to a former primary until the present one is heard");
+            }
+        });
     }
 
     /// Hands the history what is to be noted. It never waits: what finds no room is noted with the next change.

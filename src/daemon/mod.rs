@@ -25,7 +25,9 @@ mod prober;
 mod readings;
 mod references;
 mod reload;
+mod roles;
 mod secret;
+mod seen;
 mod serve;
 mod setup;
 mod source;
@@ -130,6 +132,8 @@ impl Daemon {
         let probes = ProbeEnv::new(clock.clone()).by(detours.clone()).with_secrets(Arc::new(secrets));
         let (cluster, wires) = Cluster::start(&setup, &clock, probes.clone()).await?;
         let mut node = Node::new(settings, start.loaded.world.clone(), start.loaded.digest.clone(), left.node, clock.now());
+        let seen = seen::SeenStore::new(setup.data_dir.as_deref());
+        node.remember(seen.read(cluster.cluster_id().as_deref()));
         let saved_orders = node.overrides();
         node.join(peers(&setup, &start.loaded.plan, cluster.incarnation(), 0), clock.now());
 
@@ -150,12 +154,12 @@ impl Daemon {
         let readings = DaemonReadings::new(dns.clone(), pictures.clone(), cluster.clone(), clock.clone());
         let metrics = Arc::new(Metrics::new(Arc::new(readings))?);
 
-        let cluster::Wires { introduction, events: links } = wires;
-        let inputs = Inputs { commands: command_queue, results, orders, links, stop: stop.clone() };
+        let cluster::Wires { introduction, events: links, stated } = wires;
+        let inputs = Inputs { commands: command_queue, results, orders, links, stated, stop: stop.clone() };
         let start_ms = u64::try_from(clock.now().wall.0).unwrap_or(0);
         let events = Arc::new(EventLog::new(&setup.node, start_ms));
         let (history, scribe) = history::open(&setup, &clock, &commands)?;
-        let outlets = Outlets { answers, painter, store, scribe, metrics: metrics.clone(), events: events.clone() };
+        let outlets = Outlets { answers, painter, store, seen, scribe, metrics: metrics.clone(), events: events.clone() };
         let control = Control::new(node, clock.clone(), outlets, start.loaded.origin(), cluster.clone());
         let task = probe_threads.handle().spawn(control.run(inputs, start.notices));
         let (references, of_plan) = watch::channel(Vec::new());

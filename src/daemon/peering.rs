@@ -15,7 +15,10 @@ use portolan_core::{
 };
 use tracing::{debug, warn};
 
-use super::cluster::Cluster;
+use super::{
+    cluster::Cluster,
+    roles::{Stated, Statements},
+};
 use crate::mesh::{self, Far, FarRole, LinkId, Mesh, Parcel, Route};
 
 /// Between two requests for everything that one observer says.
@@ -41,11 +44,23 @@ pub(super) struct Peering {
     /// How far each peer's wall clock is ahead, in milliseconds.
     ahead: BTreeMap<Label, i64>,
     cluster: Cluster,
+    /// What agents stated here.
+    statements: Statements,
 }
 
 impl Peering {
     pub(super) fn new(mesh: Mesh, cluster: Cluster, now: Now) -> Self {
-        Self { mesh, told: 0, pulse_at: now.tick, needed: BTreeMap::new(), links: BTreeMap::new(), ahead: BTreeMap::new(), cluster }
+        let statements = Statements::default();
+        Self {
+            mesh,
+            told: 0,
+            pulse_at: now.tick,
+            needed: BTreeMap::new(),
+            links: BTreeMap::new(),
+            ahead: BTreeMap::new(),
+            cluster,
+            statements,
+        }
     }
 
     /// When [`Self::due`] has something to do next.
@@ -62,6 +77,7 @@ impl Peering {
         self.pulse_at = now.tick + PULSE_EVERY;
         node.pulse();
         self.say(node);
+        self.statements.flush(now.tick, &self.mesh);
         true
     }
 
@@ -88,6 +104,11 @@ impl Peering {
         self.mesh.spread(Route::Own, Parcel::Beats(beat.into_iter().collect()));
     }
 
+    /// An agent that is attached here stated something.
+    pub(super) fn stated(&mut self, node: &mut Node, now: Now, stated: Stated) {
+        self.statements.take(node, now, stated, &self.mesh);
+    }
+
     /// Takes in what happened on a link.
     pub(super) fn take(&mut self, node: &mut Node, now: Now, event: mesh::Event, effects: &mut Vec<Effect>) {
         match event {
@@ -106,6 +127,12 @@ impl Peering {
                 });
                 if !beats.is_empty() {
                     self.mesh.spread(Route::Relayed(link), Parcel::Beats(beats));
+                }
+            }
+            // Agents are attached to voters; who does not vote speaks for itself only.
+            mesh::Event::Holdings { link, stated, round_trip } => {
+                if self.links.get(&link).is_some_and(|(_, role)| *role == FarRole::Voter) {
+                    Statements::hear(node, now, link, stated, round_trip, &self.mesh);
                 }
             }
             mesh::Event::Local { link, octets } => self.cluster.local().hear(&octets, Route::Relayed(link), now.wall, &self.mesh),
@@ -146,6 +173,7 @@ impl Peering {
         for parcel in self.cluster.local().parcels(now.wall) {
             self.mesh.send(link, &parcel);
         }
+        self.mesh.send(link, &Parcel::Holdings(node.holdings().statements(now.tick).collect()));
         self.mesh.activate(link);
     }
 

@@ -203,7 +203,7 @@ impl Pictures {
         let totals: Vec<u64> = published.trail.answers.iter().map(|count| count.load(Relaxed)).collect();
         let mut outstanding = BTreeMap::new();
         for (position, service) in topology.services.iter().enumerate() {
-            for region in service.regions().iter() {
+            for region in service.answered().iter() {
                 let key: (ServiceIdx, RegionIdx) = (ServiceIdx::at(position), region);
                 if let Some(until) = published.trail.outstanding.until(key.0, region).filter(|until| *until > now.tick) {
                     outstanding.insert(key, now.wall + until.since(now.tick));

@@ -81,16 +81,21 @@ impl Store {
     pub(super) fn write(&self, node: &SavedNode, plan: &PlanSource) -> anyhow::Result<()> {
         let Some(directory) = &self.directory else { return Ok(()) };
         let directory = directory.lock().unwrap_or_else(PoisonError::into_inner);
-        let (path, fresh) = (directory.join(FILE), directory.join(FRESH_FILE));
-        let what = || format!("write `{}`", path.display());
-        let octets = serde_json::to_vec(&Written { node, plan }).with_context(what)?;
-        let mut file = File::create(&fresh).with_context(what)?;
-        file.write_all(&octets).with_context(what)?;
-        file.sync_all().with_context(what)?;
-        fs::rename(&fresh, &path).with_context(what)?;
-        // The rename itself must reach the disk too.
-        File::open(&*directory).and_then(|directory| directory.sync_all()).with_context(what)
+        let octets = serde_json::to_vec(&Written { node, plan }).with_context(|| format!("write `{FILE}`"))?;
+        swap(&directory, FILE, FRESH_FILE, &octets)
     }
+}
+
+/// Writes a file beside the one of this name, then lets it take its place. Blocks until both are on disk.
+pub(super) fn swap(directory: &Path, name: &str, fresh_name: &str, octets: &[u8]) -> anyhow::Result<()> {
+    let (path, fresh) = (directory.join(name), directory.join(fresh_name));
+    let what = || format!("write `{}`", path.display());
+    let mut file = File::create(&fresh).with_context(what)?;
+    file.write_all(octets).with_context(what)?;
+    file.sync_all().with_context(what)?;
+    fs::rename(&fresh, &path).with_context(what)?;
+    // The rename itself must reach the disk too.
+    File::open(directory).and_then(|directory| directory.sync_all()).with_context(what)
 }
 
 /// Makes the directory when it is missing.
@@ -101,8 +106,8 @@ pub(super) fn make(directory: &Path) -> anyhow::Result<()> {
 
 /// Whether this file is one of the store's own: their changes are none of the configuration's, even in the same directory.
 pub(super) fn is_own(path: &Path) -> bool {
-    path.file_name()
-        .is_some_and(|name| name == FILE || name == FRESH_FILE || name == super::cluster::DISK_FILE || name == super::history::FOLDER)
+    let own = [FILE, FRESH_FILE, super::seen::FILE, super::seen::FRESH_FILE, super::cluster::DISK_FILE, super::history::FOLDER];
+    path.file_name().is_some_and(|name| own.iter().any(|own| name == *own))
 }
 
 fn read(path: &Path) -> anyhow::Result<Left> {

@@ -3,7 +3,7 @@
 //! ```text
 //!  peers --dial--> Dialer: one connection per peer and lane --.
 //!  peers --mutual TLS--> listener --> PeerApi ----------------+--> Host (the daemon): greet, raft, propose, follow
-//!                                        '-- observe --> stream --> Event: up, report, need, confirm, beat, down --> control task
+//!                                        '-- observe --> stream --> Event: up, report, need, confirm, beat, holding, down --> control task
 //!  control task --> Mesh: send to one link, spread to all --> links (bounded queues) --> stream --> peers
 //! ```
 //!
@@ -18,6 +18,7 @@
 
 mod codec;
 mod dial;
+mod holdings;
 mod identity;
 mod links;
 mod listener;

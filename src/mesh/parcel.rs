@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use portolan_core::{
+    failover::holding,
     health::{
         book::Beat,
         vantage::{CheckKey, Report},
@@ -13,6 +14,7 @@ use portolan_core::{
 use prost::Message as _;
 
 use super::{
+    holdings,
     proto::{self, News, ObserveFrame, observe_frame::Frame},
     wire,
 };
@@ -44,6 +46,8 @@ pub enum Parcel {
     Local(Bytes),
     /// Heartbeats were pushed: the names of checks in the plan, and of each the oldest push first.
     Beats(Vec<(String, Beat)>),
+    /// What agents state, and how long ago each did.
+    Holdings(Vec<(holding::Statement, Duration)>),
 }
 
 impl Parcel {
@@ -54,6 +58,7 @@ impl Parcel {
             Self::Need(observer) => vec![frame(Frame::Need(observer.to_string()))],
             Self::Confirm(check) => vec![frame(Frame::Confirm(Bytes::copy_from_slice(&check.number().to_be_bytes())))],
             Self::Local(octets) => vec![frame(Frame::Local(octets.clone()))],
+            Self::Holdings(stated) => holdings::frames(stated),
             Self::Beats(beats) => beats.chunks(BEATS_PER_FRAME_MAX).map(|beats| frame(Frame::Beats(told(beats)))).collect(),
         }
     }

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use portolan_core::{
     cluster::limits::OBJECT_MAX,
+    failover::holding::Statement,
     health::{
         book::Beat,
         vantage::{CheckKey, Heard, NAME_OCTETS_MAX, Report},
@@ -18,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
 
 use super::{
+    holdings,
     identity::Passport,
     links::LinkId,
     parcel::{BEATS_PER_FRAME_MAX, frame},
@@ -102,6 +104,15 @@ pub enum Event {
         link: LinkId,
         /// Names of checks, and the pushes.
         beats: Vec<(String, Beat)>,
+    },
+    /// What agents state, and how long ago each did, the way to the other side included.
+    Holdings {
+        /// On which link.
+        link: LinkId,
+        /// Statements and ages.
+        stated: Vec<(Statement, Duration)>,
+        /// The link's last round trip.
+        round_trip: Duration,
     },
     /// An order that holds without a majority.
     Local {
@@ -266,6 +277,7 @@ impl Side {
                 let beats = heard.map(|beat| (beat.name, Beat { at: Timestamp(beat.at_ms), ok: beat.ok })).collect();
                 self.tell(Event::Beats { link, beats }).await;
             }
+            Frame::Holdings(stated) => self.tell(Event::Holdings { link, stated: holdings::read(stated), round_trip }).await,
             Frame::Local(octets) => self.tell(Event::Local { link, octets }).await,
         }
         Ok(())

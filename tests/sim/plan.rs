@@ -179,6 +179,7 @@ impl Shape {
             min_healthy_regions: 1,
             pools,
             backup: vec![Target::Address(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 99)))],
+            follows: None,
         });
     }
 

@@ -47,11 +47,16 @@ fn the_example_plan_resolves() {
         (cadence.interval, cadence.timeout, cadence.fast_interval),
         (Duration::from_secs(30), Duration::from_secs(5), Duration::from_secs(2))
     );
-    // A name that follows a role is known, has nothing to answer with, and says so.
+    // A name that follows a primary has no endpoints: members are answered by proof. One that follows replicas has each member as an endpoint.
     let follower = &topology.services[topology.service("orders-db").unwrap().get()];
     assert_eq!((follower.pools.len(), follower.all_down, follower.ttl.max.secs()), (0, AllDown::Servfail, 15));
-    // Seven endpoints, one way to probe; and the three members of a data group.
-    assert_eq!(topology.checks.len(), 10);
+    let published: Vec<String> =
+        follower.follows.as_ref().unwrap().members.iter().map(|member| format!("{}:{}", member.address, member.port)).collect();
+    assert_eq!(published, ["198.51.100.50:5432", "192.0.2.50:5432", "203.0.113.50:5432"]);
+    let readers = &topology.services[topology.service("orders-db-read").unwrap().get()];
+    assert_eq!((readers.pools.len(), readers.steering.preset, readers.follows_primary()), (3, "geo", None));
+    // Seven endpoints, one way to probe; members of the group, whom agents judge; and the databases of the three.
+    assert_eq!(topology.checks.len(), 11);
     assert!(topology.checks[..7].windows(2).all(|pair| std::sync::Arc::ptr_eq(&pair[0].probe, &pair[1].probe)));
     let databases: Vec<&str> = topology.databases.values().flat_map(BTreeMap::keys).map(|region| region.as_str()).collect();
     assert_eq!(databases, ["ap-southeast-1", "eu-west-1", "us-east-1"]);

@@ -6,6 +6,7 @@
 pub mod message;
 pub mod preview;
 pub mod resolve;
+pub(crate) mod role;
 #[cfg(test)]
 mod tests;
 

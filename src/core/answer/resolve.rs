@@ -1,12 +1,16 @@
 //! From a question to an answer: what the name is, then, for a service, whom the client gets.
 //!
-//! Invariant: nothing here depends on a clock, on chance (but for [`Query::entropy`]) or on a former question.
+//! Invariant: nothing here depends on chance (but for [`Query::entropy`]) or on a former question. No clock is read: the moment of the question
+//! comes in, because what names that follow a role are answered by ends by itself.
 //!
 //! Source: RFC 1034 section 4.3.2 (the walk), RFC 2308 (negative answers), RFC 7871 (scope), RFC 8482 (ANY), RFC 8914 (extended errors).
 
 use std::net::IpAddr;
 
-use super::message::{Answer, ExtendedError, Query, Rcode};
+use super::{
+    message::{Answer, ExtendedError, Query, Rcode},
+    role,
+};
 use crate::{
     geo::Origin,
     model::{
@@ -14,6 +18,7 @@ use crate::{
         name::Name,
         reason::{Mark, Reason},
         record::{Record, RecordData, RecordType},
+        time::Tick,
         topology::{AllDown, Spread, Target},
         units::Ttl,
     },
@@ -29,14 +34,14 @@ use crate::{
 /// The most aliases that one answer follows inside our zones: longer chains are a mistake, and a loop has no end.
 pub const ALIASES_MAX: usize = 8;
 
-/// Answers a question from the table.
+/// Answers a question from the table, asked at `at`.
 #[must_use]
-pub fn answer(table: &Table, query: &Query) -> Answer {
-    answer_with(table, query, &mut Silent)
+pub fn answer(table: &Table, query: &Query, at: Tick) -> Answer {
+    answer_with(table, query, at, &mut Silent)
 }
 
 /// Answers a question and tells `trace` why.
-pub(super) fn answer_with<T: Trace>(table: &Table, query: &Query, trace: &mut T) -> Answer {
+pub(super) fn answer_with<T: Trace>(table: &Table, query: &Query, at: Tick, trace: &mut T) -> Answer {
     let mut answer = Answer::empty(Rcode::NoError);
     let mut name = query.name.clone();
     for hop in 0..=ALIASES_MAX {
@@ -53,7 +58,7 @@ pub(super) fn answer_with<T: Trace>(table: &Table, query: &Query, trace: &mut T)
                 break;
             }
             Found::Service { zone, service } => {
-                Steered { table, query, zone, service, owner: &name }.answer(&mut answer, trace);
+                Steered { table, query, at, zone, service, owner: &name }.answer(&mut answer, trace);
                 break;
             }
             Found::Records { zone, records, wildcard } => {
@@ -89,7 +94,9 @@ pub(super) fn answer_with<T: Trace>(table: &Table, query: &Query, trace: &mut T)
             }
         }
     }
-    if answer.extended_error.is_none() && table.stale_since.is_some() && answer.steered.is_some() {
+    // What a primary's agent states is no judgement of probes.
+    let is_judged = answer.steered.is_some_and(|(service, _)| table.world.service(service).follows_primary().is_none());
+    if answer.extended_error.is_none() && table.stale_since.is_some() && is_judged {
         let text = "from the state before the restart; probes have not judged all endpoints yet".to_owned();
         answer.extended_error = Some(ExtendedError { code: ExtendedError::STALE_ANSWER, text });
     }
@@ -116,6 +123,7 @@ fn owned(record: &Record, name: &Name, wildcard: bool) -> Record {
 struct Steered<'a> {
     table: &'a Table,
     query: &'a Query,
+    at: Tick,
     zone: &'a IndexedZone,
     service: ServiceIdx,
     owner: &'a Name,
@@ -125,6 +133,10 @@ impl Steered<'_> {
     fn answer<T: Trace>(&self, answer: &mut Answer, trace: &mut T) {
         let world = &self.table.world;
         let (service, view) = (world.service(self.service), self.table.view(self.service));
+        if let Some(follows) = service.follows_primary() {
+            let choice = role::choose(&world.topology, service, follows, &view.role, self.at, answer, trace);
+            return self.fill_role(answer, choice, trace);
+        }
         let (place, own_prefix) = self.client();
         let matched = world.geo.lookup_network(place, own_prefix);
         let geo = world.geo.view(matched.class, world.profile(self.service));
@@ -154,6 +166,22 @@ impl Steered<'_> {
             answer.scope = if choice.by_client { by_place.max(key_prefix) } else { by_place };
         }
         self.fill(answer, &choice, trace);
+    }
+
+    fn fill_role<T: Trace>(&self, answer: &mut Answer, choice: role::Choice, trace: &mut T) {
+        answer.steered = Some((self.service, None));
+        match choice {
+            role::Choice::Member(member, ttl) => {
+                answer.steered = Some((self.service, Some(member.region)));
+                answer.answers.extend(self.record(&Target::Address(member.address), ttl));
+                if answer.answers.is_empty() {
+                    trace.note(|| Reason::new(Mark::Info, format!("no {} record there", self.query.record_type)));
+                    self.negative(answer, ttl);
+                }
+            }
+            role::Choice::Nodata(ttl) => self.negative(answer, ttl),
+            role::Choice::Servfail => {}
+        }
     }
 
     /// Whose place counts, and how many bits of it are known: the client subnet's, unless the client wants none to be used
@@ -215,7 +243,7 @@ impl Steered<'_> {
             Served::Servfail => {
                 answer.rcode = Rcode::ServFail;
                 answer.steered = Some((self.service, None));
-                answer.extended_error = Some(no_endpoint(AllDown::Servfail));
+                answer.extended_error = Some(service.follows.as_deref().map_or_else(|| no_endpoint(AllDown::Servfail), role::no_replica));
             }
         }
     }

@@ -1,20 +1,27 @@
 //! What must hold for every plan, every state of health and every client.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+};
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::{
+    failover::token::Token,
     model::{
-        ids::{RegionSet, ServiceIdx},
+        follow::{Followed, FollowedMember, Follows, WithoutPrimary},
+        ids::{RegionIdx, RegionSet, ServiceIdx},
         reason::Mark,
         record::{RecordData, RecordType},
-        topology::{Families, ResidencyMode, Spread},
+        time::Tick,
+        topology::{AllDown, Families, ResidencyMode, Spread, Steering, TtlRange},
+        units::{Share, Ttl},
         verdict::Health,
     },
     steering::prove::{Breach, prove_residency},
-    table::{EndpointState, Table, Tier},
+    table::{EndpointState, RoleView, Table, Tier},
     testing,
 };
 
@@ -60,8 +67,8 @@ proptest! {
 
     #[test]
     fn the_leaf_of_the_explain_tree_is_the_served_answer((table, _) in testing::any_table(), query in testing::query()) {
-        let served = answer(&table, &query);
-        let (explained, reason) = explain(&table, &query);
+        let served = answer(&table, &query, Tick(1));
+        let (explained, reason) = explain(&table, &query, Tick(1));
         prop_assert_eq!(&explained, &served);
         let leaf = reason.because.last().expect("a leaf");
         prop_assert_eq!(leaf.mark, Mark::Leaf);
@@ -79,7 +86,7 @@ proptest! {
                 of_family && up(state) && (!strict || inside.contains(endpoint.region))
             })
         };
-        let [v4, v6] = [RecordType::A, RecordType::AAAA].map(|record_type| answer(&table, &with_type(&query, record_type)));
+        let [v4, v6] = [RecordType::A, RecordType::AAAA].map(|record_type| answer(&table, &with_type(&query, record_type), Tick(1)));
         if reachable(None) {
             prop_assert!(!v4.answers.is_empty() || !v6.answers.is_empty());
         }
@@ -96,7 +103,7 @@ proptest! {
     #[test]
     fn a_strict_fence_is_never_crossed((table, _) in testing::table_of(testing::fenced_draft()), query in testing::query()) {
         let service = &table.world.topology.services[0];
-        let answer = answer(&table, &query);
+        let answer = answer(&table, &query, Tick(1));
         let inside = fence(&table, &query);
         prop_assert!(regions(&table, &answer).without(inside).is_empty(), "{answer:?} outside {inside:?}");
         if inside != RegionSet::first(32) {
@@ -111,14 +118,14 @@ proptest! {
 
     #[test]
     fn both_families_come_from_one_region((table, _) in testing::table_of(testing::sticky_draft()), query in testing::query()) {
-        let [v4, v6] = [RecordType::A, RecordType::AAAA].map(|record_type| regions(&table, &answer(&table, &with_type(&query, record_type))));
+        let [v4, v6] = [RecordType::A, RecordType::AAAA].map(|record_type| regions(&table, &answer(&table, &with_type(&query, record_type), Tick(1))));
         prop_assert!(v4.or(v6).len() <= 1, "{v4:?} {v6:?}");
     }
 
     #[test]
     fn every_client_inside_the_scope_gets_the_same_records((table, _) in testing::table_of(testing::sticky_draft()), query in testing::query(), other: u128) {
         let Some(subnet) = query.client_subnet.filter(|subnet| subnet.source_prefix > 0) else { return Ok(()) };
-        let first = answer(&table, &query);
+        let first = answer(&table, &query, Tick(1));
         // Another client of the same length of prefix, equal in the bits of the scope.
         let address = match subnet.address {
             IpAddr::V4(address) => {
@@ -132,7 +139,7 @@ proptest! {
             }
         };
         let neighbour = testing::masked(address, subnet.source_prefix.max(first.scope));
-        let second = answer(&table, &Query { client_subnet: Some(neighbour), ..query.clone() });
+        let second = answer(&table, &Query { client_subnet: Some(neighbour), ..query.clone() }, Tick(1));
         prop_assert_eq!(record_set(&first), record_set(&second), "scope {} of {:?} and {:?}", first.scope, subnet, neighbour);
     }
 
@@ -145,7 +152,7 @@ proptest! {
             health: if down { Health::Down } else { Health::Up },
             drained: false,
             kept: false,
-            admitted: crate::model::units::Share::FULL,
+            admitted: Share::FULL,
             next_change: std::time::Duration::from_secs(30),
             weight: None,
             pool_weight: None,
@@ -155,7 +162,7 @@ proptest! {
         let before = Table::compile(1, world.clone(), |_| state(false));
         let after = Table::compile(2, world.clone(), |endpoint| state(world.topology.endpoints[endpoint.get()].region == lost));
         for query in &queries {
-            let [was, is] = [&before, &after].map(|table| answer(table, query).steered.and_then(|(_, region)| region));
+            let [was, is] = [&before, &after].map(|table| answer(table, query, Tick(1)).steered.and_then(|(_, region)| region));
             prop_assert!(was == Some(lost) || was == is, "{query:?}: {was:?} {is:?}");
             prop_assert!(is != Some(lost) || after.view(ServiceIdx(0)).up.is_empty() || draft.steering.residency.is_some());
         }
@@ -164,7 +171,7 @@ proptest! {
     #[test]
     fn answers_stay_inside_their_bounds((table, _) in testing::any_table(), query in testing::query()) {
         let service = &table.world.topology.services[0];
-        let answer = answer(&table, &query);
+        let answer = answer(&table, &query, Tick(1));
         prop_assert!(answer.answers.len() <= usize::from(service.steering.limit).max(service.backup.len()));
         for record in &answer.answers {
             prop_assert!((service.ttl.min..=service.ttl.max).contains(&record.ttl));
@@ -180,8 +187,8 @@ proptest! {
 
 #[test]
 fn a_partial_share_admits_that_share_of_clients_and_leaves_the_others_where_they_were() {
-    use crate::model::{topology::Stage, units::Share};
-    let steering = crate::model::topology::Steering {
+    use crate::model::topology::Stage;
+    let steering = Steering {
         preset: "geo",
         stages: vec![Stage::Geo, Stage::Priority, Stage::Weight],
         tie: Share::NONE,
@@ -191,12 +198,7 @@ fn a_partial_share_admits_that_share_of_clients_and_leaves_the_others_where_they
         families: Families::Together,
         residency: None,
     };
-    let draft = testing::Draft {
-        endpoints: vec![vec![(false, 1)]; 3],
-        weights: vec![(1, 1); 3],
-        steering,
-        all_down: crate::model::topology::AllDown::LastGood,
-    };
+    let draft = testing::Draft { endpoints: vec![vec![(false, 1)]; 3], weights: vec![(1, 1); 3], steering, all_down: AllDown::LastGood };
     let world = testing::world(testing::topology(&draft));
     let table_with = |health: Health, share: Share| {
         Table::compile(1, world.clone(), |endpoint| {
@@ -227,8 +229,8 @@ fn a_partial_share_admits_that_share_of_clients_and_leaves_the_others_where_they
             client_subnet: Some(testing::masked(address, 24)),
             entropy: 0,
         };
-        let [without, ramping, whole] = [&without, &ramping, &whole].map(|table| regions(table, &answer(table, &query)));
-        assert!(whole.contains(crate::model::ids::RegionIdx(0)));
+        let [without, ramping, whole] = [&without, &ramping, &whole].map(|table| regions(table, &answer(table, &query, Tick(1))));
+        assert!(whole.contains(RegionIdx(0)));
         if ramping == whole {
             admitted += 1;
         } else {
@@ -237,4 +239,67 @@ fn a_partial_share_admits_that_share_of_clients_and_leaves_the_others_where_they
     }
     // 256 networks of 10.0.0.0/16, ten clients each; a share of 20 % of 256 draws lies within 12 % and 28 % but once in a thousand.
     assert!((310..=717).contains(&admitted), "{admitted} of 2560");
+}
+
+/// A table whose service follows the primary of `orders`, with a member in each region.
+fn following(range: TtlRange, without: WithoutPrimary, role: RoleView) -> Table {
+    let steering = Steering {
+        preset: "geo",
+        stages: Vec::new(),
+        tie: Share::NONE,
+        limit: 8,
+        multivalue: false,
+        spread: Spread::Sticky,
+        families: Families::Together,
+        residency: None,
+    };
+    let draft = testing::Draft { endpoints: vec![vec![]; 3], weights: vec![(1, 1); 3], steering, all_down: AllDown::Servfail };
+    let mut topology = testing::topology(&draft);
+    let address = |i: u8| IpAddr::from([198, 51, 100, i]);
+    let members = (0..3).map(|i| FollowedMember { region: RegionIdx(i), address: address(i), port: 5432 }).collect();
+    topology.services[0].follows = Some(Arc::new(Follows { group: "orders".into(), role: Followed::Primary { without }, members }));
+    topology.services[0].ttl = range;
+    let mut table = Table::compile(1, testing::world(topology), |_| unreachable!("it has no endpoints"));
+    table.set_role(ServiceIdx(0), role);
+    table
+}
+
+proptest! {
+    #[test]
+    fn a_name_that_follows_a_primary_is_answered_no_longer_than_that_is_proven(
+        (min, more) in (0_u32..3, 0_u32..15), without in prop::sample::select(vec![WithoutPrimary::Servfail, WithoutPrimary::Nodata, WithoutPrimary::Last]),
+        region in prop::option::of(0_u8..3), (said, until) in (0_u64..90_000, prop::option::of(0_u64..180_000)), asked in 90_000_u64..180_000,
+        query in testing::query(),
+    ) {
+        let tick = |millis: u64| Tick(millis * 1000);
+        let range = TtlRange { min: Ttl::from_secs(min), max: Ttl::from_secs(min + more) };
+        let token = Token { generation: 1, epoch: 4711 };
+        let role = RoleView { token, region: region.map(RegionIdx), said: Some(tick(said)), until: until.map(tick) };
+        let table = following(range, without, role);
+        let query = with_type(&query, RecordType::A);
+        let given = answer(&table, &query, tick(asked));
+        let (explained, reason) = explain(&table, &query, tick(asked));
+        prop_assert_eq!(&explained, &given);
+        prop_assert_eq!(&reason.because.last().expect("a leaf").text, &given.summary());
+        let remains = until.unwrap_or(0).saturating_sub(asked);
+        let holder = region.map(|region| format!("198.51.100.{region}"));
+        let shown: Vec<String> = given.answers.iter().map(|record| record.data.to_string()).collect();
+        let is_proven = remains > 0 && remains >= u64::from(min) * 1000 && holder.is_some();
+        if is_proven {
+            prop_assert_eq!(&shown, &[holder.unwrap_or_default()]);
+            prop_assert_eq!(&given.extended_error, &None);
+            let ttl = given.answers[0].ttl;
+            prop_assert!(u64::from(ttl.secs()) * 1000 <= remains && ttl >= range.min && ttl <= range.max, "{} of {} ms", ttl, remains);
+            return Ok(());
+        }
+        let error = given.extended_error.as_ref().expect("it says why");
+        prop_assert!(error.text.contains("orders") && error.text.contains("1.4711") && error.text.contains(" ago"), "{}", error.text);
+        match (without, holder) {
+            (WithoutPrimary::Last, Some(holder)) => {
+                prop_assert_eq!((&shown, error.code, given.answers[0].ttl), (&vec![holder], ExtendedError::STALE_ANSWER, range.min));
+            }
+            (WithoutPrimary::Nodata, _) => prop_assert_eq!((given.rcode, shown.len(), given.authority.len()), (Rcode::NoError, 0, 1)),
+            _ => prop_assert_eq!((given.rcode, shown.len()), (Rcode::ServFail, 0)),
+        }
+    }
 }

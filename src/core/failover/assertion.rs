@@ -42,15 +42,9 @@ mod tests {
             peers: std::collections::BTreeSet::new(),
             above: 0,
         };
-        let status = |writes, role| Status {
-            sequence: (1, 1),
-            highest: Token::default(),
-            grant: None,
-            class: Class::Bare,
-            follows: None,
-            writes,
-            sight: Some(Sight { role, system: 7, timeline: 1, position: None }),
-            trouble: None,
+        let status = |writes, role| {
+            let sight = Some(Sight { role, system: 7, timeline: 1, position: None });
+            Status { sequence: (1, 1), writes, sight, ..Status::default() }
         };
         let asked = |age, status: &Status| still_writes(&grant, Some((seconds(age), status)));
         assert_eq!(asked(90, &status(true, Role::Standby)), Some(seconds(90)), "it writes by its grant");

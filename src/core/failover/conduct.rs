@@ -542,25 +542,13 @@ const fn reason(why: &Unchosen) -> HeldFor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::failover::evidence::Stream;
 
     #[test]
     fn a_status_that_comes_late_does_not_pass_for_a_new_one() {
         let (orders, us, second) = (Label::new("orders"), Label::new("us"), 1_000_000);
         let mut conductor = Conductor::new(Patience::default(), Tick(0));
         let mut told = |sequence, writes, at| {
-            let status = Status {
-                sequence,
-                highest: Token::default(),
-                grant: None,
-                class: Class::Bare,
-                follows: None,
-                writes,
-                sight: None,
-                seen_at_us: 0,
-                stream: Stream::Unknown,
-                trouble: None,
-            };
+            let status = Status { sequence, writes, ..Status::default() };
             conductor.told(&orders, &us, status, Tick(at * second));
             let (at, known) = conductor.desks[&orders].statuses[&us].clone();
             (at.0 / second, known.sequence, known.writes)
@@ -583,7 +571,7 @@ mod tests {
             fn loss(&self, _: &Label, _: u64) -> Bracket {
                 Bracket::UNKNOWN
             }
-            fn verified(&self, _: &Label, _: Token) -> Option<bool> {
+            fn verified(&self, _: &Label, _: Token) -> Option<Result<(), String>> {
                 None
             }
             fn is_routed(&self, _: &Label, _: Token) -> bool {

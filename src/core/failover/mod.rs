@@ -35,6 +35,7 @@ pub mod engine;
 pub mod evidence;
 pub mod grounds;
 pub mod group;
+pub mod holding;
 pub(crate) mod keys;
 pub mod lease;
 pub mod order;

@@ -3,6 +3,8 @@
 //! Orders are repeated until they are answered, and may come late, twice, or from a leader that was superseded: an agent refuses a lower token than
 //! it has ever seen (A1), and answers an equal one again from what is so. An answer counts for its own token only.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -137,10 +139,12 @@ pub struct Sight {
 }
 
 /// What an agent tells the leader of itself, every few seconds and when it changes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     /// Start of the agent, and number since then: of two the higher one is the newer one, whichever comes first.
     pub sequence: (u64, u64),
+    /// When it says this, in microseconds of the agent's own clock, which means nothing to others but for its differences.
+    pub said_at_us: u64,
     /// The highest token that it has seen.
     pub highest: Token,
     /// Of the grant that it holds; `None`: none.
@@ -153,12 +157,18 @@ pub struct Status {
     pub writes: bool,
     /// What it sees of its database; `None`: nothing.
     pub sight: Option<Sight>,
-    /// When the look began that showed this, in microseconds of the agent's own clock, which means nothing to others but for its differences.
+    /// When the look began that showed this, on the same clock.
     pub seen_at_us: u64,
     /// A standby: what it hears of the primary that it follows, at that moment.
     pub stream: Stream,
+    /// A standby: up to where it shows writes to readers; `None`: that could not be told.
+    pub replayed: Option<u64>,
     /// Why it does not come on, in one line; `None`: it does, or has nothing to do.
     pub trouble: Option<String>,
+    /// How long its right to write lasts from when it says this, until its soft deadline on its own clock; `None`: its database does not write
+    /// by the grant in force.
+    #[serde(default)]
+    pub holding: Option<Duration>,
 }
 
 /// What an agent says.

@@ -38,6 +38,16 @@ struct Told {
     lag_grows: bool,
 }
 
+/// When an agent did something at the earliest, on this node's clock, of which it says when that was on its own (`at_us`, microseconds). `heard`: as
+/// in [`Witness::told`]; `None` without it. Never later than `now`.
+#[must_use]
+pub fn earliest(heard: Option<(Tick, Tick)>, at_us: u64, now: Tick) -> Option<Tick> {
+    let (ours, theirs) = heard?;
+    // So long before, or after, it heard that tick.
+    let at = Tick(at_us);
+    Some((ours + at.since(theirs)).before(theirs.since(at)).min(now))
+}
+
 /// What is known of one group from its agents.
 #[derive(Clone, Debug, Default)]
 pub struct Witness {
@@ -84,16 +94,21 @@ impl Witness {
         self.members.insert(region.clone(), Told { at: now, status, behind, lag_grows });
     }
 
+    /// At most so far behind the primary is what a standby shows to readers; `None`: nobody knows, which is not zero.
+    #[must_use]
+    pub fn lag(&self, group: &Group, region: &Label, now: Tick) -> Option<Duration> {
+        self.received(group, region)?;
+        let replayed = self.members.get(region)?.status.replayed?;
+        self.ring.exposure(Some(replayed), now).high
+    }
+
     fn sample(&mut self, region: &Label, status: &Status, heard: Option<(Tick, Tick)>, now: Tick) {
         let Some(sight) = status.sight else { return };
         if self.of.as_ref().is_none_or(|of| *of != (region.clone(), sight.timeline)) {
             (self.of, self.ring) = (Some((region.clone(), sight.timeline)), Ring::new());
         }
-        if let (Some(position), Some((ours, theirs))) = (sight.position, heard) {
-            // So long before, or after, it heard that tick.
-            let seen_at = Tick(status.seen_at_us);
-            let from = (ours + seen_at.since(theirs)).before(theirs.since(seen_at));
-            self.ring.note(position, Moment { from: from.min(now), to: now });
+        if let (Some(position), Some(from)) = (sight.position, earliest(heard, status.seen_at_us, now)) {
+            self.ring.note(position, Moment { from, to: now });
         }
     }
 
@@ -239,13 +254,11 @@ mod tests {
             sequence: (1, sequence),
             highest: GRANT,
             grant: is_primary.then_some(GRANT),
-            class: Class::Bare,
             follows: (!is_primary).then(|| (GRANT, "us".into())),
             writes: is_primary,
             sight: Some(Sight { role, system: 7, timeline: 1, position: Some(position) }),
-            seen_at_us: 0,
             stream: if is_primary { Stream::Unknown } else { Stream::Up { silent_for: Duration::from_secs(1) } },
-            trouble: None,
+            ..Status::default()
         }
     }
 

@@ -3,6 +3,7 @@
 //! Nothing here decides anything. A value that exists is valid; the constructors are the only place where it can be refused.
 
 pub mod check;
+pub mod follow;
 pub mod group;
 pub mod ids;
 pub mod mix;

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 
 use super::{
     check::Check,
+    follow::Follows,
     ids::{CheckIdx, EndpointIdx, Label, RegionIdx, RegionSet, ServiceIdx},
     name::Name,
     record::Record,
@@ -80,6 +81,8 @@ pub struct Service {
     pub pools: Vec<Pool>,
     /// Answered by `all_down: backup`.
     pub backup: Vec<Target>,
+    /// The database role that its names follow; `None`: none.
+    pub follows: Option<Arc<Follows>>,
 }
 
 impl Service {
@@ -87,6 +90,21 @@ impl Service {
     #[must_use]
     pub fn regions(&self) -> RegionSet {
         self.pools.iter().map(|pool| pool.region).collect()
+    }
+
+    /// The regions that its answers may point to.
+    #[must_use]
+    pub fn answered(&self) -> RegionSet {
+        match self.follows_primary() {
+            Some(follows) => follows.members.iter().map(|member| member.region).collect(),
+            None => self.regions(),
+        }
+    }
+
+    /// The role of a primary that its names follow; `None`: they are steered among endpoints.
+    #[must_use]
+    pub fn follows_primary(&self) -> Option<&Follows> {
+        self.follows.as_deref().filter(|follows| follows.without().is_some())
     }
 }
 
@@ -298,6 +316,12 @@ impl Topology {
     #[must_use]
     pub fn service(&self, name: &str) -> Option<ServiceIdx> {
         self.services.iter().position(|service| service.name.as_str() == name).map(ServiceIdx::at)
+    }
+
+    /// The endpoints whose health says something of their region: not those of members that follow a primary, which agents judge.
+    pub fn judged(&self) -> impl Iterator<Item = (EndpointIdx, &Endpoint)> {
+        let all = self.endpoints.iter().enumerate().map(|(position, endpoint)| (EndpointIdx::at(position), endpoint));
+        all.filter(|(_, endpoint)| self.services[endpoint.service.get()].follows.is_none())
     }
 
     /// The services with an endpoint that each check judges; index by [`CheckIdx`]. A calculated check that changes with another is touched

@@ -37,7 +37,10 @@ impl Node {
         if state == State::Starting {
             lines.push("The first round of probes is running.".to_owned());
         }
-        let failing = || services.iter().enumerate().filter(|(_, it)| it.state == State::Failing && !it.endpoints.is_empty());
+        // Of names that follow a primary a notice tells.
+        let steered = |position: usize| self.world.topology.services[position].follows_primary().is_none();
+        let fails = |(position, it): &(usize, &ServiceStatus)| it.state == State::Failing && !it.endpoints.is_empty() && steered(*position);
+        let failing = || services.iter().enumerate().filter(fails);
         for (position, service) in failing().take(SERVICES_MAX) {
             let rule = service.all_down.as_deref().unwrap_or("nothing");
             let dark = self.dark_clients(ServiceIdx::at(position));

@@ -19,6 +19,8 @@ mod others;
 mod ramps;
 pub mod recall;
 pub mod report;
+mod role_tell;
+mod roles;
 mod rotation;
 pub mod saved;
 mod shortage;
@@ -43,6 +45,7 @@ use thiserror::Error;
 
 pub use crate::health::book::{Attempt, StartProbe};
 use crate::{
+    failover::holding::Holdings,
     health::{
         book::{self, Book, Changes},
         endpoint::Touch,
@@ -59,6 +62,7 @@ use crate::{
 use index::CheckIndex;
 use ramps::Ramps;
 use report::{Happening, Notice, Severity};
+use roles::Roles;
 use rotation::Rotation;
 use saved::SavedNode;
 use shortage::Shortage;
@@ -223,6 +227,9 @@ pub struct Node {
     checks: CheckIndex,
     /// Services in slow start: when their shares change next.
     ramps: Ramps,
+    /// Who holds which role, as agents state it.
+    holdings: Holdings,
+    roles: Roles,
     next_expiry: Option<Timestamp>,
     /// The overrides in force, as people were told.
     told: Vec<Arc<Override>>,
@@ -244,6 +251,7 @@ impl Node {
     pub fn new(settings: Settings, world: Arc<World>, digest: String, saved: Option<SavedNode>, now: Now) -> Self {
         let book = Book::new(&world.topology.checks, settings.seed, now);
         let checks = CheckIndex::new(&world.topology);
+        let roles = Roles::new(&world.topology);
         let mut node = Self {
             tally: Tally::new(world.topology.regions.len()),
             rotation: Rotation::new(&world),
@@ -263,6 +271,8 @@ impl Node {
             dirty: BTreeSet::new(),
             checks,
             ramps: Ramps::default(),
+            holdings: Holdings::default(),
+            roles,
             next_expiry: None,
             told: Vec::new(),
             turned: now,
@@ -348,6 +358,7 @@ impl Node {
         }
         self.turned = now;
         self.dirty.extend(self.ramps.due(now.wall));
+        self.look_at_roles(now.tick);
         self.publish(now, effects);
         starts
     }
@@ -358,7 +369,7 @@ impl Node {
         let wall = self.ramps.next().into_iter().chain(self.next_expiry).min().map(|at| now.tick + at.since(now.wall));
         let waiting = self.table.is_none() || self.stale_since.is_some();
         let first = waiting.then(|| self.started.tick + FIRST_TABLE_MAX);
-        [self.book.next_deadline(may_start), self.vantage.next_deadline(), wall, first].into_iter().flatten().min()
+        [self.book.next_deadline(may_start), self.vantage.next_deadline(), self.roles.next(), wall, first].into_iter().flatten().min()
     }
 
     /// The table in force; `None` before the first one.
@@ -415,6 +426,7 @@ impl Node {
         self.settle_overlay(now);
         self.absorb_seen(now, effects);
         self.ramps.clear();
+        self.reload_roles();
         self.tally = self.tally.moved(&before.topology, &self.world.topology);
         self.dirty.clear();
         // A world is made of all files together, so each of them was good.
@@ -533,12 +545,14 @@ impl Node {
         for &service in &dirty {
             self.compiled(now, service, Some(table.view(service)), next.view(service), effects);
         }
+        self.settle_roles(now, &mut next, &dirty, effects);
         self.swap(next, effects);
+        self.time_roles(now.tick, &dirty);
     }
 
     fn publish_whole(&mut self, now: Now, effects: &mut Vec<Effect>) {
         let world = self.world.clone();
-        let services: Vec<ServiceIdx> = (0..world.topology.services.len()).map(ServiceIdx::at).collect();
+        let services: BTreeSet<ServiceIdx> = (0..world.topology.services.len()).map(ServiceIdx::at).collect();
         let generation = self.table.as_ref().map_or(1, |table| table.generation + 1);
         let mut next = Table::compile(generation, world, self.states_in_order(now));
         let judged = self.book.n_unjudged() == 0 || now.tick.since(self.started.tick) >= FIRST_TABLE_MAX;
@@ -548,10 +562,12 @@ impl Node {
         next.stale_since = self.stale_since;
         self.dirty.clear();
         self.tally.clear_up();
-        for service in services {
+        for &service in &services {
             self.compiled(now, service, None, next.view(service), effects);
         }
+        self.settle_roles(now, &mut next, &services, effects);
         self.swap(next, effects);
+        self.time_roles(now.tick, &services);
     }
 
     /// The state of each endpoint, to be asked for service by service and there in order, as tables do. One service at a time is worked out.
@@ -570,7 +586,10 @@ impl Node {
     /// Counts a fresh view, and tells what is news of it.
     fn compiled(&mut self, now: Now, service: ServiceIdx, before: Option<&ServiceView>, after: &ServiceView, effects: &mut Vec<Effect>) {
         let mut texts = Vec::new();
-        for (region, is_up) in self.tally.recount(before, after) {
+        // Who follows a primary says nothing of a region's health.
+        let is_judged = self.world.topology.services[service.get()].follows.is_none();
+        let turns = if is_judged { self.tally.recount(before, after) } else { Vec::new() };
+        for (region, is_up) in turns {
             let region = &self.world.topology.regions[region.get()].name;
             // The first table is no news of every region.
             if before.is_some() {

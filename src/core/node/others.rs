@@ -160,7 +160,7 @@ impl Node {
         }
         let region = &self.settings.region;
         let own = self.world.topology.region(region.as_str())?;
-        let has_endpoints = self.world.topology.endpoints.iter().any(|endpoint| endpoint.region == own);
+        let has_endpoints = self.world.topology.judged().any(|(_, endpoint)| endpoint.region == own);
         let is_judged = self.table.is_some() && self.stale_since.is_none();
         (has_endpoints && is_judged && self.tally.up(own) == 0).then(|| format!("no endpoint of {region} is up"))
     }

@@ -46,6 +46,7 @@ impl Node {
             }
         });
         let mut states: Vec<EndpointState> = states.collect();
+        self.admit_replicas(now, service, &endpoints, &mut states);
         for (&endpoint, state) in endpoints.iter().zip(&mut states) {
             self.rotation.note(endpoint, state, now.wall);
         }

@@ -96,8 +96,10 @@ impl Node {
             let text = format!("answers rest on judgements of {since}; {} checks are not judged anew yet", self.book.n_unjudged());
             notices.push(Notice { severity: Severity::Warning, kind: "table_stale".to_owned(), text });
         }
-        let empty: Vec<&str> =
-            self.world.topology.services.iter().filter(|service| service.pools.is_empty()).map(|service| service.name.as_str()).collect();
+        notices.extend(self.role_notices(now));
+        let services = self.world.topology.services.iter();
+        let empty = services.filter(|service| service.pools.is_empty() && service.follows_primary().is_none());
+        let empty: Vec<&str> = empty.map(|service| service.name.as_str()).collect();
         if !empty.is_empty() {
             let (shown, more) = (&empty[..empty.len().min(NAMES_MAX)], empty.len().saturating_sub(NAMES_MAX));
             let more = if more == 0 { String::new() } else { format!(" and {more} more") };
@@ -115,7 +117,7 @@ impl Node {
         let wanted = self.table.as_ref().map_or_else(|| vec![Share::NONE; topology.regions.len()], |table| wanted_shares(table));
         let answers: u64 = served.answers.iter().sum();
         let mut counts = vec![Counts::default(); topology.regions.len()];
-        for endpoint in &topology.endpoints {
+        for (_, endpoint) in topology.judged() {
             counts[endpoint.region.get()].add(&self.verdict(endpoint.check, now.tick));
         }
         let regions = topology.regions.iter().enumerate().zip(counts);
@@ -156,6 +158,9 @@ impl Node {
     fn service_status(&self, now: Now, service: ServiceIdx, served: &Served) -> ServiceStatus {
         let topology = &self.world.topology;
         let it = &topology.services[service.get()];
+        if let Some(follows) = it.follows_primary() {
+            return self.role_status(now, service, follows, served);
+        }
         let view = self.table.as_ref().map(|table| table.view(service));
         // A view has the plan's endpoints in the plan's order.
         let mut members = view.into_iter().flat_map(|view| &view.pools).flat_map(|pool| &pool.members);

@@ -117,16 +117,14 @@ impl Node {
     /// [`ReportError::NotReady`] before the first table.
     pub fn preview(&self, now: Now, query: &Query) -> Result<Preview, ReportError> {
         let table = self.table.as_ref().ok_or(ReportError::NotReady)?;
-        let (answer, reason) = explain(table, query);
+        let (answer, reason) = explain(table, query, now.tick);
         Ok(Preview { answer, reason, generation: table.generation, at: now.wall })
     }
 
     fn why_region(&self, now: Now, region: RegionIdx) -> Reason {
         let topology = &self.world.topology;
-        let endpoints: Vec<EndpointIdx> = (0..topology.endpoints.len())
-            .map(EndpointIdx::at)
-            .filter(|endpoint| topology.endpoints[endpoint.get()].region == region)
-            .collect();
+        let judged = topology.judged().filter(|(_, endpoint)| endpoint.region == region);
+        let endpoints: Vec<EndpointIdx> = judged.map(|(index, _)| index).collect();
         let mut counts = Counts::default();
         endpoints.iter().for_each(|endpoint| counts.add(&self.verdict(topology.endpoints[endpoint.get()].check, now.tick)));
         let name = &topology.regions[region.get()].name;
@@ -153,6 +151,9 @@ impl Node {
     fn why_service(&self, now: Now, service: ServiceIdx) -> Reason {
         let topology = &self.world.topology;
         let it = &topology.services[service.get()];
+        if let Some(follows) = it.follows_primary() {
+            return self.why_role(now, service, follows);
+        }
         let hostnames: Vec<String> = it.hostnames.iter().map(ToString::to_string).collect();
         let view = self.table.as_ref().map(|table| table.view(service));
         let best = view.map(ServiceView::best);
@@ -231,9 +232,10 @@ impl Node {
             Some(Tier::Drained | Tier::Out) => Mark::No,
         };
         let told = self.told(now, it.check);
+        let is_replica = topology.services[it.service.get()].follows.is_some();
         let note = member
             .and_then(|member| member.note.as_deref())
-            .filter(|_| columns.effective.health_by.is_some() || columns.effective.is_drained());
+            .filter(|_| columns.effective.health_by.is_some() || columns.effective.is_drained() || is_replica);
         let text = note.map_or_else(|| told.clone(), |note| format!("{note} (observed: {told})"));
         Reason::new(mark, format!("{}: {text}", topology.endpoint_name(endpoint)))
     }

@@ -32,12 +32,6 @@ pub(super) fn check(plan: &Plan, out: &mut Findings) {
         let path = Path::root().key("data_groups").key(name).key("engine");
         out.warning(path, "takes effect with an agent for this engine; until then the group has no lease, and nothing moves it", "");
     }
-    for (name, service) in plan.services.iter() {
-        if service.follows.is_some() {
-            let path = Path::root().key("services").key(name).key("follows");
-            out.warning(path, "takes effect with data groups; until then its names are answered SERVFAIL", "");
-        }
-    }
     databases(plan, out);
 }
 

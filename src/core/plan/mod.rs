@@ -13,6 +13,7 @@
 //! Absent on purpose: files. The plan names secrets, hooks and zone files; who reads them hands their content in.
 
 pub mod check;
+mod follow;
 mod groups;
 mod later;
 mod overlay;

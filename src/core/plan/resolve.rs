@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{
+    follow,
     overlay::{self, Layers},
     rdata,
     sections::{
@@ -15,6 +16,7 @@ use crate::{
     document::{PlainName, Table},
     model::{
         check::{Address, BodyMatch, Bound, Cadence, Check, Flap, Host, HttpExpect, HttpMethod, Probe, ProbeKind, TlsCheck},
+        follow::Follows,
         ids::{CheckIdx, EndpointIdx, Label, REGIONS_MAX, RegionIdx, RegionSet, ServiceIdx},
         name::Name,
         record::{Record, RecordData, RecordType, Soa},
@@ -287,6 +289,9 @@ impl Build<'_> {
         let mut endpoints = Vec::new();
         for (position, (name, section)) in self.plan.services.iter().enumerate() {
             let mut service = resolve_service(self.plan, name, section);
+            if let Some(follows) = service.follows.clone() {
+                self.replicas(ServiceIdx::at(position), section, &follows, &mut service, &mut endpoints);
+            }
             for (region, region_name) in self.plan.regions.keys().enumerate() {
                 let Some(list) = section.endpoints.get(region_name) else { continue };
                 let first = EndpointIdx::at(endpoints.len());
@@ -317,6 +322,30 @@ impl Build<'_> {
             services.push(service);
         }
         (services, endpoints)
+    }
+
+    /// Whoever follows a role's replicas has each member as an endpoint, which agents judge instead of probes.
+    fn replicas(
+        &mut self,
+        index: ServiceIdx,
+        section: &ServiceSection,
+        follows: &Follows,
+        service: &mut Service,
+        endpoints: &mut Vec<Endpoint>,
+    ) {
+        if follows.without().is_some() {
+            return;
+        }
+        let way = self.way(&HealthChecks { kind: Some(CheckType::None), ..HealthChecks::default() }, None);
+        let check = self.check(&way, None);
+        for member in &follows.members {
+            let first = EndpointIdx::at(endpoints.len());
+            let target = Target::Address(member.address);
+            endpoints.push(Endpoint { service: index, region: member.region, target, port: member.port, weight: Weight(1), check });
+            let (weight, priority) =
+                self.plan.regions.keys().nth(member.region.get()).map_or((1, 1), |region| share_of(self.plan, section, region));
+            service.pools.push(Pool { region: member.region, weight: Weight(weight), priority, first, count: 1 });
+        }
     }
 }
 
@@ -378,7 +407,8 @@ pub(super) fn stages_of(service: &ServiceSection) -> (&'static str, Vec<Stage>) 
         };
         return ("stages", stages.iter().map(stage).collect());
     }
-    let preset = service.steering.unwrap_or(Preset::Geo);
+    let of_replica = service.follows.as_ref().and_then(|follows| follows.steering);
+    let preset = of_replica.or(service.steering).unwrap_or(Preset::Geo);
     let stages = match preset {
         Preset::Weighted => vec![Stage::Weight],
         Preset::Geo => vec![Stage::Geo, Stage::Priority, Stage::Weight],
@@ -400,7 +430,7 @@ fn resolve_service(plan: &Plan, name: &Label, section: &ServiceSection) -> Servi
             stages,
             tie: section.tie.unwrap_or(Share::percent(10)),
             limit: section.limit.unwrap_or(8),
-            multivalue: section.stages.is_none() && section.steering == Some(Preset::Multivalue),
+            multivalue: preset == Preset::Multivalue.word(),
             spread: match section.spread.unwrap_or(SpreadWord::Sticky) {
                 SpreadWord::Sticky => Spread::Sticky,
                 SpreadWord::Random => Spread::Random,
@@ -428,6 +458,7 @@ fn resolve_service(plan: &Plan, name: &Label, section: &ServiceSection) -> Servi
         min_healthy_regions: usize::from(section.min_healthy_regions),
         pools: Vec::new(),
         backup: section.backup.iter().map(|target| target.0.clone()).collect(),
+        follows: section.follows.as_ref().and_then(|follows| follow::resolve(plan, follows)).map(Arc::new),
     }
 }
 

@@ -297,9 +297,8 @@ mod tests {
             follows: (!is_primary).then(|| (GRANT, "us".into())),
             writes: is_primary,
             sight: Some(Sight { role, system: 7, timeline: 1, position: Some(10) }),
-            seen_at_us: 0,
             stream: if is_primary { Stream::Unknown } else { Stream::Up { silent_for: Duration::ZERO } },
-            trouble: None,
+            ..Status::default()
         }
     }
 

@@ -14,7 +14,7 @@ use crate::{
         ids::{CheckIdx, EndpointIdx, RegionIdx, RegionSet, ServiceIdx},
         name::Name,
         record::{Record, RecordData, RecordType},
-        time::{Human, Timestamp},
+        time::{Human, Tick, Timestamp},
         topology::{Target, Topology},
         units::{Share, Ttl},
         verdict::Health,
@@ -218,7 +218,9 @@ pub(crate) fn ask(table: &Table, name: &Name, address: IpAddr, position: usize) 
         let source_prefix = if address.is_ipv4() { 24 } else { 48 };
         let client_subnet = Some(ClientSubnet { address, source_prefix });
         // Services that draw for each question need another number each time.
-        answer(table, &Query { name: name.clone(), record_type, source: address, client_subnet, entropy: position as u64 })
+        let query = Query { name: name.clone(), record_type, source: address, client_subnet, entropy: position as u64 };
+        // Names that follow a primary have no place in scenarios, so the moment plays no part.
+        answer(table, &query, Tick::default())
     });
     answers.find(|answer| !answer.answers.is_empty())
 }

@@ -2,12 +2,14 @@
 //!
 //! Queries read it; a change makes a new one that shares all that did not change, and the daemon swaps the pointer. No lock, no clock.
 
+pub mod role;
 #[cfg(test)]
 mod tests;
 pub mod view;
 
 use std::sync::Arc;
 
+pub use role::RoleView;
 pub use view::{EndpointState, Family, Member, PoolView, ServiceView, Tier};
 
 use crate::{
@@ -93,6 +95,11 @@ impl Table {
             next.views[service.get()] = Arc::new(ServiceView::compile(&self.world.topology, service, &mut state_of));
         }
         next
+    }
+
+    /// Says who holds the role that the names of a service follow.
+    pub fn set_role(&mut self, service: ServiceIdx, role: RoleView) {
+        Arc::make_mut(&mut self.views[service.get()]).role = role;
     }
 
     /// The view of a service.

@@ -10,6 +10,7 @@ use crate::{
     model::{
         ids::{RegionIdx, ServiceIdx},
         record::RecordType,
+        time::Tick,
         topology::{AllDown, Families, Spread, Stage, Steering},
         units::{Share, Ttl},
         verdict::Health,
@@ -58,7 +59,7 @@ proptest! {
 
     #[test]
     fn an_answer_lives_no_longer_than_what_it_depends_on((table, states) in any_table(), query in query()) {
-        let given = answer(&table, &query);
+        let given = answer(&table, &query, Tick(1));
         let topology = &table.world.topology;
         let range = topology.services[0].ttl;
         let view = table.view(ServiceIdx(0));
@@ -95,7 +96,7 @@ proptest! {
         for i in 0..CLIENTS {
             let source = IpAddr::V4((0x0a00_0000 + (i << 8)).into());
             let query = Query { name: testing::name("api.example.test"), record_type: RecordType::A, source, client_subnet: None, entropy: 0 };
-            let region: RegionIdx = answer(&table, &query).steered.and_then(|(_, region)| region).expect("a region");
+            let region: RegionIdx = answer(&table, &query, Tick(1)).steered.and_then(|(_, region)| region).expect("a region");
             counts[region.get()] += 1;
         }
         let total: f64 = weights.iter().map(|weight| f64::from(*weight)).sum();

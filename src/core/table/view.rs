@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::role::RoleView;
 use crate::{
     model::{
         ids::{EndpointIdx, RegionIdx, RegionSet, ServiceIdx},
@@ -131,12 +132,20 @@ pub struct ServiceView {
     pub soonest_return: Duration,
     /// How far apart the probes may have judged what ended at one moment.
     pub judged_over: Duration,
+    /// Who holds the role that its names follow; of a service that follows none it says nothing.
+    pub role: RoleView,
 }
 
 impl ServiceView {
     /// Makes the view of `service` from the state of its endpoints. Cost: linear in its endpoints.
     pub fn compile(topology: &Topology, service: ServiceIdx, mut state_of: impl FnMut(EndpointIdx) -> EndpointState) -> Self {
-        let mut view = Self { pools: Vec::new(), up: RegionSet::EMPTY, soonest_return: Duration::MAX, judged_over: Duration::ZERO };
+        let mut view = Self {
+            pools: Vec::new(),
+            up: RegionSet::EMPTY,
+            soonest_return: Duration::MAX,
+            judged_over: Duration::ZERO,
+            role: RoleView::default(),
+        };
         for pool in &topology.services[service.get()].pools {
             let checks = pool.endpoints().map(|endpoint| &topology.checks[topology.endpoints[endpoint.get()].check.get()]);
             view.judged_over = checks.map(|check| check.probe.cadence.judged_over()).fold(view.judged_over, Duration::max);

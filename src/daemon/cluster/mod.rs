@@ -41,7 +41,7 @@ use arc_swap::ArcSwap;
 use aws_lc_rs::digest;
 use portolan_core::{
     cluster::{NodeId, NodeRole, State},
-    failover::order::Status,
+    failover::{order::Status, token::Token},
     model::{ids::Label, time::Tick},
     node::Databases,
     recovery::outlook::Outlook,
@@ -49,7 +49,7 @@ use portolan_core::{
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{Clock, PeerEntry, Setup};
+use super::{Clock, PeerEntry, Setup, roles::Stated};
 use crate::{
     agent::{self, Crew},
     mesh::{Address, Event, Far, FarRole, Mesh, MeshSetup, Passport},
@@ -146,7 +146,14 @@ pub(super) struct Shared {
     hooks_dir: Option<PathBuf>,
     /// Takes questions about groups.
     outlooks: mpsc::Sender<groups::Asked>,
+    /// Takes what they state of their members.
+    stated: mpsc::Sender<Stated>,
+    /// By which token this node's names lead to each group's primary; `None`: it has no table yet.
+    routes: watch::Sender<Option<Routes>>,
 }
+
+/// By which token names that follow a group's primary are answered; `None`: some of them lead nowhere.
+type Routes = BTreeMap<Label, Option<Token>>;
 
 /// The handle. Cheap to clone.
 #[derive(Clone)]
@@ -159,6 +166,8 @@ pub(super) struct Cluster {
 pub(super) struct Wires {
     pub(super) introduction: watch::Sender<Far>,
     pub(super) events: mpsc::Receiver<Event>,
+    /// What agents state that are attached here.
+    pub(super) stated: mpsc::Receiver<Stated>,
 }
 
 impl Cluster {
@@ -186,6 +195,7 @@ impl Cluster {
 
         let host = Arc::new(host::ClusterHost::default());
         let (said, heard) = mpsc::channel(AGENTS_QUEUE);
+        let (stated, stated_queue) = mpsc::channel(AGENTS_QUEUE);
         let crew = Arc::new(groups::DaemonCrew::new(said));
         let (ask, asked) = mpsc::channel(OUTLOOK_QUEUE);
         let mesh = match listener {
@@ -237,6 +247,8 @@ impl Cluster {
             probes,
             hooks_dir: setup.hooks_dir.clone(),
             outlooks: ask,
+            stated,
+            routes: watch::Sender::new(None),
         });
         host.serve(&shared);
         crew.serve(&shared);
@@ -255,7 +267,7 @@ impl Cluster {
                 }
             }));
         }
-        Ok((Self { shared, _stop: Arc::new(stop.drop_guard()) }, Wires { introduction, events: event_queue }))
+        Ok((Self { shared, _stop: Arc::new(stop.drop_guard()) }, Wires { introduction, events: event_queue, stated: stated_queue }))
     }
 
     /// What is agreed, as this node knows.
@@ -292,6 +304,11 @@ impl Cluster {
             }
             is_news
         });
+    }
+
+    /// Takes note by which token names lead to each group's primary here.
+    pub(super) fn routes(&self, routes: Routes) {
+        self.shared.routes.send_if_modified(|before| before.replace(routes.clone()) != Some(routes));
     }
 
     /// The mesh; `None` on a node on its own.

@@ -6,7 +6,6 @@ use portolan::cli::Exit;
 use portolan_core::{
     cluster::Change,
     failover::{
-        evidence::Stream,
         group::HeldFor,
         lease::Class,
         order::{Role, Sight, Status},
@@ -39,9 +38,7 @@ pub(super) fn says(node: &Node, region: &str, role: Role, trouble: Option<&str>)
     let sight = Some(Sight { role, system: 7, timeline: 1, position: Some(0x0300_0148) });
     let trouble = trouble.map(str::to_owned);
     let class = Class::Armed { supervisor: 1 };
-    let stream = Stream::default();
-    let status =
-        Status { sequence: (1, 1), highest: Token::default(), grant: None, class, follows, writes, sight, seen_at_us: 0, stream, trouble };
+    let status = Status { sequence: (1, 1), class, follows, writes, sight, trouble, ..Status::default() };
     node.cluster.agents.lock().unwrap().insert((orders(), Label::new(region)), (Duration::from_secs(1), status));
 }
 

@@ -221,7 +221,7 @@ async fn an_assertion_is_refused_while_the_agent_says_that_its_database_writes()
         let role = if writes { Role::Writes } else { Role::Stopped };
         let sight = Some(Sight { role, system: 7, timeline: 1, position: None });
         let (highest, class) = (Token::default(), Class::Bare);
-        let status = Status { sequence: (1, 1), highest, grant: None, class, follows: None, writes, sight, trouble: None };
+        let status = Status { sequence: (1, 1), highest, class, writes, sight, ..Status::default() };
         node.cluster.agents.lock().unwrap().insert((orders(), "us-east-1".into()), (Duration::from_secs(age), status));
     };
     let asserted = StartFailoverRequest { assert_fenced: "us-east-1".to_owned(), request_id: "r1".to_owned(), ..failover() };

@@ -63,7 +63,7 @@ fn ended(state: &State) -> Option<&Closed> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_primary_is_replaced_by_itself_and_the_record_says_why() {
-    let mut play = Play::with(QUICKLY, RECOVERY).await;
+    let mut play = Play::with(&[], QUICKLY, RECOVERY).await;
     play.is_served_by(US).await;
     let ledger = Arc::new(Ledger::default());
     let writer = write(&play, US, Arc::clone(&ledger)).await;
@@ -114,7 +114,7 @@ async fn a_lost_primary_is_replaced_by_itself_and_the_record_says_why() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_would_lose_too_much_waits_for_a_person_and_leaves_the_primary_as_it_was() {
-    let mut play = Play::with(QUICKLY, &RECOVERY.replace("rpo_target: 1h", "rpo_target: 1s")).await;
+    let mut play = Play::with(&[], QUICKLY, &RECOVERY.replace("rpo_target: 1h", "rpo_target: 1s")).await;
     play.is_served_by(US).await;
     let ledger = Arc::new(Ledger::default());
     let writer = write(&play, US, Arc::clone(&ledger)).await;
@@ -146,7 +146,7 @@ async fn what_would_lose_too_much_waits_for_a_person_and_leaves_the_primary_as_i
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_that_dies_comes_back_where_it_stood() {
-    let play = Play::with(&QUICKLY.replace("local_recovery: 2s", "local_recovery: 30s"), RECOVERY).await;
+    let play = Play::with(&[], &QUICKLY.replace("local_recovery: 2s", "local_recovery: 30s"), RECOVERY).await;
     play.is_served_by(US).await;
     let history = "select timeline_id from pg_control_checkpoint()";
     assert_eq!(play.member(US).read::<i32>(history).await, Some(1));

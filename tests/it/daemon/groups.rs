@@ -16,25 +16,35 @@ pub(super) struct Play {
     pub(super) trio: Trio,
 }
 
+/// The address that names answer for a member: nobody listens there.
+pub(super) fn published(region: &str) -> &'static str {
+    match region {
+        US => "198.51.100.10",
+        EU => "198.51.100.20",
+        _ => "198.51.100.30",
+    }
+}
+
 impl Play {
     async fn begin() -> Self {
-        Self::with("", "").await
+        Self::with(&[], "", "").await
     }
 
-    /// `of_group`: what else the plan says of the group, indented by four. `more`: what else it says.
-    pub(super) async fn with(of_group: &str, more: &str) -> Self {
+    /// `of_group`: what else the plan says of the group, indented by four. `more`: what else it says, services that follow the group among it.
+    pub(super) async fn with(observers: &[(&str, &str)], of_group: &str, more: &str) -> Self {
         let trio = Trio::new([AP, EU, US]);
         let mut plan = Plan::three_regions();
         let member = |member: &Member| {
             let region = &member.region;
-            format!("      {region}: {{ address: \"{}\", dsn: database, agent: pg-{region} }}\n", member.address())
+            let (address, published) = (member.address(), published(region.as_str()));
+            format!("      {region}: {{ address: \"{address}\", dsn: database, agent: pg-{region}, publish: {published} }}\n")
         };
         let members: String = trio.members.values().map(member).collect();
         plan.more = format!(
             "data_groups:\n  orders:\n    engine: postgresql\n    primary: {US}\n    lease: {{ ttl: 10s, margin: 2s }}\n    \
              fence: [{{ agent: stop }}, {{ lease: expire }}]\n{of_group}    members:\n{members}{more}"
         );
-        let fleet = Fleet::started(&plan, &[]).await;
+        let fleet = Fleet::started(&plan, observers).await;
         let mut play = Self { fleet, trio };
         let voters = play.fleet.voters();
         for member in play.trio.members.values_mut() {

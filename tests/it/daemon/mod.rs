@@ -17,6 +17,7 @@ pub(crate) mod plan;
 mod reload;
 mod resolver;
 mod restart;
+mod roles;
 pub(crate) mod site;
 mod traffic;
 mod weights;

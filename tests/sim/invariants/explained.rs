@@ -1,6 +1,9 @@
 //! 8: the explain tree's leaf is the served answer.
 
-use portolan_core::{answer::explain, model::reason::Mark};
+use portolan_core::{
+    answer::explain,
+    model::{reason::Mark, time::Tick},
+};
 
 use super::{Invariant, never_empty::ask};
 use crate::{happened::Happened, world::World};
@@ -24,7 +27,7 @@ impl Invariant for Explained {
         let region = turn / 3 % world.n_regions;
         for service in &table.world.topology.services {
             let (query, served) = ask(table, service.name.as_str(), region);
-            let (explained, reason) = explain(explained.unwrap_or(table), &query);
+            let (explained, reason) = explain(explained.unwrap_or(table), &query, Tick::default());
             let leaf = reason.because.last().filter(|it| it.mark == Mark::Leaf).map(|it| it.text.clone());
             if explained != served || leaf != Some(served.summary()) {
                 return Err(format!("{} serves {} and explains {leaf:?}", world.stations[id].name, served.summary()));

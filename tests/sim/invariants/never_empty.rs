@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use portolan_core::{
     answer::{Answer, ExtendedError, Query, Rcode, answer},
     health::overlay::OverrideKind,
-    model::{ids::EndpointIdx, record::RecordType, topology::AllDown},
+    model::{ids::EndpointIdx, record::RecordType, time::Tick, topology::AllDown},
     node::FIRST_TABLE_MAX,
     table::{Table, Tier},
 };
@@ -34,7 +34,8 @@ pub(crate) fn ask(table: &Table, service: &str, region: usize) -> (Query, Answer
     let source = IpAddr::V4(Ipv4Addr::new(10, u8::try_from(region).expect("invariant: few"), 3, 7));
     let name = hostname(service).parse().expect("a name");
     let query = Query { name, record_type: RecordType::A, source, client_subnet: None, entropy: 7 };
-    let answer = answer(table, &query);
+    // Nothing here follows a role, so the moment plays no part.
+    let answer = answer(table, &query, Tick::default());
     (query, answer)
 }
 

@@ -346,7 +346,7 @@ impl Agent {
 
     /// What it tells of itself.
     #[must_use]
-    pub fn status(&mut self) -> Status {
+    pub fn status(&mut self, now: Tick) -> Status {
         self.n_told += 1;
         let follows = match (&self.goal, &self.facts.database) {
             (Goal::Follow { token, upstream }, Database::Standby { receives_from: Some(from) })
@@ -359,20 +359,15 @@ impl Agent {
         let grant = self.holder.grant().map(|grant| grant.token);
         let writes = self.facts.database == Database::Writes && self.facts.opening.is_some_and(|it| Some(it.token) == grant);
         let sequence = (self.disk.starts, self.n_told);
-        let trouble = self.trouble.clone();
+        let (trouble, class) = (self.trouble.clone(), self.class());
         let Facts { sight, seen_at, stream, .. } = self.facts;
-        Status {
-            sequence,
-            highest: self.disk.highest,
-            grant,
-            class: self.class(),
-            follows,
-            writes,
-            sight,
-            seen_at_us: seen_at.0,
-            stream,
-            trouble,
-        }
+        let replayed = self.facts.copy.as_ref().map(|copy| copy.replayed);
+        // Whoever was told to stop, or is outranked, holds nothing from then on, whatever it still does.
+        let is_holding = writes && self.goal == Goal::Lead && self.holder.is_live(now);
+        let holding = self.holder.soft().filter(|_| is_holding).map(|soft| soft.since(now));
+        let highest = self.disk.highest;
+        let (said_at_us, seen_at_us) = (now.0, seen_at.0);
+        Status { sequence, said_at_us, highest, grant, class, follows, writes, sight, seen_at_us, stream, replayed, trouble, holding }
     }
 
     /// What is on its disk.

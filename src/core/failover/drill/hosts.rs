@@ -51,7 +51,7 @@ impl World {
         let (Some(agent), Some(database)) = (&mut host.agent, &host.database) else { return };
         let mut effects = agent.observed(database.facts(region), now);
         effects.extend(agent.advance(now));
-        let status = (at >= host.told + 900_000).then(|| agent.status());
+        let status = (at >= host.told + 900_000).then(|| agent.status(now));
         self.carry_out(region, effects);
         if let Some(status) = status {
             self.hosts[region.0].told = at;

@@ -66,7 +66,7 @@ pub struct Grant {
 }
 
 /// Whether the end of a lease stops the database: what the log says counts, never what was last heard (L8).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Class {
     /// The database lives in the control group of this incarnation of a supervisor, and dies with it.
@@ -75,6 +75,7 @@ pub enum Class {
         supervisor: u64,
     },
     /// Nothing stops the database when the lease ends: the end proves nothing.
+    #[default]
     Bare,
 }
 
@@ -116,7 +117,7 @@ pub struct Reply {
 }
 
 /// The length of a lease for its holder, whose clock may run slow.
-fn short(ttl: Duration) -> Duration {
+pub(crate) fn short(ttl: Duration) -> Duration {
     ttl - ttl / 1000 * DRIFT_PERMILLE
 }
 

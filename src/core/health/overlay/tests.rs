@@ -42,6 +42,7 @@ fn topology() -> Topology {
         min_healthy_regions: 1,
         pools: vec![pool(0, first), pool(1, first + 1)],
         backup: Vec::new(),
+        follows: None,
     };
     let endpoint = |service, region: u8| Endpoint {
         service: ServiceIdx(service),

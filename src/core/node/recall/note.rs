@@ -4,12 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use sha2::{Digest as _, Sha256};
 
-use super::page::{FORM, Head, NotedMember, NotedOrders, Page};
+use super::page::{FORM, Head, NotedMember, NotedOrders, NotedRole, Page};
 use crate::{
     health::vantage::keys,
     model::{
         ids::{CheckIdx, EndpointIdx},
-        time::{Now, Timestamp},
+        time::{Now, Tick, Timestamp},
         topology::Topology,
         units::Weight,
     },
@@ -70,6 +70,7 @@ impl Node {
             others,
             standings: standings.collect(),
             members: members(before.and_then(|it| it.table.as_deref()), table),
+            roles: roles(before.and_then(|it| it.table.as_deref()), table, now.tick),
             orders: before.is_none_or(|it| it.orders() != orders).then_some(orders),
             happenings: self.told_since(before),
         })
@@ -114,6 +115,26 @@ fn members(before: Option<&Table>, table: &Table) -> Vec<(u32, NotedMember)> {
         }
     }
     changed
+}
+
+/// Who holds which role, where that is not what it was.
+fn roles(before: Option<&Table>, table: &Table, now: Tick) -> Vec<(u32, NotedRole)> {
+    let followers = table.world.topology.services.iter().enumerate().filter(|(_, service)| service.follows_primary().is_some());
+    let views = followers.filter_map(|(position, _)| {
+        let view = table.views.get(position)?.role;
+        let former = before.and_then(|before| before.views.get(position)).map(|before| before.role);
+        (former != Some(view)).then_some((u32::try_from(position).ok()?, view))
+    });
+    let noted = views.map(|(position, view)| {
+        let role = NotedRole {
+            token: view.token,
+            region: view.region.map(|region| u16::from(region.0)),
+            said_micros: view.said.map(|said| micros(now.since(said))),
+            lasts_micros: view.until.map(|until| micros(until.since(now))),
+        };
+        (position, role)
+    });
+    noted.collect()
 }
 
 fn note(pool: &PoolView, member: &Member) -> NotedMember {

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    failover::token::Token,
     health::{
         endpoint::noted::NotedState,
         overlay::{Override, SavedFrozen},
@@ -37,6 +38,9 @@ pub struct Page {
     pub(super) standings: Vec<(u32, NotedStanding)>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) members: Vec<(u32, NotedMember)>,
+    /// By service: who holds the role that its names follow.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) roles: Vec<(u32, NotedRole)>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) orders: Option<NotedOrders>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -83,6 +87,20 @@ pub(super) struct NotedMember {
     pub(super) left: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) note: Option<Box<str>>,
+}
+
+/// Who held the role that a service's names follow, as the table had it. Times are from when the page was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct NotedRole {
+    pub(super) token: Token,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) region: Option<u16>,
+    /// How long ago it was stated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) said_micros: Option<u64>,
+    /// For how long it is proven.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) lasts_micros: Option<u64>,
 }
 
 /// What people ordered.

@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use super::{
     note::shape,
-    page::{FORM, Head, NotedMember, NotedOrders, Page},
+    page::{FORM, Head, NotedMember, NotedOrders, NotedRole, Page},
 };
 use crate::{
     answer::Query,
@@ -20,7 +20,7 @@ use crate::{
         vantage::{NotedOthers, NotedStanding, Vantage},
     },
     model::{
-        ids::{CheckIdx, EndpointIdx},
+        ids::{CheckIdx, EndpointIdx, RegionIdx, ServiceIdx},
         time::{Now, Tick, Timestamp},
         verdict::Health,
     },
@@ -28,8 +28,11 @@ use crate::{
         HAPPENINGS_MAX, Node, Settings,
         report::{Happening, Preview, ReportError, Why},
     },
-    table::{EndpointState, Table, Tier, World},
+    table::{EndpointState, RoleView, Table, Tier, World},
 };
+
+/// When a node that was recalled is asked, by its own clock: late, so that what was before it has a place there.
+const LATE: Tick = Tick(1 << 62);
 
 /// Why pages cannot be told again.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -58,6 +61,8 @@ pub struct Memory {
     others: Option<NotedOthers>,
     standings: BTreeMap<u32, NotedStanding>,
     members: BTreeMap<u32, NotedMember>,
+    /// With the time of their page.
+    roles: BTreeMap<u32, (Timestamp, NotedRole)>,
     orders: Option<NotedOrders>,
     happenings: VecDeque<Happening>,
 }
@@ -84,6 +89,7 @@ impl Memory {
         }
         self.standings.extend(page.standings);
         self.members.extend(page.members);
+        self.roles.extend(page.roles.into_iter().map(|(service, role)| (service, (page.at, role))));
         self.orders = page.orders.or_else(|| self.orders.take());
         self.happenings.extend(page.happenings.into_iter().map(|(at, text)| Happening { at, text }));
         self.happenings.drain(..self.happenings.len().saturating_sub(HAPPENINGS_MAX));
@@ -111,10 +117,14 @@ impl Memory {
         let are_known = self.checks.keys().chain(self.standings.keys()).all(|check| fits(check, n_checks))
             && self.members.len() == n_endpoints
             && self.members.keys().all(|endpoint| fits(endpoint, n_endpoints));
-        if !are_known {
+        let n_services = topology.services.len();
+        let n_regions = topology.regions.len();
+        let has_place = |role: &NotedRole| role.region.is_none_or(|region| usize::from(region) < n_regions);
+        let are_roles = self.roles.iter().all(|(service, (_, role))| fits(service, n_services) && has_place(role));
+        if !are_known || !are_roles {
             return Err(Unreadable::Position);
         }
-        let now = Now { tick: Tick(0), wall: self.at };
+        let now = Now { tick: LATE, wall: self.at };
         let Head { node, region, digest, .. } = head;
         let settings = Settings { node: node.clone(), region: region.clone(), stale_limit: Duration::MAX, seed: 0 };
         let mut it = Node::new(settings, world.clone(), digest, None, now);
@@ -136,9 +146,24 @@ impl Memory {
         }
         let (generation, stale_since) = self.table;
         let state_of = |endpoint: EndpointIdx| self.members.get(&endpoint.0).map(state).expect("invariant: every endpoint has one");
-        it.table = Some(Arc::new(Table { stale_since, ..Table::compile(generation, world, state_of) }));
+        let mut table = Table { stale_since, ..Table::compile(generation, world, state_of) };
+        for (service, (at, noted)) in &self.roles {
+            table.set_role(ServiceIdx(*service), role(noted, self.at.since(*at)));
+        }
+        it.table = Some(Arc::new(table));
         it.happenings = self.happenings;
         Ok(Recalled { node: it, now })
+    }
+}
+
+/// Who held a role, by what was noted `ago`.
+fn role(noted: &NotedRole, ago: Duration) -> RoleView {
+    let micros = Duration::from_micros;
+    RoleView {
+        token: noted.token,
+        region: noted.region.map(|region| RegionIdx::at(usize::from(region))),
+        said: noted.said_micros.map(|said| LATE.before(micros(said).saturating_add(ago))),
+        until: noted.lasts_micros.map(|lasts| (LATE + micros(lasts)).before(ago)),
     }
 }
 

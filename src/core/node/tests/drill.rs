@@ -14,6 +14,10 @@ use std::{
 use super::plan_text::{value, world};
 use crate::{
     answer::{ClientSubnet, Query, answer},
+    failover::{
+        holding::{Statement as StatedRole, Word},
+        token::Token,
+    },
     health::{
         overlay::{Override, OverrideKind, Scope},
         vantage::{CheckKey, Judgement, Report, Sight, Statement, keys},
@@ -28,7 +32,7 @@ use crate::{
         verdict::Health,
     },
     node::{Attempt, Effect, Event, Node, Peers, Readiness, Served, Settings, report::State, saved::SavedNode},
-    table::{ServiceView, Table},
+    table::{RoleView, ServiceView, Table},
     testing::script::{category, duration},
 };
 
@@ -269,6 +273,7 @@ impl Drill {
                 let check = self.key_of(rest[0]);
                 self.handle(Event::ConfirmAsked { check });
             }
+            Some("says") => self.says(rest),
             Some("edit") => self.edit(line.split_once("edit ").unwrap().1),
             Some("reload") => self.reload(),
             Some("restart") => self.restart(),
@@ -366,6 +371,28 @@ impl Drill {
         self.handle(Event::ReportHeard { report, round_trip: Duration::from_millis(160) });
     }
 
+    /// `says REGION holds EPOCH DURATION [AGE]`, `says REGION follows EPOCH [LAG]`, `says REGION rests EPOCH`: what its agent states of group orders.
+    fn says(&mut self, words: &[&str]) {
+        let number = self.peers.entry(format!("agent {}", words[0])).or_default();
+        *number += 1;
+        let word = match words[1] {
+            "holds" => Word::Holds { remaining: duration(words[3]) },
+            "follows" => Word::Follows { lag: words.get(3).map(|lag| duration(lag)) },
+            _ => Word::Rests,
+        };
+        let statement = StatedRole {
+            group: Label::new("orders"),
+            region: Label::new(words[0]),
+            sequence: (1, *number),
+            token: Token { generation: 1, epoch: words[2].parse().unwrap() },
+            word,
+        };
+        let age = words.get(4).map_or(Duration::ZERO, |age| duration(age));
+        let heard = self.node.hear_statement(self.now, &statement, age);
+        self.note(&format!("heard: {heard:?}"));
+        self.advance();
+    }
+
     fn key_of(&self, address: &str) -> CheckKey {
         let is_it = |check: &Check| check.address.as_ref().is_some_and(|it| it.host.to_string() == address);
         let checks = &self.node.world().topology.checks;
@@ -391,11 +418,13 @@ impl Drill {
         let saved: Option<SavedNode> =
             self.node.save(self.now).map(|saved| serde_json::from_str(&serde_json::to_string(&saved).unwrap()).unwrap());
         self.results.clear();
+        let seen = self.node.holdings().seen();
         self.node = Node::new(settings(), world(self.revision, &self.plan.join("\n")), digest(self.revision), saved, self.now);
         if let Some(table) = self.node.table() {
             let text = format!("started with table {}{}", table.generation, if table.stale_since.is_some() { ", stale" } else { "" });
             self.note(&text);
         }
+        self.node.remember(seen);
         self.advance();
     }
 
@@ -404,7 +433,7 @@ impl Drill {
     /// The answer of a question: `A from 10.0.1.0/24 [NAME]`.
     pub(super) fn answer_to(&self, record_type: &str, from: &str, name: &str) -> crate::answer::Answer {
         let Some(table) = self.node.table() else { return crate::answer::Answer::not_ready() };
-        answer(table, &query(record_type, from, name))
+        answer(table, &query(record_type, from, name), self.now.tick)
     }
 
     fn ask(&mut self, words: &[&str]) {
@@ -532,6 +561,8 @@ fn digest(revision: u64) -> String {
 fn timeless(view: &Arc<ServiceView>) -> ServiceView {
     let mut view = (**view).clone();
     view.soonest_return = Duration::ZERO;
+    // Written into a table when it is published.
+    view.role = RoleView::default();
     for member in view.pools.iter_mut().flat_map(|pool| &mut pool.members) {
         member.next_change = Duration::ZERO;
         // Another detail of the same failure is no reason for another table.

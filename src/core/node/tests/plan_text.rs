@@ -9,6 +9,8 @@
 //!         residency=strict:EU=eu+ie,*=us host=a.example.test,b.example.test backup=203.0.113.9
 //! pool us weight=0 priority=2          # of the service above
 //! endpoint us 192.0.2.1 weight=2 check=queue | check=none
+//! follows orders primary without=last | follows orders replica lag_max=5s
+//! member us 192.0.2.1                  # of the group that the service above follows
 //! record www CNAME api.example.test
 //! latency 10.1.0.0/16 us=20 eu=90
 //! ```
@@ -19,6 +21,7 @@ use crate::{
     geo::{GeoMap, LatencyKey, LatencyTable, Profiles},
     model::{
         check::{Address, Cadence, Check, Flap, Host, Probe, ProbeKind},
+        follow::{Followed, FollowedMember, Follows, WithoutPrimary},
         ids::{CheckIdx, EndpointIdx, Label, RegionIdx, RegionSet, ServiceIdx},
         name::Name,
         record::{Record, RecordData, Soa},
@@ -107,6 +110,29 @@ impl Builder {
                 self.pools.insert(key, (number(words, "weight", 1), number(words, "priority", 1)));
             }
             "endpoint" => self.endpoint(words),
+            "follows" => {
+                let role = match words[2] {
+                    "replica" => Followed::Replica { lag_max: value(words, "lag_max").map(duration) },
+                    _ => Followed::Primary {
+                        without: match value(words, "without").unwrap_or("servfail") {
+                            "last" => WithoutPrimary::Last,
+                            "nodata" => WithoutPrimary::Nodata,
+                            _ => WithoutPrimary::Servfail,
+                        },
+                    },
+                };
+                let follows = Follows { group: Label::new(words[1]), role, members: Vec::new() };
+                self.topology.services.last_mut().unwrap().follows = Some(Arc::new(follows));
+            }
+            "member" => {
+                let (region, address) = (self.region_named(words[1]), words[2].parse().unwrap());
+                let service = self.topology.services.last_mut().unwrap();
+                let follows = Arc::make_mut(service.follows.as_mut().unwrap());
+                follows.members.push(FollowedMember { region, address, port: 5432 });
+                if follows.without().is_none() {
+                    self.endpoint(&[words[0], words[1], words[2], "check=none"]);
+                }
+            }
             "record" => {
                 let owner = format!("{}.{APEX}", words[1]).parse().unwrap();
                 assert_eq!(words[2], "CNAME", "the only static type of these scripts");
@@ -203,6 +229,7 @@ impl Builder {
             min_healthy_regions: number(words, "min", 1),
             pools: Vec::new(),
             backup: value(words, "backup").map(target).into_iter().collect(),
+            follows: None,
         });
     }
 

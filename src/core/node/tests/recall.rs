@@ -251,3 +251,20 @@ fn pages_that_do_not_fit_are_refused() {
     assert_eq!(read(&[beyond]).unwrap().rebuild(drill.node.world().clone()).unwrap_err(), Unreadable::Position);
     assert_eq!(Memory::default().rebuild(drill.node.world().clone()).unwrap_err(), Unreadable::NoBeginning);
 }
+
+#[test]
+fn who_held_a_role_is_recalled_with_its_age_and_its_end() {
+    let plan = "region us 38.9,-77.4 NA US\nregion eu 53.3,-6.3 EU IE\nservice s0 geo ttl=1s..15s\nfollows orders primary\n\
+        member us 198.51.100.10\nmember eu 203.0.113.20\nservice s1 geo ttl=1s..15s all_down=servfail\nfollows orders replica\n\
+        member us 198.51.100.10\nmember eu 203.0.113.20";
+    let (mut drill, mut witness) = (Drill::new(plan), Witness::new());
+    let steps =
+        ["run 16s", "says us holds 5 20s 2s", "run 3s", "says eu follows 5", "run 14s", "run 9s", "says us rests 9", "says eu holds 12 9s"];
+    for step in steps {
+        drill.step(step);
+        if let Some(recalled) = witness.note(&drill) {
+            check_same(&drill, &recalled);
+        }
+    }
+    assert!(drill.text.contains("eu holds the role by epoch 1.12"), "{}", drill.text);
+}

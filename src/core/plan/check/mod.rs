@@ -4,6 +4,7 @@
 //! into force only later is a warning that names what it waits for.
 
 mod data;
+mod follows;
 mod health;
 mod recovery;
 mod regions;

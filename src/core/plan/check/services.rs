@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Context, Findings, at, check_target, health::check_family, unknown, zones};
+use super::{Context, Findings, at, check_target, follows, health::check_family, unknown, zones};
 use crate::{
     document::{Path, Word, did_you_mean},
     model::{
@@ -15,7 +15,7 @@ use crate::{
     plan::{
         overlay::{self, Layers},
         resolve::{regions_of, share_of, stages_of, target_of},
-        sections::{AllDownWord, FenceMode, Plan, Preset, Role, Service, TtlBounds},
+        sections::{AllDownWord, FenceMode, Plan, Preset, Service, TtlBounds},
     },
 };
 
@@ -33,11 +33,12 @@ pub(super) fn check(plan: &Plan, context: Context<'_>, out: &mut Findings) {
         names.check(name, service, &path, out);
         ttl(&service.ttl, &path, out);
         if service.follows.is_some() {
-            follows(plan, service, &path, out);
+            follows::check(plan, service, &path, out);
         } else {
             steered(plan, context, &layers, service, &path, out);
         }
     }
+    follows::addresses(plan, out);
 }
 
 /// Names that lead to one another by CNAME never end at an address.
@@ -161,55 +162,13 @@ impl<'p> Names<'p> {
     }
 }
 
-fn ttl(ttl: &TtlBounds, path: &Path, out: &mut Findings) {
+pub(super) fn ttl(ttl: &TtlBounds, path: &Path, out: &mut Findings) {
     if ttl.min > ttl.max {
         let message = format!("min {} is more than max {}", ttl.min.show(), ttl.max.show());
         out.error(path.clone().key("ttl").key("min"), message, "lower `min` or raise `max`");
     }
     if ttl.min.subsec_millis() != 0 || ttl.max.subsec_millis() != 0 {
         out.error(path.clone().key("ttl"), "a time to live is whole seconds", "write whole seconds");
-    }
-}
-
-/// A name that follows a database role.
-fn follows(plan: &Plan, service: &Service, path: &Path, out: &mut Findings) {
-    let Some(follows) = &service.follows else { return };
-    let here = || path.clone().key("follows");
-    if !service.endpoints.is_empty() {
-        out.error(
-            path.clone().key("endpoints"),
-            "a service that follows a group has no endpoints of its own",
-            "remove `endpoints` or `follows`",
-        );
-    }
-    for (key, is_written) in
-        [("steering", service.steering.is_some()), ("stages", service.stages.is_some()), ("residency", service.residency.is_some())]
-    {
-        if is_written {
-            out.warning(path.clone().key(key), "is not used by a service that follows a group", format!("remove `{key}`"));
-        }
-    }
-    for (key, is_written, role) in [
-        ("without_primary", follows.without_primary.is_some(), Role::Primary),
-        ("lag_max", follows.lag_max.is_some(), Role::Replica),
-        ("steering", follows.steering.is_some(), Role::Replica),
-    ] {
-        if is_written && follows.role != role {
-            out.warning(here().key(key), format!("is only used with `role: {role}`"), format!("remove `{key}`"));
-        }
-    }
-    ttl(&follows.ttl, &here(), out);
-    let Some(group) = plan.data_groups.get(&follows.group) else {
-        return unknown(out, here().key("group"), "data group", &follows.group, plan.data_groups.keys());
-    };
-    if follows.role == Role::Primary && follows.ttl.max * 3 > group.lease.ttl {
-        let (max, lease) = (follows.ttl.max.show(), group.lease.ttl.show());
-        let most = (group.lease.ttl / 3).show();
-        out.error(
-            here().key("ttl").key("max"),
-            format!("{max} is more than a third of the lease of {lease}"),
-            format!("write at most {most}, or raise the lease"),
-        );
     }
 }
 
@@ -228,7 +187,8 @@ fn steered(plan: &Plan, context: Context<'_>, layers: &Layers<'_>, service: &Ser
     steering(plan, service, path, out);
     endpoints(plan, context, layers, service, path, out);
     all_down(context, service, path, out);
-    residency(plan, service, path, out);
+    let served: Vec<&Label> = service.endpoints.iter().filter(|(_, list)| !list.is_empty()).map(|(region, _)| region).collect();
+    residency(plan, service, &served, &path.clone().key("endpoints"), path, out);
     let regions = service.endpoints.iter().filter(|(_, list)| !list.is_empty()).count();
     if usize::from(service.min_healthy_regions) > regions {
         let message = format!("{} healthy regions are asked for, but there are only {regions}", service.min_healthy_regions);
@@ -452,8 +412,9 @@ fn all_down(context: Context<'_>, service: &Service, path: &Path, out: &mut Find
     }
 }
 
-/// A fence must be provable: every region's law known, and for each class of clients somebody inside.
-fn residency(plan: &Plan, service: &Service, path: &Path, out: &mut Findings) {
+/// A fence must be provable: every region's law known, and for each class of clients somebody inside. `in_regions`: those that the service answers
+/// with, each written below `key`.
+pub(super) fn residency(plan: &Plan, service: &Service, in_regions: &[&Label], key: &Path, path: &Path, out: &mut Findings) {
     let Some(residency) = &service.residency else { return };
     let here = || path.clone().key("residency");
     let is_strict = residency.mode == FenceMode::Strict;
@@ -473,14 +434,14 @@ fn residency(plan: &Plan, service: &Service, path: &Path, out: &mut Findings) {
         .keys()
         .take(REGIONS_MAX)
         .enumerate()
-        .filter(|(_, region)| service.endpoints.get(region).is_some_and(|list| !list.is_empty()))
+        .filter(|(_, region)| in_regions.contains(region))
         .map(|(i, _)| RegionIdx::at(i))
         .collect();
     if is_strict {
-        for (region, _) in service.endpoints.iter() {
+        for region in in_regions {
             if plan.regions.get(region).is_some_and(|region| region.jurisdiction.is_none()) {
                 let message = format!("{region} has no jurisdiction, so a strict fence cannot be proved");
-                out.error(path.clone().key("endpoints").key(region), message, format!("add `jurisdiction` to regions.{region}"));
+                out.error(key.clone().key(region), message, format!("add `jurisdiction` to regions.{region}"));
             }
         }
         if service.all_down == AllDownWord::Backup {

@@ -13,10 +13,12 @@ use portolan_core::{
         detect,
         grounds::Attestation,
         group::{Group, Phase},
+        holding::Statement,
         lease::{Refused, Verdict},
         order::{FromAgent, ToAgent},
         step::Step,
         token::Token,
+        witness::earliest,
     },
     model::{
         group::{Mode, Policy},
@@ -263,9 +265,15 @@ impl Keeper {
     fn hear_as_leader(&mut self, group: &Label, region: &Label, said: FromAgent, heard: Option<(Tick, Tick)>) {
         let (state, now) = (self.state(), self.shared.clock.tick());
         if let FromAgent::Status(status) = &said {
-            self.crew.told(group, region, (**status).clone(), now);
             let agreed = state.group(group).cloned().unwrap_or_default();
             self.lookout.told(group, &agreed, region, (**status).clone(), heard, now);
+            let lag = self.lookout.lag(group, &agreed, region, now);
+            // Before it has heard of this node's clock, which it does at once, nobody knows how old its word is.
+            if let Some(stated) = Statement::of(group, region, status, lag).zip(earliest(heard, status.said_at_us, now)) {
+                // Full: it is stated again within a second.
+                let _ = self.shared.stated.try_send(stated);
+            }
+            self.crew.told(group, region, (**status).clone(), now);
         }
         let Some(lead) = &mut self.lead else { return };
         match said {
@@ -333,7 +341,8 @@ impl Keeper {
     fn conduct(&mut self, state: &State, only: Option<&Label>) {
         self.validate(state, only);
         let now = self.shared.clock.tick();
-        let known = self.lookout.figures(now);
+        let routes = self.shared.routes.borrow().clone();
+        let known = self.lookout.figures(routes, now);
         let Some(lead) = &mut self.lead else { return };
         let mut steps = Vec::new();
         for (name, group, policy) in groups(state, only) {

@@ -32,6 +32,8 @@ use portolan_core::{
 };
 use tokio::sync::watch;
 
+use crate::daemon::cluster::Routes;
+
 /// Looks are this far apart, while no round ends and nothing else is seen.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -182,14 +184,21 @@ impl Lookout {
     }
 
     /// For the conductor.
-    pub(super) fn figures(&self, now: Tick) -> Known<'_> {
-        Known { lookout: self, now }
+    pub(super) fn figures(&self, routes: Option<Routes>, now: Tick) -> Known<'_> {
+        Known { lookout: self, routes, now }
+    }
+
+    /// At most so far behind is what a standby shows to readers; `None`: nobody knows.
+    pub(super) fn lag(&self, name: &Label, group: &Group, region: &Label, now: Tick) -> Option<Duration> {
+        self.witnesses.get(name)?.lag(group, region, now)
     }
 }
 
 /// What a leader knows from elsewhere.
 pub(super) struct Known<'a> {
     lookout: &'a Lookout,
+    /// By which token names lead to primaries, as this node answers them; `None`: it has no table yet.
+    routes: Option<Routes>,
     now: Tick,
 }
 
@@ -202,9 +211,11 @@ impl Figures for Known<'_> {
         self.lookout.shown.get(group).filter(|shown| shown.token == token)?.result.clone()
     }
 
-    /// Names that follow a role are answered SERVFAIL, so there is nothing to wait for.
-    fn is_routed(&self, _: &Label, _: Token) -> bool {
-        true
+    /// When this node's own names lead to the new primary: it answers by what agents state, as every node does, and each hears that within a
+    /// second or two, or has a table that ends by itself. So nobody has to be asked, and a node that is cut off holds up no operation.
+    fn is_routed(&self, group: &Label, token: Token) -> bool {
+        // Without a name that follows the group there is nothing to wait for.
+        self.routes.as_ref().is_some_and(|routes| routes.get(group).is_none_or(|route| *route >= Some(token)))
     }
 }
 
