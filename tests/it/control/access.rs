@@ -10,7 +10,10 @@ use portolan::{
     api::{
         ApiOptions, ApiServer, AuthOptions, Binding, JwtOptions, TlsFiles, Who,
         auth::methods::METHODS,
-        proto::{CanIRequest, GetClusterRequest, ListOverridesRequest, Role as WireRole, WhoAmIRequest, who_am_i_response::Proof},
+        proto::{
+            CanIRequest, GetClusterRequest, ListOverridesRequest, Role as WireRole, StartFailoverRequest, WhoAmIRequest,
+            who_am_i_response::Proof,
+        },
     },
     client::{BearerToken, Client, Target},
 };
@@ -20,7 +23,7 @@ use serde_json::{Value, json};
 use tonic::Code;
 use x509_parser::{prelude::FromDer as _, public_key::PublicKey, x509::SubjectPublicKeyInfo};
 
-use super::{Authority, Node, at, double::Ideal, drain, loopback, refused, serve};
+use super::{Authority, Node, at, double::Ideal, drain, loopback, operations, refused, serve};
 use crate::canned::NOW;
 
 const RUNNER: &str = "spiffe://example.com/runner";
@@ -132,6 +135,24 @@ async fn each_role_may_what_the_table_says_and_nothing_more() {
             assert_eq!(answer.status() == 403, method.least > Some(role), "{role} at {}: {}", method.name, answer.status());
         }
     }
+}
+
+/// What only an approver may say stands in requests that operators may send.
+#[tokio::test]
+async fn an_operator_fails_over_by_the_plan_and_neither_allows_a_loss_nor_answers_for_a_fence() {
+    let node = Secured::start(None).await;
+    operations::adopt(&node.cluster);
+    let runner = node.as_certificate("runner", Some(RUNNER)).await;
+    let plain = StartFailoverRequest { allowed_loss: None, validate_only: true, ..operations::failover() };
+    let asserted = StartFailoverRequest { assert_fenced: "us-east-1".to_owned(), validate_only: false, ..plain.clone() };
+    for (beyond, field) in [(operations::failover(), "lost beyond the plan"), (asserted, "that the old primary is stopped")] {
+        let refusal = refused(runner.start_failover(beyond).await);
+        assert_eq!((refusal.code, refusal.reason.as_str()), (Code::PermissionDenied, "ROLE_MISSING"));
+        assert!(refusal.message.contains(field), "{refusal:?}");
+    }
+    assert!(node.cluster.drafts.lock().unwrap().is_empty(), "nothing was begun");
+    // Whether so much may be lost is the cluster's to judge: this plan has no target.
+    assert_eq!(refused(runner.start_failover(plain).await).reason, "RPO_GATE");
 }
 
 /// An issuer with one key.

@@ -28,7 +28,11 @@ use portolan_core::{
 };
 use tonic::Code;
 
-use super::{Node, at, double::PLAN, refused};
+use super::{
+    Node, at,
+    double::{Ideal, PLAN},
+    refused,
+};
 
 const GROUPS: &str = "\
 data_groups:
@@ -50,21 +54,29 @@ fn reason() -> String {
 }
 
 fn commit(node: &Node, make: impl FnOnce(Token) -> Step) {
-    let token = node.cluster.state().group(&orders()).map(|group| group.token).unwrap_or_default();
-    node.cluster.commit(Change::Group { group: orders(), step: make(token) });
+    commit_to(&node.cluster, make);
 }
 
-/// A group with a primary in us-east-1, whose loss is known.
+fn commit_to(cluster: &Ideal, make: impl FnOnce(Token) -> Step) {
+    let token = cluster.state().group(&orders()).map(|group| group.token).unwrap_or_default();
+    cluster.commit(Change::Group { group: orders(), step: make(token) });
+}
+
+/// The cluster gets a group with a primary in us-east-1, whose loss is known.
+pub(super) fn adopt(cluster: &Ideal) {
+    cluster.put(&format!("{}{GROUPS}", PLAN.replace("revision: 1", "revision: 2")));
+    commit_to(cluster, |token| Step::Adopt { token, primary: "us-east-1".into(), system: 7, timeline: 1, class: Class::Bare });
+    let exposure = Bracket { low: Duration::ZERO, high: Some(Duration::from_secs(1)) };
+    *cluster.figures.lock().unwrap() = Figures { exposure, ..Figures::default() };
+}
+
 async fn adopted() -> Node {
     let node = Node::start().await;
-    node.cluster.put(&format!("{}{GROUPS}", PLAN.replace("revision: 1", "revision: 2")));
-    commit(&node, |token| Step::Adopt { token, primary: "us-east-1".into(), system: 7, timeline: 1, class: Class::Bare });
-    let exposure = Bracket { low: Duration::ZERO, high: Some(Duration::from_secs(1)) };
-    *node.cluster.figures.lock().unwrap() = Figures { exposure, ..Figures::default() };
+    adopt(&node.cluster);
     node
 }
 
-fn failover() -> StartFailoverRequest {
+pub(super) fn failover() -> StartFailoverRequest {
     let allowed_loss = Some(prost_types::Duration { seconds: 30, nanos: 0 });
     StartFailoverRequest { name: "groups/orders".to_owned(), allowed_loss, reason: reason(), ..StartFailoverRequest::default() }
 }
