@@ -106,7 +106,7 @@ pub(super) enum Verb {
         #[arg(long, short)]
         watch: bool,
     },
-    /// Why a region, service or endpoint is as it is, or was.
+    /// Why a region, service, endpoint or data group (groups/NAME) is as it is, or was.
     Why {
         /// Its name, or its kind and name: `us-east-1`, `region us-east-1`.
         #[arg(required = true, num_args = 1.., value_name = "OBJECT")]

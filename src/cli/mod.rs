@@ -195,7 +195,17 @@ fn online(verb: &Verb, mut desk: Desk<'_>) -> Outcome {
         Verb::Status { watch: true } => block_on(status::watch(&target, now, format, &mut desk.terminal)),
         Verb::Why { object, at } => {
             let at = span::past("why", at.as_deref(), now)?;
-            block_on(why::run(&target, now, &object.join(" "), at, format, &mut desk.terminal))
+            let object = object.join(" ");
+            if let Some(group) = object.strip_prefix("groups/") {
+                if at.is_some() {
+                    return Err(Failure::new(
+                        Exit::Usage,
+                        "why of a group is told as it is now; its operations keep what was: portolan report OP",
+                    ));
+                }
+                return block_on(recovery::why(desk, group));
+            }
+            block_on(why::run(&target, now, &object, at, format, &mut desk.terminal))
         }
         Verb::Dns { verb: DnsVerb::Query { name, record_type, client, resolver, at } } => {
             let at = span::past("dns query", at.as_deref(), now)?;
@@ -225,6 +235,8 @@ fn online(verb: &Verb, mut desk: Desk<'_>) -> Outcome {
         Verb::Freezes => block_on(freeze::list(desk)),
         Verb::Ack(args) => block_on(acknowledge::run(desk, args)),
         Verb::Recovery { verb: recovery::RecoveryVerb::Status { group } } => block_on(recovery::status(desk, group.as_deref())),
+        Verb::Recovery { verb: recovery::RecoveryVerb::Readiness { group } } => block_on(recovery::readiness(desk, group.as_deref())),
+        Verb::Recovery { verb: recovery::RecoveryVerb::Exposure { group } } => block_on(recovery::exposure(desk, group.as_deref())),
         Verb::Adopt(args) => block_on(recovery::adopt(desk, args)),
         Verb::Switchover(args) => block_on(recovery::switchover(desk, args)),
         Verb::Failover(args) => block_on(recovery::failover(desk, args)),

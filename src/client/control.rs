@@ -278,6 +278,8 @@ calls! {
         export_audit(ExportAuditRequest) -> ExportAuditResponse;
     }
     read RecoveryServiceClient {
+        /// How a group stands now.
+        get_outlook(GetOutlookRequest) -> GetOutlookResponse;
         /// Data groups by name.
         list_groups(ListGroupsRequest) -> ListGroupsResponse;
     }

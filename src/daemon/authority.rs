@@ -13,6 +13,7 @@ use portolan_core::{
         units::Share,
     },
     node::{Event, Node},
+    recovery::outlook::Outlook,
     simulate::{self, Population},
     table::Table,
 };
@@ -323,6 +324,10 @@ impl ClusterSource for Authority {
 
     fn agents(&self) -> Agents {
         self.cluster.agents()
+    }
+
+    async fn outlook(&self, group: &Label) -> Option<Outlook> {
+        self.cluster.outlook(group).await
     }
 
     fn events(&self) -> Result<Arc<EventLog>, ClusterError> {

@@ -6,6 +6,7 @@
 mod cluster;
 mod dns;
 mod explain;
+mod outlook;
 mod recovery;
 mod simulate;
 mod status;
@@ -15,6 +16,7 @@ pub(in crate::api) use cluster::scope_out;
 pub(in crate::api) use cluster::{
     acknowledgement_out, audit_out, cluster_out, freeze_out, freshness_out, member_out, override_out, place_out, problem_out,
 };
+pub(in crate::api) use outlook::outlook_out;
 pub(in crate::api) use recovery::{closed_out, group_out, groups_out, operation_out};
 pub(in crate::api) use status::{endpoint_out, region_out, service_out};
 

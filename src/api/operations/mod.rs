@@ -102,7 +102,7 @@ impl OperationService for OperationApi {
         let allowed_loss = allowed.map_err(|_| bad_field("allowed_loss", "is no length of time; write 30s as 30s"))?;
         let seen = self.groups.seen(&request.group)?;
         seen.primary()?;
-        let figures = self.groups.source.figures(&seen.name);
+        let figures = self.groups.source.figures(&seen.name).await;
         let wanted = Wanted { kind, to, allowed_loss };
         let rehearsal = rehearse(&seen.name, &seen.group, &seen.policy, seen.revision, &wanted, figures.exposure, figures.measured);
         let rehearsal = rehearsal.ok_or_else(|| Reason::NotAdopted.status("the group has no primary yet", seen.name.as_str(), &[]))?;
@@ -126,7 +126,7 @@ impl OperationService for OperationApi {
             plan_digest: plan.plan.digest.clone(),
             audit_head: standing.state.audit().head(),
             written: standing.now,
-            tail: self.groups.source.figures(group).measured.tail,
+            tail: self.groups.source.figures(group).await.measured.tail,
         };
         let report = match closed {
             Some(closed) => Report::of_closed(group, closed, policy, basis),

@@ -15,14 +15,15 @@ use seen::{Wish, check_approver, loss_in};
 
 use super::{
     auth::Caller,
-    convert::{freshness_out, groups_out},
+    convert::{freshness_out, groups_out, outlook_out},
     mutation::{Envelope, caller, envelope},
     proto::{
         AdoptGroupRequest, AdoptGroupResponse, ApproveOperationRequest, ApproveOperationResponse, AssertFencedRequest,
-        AssertFencedResponse, CancelOperationRequest, CancelOperationResponse, ListGroupsRequest, ListGroupsResponse,
-        RejectOperationRequest, RejectOperationResponse, ReleaseCoolDownRequest, ReleaseCoolDownResponse, RetryStepRequest,
-        RetryStepResponse, SkipStepRequest, SkipStepResponse, StartFailoverRequest, StartFailoverResponse, StartSwitchoverRequest,
-        StartSwitchoverResponse, TurnOperationRequest, TurnOperationResponse, recovery_service_server::RecoveryService,
+        AssertFencedResponse, CancelOperationRequest, CancelOperationResponse, GetOutlookRequest, GetOutlookResponse, ListGroupsRequest,
+        ListGroupsResponse, RejectOperationRequest, RejectOperationResponse, ReleaseCoolDownRequest, ReleaseCoolDownResponse,
+        RetryStepRequest, RetryStepResponse, SkipStepRequest, SkipStepResponse, StartFailoverRequest, StartFailoverResponse,
+        StartSwitchoverRequest, StartSwitchoverResponse, TurnOperationRequest, TurnOperationResponse,
+        recovery_service_server::RecoveryService,
     },
     refusal::{Reason, bad_field},
     source::cluster::ClusterSource,
@@ -97,6 +98,17 @@ impl RecoveryService for RecoveryApi {
         Ok(Response::new(ListGroupsResponse { groups, freshness: Some(freshness_out(&standing)) }))
     }
 
+    async fn get_outlook(&self, request: Request<GetOutlookRequest>) -> Result<Response<GetOutlookResponse>, Status> {
+        let seen = self.groups.seen(&request.into_inner().name)?;
+        let standing = self.groups.standing()?;
+        let outlook = self.groups.source.outlook(&seen.name).await;
+        let outlook = outlook.ok_or_else(|| Status::unavailable("this node is starting or stopping; ask another one"))?;
+        Ok(Response::new(GetOutlookResponse {
+            outlook: Some(outlook_out(&seen.name, &outlook)),
+            freshness: Some(freshness_out(&standing)),
+        }))
+    }
+
     async fn adopt_group(&self, request: Request<AdoptGroupRequest>) -> Result<Response<AdoptGroupResponse>, Status> {
         let caller = caller(&request)?;
         let mut request = request.into_inner();
@@ -122,7 +134,7 @@ impl RecoveryService for RecoveryApi {
         }
         let seen = self.groups.seen(&request.name)?;
         let wish = Wish { kind: Kind::Switchover, to: Some(Label::new(&request.to)), allowed_loss: None, plan_id: &request.plan_id };
-        let step = self.groups.decide(&seen, &wish, &request.expected_token, &request.request_id)?;
+        let step = self.groups.decide(&seen, &wish, &request.expected_token, &request.request_id).await?;
         let (group, commit) = self.groups.step(&caller, &seen, envelope!(request, Vec::new()), step).await?;
         Ok(Response::new(StartSwitchoverResponse { group, commit }))
     }
@@ -134,7 +146,7 @@ impl RecoveryService for RecoveryApi {
         let to = (!request.to.is_empty()).then(|| Label::new(&request.to));
         let seen = self.groups.seen(&request.name)?;
         let wish = Wish { kind: Kind::Failover, to, allowed_loss, plan_id: &request.plan_id };
-        let step = self.groups.decide(&seen, &wish, &request.expected_token, &request.request_id)?;
+        let step = self.groups.decide(&seen, &wish, &request.expected_token, &request.request_id).await?;
         let region = std::mem::take(&mut request.assert_fenced);
         let envelope = envelope!(request, Vec::new());
         let (group, commit) = if region.is_empty() {

@@ -93,7 +93,13 @@ impl Groups {
 
     /// A decision about the present primary, if nothing differs from what the caller saw. What was requested before is not compared again: it may
     /// have been done, which is why it differs.
-    pub(in crate::api) fn decide(&self, seen: &Seen, wish: &Wish<'_>, expected_token: &str, request_id: &str) -> Result<Step, Status> {
+    pub(in crate::api) async fn decide(
+        &self,
+        seen: &Seen,
+        wish: &Wish<'_>,
+        expected_token: &str,
+        request_id: &str,
+    ) -> Result<Step, Status> {
         let from = seen.primary()?.clone();
         if !seen.standing.state.knows_request(request_id, seen.standing.now) {
             seen.check_token(expected_token)?;
@@ -105,7 +111,7 @@ impl Groups {
             from,
             to: wish.to.clone(),
             plan_revision: seen.revision,
-            estimate: self.source.figures(&seen.name).exposure,
+            estimate: self.source.figures(&seen.name).await.exposure,
             allowed_loss: wish.allowed_loss,
             grounds: None,
             guards: Vec::new(),

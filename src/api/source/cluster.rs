@@ -13,7 +13,7 @@ use portolan_core::{
     failover::order::Status,
     health::overlay::Override,
     model::{ids::Label, time::Timestamp, units::Share},
-    recovery::{exposure::Bracket, incident::Measured},
+    recovery::{exposure::Bracket, incident::Measured, outlook::Outlook},
 };
 
 use crate::api::event_log::EventLog;
@@ -64,9 +64,15 @@ pub trait ClusterSource: Send + Sync + 'static {
         Agents::new()
     }
 
-    /// What is known of a group beside what is agreed. From memory; a node that measures nothing says so, by everything being unknown.
-    fn figures(&self, _group: &Label) -> Figures {
-        Figures::default()
+    /// How a group stands now, as this node knows: one that hears no agents knows little. `None`: there is no such group.
+    async fn outlook(&self, _group: &Label) -> Option<Outlook> {
+        None
+    }
+
+    /// What is measured of a group; what this node does not know is unknown.
+    async fn figures(&self, group: &Label) -> Figures {
+        let outlook = self.outlook(group).await;
+        outlook.map_or_else(Figures::default, |outlook| Figures { exposure: outlook.estimate, measured: outlook.measured })
     }
 
     /// Returns when this node has applied something after the entry `known`, which is at once when it has already. `known` as in

@@ -2,6 +2,7 @@
 //! what became of them ([`watch`], [`report`]).
 
 mod buttons;
+mod outlook;
 mod rehearsal;
 mod report;
 mod watch;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use portolan_core::{document::Word as _, model::time::Human};
 
 pub(super) use buttons::{adopt, approve, assert_fenced, cancel, failover, reject, release, retry, skip, switchover, turn};
+pub(super) use outlook::{exposure, readiness, why};
 pub(super) use report::report;
 pub(super) use watch::watch;
 
@@ -35,6 +37,16 @@ const OPERATIONS: &str = "operations/";
 pub(super) enum RecoveryVerb {
     /// Data groups: who the primary is, what agents see, what is under way; exits 3 when one is held or has no primary.
     Status {
+        /// Only this one.
+        group: Option<String>,
+    },
+    /// Whether data groups would be failed over now, and what is in the way; exits 3 when one would not be.
+    Readiness {
+        /// Only this one.
+        group: Option<String>,
+    },
+    /// What each region would lose if the primary were lost now; exits 3 when one would lose more than `rpo_target`, or nobody knows.
+    Exposure {
         /// Only this one.
         group: Option<String>,
     },

@@ -62,7 +62,7 @@ impl Trigger {
     #[must_use]
     pub fn fires(&self, figure: f64) -> Option<bool> {
         let limit = self.limit.value();
-        (!figure.is_nan()).then(|| if self.above { figure > limit } else { figure < limit })
+        (!figure.is_nan()).then_some(if self.above { figure > limit } else { figure < limit })
     }
 }
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     exposure::Bracket,
-    incident::{Prediction, Standing},
+    incident::{Measured, Prediction, Standing},
     readiness::Readiness,
 };
 use crate::{
@@ -36,6 +36,8 @@ pub struct Outlook {
     pub estimate: Bracket,
     /// What each other member lacks.
     pub exposed: BTreeMap<Label, Exposed>,
+    /// What was measured of recoveries.
+    pub measured: Measured,
     /// How long a failover would take.
     pub prediction: Prediction,
 }

@@ -6,13 +6,23 @@ use portolan::cli::Exit;
 use portolan_core::{
     cluster::Change,
     failover::{
+        evidence::Evidence,
         group::HeldFor,
         lease::Class,
         order::{Role, Sight, Status},
         step::Step,
         token::Token,
     },
-    model::ids::Label,
+    model::{
+        ids::Label,
+        reason::{Mark, Reason},
+    },
+    recovery::{
+        exposure::Bracket,
+        incident::{Measured, Milestone, Prediction, Standing},
+        outlook::{Exposed, Outlook},
+        readiness::{Finding, Grade, Readiness},
+    },
 };
 
 use super::{cluster::Node, double};
@@ -101,5 +111,52 @@ fn a_failover_that_is_held_says_why_and_goes_on_when_a_person_allows_the_loss() 
     assert_eq!(node.run(&["approve", &format!("op-{id}"), "--reason", "I pulled the plug", "--yes"]).exit, Exit::Ok);
     for line in node.run(&["recovery", "status"]).out.lines() {
         assert!(line.len() <= 100 && line.is_ascii(), "{line:?}");
+    }
+}
+
+/// How the group stands: the primary works, one standby is behind, and the other is silent.
+fn outlook() -> Outlook {
+    let seconds = Duration::from_secs;
+    let find = |check: &str, grade, text: &str, fix: &str| Finding { check: check.into(), grade, text: text.into(), fix: fix.into() };
+    let between = |low, high| Bracket { low: seconds(low), high: Some(seconds(high)) };
+    let findings = vec![
+        find("adopted", Grade::Pass, "the primary is us-east-1", ""),
+        find("standby", Grade::Warn, "the agent in eu-west-1 is silent", "start it: portolan agent"),
+        find(
+            "rpo",
+            Grade::Fail,
+            "now 2m to 3m would be lost, rpo_target is 1m",
+            "a failover would wait for --allow-data-loss; see: portolan recovery exposure",
+        ),
+    ];
+    let behind = Exposed { time: between(120, 180), behind: Some(7_340_032), standing: Standing::Violated };
+    let silent = Exposed { time: Bracket::UNKNOWN, behind: None, standing: Standing::Unknown };
+    let part = Some(seconds(5));
+    let measured = Measured { drain: part, promote: part, tail: part, validation: None };
+    let reason = Reason::new(Mark::No, "it is watched, and not to be failed over").with(Reason::new(Mark::No, "what is seen"));
+    Outlook {
+        readiness: Readiness { would: false, findings },
+        evidence: Evidence::Healthy,
+        reason,
+        estimate: between(120, 180),
+        exposed: [("ap-southeast-1".into(), behind), ("eu-west-1".into(), silent)].into(),
+        measured,
+        prediction: Prediction(vec![(Milestone::Detected, Some(seconds(45))), (Milestone::Drained, part), (Milestone::Validated, None)]),
+    }
+}
+
+#[test]
+fn whether_it_would_be_failed_over_and_what_would_be_lost_is_shown() {
+    let node = node();
+    assert_eq!(node.run(&["recovery", "readiness", "orders"]).exit, Exit::Unreachable, "the node knows nothing yet");
+    *node.cluster.outlook.lock().unwrap() = Some(outlook());
+    assert_eq!(node.expect("recovery-readiness", &["recovery", "readiness"]).exit, Exit::Degraded);
+    assert_eq!(node.expect("recovery-exposure", &["recovery", "exposure", "orders"]).exit, Exit::Degraded);
+    assert_eq!(node.expect("why-group", &["why", "groups/orders"]).exit, Exit::Ok);
+    assert_eq!(node.run(&["recovery", "readiness", "other"]).exit, Exit::Error);
+    for verb in ["readiness", "exposure"] {
+        for line in node.run(&["recovery", verb]).out.lines() {
+            assert!(line.is_ascii(), "{line:?}");
+        }
     }
 }

@@ -22,6 +22,7 @@ use portolan_core::{
     health::overlay::Override,
     model::{ids::Label, time::Timestamp, units::Share},
     node::report::Severity,
+    recovery::outlook::Outlook,
 };
 
 use tokio::sync::watch;
@@ -73,6 +74,7 @@ pub(crate) struct Ideal {
     pub(crate) agents: Mutex<Agents>,
     /// What is measured.
     pub(crate) figures: Mutex<Figures>,
+    pub(crate) outlook: Mutex<Option<Outlook>>,
     /// Whether plans are read, or wait.
     pub(crate) reads_plans: watch::Sender<bool>,
 }
@@ -95,6 +97,7 @@ impl Ideal {
             drafts: Mutex::default(),
             agents: Mutex::default(),
             figures: Mutex::default(),
+            outlook: Mutex::default(),
             reads_plans: watch::Sender::new(true),
         };
         ideal.commit(Change::Found { cluster: Label::new("shop-1") });
@@ -229,7 +232,11 @@ impl ClusterSource for Ideal {
         Ok(state.nodes().map(member).collect())
     }
 
-    fn figures(&self, _: &Label) -> Figures {
+    async fn outlook(&self, _: &Label) -> Option<Outlook> {
+        self.outlook.lock().unwrap().clone()
+    }
+
+    async fn figures(&self, _: &Label) -> Figures {
         *self.figures.lock().unwrap()
     }
 

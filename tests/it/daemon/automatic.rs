@@ -9,7 +9,7 @@ use std::{
 };
 
 use nix::sys::signal::Signal;
-use portolan::api::proto::ApproveOperationRequest;
+use portolan::api::proto::{ApproveOperationRequest, GetOutlookRequest};
 use portolan_core::{
     cluster::State,
     failover::{
@@ -65,6 +65,12 @@ fn ended(state: &State) -> Option<&Closed> {
 async fn a_lost_primary_is_replaced_by_itself_and_the_record_says_why() {
     let mut play = Play::with(&[], QUICKLY, RECOVERY).await;
     play.is_served_by(US).await;
+    let node = play.fleet.running().next().unwrap().client().await;
+    let request = GetOutlookRequest { name: "groups/orders".to_owned() };
+    let look = async || node.get_outlook(request.clone()).await.ok()?.outlook;
+    let outlook = given("the group is ready", async || look().await.filter(|it| it.ready && it.evidence == "healthy")).await;
+    let exposed: Vec<&str> = outlook.exposures.iter().map(|it| it.standing.as_str()).collect();
+    assert_eq!((outlook.score, exposed), (90, vec!["ok", "ok"]), "{outlook:#?}");
     let ledger = Arc::new(Ledger::default());
     let writer = write(&play, US, Arc::clone(&ledger)).await;
     given("writes are acknowledged", async || (ledger.last.load(SeqCst) > 100).then_some(())).await;

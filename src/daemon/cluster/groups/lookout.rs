@@ -179,6 +179,7 @@ impl Lookout {
             reason: self.detector.explain(&case, &sights, now),
             estimate: scene.estimate,
             exposed: standbys.map(|region| (region.clone(), exposed(region))).collect(),
+            measured: scene.measured,
             prediction: Prediction::of(policy, scene.measured),
         })
     }

@@ -43,11 +43,19 @@ impl Place {
     }
 }
 
+/// A member as it shows what the plan wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Shown {
+    address: Address,
+    dsn: String,
+    steps: Arc<Vec<ValidationStep>>,
+}
+
 /// All agents of a plan.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Roster {
     /// By group and region: where the database listens, the name of its connection string, and what it must show after a promotion.
-    members: BTreeMap<(Label, Label), (Address, String, Arc<Vec<ValidationStep>>)>,
+    members: BTreeMap<(Label, Label), Shown>,
     /// By group: how long a resolver may hold the name of its primary; groups that no name follows are not in here.
     tails: BTreeMap<Label, Duration>,
     places: BTreeMap<Label, Place>,
@@ -72,8 +80,8 @@ impl Roster {
             roster.take(group, data);
             for (region, member) in data.members.iter() {
                 let steps = Arc::new(validation(&loaded.plan, group, region));
-                let member = (member.address.0.clone(), member.dsn.0.to_string(), steps);
-                roster.members.insert((group.clone(), region.clone()), member);
+                let shown = Shown { address: member.address.0.clone(), dsn: member.dsn.0.to_string(), steps };
+                roster.members.insert((group.clone(), region.clone()), shown);
             }
         }
         roster
@@ -106,7 +114,7 @@ impl Roster {
 
     /// What is to be shown of a member that was promoted by this grant.
     pub(super) fn subject(&self, group: &Label, region: &Label, token: Token) -> Option<Subject> {
-        let (address, dsn, steps) = self.members.get(&(group.clone(), region.clone()))?.clone();
+        let Shown { address, dsn, steps } = self.members.get(&(group.clone(), region.clone()))?.clone();
         Some(Subject { group: group.clone(), region: region.clone(), address, dsn, steps, token })
     }
 

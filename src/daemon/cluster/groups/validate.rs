@@ -1,10 +1,6 @@
 //! What the plan wants to be shown of a new primary: asked from the leader, as clients would, step by step.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use portolan_core::{
     failover::token::Token,
@@ -16,7 +12,7 @@ use portolan_core::{
     plan::{Means, Trigger, ValidationStep},
 };
 use serde_json::json;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tracing::info;
 
 use crate::{

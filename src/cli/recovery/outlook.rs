@@ -1,0 +1,130 @@
+//! `portolan recovery readiness` and `exposure`, and `why` of a group: how it stands now.
+
+use std::{fmt::Write as _, time::Duration};
+
+use portolan_core::{
+    model::{reason::Reason, time::Human},
+    recovery::exposure::Bracket,
+};
+
+use super::{GROUPS, short};
+use crate::{
+    api::proto::{Exposure, GetOutlookRequest, GetOutlookResponse, ListGroupsRequest, Loss, Outlook},
+    cli::{
+        Exit, Failure, Outcome,
+        desk::Desk,
+        render::{
+            COLUMNS,
+            table::{Cell, Table, Tone},
+            text::{lines, plain, wrap},
+        },
+    },
+};
+
+/// Under which the second line of a finding begins.
+const INDENT: &str = "      ";
+
+/// `portolan recovery readiness`.
+pub(in crate::cli) async fn readiness(desk: &mut Desk<'_>, group: Option<&str>) -> Outcome {
+    show(desk, group, |outlook| outlook.ready, ready).await
+}
+
+/// `portolan recovery exposure`.
+pub(in crate::cli) async fn exposure(desk: &mut Desk<'_>, group: Option<&str>) -> Outcome {
+    let is_well = |outlook: &Outlook| outlook.exposures.iter().all(|it| matches!(it.standing.as_str(), "ok" | "at_risk"));
+    show(desk, group, is_well, exposed).await
+}
+
+/// `portolan why groups/NAME`.
+pub(in crate::cli) async fn why(desk: &mut Desk<'_>, group: &str) -> Outcome {
+    show(desk, Some(group), |_| true, reasons).await
+}
+
+async fn show(
+    desk: &mut Desk<'_>,
+    group: Option<&str>,
+    is_well: impl Fn(&Outlook) -> bool,
+    shown: impl Fn(&Desk<'_>, &Outlook) -> Result<String, Failure>,
+) -> Outcome {
+    let client = desk.client().await?;
+    let names: Vec<String> = match group {
+        Some(group) => vec![format!("{GROUPS}{}", short(group))],
+        None => client.list_groups(ListGroupsRequest {}).await?.groups.into_iter().map(|group| group.name).collect(),
+    };
+    let (mut exit, n) = (Exit::Ok, names.len());
+    for (at, name) in names.into_iter().enumerate() {
+        let told: GetOutlookResponse = client.get_outlook(GetOutlookRequest { name }).await?;
+        let outlook = told.outlook.clone().unwrap_or_default();
+        if !is_well(&outlook) {
+            exit = Exit::Degraded;
+        }
+        if desk.format.is_data() {
+            desk.message("GetOutlookResponse", &told)?;
+            continue;
+        }
+        let text = shown(desk, &outlook)?;
+        desk.print(&format!("{text}{}", if at + 1 < n { "\n" } else { "" }))?;
+    }
+    if n == 0 && !desk.format.is_data() {
+        desk.print("the plan has no data groups\n")?;
+    }
+    Ok(exit)
+}
+
+fn ready(desk: &Desk<'_>, outlook: &Outlook) -> Result<String, Failure> {
+    let answer = if outlook.ready { "would be failed over now" } else { "would not be failed over now" };
+    let mut text = format!("{}: {answer} ({}% of what was looked at is as it should be)\n", plain(short(&outlook.name)), outlook.score);
+    let tone = |grade: &str| match grade {
+        "pass" => Tone::Good,
+        "fail" => Tone::Bad,
+        _ => Tone::Doubtful,
+    };
+    for finding in &outlook.findings {
+        let line = format!("{}: {}", plain(&finding.check), plain(&finding.text));
+        let grade = tone(&finding.grade).paint(&plain(&finding.grade), desk.terminal.colour);
+        // What people read in full at 3 AM is not cut: it is broken between words.
+        let wrapped = |text: &str, indent| wrap(text, COLUMNS - 6, indent);
+        let _ = writeln!(text, "{grade}  {}", wrapped(&line, INDENT));
+        if !finding.fix.is_empty() {
+            let _ = writeln!(text, "{INDENT}{}", wrapped(&format!("-> {}", plain(&finding.fix)), "         "));
+        }
+    }
+    Ok(text)
+}
+
+fn exposed(desk: &Desk<'_>, outlook: &Outlook) -> Result<String, Failure> {
+    let mut text = format!("{}: {} would be lost now\n", plain(short(&outlook.name)), bracket(outlook.estimate.as_ref()));
+    let row = |it: &Exposure| {
+        let tone = match it.standing.as_str() {
+            "ok" => Tone::Good,
+            "violated" => Tone::Bad,
+            _ => Tone::Doubtful,
+        };
+        let behind = it.behind.map_or_else(|| "unknown".to_owned(), |behind| behind.to_string());
+        let time = bracket(it.time.as_ref()).to_string();
+        [plain(&it.region).into(), Cell(plain(&it.standing), tone), time.into(), behind.into()]
+    };
+    let headings = [("REGION", 20), ("AGAINST RPO", 12), ("TIME", 24), ("BEHIND", 16)];
+    let table = Table { headings, rows: outlook.exposures.iter().map(row).collect() };
+    text.push_str(&table.render(desk.width(), desk.terminal.colour));
+    let part = |duration: Option<prost_types::Duration>| {
+        let time = duration.and_then(|it| Duration::try_from(it).ok());
+        time.map_or_else(|| "unknown".to_owned(), |time| Human(time).to_string())
+    };
+    let parts: Vec<String> = outlook.prediction.iter().map(|it| format!("{} {}", plain(&it.mark), part(it.duration))).collect();
+    // A string takes any text.
+    let _ = writeln!(text, "a failover would take {}: {}", part(outlook.predicted), parts.join(", "));
+    Ok(text)
+}
+
+fn reasons(_: &Desk<'_>, outlook: &Outlook) -> Result<String, Failure> {
+    let unreadable = |why: String| Failure::new(Exit::Error, format!("the answer cannot be read: {why}"));
+    let reason = outlook.reason.clone().unwrap_or_default();
+    let reason = Reason::try_from(reason).map_err(|error| unreadable(error.to_string()))?;
+    Ok(format!("group {}: {}\n{}", plain(short(&outlook.name)), plain(&outlook.evidence), lines(&reason.render())))
+}
+
+fn bracket(loss: Option<&Loss>) -> Bracket {
+    let time = |it: Option<prost_types::Duration>| it.and_then(|it| Duration::try_from(it).ok());
+    loss.map_or(Bracket::UNKNOWN, |loss| Bracket { low: time(loss.low).unwrap_or_default(), high: time(loss.high) })
+}
