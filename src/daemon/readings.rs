@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use super::{Clock, Pictures, cluster::Cluster};
 use crate::{
     dns::DnsServer,
-    telemetry::{ClusterReading, DnsReading, NoticeReading, Readings, RegionReading, ReloadReading, TableReading},
+    telemetry::{ClusterReading, DnsReading, GroupReading, NoticeReading, Readings, RegionReading, ReloadReading, TableReading},
 };
 
 pub(super) struct DaemonReadings {
@@ -62,6 +62,10 @@ impl Readings for DaemonReadings {
             running_revision: cluster.running(),
             overrides,
         }
+    }
+
+    fn groups(&self) -> Vec<GroupReading> {
+        self.cluster.groups()
     }
 
     fn notices(&self) -> Vec<NoticeReading> {

@@ -13,7 +13,10 @@ use opentelemetry_sdk::{Resource, metrics::SdkMeterProvider};
 use portolan_core::model::{check::FailureCategory, time::Timestamp};
 use prometheus::{Registry, TextEncoder};
 
-use super::cluster::{self, ClusterReading, NoticeReading};
+use super::{
+    cluster::{self, ClusterReading, NoticeReading},
+    groups::{self, GroupReading},
+};
 
 /// Upper bounds in seconds: a probe takes from a local round trip to the longest timeout.
 const PROBE_BOUNDS: [f64; 12] = [0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
@@ -32,6 +35,8 @@ pub trait Readings: Send + Sync + 'static {
     fn reload(&self) -> Option<ReloadReading>;
     /// What is agreed, and with whom.
     fn cluster(&self) -> ClusterReading;
+    /// One entry per data group of the plan in force.
+    fn groups(&self) -> Vec<GroupReading>;
     /// What status warns of.
     fn notices(&self) -> Vec<NoticeReading>;
 }
@@ -112,6 +117,7 @@ impl Metrics {
         observe_regions(&meter, &readings);
         observe_state(&meter, &readings);
         cluster::observe(&meter, &readings);
+        groups::observe(&meter, &readings);
         let histogram = |name, description, bounds: &[f64]| {
             meter.f64_histogram(name).with_description(description).with_boundaries(bounds.to_vec()).build()
         };

@@ -4,11 +4,13 @@
 //! Invariant: labels come from the plan or from enums, never from a query or a client, so that their number is bounded.
 
 pub mod cluster;
+mod groups;
 pub mod http;
 pub mod log;
 pub mod metrics;
 
 pub use cluster::{ClusterReading, NoticeReading};
+pub use groups::GroupReading;
 pub use http::{HttpError, HttpServer, Probes, Readiness};
 pub use log::{LogError, LogFormat};
 pub use metrics::{DnsReading, Metrics, MetricsError, Readings, RegionReading, ReloadReading, TableReading};

@@ -11,7 +11,8 @@ use std::{
 };
 
 use portolan::telemetry::{
-    ClusterReading, DnsReading, HttpServer, Metrics, NoticeReading, Probes, Readiness, Readings, RegionReading, ReloadReading, TableReading,
+    ClusterReading, DnsReading, GroupReading, HttpServer, Metrics, NoticeReading, Probes, Readiness, Readings, RegionReading,
+    ReloadReading, TableReading,
 };
 use portolan_core::model::{check::FailureCategory, time::Timestamp};
 use tokio::{
@@ -57,6 +58,17 @@ impl Readings for Fake {
             running_revision: Some(11),
             overrides: BTreeMap::from([("drain", 2)]),
         }
+    }
+
+    fn groups(&self) -> Vec<GroupReading> {
+        vec![GroupReading {
+            name: "orders".to_owned(),
+            evidence: "healthy",
+            exposures: vec![("eu-west-1".to_owned(), Some(Duration::from_millis(1500))), ("ap-southeast-1".to_owned(), None)],
+            ready: Some(true),
+            predicted: Some(Duration::from_secs(90)),
+            is_held: false,
+        }]
     }
 
     fn notices(&self) -> Vec<NoticeReading> {
@@ -110,11 +122,18 @@ fn metrics_hold_what_they_were_given() {
         "portolan_clock_offset_max_seconds 1.5",
         r#"portolan_overrides{kind="drain"} 2"#,
         r#"portolan_notice{kind="plan_drift",severity="warning"} 1"#,
+        r#"portolan_group_ready{group="orders"} 1"#,
+        r#"portolan_group_held{group="orders"} 0"#,
+        r#"portolan_group_recovery_predicted_seconds{group="orders"} 90"#,
+        r#"portolan_group_exposure_seconds{group="orders",region="eu-west-1"} 1.5"#,
+        r#"portolan_group_exposure_known{group="orders",region="ap-southeast-1"} 0"#,
+        r#"portolan_group_evidence{evidence="healthy",group="orders"} 1"#,
         "portolan_config_last_reload_timestamp_seconds 1795316600",
         concat!("portolan_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
     ] {
         assert!(text.lines().any(|printed| printed == line), "{line}\nis not in\n{text}");
     }
+    assert!(!text.contains(r#"portolan_group_exposure_seconds{group="orders",region="ap-southeast-1"}"#), "unknown is not zero: {text}");
 }
 
 #[test]

@@ -55,6 +55,7 @@ use crate::{
     mesh::{Address, Event, Far, FarRole, Mesh, MeshSetup, Passport},
     probe::ProbeEnv,
     raft::{Consensus, Disk, Identity, Members, Timing},
+    telemetry::GroupReading,
 };
 
 pub(super) use leader::REPLACE_AFTER;
@@ -144,6 +145,8 @@ pub(super) struct Shared {
     probes: ProbeEnv,
     /// Where the programs are that the plan names; `None`: nowhere.
     hooks_dir: Option<PathBuf>,
+    /// How groups stand, for metrics.
+    groups_shown: watch::Sender<Arc<Vec<GroupReading>>>,
     /// Takes questions about groups.
     outlooks: mpsc::Sender<groups::Asked>,
     /// Takes what they state of their members.
@@ -246,6 +249,7 @@ impl Cluster {
             databases: watch::Sender::default(),
             probes,
             hooks_dir: setup.hooks_dir.clone(),
+            groups_shown: watch::Sender::default(),
             outlooks: ask,
             stated,
             routes: watch::Sender::new(None),
@@ -286,6 +290,11 @@ impl Cluster {
     /// What agents of databases told this node last, by group and region, and how long ago.
     pub(super) fn agents(&self) -> BTreeMap<(Label, Label), (std::time::Duration, Status)> {
         self.shared.crew.statuses(self.shared.clock.tick())
+    }
+
+    /// How groups stand, for metrics: of a second ago at most.
+    pub(super) fn groups(&self) -> Vec<GroupReading> {
+        self.shared.groups_shown.borrow().to_vec()
     }
 
     /// How a group stands now, as this node knows; `None`: the plan has no such group, or the daemon is stopping.

@@ -140,6 +140,9 @@ impl Keeper {
         let looks = only.is_none() && self.lookout.is_due(now.tick);
         if looks {
             self.lookout.look(&state, now);
+            let roster = self.crew.roster();
+            let readings = self.lookout.readings(&state, |group| roster.tail(group), now);
+            self.shared.groups_shown.send_replace(Arc::new(readings));
         }
         let leadership = self.shared.consensus().leadership();
         if !leadership.is_leader {

@@ -32,10 +32,13 @@ use portolan_core::{
 };
 use tokio::sync::watch;
 
-use crate::daemon::cluster::Routes;
+use crate::{daemon::cluster::Routes, telemetry::GroupReading};
 
 /// Looks are this far apart, while no round ends and nothing else is seen.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// Between two judgements of all groups: their words cost more than their figures.
+const JUDGE: Duration = Duration::from_secs(60);
 
 /// What is known.
 pub(super) struct Lookout {
@@ -44,6 +47,9 @@ pub(super) struct Lookout {
     databases: watch::Receiver<Arc<Databases>>,
     looked: Tick,
     shown: BTreeMap<Label, Shown>,
+    /// When all groups were judged last, whether each was ready then, and how long a failover of it would take.
+    judged: Option<Tick>,
+    ready: BTreeMap<Label, (bool, Option<Duration>)>,
 }
 
 /// What the plan wants to be shown of a primary, and was.
@@ -59,7 +65,15 @@ struct Shown {
 impl Lookout {
     pub(super) fn new(databases: watch::Receiver<Arc<Databases>>) -> Self {
         let detector = Detector::new(Patience::default());
-        Self { witnesses: BTreeMap::new(), detector, databases, looked: Tick(0), shown: BTreeMap::new() }
+        Self {
+            witnesses: BTreeMap::new(),
+            detector,
+            databases,
+            looked: Tick(0),
+            shown: BTreeMap::new(),
+            judged: None,
+            ready: BTreeMap::new(),
+        }
     }
 
     /// An agent told of itself; `heard`: as in [`Witness::told`].
@@ -182,6 +196,32 @@ impl Lookout {
             measured: scene.measured,
             prediction: Prediction::of(policy, scene.measured),
         })
+    }
+
+    /// For metrics. `tail`: as in [`Measured::tail`]. What takes words to find out is of the last minute.
+    pub(super) fn readings(&mut self, state: &State, tail: impl Fn(&Label) -> Duration, now: Now) -> Vec<GroupReading> {
+        if self.judged.is_none_or(|at| now.tick.since(at) >= JUDGE) {
+            self.judged = Some(now.tick);
+            let outlook = |name: &Label| Some((name.clone(), self.outlook(state, name, tail(name), now)?));
+            let outlooks = policies(state).filter_map(|(name, _)| outlook(name));
+            self.ready = outlooks.map(|(name, outlook)| (name, (outlook.readiness.would, outlook.duration()))).collect();
+        }
+        let (nothing, unseen) = (Group::default(), Witness::default());
+        let reading = |(name, policy): (&Label, &Policy)| {
+            let group = state.group(name).unwrap_or(&nothing);
+            let witness = self.witnesses.get(name).unwrap_or(&unseen);
+            let standbys = policy.members.keys().filter(|region| group.primary() != Some(*region));
+            let judged = self.ready.get(name);
+            GroupReading {
+                name: name.to_string(),
+                evidence: self.detector.evidence(name).unwrap_or(Evidence::Unknown).word(),
+                exposures: standbys.map(|region| (region.to_string(), witness.exposure(group, region, now.tick).high)).collect(),
+                ready: judged.map(|(ready, _)| *ready),
+                predicted: judged.and_then(|(_, predicted)| *predicted),
+                is_held: group.operation.as_ref().is_some_and(|operation| operation.held.is_some()),
+            }
+        };
+        policies(state).map(reading).collect()
     }
 
     /// For the conductor.

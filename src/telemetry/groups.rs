@@ -1,0 +1,86 @@
+//! Metrics of data groups: what would be lost, whether they would be failed over, and what is held.
+//!
+//! What an alert asks: does a region lack more than `rpo_target` (`portolan_group_exposure_seconds`), does nobody know
+//! (`portolan_group_exposure_known`), is a group not ready (`portolan_group_ready`), does an operation wait for a person (`portolan_group_held`).
+//! What is unknown is left out, never zero.
+
+use std::{sync::Arc, time::Duration};
+
+use opentelemetry::{KeyValue, metrics::Meter};
+
+use super::metrics::Readings;
+
+/// One data group.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GroupReading {
+    /// As in the plan.
+    pub name: String,
+    /// What the primary is, as far as its witnesses tell: a word of an enum.
+    pub evidence: &'static str,
+    /// Of each other member's region: at most so much would be lost with it; `None`: nobody knows.
+    pub exposures: Vec<(String, Option<Duration>)>,
+    /// It would be failed over by itself, as of the last minute; `None`: it was not looked at yet.
+    pub ready: Option<bool>,
+    /// How long a failover would take; `None`: nobody knows.
+    pub predicted: Option<Duration>,
+    /// An operation waits for a person, or for what it names.
+    pub is_held: bool,
+}
+
+/// Registers the instruments.
+pub(super) fn observe(meter: &Meter, readings: &Arc<dyn Readings>) {
+    let of_group = |name, description, value: fn(&GroupReading) -> Option<f64>| {
+        let source = Arc::clone(readings);
+        let gauge = meter.f64_observable_gauge(name).with_description(description);
+        gauge
+            .with_callback(move |observer| {
+                for group in source.groups() {
+                    if let Some(value) = value(&group) {
+                        observer.observe(value, &[KeyValue::new("group", group.name)]);
+                    }
+                }
+            })
+            .build();
+    };
+    of_group("portolan_group_ready", "1 while the group would be failed over by itself if its primary were lost.", |group| {
+        group.ready.map(|ready| f64::from(u8::from(ready)))
+    });
+    of_group("portolan_group_held", "1 while an operation on the group waits for a person.", |group| {
+        Some(f64::from(u8::from(group.is_held)))
+    });
+    of_group("portolan_group_recovery_predicted_seconds", "How long a failover would take; absent while a part is unknown.", |group| {
+        group.predicted.map(|time| time.as_secs_f64())
+    });
+    let of_region = |name, description, value: fn(Option<Duration>) -> Option<f64>| {
+        let source = Arc::clone(readings);
+        let gauge = meter.f64_observable_gauge(name).with_description(description);
+        gauge
+            .with_callback(move |observer| {
+                for group in source.groups() {
+                    for (region, exposure) in group.exposures {
+                        if let Some(value) = value(exposure) {
+                            observer.observe(value, &[KeyValue::new("group", group.name.clone()), KeyValue::new("region", region)]);
+                        }
+                    }
+                }
+            })
+            .build();
+    };
+    of_region(
+        "portolan_group_exposure_seconds",
+        "At most so much would be lost if this region took over now; absent while unknown.",
+        |it| it.map(|time| time.as_secs_f64()),
+    );
+    of_region("portolan_group_exposure_known", "1 while it is known what would be lost with this region.", |it| {
+        Some(f64::from(u8::from(it.is_some())))
+    });
+    let source = Arc::clone(readings);
+    let evidence = meter.u64_observable_gauge("portolan_group_evidence").with_description("1 for what the group's primary is now.");
+    evidence
+        .with_callback(move |observer| {
+            for group in source.groups() {
+                observer.observe(1, &[KeyValue::new("group", group.name), KeyValue::new("evidence", group.evidence)]);
+            }
+        })
+        .build();
+}
