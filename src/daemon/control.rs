@@ -44,6 +44,9 @@ const BATCH_MAX: usize = 1024;
 /// The loop turns at least this often, so that a stuck one shows.
 pub(super) const TURN_MAX: Duration = Duration::from_secs(1);
 
+/// So long a token that rose is waited for to be on disk.
+const SEEN_WRITE: Duration = Duration::from_millis(250);
+
 /// State goes to disk this often while it changes: what is lost with a crash is judged anew within seconds anyway.
 const SAVE_EVERY: Duration = Duration::from_secs(10);
 
@@ -352,6 +355,7 @@ impl Control {
             let Some(effect) = effect else { continue };
             match effect {
                 Effect::Publish(table) => {
+                    self.save_seen();
                     self.metrics.table_built(took);
                     self.painter.published(table.generation, self.clock.now(), readings(&self.node));
                     self.cluster.routes(table.routes(self.clock.tick()));
@@ -386,7 +390,7 @@ impl Control {
         }
     }
 
-    /// A token that rose goes to disk at once. Answers do not wait for it.
+    /// A token that rose goes to disk before a name is answered by it, as long as the disk is not slow: health goes on whatever the disk does.
     fn save_seen(&mut self) {
         let number = self.node.holdings().n_seen();
         if number == self.seen_saved {
@@ -394,11 +398,17 @@ impl Control {
         }
         self.seen_saved = number;
         let (store, seen, cluster) = (self.seen.clone(), self.node.holdings().seen(), self.cluster.cluster_id().unwrap_or_default());
+        let (done, written) = std::sync::mpsc::channel();
         tokio::task::spawn_blocking(move || {
             if let Err(error) = store.write(number, &cluster, seen) {
                 warn!("{error:#}; after a restart a name that follows a role may lead to a former primary until the present one is heard");
             }
+            // Who waited may have gone on.
+            let _ = done.send(());
         });
+        if tokio::task::block_in_place(|| written.recv_timeout(SEEN_WRITE)).is_err() {
+            warn!("the disk is slow: names that follow a role are answered by a token that is not on it yet");
+        }
     }
 
     /// Hands the history what is to be noted. It never waits: what finds no room is noted with the next change.

@@ -1,7 +1,7 @@
 //! The highest token that was seen of each group, on disk: names that follow a role are never answered by a lower one, also after a restart.
 //!
-//! Written as soon as one rises, which is with each grant, and beside the answers: they do not wait for the disk. Whoever crashes in the
-//! moment between goes back by one token at most, to a holder whose database is fenced.
+//! Written as soon as one rises, which is with each grant, and before a name is answered by it. A disk that is slow is not waited for long: whoever
+//! crashes then goes back by one token at most, to a holder whose database is fenced.
 
 use std::{
     collections::BTreeMap,
