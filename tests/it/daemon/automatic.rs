@@ -82,6 +82,11 @@ async fn a_lost_primary_is_replaced_by_itself_and_the_record_says_why() {
     play.trio.members.get_mut(&Label::new(US)).unwrap().lose();
     writer.await.unwrap();
     let lost_at = clock();
+    let is_fenced = |state: &State| {
+        let open = state.group(&group()).and_then(|it| it.operation.as_ref());
+        ended(state).is_some() || open.is_some_and(|operation| operation.phase >= Phase::Fenced)
+    };
+    play.fleet.agrees("the primary is fenced", is_fenced).await;
     play.fleet.agrees("the group was failed over", |state| ended(state).is_some()).await;
     let state = play.fleet.running().next().unwrap().daemon.agreed();
     let closed = ended(&state).unwrap();
@@ -164,4 +169,34 @@ async fn a_database_that_dies_comes_back_where_it_stood() {
     assert_eq!(play.member(US).read::<i32>(history).await, Some(1), "it is the same line");
     let state = play.fleet.running().next().unwrap().daemon.agreed();
     assert!(ended(&state).is_none(), "nothing was failed over");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_quorum_mode_whoever_may_have_the_last_write_is_waited_for_and_none_is_lost() {
+    let of_group = format!("{QUICKLY}    durability: remote_quorum\n");
+    let mut play = Play::with(&[], &of_group, RECOVERY).await;
+    play.is_served_by(US).await;
+    let ledger = Arc::new(Ledger::default());
+    let writer = write(&play, US, Arc::clone(&ledger)).await;
+    given("writes are acknowledged", async || (ledger.last.load(SeqCst) > 100).then_some(())).await;
+    // Of any write only one of the two standbys need have it: with one of them gone nobody knows which.
+    for region in [AP, US] {
+        play.trio.members.get_mut(&Label::new(region)).unwrap().lose();
+    }
+    writer.await.unwrap();
+    let open = |state: &State| state.group(&group()).and_then(|it| it.operation.clone());
+    play.fleet.agrees("the primary is fenced", |state| open(state).is_some_and(|it| it.phase >= Phase::Fenced)).await;
+    let is_unseen = |state: &State| open(state).and_then(|it| it.held).is_some_and(|held| held.reason == HeldFor::QuorumUnseen);
+    play.fleet.agrees("the operation waits for the other standby", is_unseen).await;
+    let ap = play.trio.members.get_mut(&Label::new(AP)).unwrap();
+    ap.supervise().await;
+    ap.start_process();
+    play.fleet.agrees("the group was failed over", |state| ended(state).is_some()).await;
+    let state = play.fleet.running().next().unwrap().daemon.agreed();
+    let closed = ended(&state).unwrap();
+    assert_eq!(closed.ending, Ending::Succeeded, "{closed:#?}");
+    let primary = state.group(&group()).unwrap().primary().unwrap().to_string();
+    let kept = play.member(&primary).read::<i64>("select max(id) from ledger").await.unwrap();
+    let last = ledger.last.load(SeqCst);
+    assert!(u64::try_from(kept).unwrap() >= last, "{kept} is the last that is kept, and {last} was acknowledged");
 }
