@@ -1,5 +1,5 @@
 //! Data groups: who the primary is and what moves it (`recovery status`), the verbs of people ([`buttons`]), what they would do ([`rehearsal`]),
-//! what became of them ([`watch`], [`report`]).
+//! what became of them ([`watch()`], [`report()`]).
 
 mod buttons;
 mod outlook;
