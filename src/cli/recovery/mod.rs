@@ -45,7 +45,7 @@ pub(super) enum RecoveryVerb {
         /// Only this one.
         group: Option<String>,
     },
-    /// What each region would lose if the primary were lost now; exits 3 when one would lose more than `rpo_target`, or nobody knows.
+    /// What each region would lose if the primary were lost now; exits 3 when that is above `rpo_target`, or unknown.
     Exposure {
         /// Only this one.
         group: Option<String>,
