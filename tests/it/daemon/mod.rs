@@ -7,7 +7,6 @@
 pub(crate) mod ask;
 mod automatic;
 mod bootstrap;
-mod boundaries;
 mod checks;
 mod cluster;
 mod dig;
