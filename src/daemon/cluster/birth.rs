@@ -5,26 +5,22 @@
 //! takes a peer of the book, whose certificate says who it is.
 //!
 //! ```text
-//! greet all --nothing is missing--> take the own word --> ask all for theirs --all gave it--> identity on disk --> first log entry
+//! greet all --nothing is missing--> word of the lowest name --got it--> words of all --got them--> identity on disk --> first log entry
 //! ```
 //!
 //! Why words: two nodes that found at one moment would give the cluster two ids, and the nodes that heard the one would refuse those that heard
 //! the other. There would still be one cluster at most, because both have the same voters and a majority is needed, but some would be left
-//! outside with a disk to be emptied. A node gives its word to one at a time, its own included, and it ends by itself.
+//! outside with a disk to be emptied ([`super::words`]).
 //!
 //! Absent on purpose: asking for a word back that another node holds; it ends by itself. Who fails to get all takes back only its own.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use portolan_core::{cluster::NodeRole, model::time::Tick};
+use portolan_core::cluster::NodeRole;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
-use super::{super::PeerEntry, Shared};
+use super::{super::PeerEntry, Shared, words::WORD_LIFE};
 use crate::{
     mesh::{Address, Greeting, Passport},
     raft::{Identity, Member},
@@ -33,9 +29,7 @@ use crate::{
 /// Between looks at the others.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// For one greeting.
-const GREET_TIME_MAX: Duration = Duration::from_secs(3);
-/// How long a node's word holds: twice what asking all and writing the first entry may take, and people wait no longer for another try.
-const WORD_LIFE: Duration = Duration::from_secs(10);
+pub(super) const GREET_TIME_MAX: Duration = Duration::from_secs(3);
 
 /// Whether the node was never part of a cluster, nor began to make one.
 pub(super) fn is_empty(shared: &Shared) -> bool {
@@ -149,40 +143,27 @@ fn missing(shared: &Shared, greetings: &BTreeMap<String, Result<Greeting, String
 /// Who did not, or what failed; nothing was done.
 async fn found(shared: &Arc<Shared>) -> Result<(), String> {
     // The one that looks by itself and the one that a person orders share this node's own word.
-    let _turn = shared.word.turn.lock().await;
+    let _turn = shared.founding.lock().await;
     if !is_empty(shared) {
         return Err("this node belongs to a cluster by now".to_owned());
     }
     let own = shared.consensus().id();
-    if give_word(shared, own) != Some(own) {
-        return Err("another node is making the cluster at this moment".to_owned());
-    }
     let made = found_by_words(shared, own).await;
     if made.is_err() {
         // This attempt writes nothing any more. Two that kept their own words while they try again would wait for each other for ever.
-        keep_no_word(shared, own);
+        shared.words.take_back(own);
     }
     made
 }
 
 async fn found_by_words(shared: &Arc<Shared>, own: u64) -> Result<(), String> {
     let since = shared.clock.tick();
-    let words = ask_all(shared, book(shared), true).await;
+    let words = take_words(shared, own).await?;
     let mut members = BTreeMap::from([(own, member(shared))]);
     for entry in shared.me.book.iter().filter(|entry| entry.node != shared.me.node) {
-        let node = &entry.node;
-        let greeting = match words.get(node.as_str()) {
-            Some(Ok(greeting)) => greeting,
-            Some(Err(why)) => return Err(format!("{node} is not reached: {why}")),
-            None => return Err(format!("{node} was not asked")),
-        };
-        if greeting.word != Some(own) {
-            return Err(format!(
-                "{node} gave its word to another node, which is making the cluster at this moment; it ends within {WORD_LIFE:?}"
-            ));
-        }
+        let Some(Ok(greeting)) = words.get(entry.node.as_str()) else { return Err(format!("{} was not asked", entry.node)) };
         let member = Member {
-            name: node.to_string(),
+            name: entry.node.to_string(),
             region: entry.region.to_string(),
             address: entry.address.clone(),
             is_witness: greeting.is_witness,
@@ -200,6 +181,34 @@ async fn found_by_words(shared: &Arc<Shared>, own: u64) -> Result<(), String> {
     write_first(shared, members).await.map_err(|error| format!("{error:#}"))
 }
 
+/// Takes the word of the lowest name of the address book, then those of all others. Gives the greetings of all but this node.
+///
+/// # Errors
+/// Who did not give it.
+async fn take_words(shared: &Arc<Shared>, own: u64) -> Result<BTreeMap<String, Result<Greeting, String>>, String> {
+    let lowest = shared.me.book.first().map(|entry| &entry.node);
+    let mut words = BTreeMap::new();
+    for of_lowest in [true, false] {
+        if (lowest == Some(&shared.me.node)) == of_lowest && give_word(shared, own) != Some(own) {
+            return Err("another node is making the cluster at this moment".to_owned());
+        }
+        let whom = book(shared).into_iter().filter(|to| (lowest == Some(&to.node)) == of_lowest);
+        words.append(&mut ask_all(shared, whom.collect(), true).await);
+        for (node, greeting) in &words {
+            match greeting {
+                Err(why) => return Err(format!("{node} is not reached: {why}")),
+                Ok(greeting) if greeting.word != Some(own) => {
+                    return Err(format!(
+                        "{node} gave its word to another node, which is making the cluster at this moment; it ends within {WORD_LIFE:?}"
+                    ));
+                }
+                Ok(_) => {}
+            }
+        }
+    }
+    Ok(words)
+}
+
 /// On disk first: a crash from here on goes on as the founder, with the same id.
 async fn write_first(shared: &Arc<Shared>, members: BTreeMap<u64, Member>) -> anyhow::Result<()> {
     let before = shared.identity.borrow().cluster.clone();
@@ -212,39 +221,18 @@ async fn write_first(shared: &Arc<Shared>, members: BTreeMap<u64, Member>) -> an
 
 //--- Words
 
-/// Whom this node gave its word, and until when.
-#[derive(Default)]
-pub(super) struct Word {
-    given: Mutex<Option<(u64, Tick)>>,
-    /// Of this node's own attempts, which go one after the other.
-    turn: tokio::sync::Mutex<()>,
-}
-
-/// Takes back the word that this node gave itself.
-fn keep_no_word(shared: &Shared, own: u64) {
-    shared.word.given.lock().unwrap_or_else(PoisonError::into_inner).take_if(|(to, _)| *to == own);
-}
-
 /// Whom this node gave its word that nobody else founds the cluster.
 pub(super) fn word(shared: &Shared) -> Option<u64> {
-    let now = shared.clock.tick();
-    let word = *shared.word.given.lock().unwrap_or_else(PoisonError::into_inner);
-    word.filter(|(_, until)| now < *until).map(|(to, _)| to)
+    shared.words.holder(shared.clock.tick())
 }
 
 /// Gives this node's word to `to`, unless another one has it, or there is nothing to be founded any more. Gives who has it then.
 pub(super) fn give_word(shared: &Shared, to: u64) -> Option<u64> {
-    let now = shared.clock.tick();
     let own = shared.consensus().id();
     // Who began to make a cluster gives its word to nobody but itself.
     let may_give = is_empty(shared) && (shared.identity.borrow().cluster.is_none() || to == own);
-    let mut word = shared.word.given.lock().unwrap_or_else(PoisonError::into_inner);
-    let held = word.filter(|(_, until)| now < *until).map(|(to, _)| to);
-    if may_give && held.is_none_or(|held| held == to) {
-        *word = Some((to, now + WORD_LIFE));
-        return Some(to);
-    }
-    held
+    let now = shared.clock.tick();
+    if may_give { Some(shared.words.give(now, to)) } else { shared.words.holder(now) }
 }
 
 async fn keep(shared: &Shared, cluster: &str, is_founder: bool) -> anyhow::Result<()> {

@@ -26,6 +26,7 @@ mod register;
 mod tell;
 mod transport;
 mod truth;
+mod words;
 
 use std::{
     collections::BTreeMap,
@@ -125,7 +126,9 @@ pub(super) struct Shared {
     /// Orders that hold without a majority.
     pub(super) local: LocalOrders,
     /// Whom this node gave its word that nobody else founds the cluster.
-    word: birth::Word,
+    words: words::Words,
+    /// Of this node's own tries to found the cluster, which go one after the other.
+    founding: tokio::sync::Mutex<()>,
     /// How far each linked peer's wall clock is ahead, in milliseconds.
     pub(super) clocks: Mutex<BTreeMap<Label, i64>>,
     /// Why this node should not lead; `None`: nothing speaks against it.
@@ -238,7 +241,8 @@ impl Cluster {
             search: attach::Search::default(),
             running: watch::Sender::new(None),
             local: LocalOrders::default(),
-            word: birth::Word::default(),
+            words: words::Words::default(),
+            founding: tokio::sync::Mutex::default(),
             clocks: Mutex::default(),
             unfit: watch::Sender::new(None),
             led_at: AtomicU64::new(0),
