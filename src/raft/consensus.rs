@@ -305,7 +305,8 @@ impl Consensus {
         let silent = match leadership.is_leader {
             // The only voter has nobody to confirm it, and needs none.
             true if self.members().voters.len() <= 1 => Duration::ZERO,
-            true => leadership.unconfirmed.unwrap_or_default(),
+            // Who starts again goes on by the vote on its disk, before anybody confirmed it.
+            true => leadership.unconfirmed?,
             false => silent?,
         };
         (silent < silence_max).then_some(leader)

@@ -251,6 +251,33 @@ async fn a_leader_that_was_removed_does_not_take_itself_for_one_any_more() {
     assert!(is_other(&back), "{back:?}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_starts_again_leads_when_a_majority_says_so() {
+    let mut cluster = Cluster::new().await;
+    cluster.commit(&[0, 1, 2], "before").await;
+    let led = (0..3).find(|id| cluster.node(*id).leadership().is_leader).unwrap();
+    let others: Vec<usize> = (0..3).filter(|id| *id != led).collect();
+    for id in [others[0], others[1], led] {
+        cluster.kill(id).await;
+    }
+    cluster.start(led).await;
+    // By the vote on its disk it goes on where it was. That nobody is there to confirm it must not be taken for a confirmation.
+    let again = cluster.node(led).leadership_is(|now| now.is_leader);
+    let alone = tokio::time::timeout(PATIENCE, again).await.expect("it goes on by its own vote").unwrap();
+    assert_eq!(alone.unconfirmed, None);
+    assert_eq!(cluster.node(led).leads(None, PATIENCE), None);
+    for id in &others {
+        cluster.start(*id).await;
+    }
+    cluster.commit(&[0, 1, 2], "after").await;
+    let confirmed = async {
+        while !(0..3).any(|id| cluster.node(id).leads(None, PATIENCE) == Some(id as u64)) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, confirmed).await.expect("a majority answers");
+}
+
 #[tokio::test]
 async fn a_body_that_cannot_be_read_is_refused() {
     let cluster = Cluster::new().await;
