@@ -270,12 +270,10 @@ async fn a_leader_that_starts_again_leads_when_a_majority_says_so() {
         cluster.start(*id).await;
     }
     cluster.commit(&[0, 1, 2], "after").await;
-    let confirmed = async {
-        while !(0..3).any(|id| cluster.node(id).leads(None, PATIENCE) == Some(id as u64)) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, confirmed).await.expect("a majority answers");
+    let confirmed = (0..3).map(|id| Box::pin(cluster.node(id).leadership_is(|now| now.unconfirmed.is_some())));
+    let confirmed = tokio::time::timeout(PATIENCE, futures_util::future::select_all(confirmed));
+    let (_, id, _) = confirmed.await.expect("a majority answers");
+    assert_eq!(cluster.node(id).leads(None, PATIENCE), Some(id as u64));
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use std::{
         unix::{net::UnixStream, process::CommandExt as _},
     },
     process::{Command as Program, Stdio},
+    sync::{Arc, atomic::AtomicBool},
 };
 
 use nix::{
@@ -44,6 +45,7 @@ pub fn run(clock: SinceBoot) -> Result<(), Problem> {
     let stdin = std::io::stdin().as_fd().try_clone_to_owned()?;
     let mut supervisor = Conversation::new(UnixStream::from(stdin))?;
     let Some(command) = await_command(&mut supervisor)? else { return Ok(()) };
+    heed_signals()?;
     let mut children = SigSet::empty();
     children.add(Signal::SIGCHLD);
     children.thread_block().map_err(Problem::kernel("hold back signals"))?;
@@ -83,6 +85,16 @@ pub fn run(clock: SinceBoot) -> Result<(), Problem> {
             supervisor.say(&Reply { id: 0, refused: None, state: vessel.state.clone() })?;
         }
     }
+}
+
+/// What was ignored where the supervisor was started, as under nohup or by a script in the background, would be ignored by the database too, and
+/// it would not end when it is told to. A signal with a handler is what a new program begins with: not ignored (execve(2)).
+fn heed_signals() -> Result<(), Problem> {
+    let unheard = Arc::new(AtomicBool::new(false));
+    for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM] {
+        signal_hook::flag::register(signal as i32, Arc::clone(&unheard))?;
+    }
+    Ok(())
 }
 
 /// The supervisor's first line; `None`: it is gone.

@@ -46,8 +46,9 @@ impl Stage {
             directory.path().display()
         );
         fs::write(directory.path().join("agent.yaml"), config).unwrap();
-        let supervisor = Command::new(env!("CARGO_BIN_EXE_portolan"))
-            .args(["supervise", "--config"])
+        // As a script in the background starts it, or nohup: what is ignored stays so in everything that it starts, unless it sees to it.
+        let supervisor = Command::new("sh")
+            .args(["-c", "trap '' HUP INT QUIT TERM; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_portolan"), "supervise", "--config"])
             .arg(directory.path().join("agent.yaml"))
             .stdin(Stdio::null())
             .stdout(fs::File::create(directory.path().join("log")).unwrap())
