@@ -40,7 +40,7 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Between attempts, doubled each time up to the longest.
 const AGAIN: Duration = Duration::from_millis(200);
 /// The longest pause between attempts.
-const AGAIN_MAX: Duration = Duration::from_secs(5);
+const AGAIN_MAX: Duration = Duration::from_secs(2);
 /// A line that stood for so long is tried again at once.
 const STOOD: Duration = Duration::from_secs(10);
 /// Frames that wait on one line: a few seconds of an agent's talk.

@@ -230,7 +230,7 @@ impl Runner {
                     }
                     Effect::Kill => {
                         self.drop_task().await;
-                        info!("everything of the database is killed");
+                        info!("whatever may still run of the database is killed");
                         self.order(Verb::Kill).await;
                         self.next_turn();
                     }

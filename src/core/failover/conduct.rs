@@ -379,6 +379,10 @@ impl<'a> Part<'a> {
         if let Some(stopped) = stopped {
             return self.propose(Step::Stopped { token, stopped });
         }
+        if self.desk.said(&operation.from).any(|said| *said == Said::Unclean) {
+            // It is what nobody would switch over from, and it can write again at once.
+            return self.abort(operation);
+        }
         self.send(&operation.from, Verb::Stop);
         if !holds(Key::SwToken) && self.over.is_some_and(|over| self.now >= over) {
             return self.propose(Step::Fenced { token, proof: Proof::Waited });
@@ -543,6 +547,19 @@ const fn reason(why: &Unchosen) -> HeldFor {
 mod tests {
     use super::*;
 
+    struct Nothing;
+    impl Figures for Nothing {
+        fn loss(&self, _: &Label, _: u64) -> Bracket {
+            Bracket::UNKNOWN
+        }
+        fn verified(&self, _: &Label, _: Token) -> Option<Result<(), String>> {
+            None
+        }
+        fn is_routed(&self, _: &Label, _: Token) -> bool {
+            false
+        }
+    }
+
     #[test]
     fn a_status_that_comes_late_does_not_pass_for_a_new_one() {
         let (orders, us, second) = (Label::new("orders"), Label::new("us"), 1_000_000);
@@ -560,24 +577,33 @@ mod tests {
         assert_eq!(told((1, 9), true, 13), (4, (2, 1), false));
         assert_eq!(told((1, 1), true, 14), (14, (1, 1), true), "silent since, and perhaps with an emptied disk");
     }
+
+    #[test]
+    fn a_switchover_whose_primary_ended_uncleanly_gives_the_grant_back_at_once() {
+        use super::super::{group::operation, order::Answer};
+        use crate::model::group::policy;
+
+        let (orders, us) = (Label::new("orders"), Label::new("us"));
+        let policy = policy("us", &["us", "eu"]);
+        let group = Group {
+            operation: Some(Operation { kind: Kind::Switchover, from: us.clone(), ..operation(Phase::Decided) }),
+            ..Group::default()
+        };
+        let mut conductor = Conductor::new(Patience::default(), Tick(0));
+        let at = |conductor: &mut Conductor, micros| {
+            let actions = conductor.conduct(&orders, &group, &policy, &Nothing, Tick(micros));
+            actions.iter().any(|it| matches!(it, Action::Propose(Step::Cancel { .. })))
+        };
+        assert!(!at(&mut conductor, 1));
+        conductor.answered(&orders, &us, Answer { token: group.token, said: Said::Unclean }, Tick(2));
+        assert!(at(&mut conductor, 3));
+    }
+
     /// What a person has tried again gets all its time again, and its orders go out at once.
     #[test]
     fn a_hold_that_is_cleared_begins_the_step_anew() {
         use super::super::group::{Held, operation};
         use crate::model::{group::policy, time::Timestamp};
-
-        struct Nothing;
-        impl Figures for Nothing {
-            fn loss(&self, _: &Label, _: u64) -> Bracket {
-                Bracket::UNKNOWN
-            }
-            fn verified(&self, _: &Label, _: Token) -> Option<Result<(), String>> {
-                None
-            }
-            fn is_routed(&self, _: &Label, _: Token) -> bool {
-                false
-            }
-        }
 
         let (orders, second) = (Label::new("orders"), 1_000_000);
         let policy = policy("us", &["us", "eu"]);

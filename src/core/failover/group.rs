@@ -483,7 +483,11 @@ impl Group {
     /// What renewals of the lease are judged by.
     #[must_use]
     pub fn rules(&self) -> Verdict {
-        self.in_force().map_or(Verdict::Revoked(self.token), |grant| Verdict::Granted(grant.clone()))
+        if let Some(grant) = self.in_force() {
+            return Verdict::Granted(grant.clone());
+        }
+        let stops = self.operation.as_ref().filter(|it| it.kind == Kind::Switchover && it.phase == Phase::Decided);
+        stops.map_or(Verdict::Revoked(self.token), |it| Verdict::Stopping { token: self.token, region: it.from.clone() })
     }
 
     /// Whether the end of the revoked lease is a fence: the database ends with it, and nothing but the lease lets it go on.

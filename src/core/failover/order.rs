@@ -77,6 +77,8 @@ pub enum Said {
     Fenced,
     /// It stopped cleanly here.
     Stopped(Stopped),
+    /// It ended, and not cleanly: nobody knows what was shipped, so there is no position to hand over. Nothing will start as a primary.
+    Unclean,
     /// Nothing is received any more.
     Sealed(Sealed),
     /// Everything up to here is replayed.

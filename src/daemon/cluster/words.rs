@@ -102,7 +102,7 @@ mod tests {
                     Next::First => (now + pause, Next::First),
                     Next::Rest if now >= is_whole_at && (1..nodes.len()).all(has) => break,
                     Next::Rest => {
-                        let _some_were_given = (1..nodes.len() - 1).map(has).count();
+                        (1..nodes.len() - 1).for_each(|other| _ = has(other));
                         nodes[n].take_back(own);
                         (now + pause, Next::First)
                     }

@@ -73,7 +73,7 @@ impl Play {
     }
 
     /// Its lease was renewed for a whole lease from now on.
-    async fn is_renewed(&self, primary: &str) {
+    pub(super) async fn is_renewed(&self, primary: &str) {
         let member = self.member(primary);
         let now = member.supervised().await.unwrap().kill_at.unwrap();
         given("the lease is renewed", async || member.supervised().await?.kill_at.filter(|at| *at > now + 10_000_000)).await;
@@ -174,7 +174,10 @@ async fn nothing_is_acknowledged_after_the_deadline_whatever_is_killed_or_stoppe
         given("writes are acknowledged", async || (last() > since).then_some(())).await;
         let member = play.member(US);
         let main = PathBuf::from(format!("/proc/{}", member.main_process()));
-        let over_at = member.supervised().await.unwrap().over_at.unwrap();
+        // Right after a renewal, so that no other one comes between the look and the signal.
+        let before = member.supervised().await.unwrap().over_at;
+        let renewed = async || member.supervised().await?.over_at.filter(|at| Some(*at) != before);
+        let over_at = given("the lease is renewed", renewed).await;
         let signalled = clock().0;
         for one in whom {
             member.signal(*one, signal);

@@ -7,8 +7,10 @@
 pub(crate) mod ask;
 mod automatic;
 mod bootstrap;
+mod boundaries;
 mod checks;
 mod cluster;
+mod control_loss;
 mod dig;
 mod failure;
 mod groups;

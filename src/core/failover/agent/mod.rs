@@ -15,6 +15,8 @@
 //! (A7); a copy is sealed before it says where it ends (A9).
 
 mod facts;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 
@@ -240,6 +242,8 @@ impl Agent {
                 self.take_up(token, &mut out);
                 match reply.instead.clone().filter(|grant| grant.token == token && grant.region == self.region) {
                     Some(grant) => self.lead(grant, now, &mut out),
+                    // The refusal may overtake the order: what is killed has no position at which it stopped, and a switchover needs that.
+                    None if reply.stops => self.aim(Goal::Stop(token), &mut out),
                     None => self.aim(Goal::Fence(token), &mut out),
                 }
             }
@@ -255,7 +259,7 @@ impl Agent {
         if let Some(round) = self.peers.as_mut().filter(|round| round.sequence == sequence) {
             round.missing.remove(peer);
             if round.missing.is_empty() {
-                let reply = Reply { sequence, token, granted: true, instead: None };
+                let reply = Reply { sequence, token, granted: true, instead: None, stops: false };
                 out = self.answered(&reply, now);
             }
         }
@@ -533,13 +537,17 @@ impl Agent {
         }
         match (&self.facts.database, self.facts.stopped) {
             (Database::Writes | Database::Standby { .. }, _) => self.begin(token, Work::Stop, out),
+            // Nothing runs, but the supervisor keeps the deadline of the lease, and would kill the standby that is started here next.
+            (Database::Down, Some(_)) if self.task.is_none() && self.armed.is_some() => {
+                self.holder.give_up();
+                self.kill(out);
+            }
             (Database::Down, Some(stopped)) if self.task.is_none() => {
                 self.holder.give_up();
-                self.armed = None;
                 self.note_fence(token, out);
                 out.push(Effect::Tell(Answer { token, said: Said::Stopped(stopped) }));
             }
-            // It ended, but not cleanly: nobody knows what was shipped, so there is no token to hand over.
+            (Database::Down, None) if self.task.is_none() => out.push(Effect::Tell(Answer { token, said: Said::Unclean })),
             _ => {}
         }
     }
@@ -564,8 +572,8 @@ impl Agent {
     fn drain(&mut self, token: Token, position: u64, fetch_from: Option<Label>, out: &mut Vec<Effect>) {
         let Some(copy) = self.facts.copy.as_ref().filter(|_| matches!(self.facts.database, Database::Standby { receives_from: None }))
         else {
-            // It was not sealed, or began to follow again.
-            return if matches!(self.facts.database, Database::Standby { .. }) {
+            // It was not sealed, began to follow again, or ended.
+            return if matches!(self.facts.database, Database::Standby { .. } | Database::Down) {
                 self.begin(token, Work::Seal, out)
             };
         };

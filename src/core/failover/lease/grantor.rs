@@ -23,6 +23,13 @@ pub enum Verdict {
     Granted(Grant),
     /// Nobody may write: a decision, or nothing has been granted yet. The highest token of the group.
     Revoked(Token),
+    /// Nobody may write, and this region is to end what was begun and to stop cleanly: an order says so, and may come after the refusal.
+    Stopping {
+        /// Of the decision.
+        token: Token,
+        /// Whose database it is.
+        region: Label,
+    },
 }
 
 impl Verdict {
@@ -31,7 +38,7 @@ impl Verdict {
     pub const fn token(&self) -> Token {
         match self {
             Self::Granted(grant) => grant.token,
-            Self::Revoked(token) => *token,
+            Self::Revoked(token) | Self::Stopping { token, .. } => *token,
         }
     }
 
@@ -43,7 +50,8 @@ impl Verdict {
             Self::Granted(grant) if !granted && grant.region == request.region => Some(grant.clone()),
             _ => None,
         };
-        Reply { sequence: request.sequence, token: self.token(), granted, instead }
+        let stops = matches!(self, Self::Stopping { region, .. } if *region == request.region);
+        Reply { sequence: request.sequence, token: self.token(), granted, instead, stops }
     }
 
     /// Whether the request belongs to the grant in force.
@@ -176,7 +184,11 @@ mod tests {
         let answers = grantor.round_ended(first, |_| Some(&rules));
         assert_eq!(
             answers,
-            [(group.clone(), request(7, 1).region, Reply { sequence: 1, token: rules.token(), granted: true, instead: None })]
+            [(
+                group.clone(),
+                request(7, 1).region,
+                Reply { sequence: 1, token: rules.token(), granted: true, instead: None, stops: false }
+            )]
         );
         assert!(grantor.wants_round(), "the second one arrived while the round ran");
         let second = grantor.round_began();
@@ -193,7 +205,11 @@ mod tests {
         let revoked = Verdict::Revoked(Token { generation: 1, epoch: 9 });
         assert_eq!(
             grantor.round_ended(round, |_| Some(&revoked)),
-            [(group.clone(), request(7, 1).region, Reply { sequence: 1, token: revoked.token(), granted: false, instead: None })]
+            [(
+                group.clone(),
+                request(7, 1).region,
+                Reply { sequence: 1, token: revoked.token(), granted: false, instead: None, stops: false }
+            )]
         );
         assert_eq!(grantor.asked(at(2), &group, request(7, 2), &revoked), Err(Refused::Outranked(revoked.token())));
         let elsewhere = Request { region: "eu".into(), ..request(7, 2) };

@@ -170,7 +170,7 @@ mod tests {
     };
 
     fn granted(epoch: u64, sequence: u64) -> Reply {
-        Reply { sequence, token: Token { generation: 1, epoch }, granted: true, instead: None }
+        Reply { sequence, token: Token { generation: 1, epoch }, granted: true, instead: None, stops: false }
     }
 
     #[test]

@@ -114,6 +114,10 @@ pub struct Reply {
     pub granted: bool,
     /// When it is not, but the asker's region holds another grant: that one.
     pub instead: Option<Grant>,
+    /// When it is not, because the asker is to stop cleanly: it does, as by the order, which may come later. A kill would leave no position at
+    /// which it stopped, and a switchover that cannot go on.
+    #[serde(default)]
+    pub stops: bool,
 }
 
 /// The length of a lease for its holder, whose clock may run slow.

@@ -141,7 +141,7 @@ impl World {
                 let sequence = request.sequence;
                 let asked = leader.grantor.asked(leader.clock.at(self.now), &GROUP.into(), request, &leader.rules);
                 if self.removed == Some(Removed::Quorum) && asked.is_ok() {
-                    self.replies.push(Reply { sequence, token: leader.rules.token(), granted: true, instead: None });
+                    self.replies.push(Reply { sequence, token: leader.rules.token(), granted: true, instead: None, stops: false });
                 }
             }
             Step::Round(which) => {

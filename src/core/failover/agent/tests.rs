@@ -1,0 +1,118 @@
+use std::{collections::BTreeSet, time::Duration};
+
+use super::*;
+use crate::failover::{choose::Durability, group::Stopped};
+
+const SUPERVISOR: u64 = 7;
+
+const fn at(seconds: u64) -> Tick {
+    Tick(seconds * 1_000_000)
+}
+
+const fn token(epoch: u64) -> Token {
+    Token { generation: 0, epoch }
+}
+
+/// An agent whose database writes by a live lease of grant 5.
+fn leading() -> Agent {
+    let grant = Grant {
+        token: token(5),
+        region: "us".into(),
+        ttl: Duration::from_secs(90),
+        margin: Duration::from_secs(10),
+        longest: Duration::from_secs(90),
+        class: Class::Armed { supervisor: SUPERVISOR },
+        is_attested: true,
+        durability: Durability::Async,
+        on_control_loss: OnControlLoss::Fence,
+        peers: BTreeSet::new(),
+        above: 0,
+    };
+    let disk = Disk { highest: token(5), grant: Some(grant), ..Disk::default() };
+    let mut agent = Agent::new("us".into(), disk, Some((SUPERVISOR, Some(at(80)))), at(0));
+    let asked = agent.advance(at(0)).into_iter().find_map(|effect| match effect {
+        Effect::Renew(request) => Some(request.sequence),
+        _ => None,
+    });
+    let reply = Reply { sequence: asked.expect("it renews at once"), token: token(5), granted: true, instead: None, stops: false };
+    agent.answered(&reply, at(1));
+    agent.observed(writes(), at(1));
+    agent
+}
+
+fn writes() -> Facts {
+    let opening = Some(Opening { token: token(5), timeline: 1, at: 0 });
+    Facts { database: Database::Writes, lives_under: Some(SUPERVISOR), opening, ..Facts::default() }
+}
+
+/// What is begun, and whether anything is killed.
+fn seen(effects: &[Effect]) -> (Vec<&Work>, bool) {
+    let begun = effects.iter().filter_map(|effect| match effect {
+        Effect::Begin(task) => Some(&task.work),
+        _ => None,
+    });
+    (begun.collect(), effects.contains(&Effect::Kill))
+}
+
+#[test]
+fn a_refusal_that_overtakes_the_order_to_stop_kills_nothing() {
+    let refused = Reply { sequence: 2, token: token(9), granted: false, instead: None, stops: true };
+    let mut agent = leading();
+    let effects = agent.answered(&refused, at(16));
+    assert_eq!(seen(&effects), (vec![&Work::Mark], false), "{effects:?}");
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::Save(disk) if disk.highest == token(9))), "it is on disk: {effects:?}");
+    let effects = agent.ordered(Order { token: token(9), verb: Verb::Stop }, at(17));
+    assert_eq!(seen(&effects), (vec![], false), "the order changes nothing: {effects:?}");
+    let marked = Facts { is_marked: true, ..writes() };
+    let mark = Task { token: token(9), work: Work::Mark };
+    let effects = agent.ended(&mark, None, marked, at(17));
+    assert_eq!(seen(&effects), (vec![&Work::Stop], false), "{effects:?}");
+    // The lease ends all the same when it is over.
+    assert!(seen(&agent.advance(at(80))).1, "it writes past its lease");
+}
+
+#[test]
+fn a_refusal_by_a_decision_that_wants_no_clean_stop_kills_at_once() {
+    let refused = Reply { sequence: 2, token: token(9), granted: false, instead: None, stops: false };
+    let effects = leading().answered(&refused, at(16));
+    assert!(seen(&effects).1, "{effects:?}");
+}
+
+#[test]
+fn who_ended_uncleanly_says_so_and_not_where() {
+    let mut agent = leading();
+    agent.ordered(Order { token: token(9), verb: Verb::Stop }, at(16));
+    let down = Facts { database: Database::Down, is_marked: true, ..Facts::default() };
+    let effects = agent.ended(&Task { token: token(9), work: Work::Mark }, None, down, at(17));
+    assert_eq!(effects, vec![Effect::Tell(Answer { token: token(9), said: Said::Unclean })]);
+    let stopped = Stopped { system: 1, timeline: 1, position: 9 };
+    let down = Facts { database: Database::Down, is_marked: true, stopped: Some(stopped), ..Facts::default() };
+    agent.observed(down.clone(), at(18));
+    let effects = agent.observed(down, at(18));
+    assert!(effects.contains(&Effect::Tell(Answer { token: token(9), said: Said::Stopped(stopped) })), "{effects:?}");
+}
+
+/// The supervisor's deadline outlives a server that stopped cleanly, for one that is started again by the same lease. Left there it would kill
+/// the standby that this member becomes.
+#[test]
+fn who_stopped_cleanly_leaves_no_deadline_behind() {
+    let mut agent = leading();
+    agent.ordered(Order { token: token(9), verb: Verb::Stop }, at(16));
+    let stopped = Stopped { system: 1, timeline: 1, position: 9 };
+    let down = Facts { database: Database::Down, is_marked: true, stopped: Some(stopped), ..Facts::default() };
+    let effects = agent.ended(&Task { token: token(9), work: Work::Mark }, None, down.clone(), at(17));
+    assert_eq!(effects, vec![Effect::Kill], "nothing runs, and the deadline goes");
+    let effects = agent.observed(down, at(17));
+    assert!(effects.contains(&Effect::Tell(Answer { token: token(9), said: Said::Stopped(stopped) })), "{effects:?}");
+    assert!(!seen(&effects).1, "once");
+}
+
+#[test]
+fn a_candidate_that_ended_is_started_before_it_is_drained() {
+    let mut agent = Agent::new("eu".into(), Disk { highest: token(9), ..Disk::default() }, Some((SUPERVISOR, None)), at(0));
+    let down = Facts { database: Database::Down, is_marked: true, ..Facts::default() };
+    agent.observed(down, at(1));
+    let drain = Verb::Drain { position: 9, fetch_from: None };
+    let effects = agent.ordered(Order { token: token(9), verb: drain }, at(2));
+    assert_eq!(seen(&effects), (vec![&Work::Seal], false), "{effects:?}");
+}
