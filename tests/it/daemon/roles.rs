@@ -124,8 +124,13 @@ async fn a_write_name_ends_with_the_lease_of_a_primary_that_is_lost_and_is_not_r
     )
     .await;
     assert!(reply.code == "SERVFAIL" && reply.error.clone().unwrap().1.contains("before this node began"), "{reply:?}");
-    let notices = bed.status().await.notices;
-    assert!(notices.iter().any(|notice| notice.kind == "role_unproven" && notice.text.contains("orders-write")), "{notices:?}");
+    // A name is answered before it is looked at whether somebody ought to be told of it.
+    eventually(
+        "the notice is there",
+        async || bed.status().await.notices,
+        |notices| notices.iter().any(|notice| notice.kind == "role_unproven" && notice.text.contains("orders-write")),
+    )
+    .await;
     let us = play.trio.members.get_mut(&portolan_core::model::ids::Label::new(US)).unwrap();
     us.bury_supervisor();
     us.kill_process();
