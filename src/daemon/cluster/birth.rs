@@ -29,7 +29,7 @@ use crate::{
 /// Between looks at the others.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// For one greeting.
-pub(super) const GREET_TIME_MAX: Duration = Duration::from_secs(3);
+const GREET_TIME_MAX: Duration = Duration::from_secs(3);
 
 /// Whether the node was never part of a cluster, nor began to make one.
 pub(super) fn is_empty(shared: &Shared) -> bool {

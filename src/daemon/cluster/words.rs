@@ -12,7 +12,7 @@ use std::{
 
 use portolan_core::model::time::Tick;
 
-/// How long a word holds: twice what asking all and writing the first entry may take, and people wait no longer for another try.
+/// How long a word holds. Who asks gives up after half of it, so that the first entry is written while all words hold.
 pub(super) const WORD_LIFE: Duration = Duration::from_secs(10);
 
 /// The word of one node: who has it, and until when.
