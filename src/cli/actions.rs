@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Exit, Failure, Format, Outcome, Terminal};
+use super::{Exit, Failure, FakeVerb, Format, Outcome, Terminal};
 use crate::client::Target;
 
 /// The environment by name, as it was at the start.
@@ -58,6 +58,15 @@ pub trait Actions {
     fn vessel(&self, terminal: &mut Terminal<'_>) -> Outcome {
         let _ = terminal;
         Err(absent("vessel"))
+    }
+
+    /// Makes, serves or asks a fake database.
+    ///
+    /// # Errors
+    /// [`Exit::Error`] with what could not be done.
+    fn fake(&self, verb: &FakeVerb, terminal: &mut Terminal<'_>) -> Outcome {
+        let _ = (verb, terminal);
+        Err(absent("fake"))
     }
 
     /// Says what is wrong with a plan file, or that nothing is; warnings go to stderr.

@@ -1,6 +1,9 @@
 //! The command line as it is written. What a verb takes stands in the verb's own file; here is the list of verbs and what all of them take.
 
-use std::{net::IpAddr, path::PathBuf};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use portolan_core::model::{name::Name, record::RecordType};
@@ -100,6 +103,11 @@ pub(super) enum Verb {
     /// The inner part of `supervise`.
     #[command(hide = true)]
     Vessel,
+    /// A fake database, for drills: a log that is replicated and failed over as PostgreSQL's is, on loopback only.
+    Fake {
+        #[command(subcommand)]
+        verb: FakeVerb,
+    },
     /// What is going on, worst first; exits 3 when degraded or failing.
     Status {
         /// Stay, and show each change.
@@ -312,4 +320,44 @@ mod tests {
         look(&Cli::command(), &mut found);
         assert!(found.is_empty(), "{found:?}");
     }
+}
+
+/// What is done with a fake database.
+#[derive(Clone, Debug, Subcommand)]
+pub enum FakeVerb {
+    /// Make one in an empty directory; those with one system identifier are copies of each other.
+    Init {
+        /// Its directory.
+        #[arg(long, value_name = "DIR")]
+        directory: PathBuf,
+        /// Any number above zero.
+        #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+        system: u64,
+        /// It starts as a standby.
+        #[arg(long)]
+        standby: bool,
+    },
+    /// Serve it until SIGTERM or SIGINT. `portolan supervise` does this.
+    Serve {
+        /// Its directory.
+        #[arg(long, value_name = "DIR")]
+        directory: PathBuf,
+        /// A loopback address and a port.
+        #[arg(long, value_name = "IP:PORT")]
+        listen: SocketAddr,
+    },
+    /// Have one keep a text; printed is where its log ends then.
+    Write {
+        /// The text, of at most 1024 octets.
+        text: String,
+        /// Where it listens.
+        #[arg(long, value_name = "HOST:PORT")]
+        at: String,
+    },
+    /// Print the texts that one keeps.
+    Read {
+        /// Where it listens.
+        #[arg(long, value_name = "HOST:PORT")]
+        at: String,
+    },
 }

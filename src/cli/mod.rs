@@ -55,7 +55,7 @@ use portolan_core::model::time::Timestamp;
 use serde::Serialize;
 
 pub use actions::{Actions, Demo, Env, Scenario, Simulation};
-pub use args::Format;
+pub use args::{FakeVerb, Format};
 pub use desk::Person;
 pub use exit::Exit;
 pub use terminal::{Failure, Outcome, Terminal};
@@ -154,6 +154,7 @@ fn dispatch(cli: &Cli, person: Person<'_>, env: &Env, terminal: &mut Terminal<'_
             None => Err(Failure::new(Exit::Usage, "supervise: which database? give --config FILE, or set PORTOLAN_CONFIG")),
         },
         Verb::Vessel => actions.vessel(terminal),
+        Verb::Fake { verb } => actions.fake(verb, terminal),
         Verb::Plan { verb: PlanVerb::Validate { file } } => {
             as_yaml(format, terminal, |format, terminal| actions.plan_validate(file, format, terminal))
         }
@@ -260,6 +261,7 @@ fn online(verb: &Verb, mut desk: Desk<'_>) -> Outcome {
         | Verb::Agent
         | Verb::Supervise
         | Verb::Vessel
+        | Verb::Fake { .. }
         | Verb::Plan { .. }
         | Verb::Simulate(_)
         | Verb::Demo(_)

@@ -12,6 +12,8 @@ use portolan_core::{
     simulate::{self, Population, Scenario},
 };
 
+use tokio::signal::unix::{SignalKind, signal};
+
 use super::{
     Listen, Setup, beside, clock,
     cluster::REPLACE_AFTER,
@@ -22,7 +24,7 @@ use super::{
 use crate::{
     agent::supervisor,
     api::{AuthOptions, Binding, JwtOptions, TlsFiles, Who},
-    cli::{Actions, Demo, Env, Exit, Failure, Format, JSON_VERSION, Outcome, Simulation, Terminal},
+    cli::{Actions, Demo, Env, Exit, Failure, FakeVerb, Format, JSON_VERSION, Outcome, Simulation, Terminal},
     client::Target,
     config::{
         Problems,
@@ -33,7 +35,9 @@ use crate::{
         },
         plan::LoadedPlan,
     },
-    demo, telemetry,
+    demo,
+    engine::fake,
+    telemetry,
 };
 
 /// Clients that a simulation asks for, where the operator gives none.
@@ -93,6 +97,37 @@ impl Actions for Program {
 
     fn vessel(&self, _: &mut Terminal<'_>) -> Outcome {
         supervisor::run_vessel(clock::since_boot).map(|()| Exit::Ok).map_err(|error| Failure::new(Exit::Error, error))
+    }
+
+    fn fake(&self, verb: &FakeVerb, terminal: &mut Terminal<'_>) -> Outcome {
+        let failed = |what: &str, why: &dyn std::fmt::Display| Failure::new(Exit::Error, format!("fake {what}: {why}"));
+        if let FakeVerb::Init { directory, system, standby } = verb {
+            return fake::create(directory, *system, *standby, None).map(|()| Exit::Ok).map_err(|trouble| failed("init", &trouble));
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| failed("serve", &error))?;
+        runtime.block_on(async {
+            match verb {
+                FakeVerb::Init { .. } => Ok(Exit::Ok),
+                FakeVerb::Serve { directory, listen } => {
+                    let serving = fake::Serving { directory: directory.clone(), listen: *listen, clock: clock::since_boot };
+                    let stop = told_to_end().map_err(|error| failed("serve", &error))?;
+                    fake::serve(serving, stop).await.map(|()| Exit::Ok).map_err(|trouble| failed("serve", &trouble))
+                }
+                FakeVerb::Write { text, at } => {
+                    let mut client = fake::Client::connect(at).await.map_err(|trouble| failed("write", &trouble))?;
+                    let end = client.write(text).await.map_err(|trouble| failed("write", &trouble))?;
+                    writeln!(terminal.out, "{end}")?;
+                    Ok(Exit::Ok)
+                }
+                FakeVerb::Read { at } => {
+                    let mut client = fake::Client::connect(at).await.map_err(|trouble| failed("read", &trouble))?;
+                    for text in client.texts().await.map_err(|trouble| failed("read", &trouble))? {
+                        writeln!(terminal.out, "{text}")?;
+                    }
+                    Ok(Exit::Ok)
+                }
+            }
+        })
     }
 
     fn plan_validate(&self, file: &Path, format: Format, terminal: &mut Terminal<'_>) -> Outcome {
@@ -293,5 +328,16 @@ fn setup(node: &LoadedNode) -> Result<Setup, Failure> {
         stale_limit: config.stale_limit,
         allowed_targets: config.allow_targets.clone(),
         cluster: clustering(node)?,
+    })
+}
+
+/// SIGTERM or SIGINT, from now on.
+fn told_to_end() -> std::io::Result<impl Future<Output = ()> + Send> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
     })
 }

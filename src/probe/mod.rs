@@ -16,6 +16,7 @@
 //! [`ANSWER_OCTETS_MAX`]: portolan_core::model::check::ANSWER_OCTETS_MAX
 
 mod dns;
+mod fake;
 mod grpc;
 mod http;
 mod metered;
@@ -28,9 +29,12 @@ mod watch;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use portolan_core::model::{
-    check::{Address, Check, Failure, FailureCategory, Host, Observation, Outcome, ProbeKind},
-    time::Timestamp,
+use portolan_core::{
+    failover::token::Token,
+    model::{
+        check::{Address, Check, Failure, FailureCategory, Host, Observation, Outcome, ProbeKind},
+        time::Timestamp,
+    },
 };
 
 use self::watch::Watch;
@@ -92,7 +96,8 @@ pub fn is_probed(check: &Check) -> bool {
         | ProbeKind::Tls { .. }
         | ProbeKind::Grpc { .. }
         | ProbeKind::Dns { .. }
-        | ProbeKind::Postgres { .. } => check.address.is_some(),
+        | ProbeKind::Postgres { .. }
+        | ProbeKind::Fake => check.address.is_some(),
     }
 }
 
@@ -124,6 +129,16 @@ pub async fn inquire(address: &Address, dsn: &str, sql: &str, timeout: Duration,
     asked.unwrap_or_else(|_| Err(watch.timed_out(timeout)))
 }
 
+/// Asks a fake database that takes writes for the token in it, within `timeout`; `None`: none is.
+///
+/// # Errors
+/// How it failed; that it is a standby is one of them.
+pub async fn fake_token(address: &Address, timeout: Duration, env: &ProbeEnv) -> Result<Option<Token>, Failure> {
+    let watch = Watch::start();
+    let asked = tokio::time::timeout(timeout, fake::token(address, env, &watch)).await;
+    asked.unwrap_or_else(|_| Err(watch.timed_out(timeout)))
+}
+
 /// Asks a Prometheus server for one number, within `timeout`. `secret` names what is sent as `Authorization`.
 ///
 /// # Errors
@@ -150,6 +165,7 @@ async fn look(check: &Check, env: &ProbeEnv, watch: &Watch) -> Result<(), Failur
             dns::probe(address, name, *record_type, expect.as_deref(), env, watch).await
         }
         (ProbeKind::Postgres { dsn }, Some(address)) => postgres::probe(address, dsn, env, watch).await,
+        (ProbeKind::Fake, Some(address)) => fake::probe(address, env, watch).await,
         (ProbeKind::Prometheus { url, query, bound }, _) => {
             prometheus::probe(url, query, *bound, check.probe.cadence.timeout, env, watch).await
         }

@@ -43,7 +43,7 @@ const MAY_USE: [(&str, &[&str], &str); 18] = [
     ),
     (
         "actions",
-        &["agent", "api", "cli", "client", "config", "daemon", "demo", "geo", "telemetry"],
+        &["agent", "api", "cli", "client", "config", "daemon", "demo", "engine", "geo", "telemetry"],
         "what the program's verbs do; in daemon/actions.rs",
     ),
     ("main", &["cli", "daemon"], "joins the command line and what its verbs do"),

@@ -9,7 +9,7 @@ use std::{
         fd::AsFd as _,
         unix::{net::UnixStream, process::CommandExt as _},
     },
-    process::{Command as Program, Stdio},
+    process::{Child, Command as Program, Stdio},
     sync::{Arc, atomic::AtomicBool},
 };
 
@@ -97,6 +97,16 @@ fn heed_signals() -> Result<(), Problem> {
     Ok(())
 }
 
+/// Starts a program that no signal is held back from: a new process begins with the mask of the thread that made it (sigprocmask(2)), and one
+/// that does not look after its own would never hear that it is to end.
+fn unmasked(mut command: Program) -> Result<std::io::Result<Child>, Problem> {
+    let held_back = SigSet::thread_get_mask().map_err(Problem::kernel("look which signals are held back"))?;
+    SigSet::empty().thread_set_mask().map_err(Problem::kernel("let signals through"))?;
+    let child = command.spawn();
+    held_back.thread_set_mask().map_err(Problem::kernel("hold back signals"))?;
+    Ok(child)
+}
+
 /// The supervisor's first line; `None`: it is gone.
 fn await_command(supervisor: &mut Conversation) -> Result<Option<Command>, Problem> {
     loop {
@@ -128,7 +138,12 @@ impl Vessel {
         Ok(match verb {
             Verb::Status => Ok(()),
             Verb::Arm { kill_at, over_at } => self.arm(kill_at, over_at)?,
-            Verb::Start => self.start(),
+            Verb::Start => {
+                let started = self.start()?;
+                // Who ended while signals were not held back is told by none.
+                self.reap()?;
+                started
+            }
             Verb::Stop(manner) => self.stop(manner),
             Verb::Kill => {
                 self.empty("killed, as it was ordered")?;
@@ -153,7 +168,23 @@ impl Vessel {
         Ok(())
     }
 
-    fn start(&mut self) -> Result<(), String> {
+    fn start(&mut self) -> Result<Result<(), String>, Problem> {
+        let command = match self.command() {
+            Ok(command) => command,
+            Err(why) => return Ok(Err(why)),
+        };
+        let child = match unmasked(command)? {
+            Ok(child) => child,
+            Err(error) => return Ok(Err(format!("start `{}`: {error}", self.command.program.display()))),
+        };
+        // Below any number of a process that Linux gives.
+        self.state.process = i32::try_from(child.id()).ok();
+        self.state.ended = None;
+        self.state.starts += 1;
+        Ok(Ok(()))
+    }
+
+    fn command(&self) -> Result<Program, String> {
         if self.state.process.is_some() {
             return Err("the database runs already".to_owned());
         }
@@ -170,11 +201,7 @@ impl Vessel {
         if let Some((user, group)) = user {
             command.uid(*user).gid(*group);
         }
-        let child = command.spawn().map_err(|error| format!("start `{}`: {error}", program.display()))?;
-        let process = i32::try_from(child.id()).map_err(|_| "the process has an impossible number".to_owned())?;
-        (self.state.process, self.state.ended) = (Some(process), None);
-        self.state.starts += 1;
-        Ok(())
+        Ok(command)
     }
 
     fn stop(&self, manner: Manner) -> Result<(), String> {

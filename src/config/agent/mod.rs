@@ -70,5 +70,14 @@ mod tests {
         assert!(nobody.contains("led by nobody"), "{nobody}");
         assert!(problem(&WHOLE.replace("dsn: pg-local", "dsn: ../pg")).contains("dsn"));
         assert!(problem("version: 1\n").contains("agent"));
+        let (head, _) = WHOLE.split_once("postgresql").unwrap();
+        let none = problem(head);
+        assert!(none.contains("either `postgresql` or `fake`"), "{none}");
+        let both = problem(&format!("{WHOLE}fake: {{ directory: /tmp/fake, listen: \"127.0.0.1:7000\" }}\n"));
+        assert!(both.contains("one database stands beside an agent"), "{both}");
+        let open = problem(&format!("{head}fake: {{ directory: /tmp/fake, listen: \"10.0.0.1:7000\" }}\n"));
+        assert!(open.contains("no loopback address"), "{open}");
+        let fake = load(&format!("{head}fake: {{ directory: /tmp/fake, listen: \"127.0.0.1:7000\" }}\n"), "agent.yaml").unwrap();
+        assert_eq!(fake.config.database_directory().unwrap().0, "/tmp/fake");
     }
 }

@@ -7,14 +7,24 @@ use super::sections::AgentConfig;
 /// Judges the config.
 pub(super) fn check(config: &AgentConfig, document: &Document<'_>, report: &mut Report) {
     let top = |key: &str| Path::root().key(key);
-    let postgresql = |key: &str| Path::root().key("postgresql").key(key);
-    let paths = [
-        (top("data_dir"), &config.data_dir),
-        (top("secrets_dir"), &config.secrets_dir),
-        (top("socket"), &config.socket),
-        (postgresql("bin_dir"), &config.postgresql.bin_dir),
-        (postgresql("data_directory"), &config.postgresql.data_directory),
-    ];
+    let below = |section: &str, key: &str| Path::root().key(section).key(key);
+    let mut paths = vec![(top("data_dir"), &config.data_dir), (top("secrets_dir"), &config.secrets_dir), (top("socket"), &config.socket)];
+    if let Some(postgresql) = &config.postgresql {
+        paths.push((below("postgresql", "bin_dir"), &postgresql.bin_dir));
+        paths.push((below("postgresql", "data_directory"), &postgresql.data_directory));
+    }
+    if let Some(fake) = &config.fake {
+        paths.push((below("fake", "directory"), &fake.directory));
+        if fake.listen_at().is_none() {
+            let message = format!("`{}` is no loopback address with a port: a fake database knows no users", fake.listen.0);
+            report.at_path(Severity::Error, document, &below("fake", "listen"), message, "for example 127.0.0.1:7000");
+        }
+    }
+    if config.postgresql.is_some() == config.fake.is_some() {
+        let message = "one database stands beside an agent".to_owned();
+        let path = if config.fake.is_some() { top("fake") } else { top("agent") };
+        report.at_path(Severity::Error, document, &path, message, "write either `postgresql` or `fake`");
+    }
     for (path, value) in paths {
         if !value.0.starts_with('/') {
             let message = format!("`{}` is relative to where the process is started", value.0);
@@ -25,8 +35,8 @@ pub(super) fn check(config: &AgentConfig, document: &Document<'_>, report: &mut 
         let message = "an agent without voters is led by nobody".to_owned();
         report.at_path(Severity::Error, document, &top("voters"), message, "name the nodes of `peers` in the node config");
     }
-    let (ours, theirs) = (config.data_dir.as_path(), config.postgresql.data_directory.as_path());
-    if ours.starts_with(theirs) {
+    let ours = config.data_dir.as_path();
+    if config.database_directory().is_some_and(|theirs| ours.starts_with(theirs.as_path())) {
         let message = format!("`{}` lies inside the database's directory, which a rewind overwrites", config.data_dir.0);
         report.at_path(Severity::Error, document, &top("data_dir"), message, "choose a directory outside it");
     }

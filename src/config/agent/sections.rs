@@ -1,8 +1,10 @@
 //! What may be written in an agent config: one table per section.
 
+use std::net::SocketAddr;
+
 use portolan_core::{
     document::{HostPort, PlainName, Secret, Text},
-    model::ids::Label,
+    model::{check::Host, ids::Label},
     section,
 };
 
@@ -27,8 +29,10 @@ section! {
         socket: FilePath = FilePath("/run/portolan-agent/supervisor.sock".to_owned()),
         /// The user that the database runs as, where agent and supervisor are started by root; left out: the one that starts them.
         user: Option<PlainName> = None,
-        /// The database.
-        postgresql: Postgresql,
+        /// The database, where it is PostgreSQL.
+        postgresql: Option<Postgresql> = None,
+        /// The database, where it is a fake, for drills.
+        fake: Option<FakeDatabase> = None,
         /// How log lines look.
         log: LogFormat = LogFormat::Text,
     }
@@ -57,5 +61,35 @@ section! {
         dsn: Secret,
         /// What a standby adds to the primary's address when it follows, and pg_rewind when it reads: user and password, a name in secrets_dir.
         replication: Secret,
+    }
+}
+
+section! {
+    /// A fake database: a log that is replicated as PostgreSQL's is, and nothing else. Made by `portolan fake init`.
+    pub struct FakeDatabase {
+        /// Its directory.
+        directory: FilePath,
+        /// Where it listens: a loopback address and a port.
+        listen: HostPort,
+    }
+}
+
+impl FakeDatabase {
+    /// Where it listens; `None`: that is no loopback address.
+    #[must_use]
+    pub fn listen_at(&self) -> Option<SocketAddr> {
+        match self.listen.0.host {
+            Host::Ip(ip) if ip.is_loopback() => Some(SocketAddr::new(ip, self.listen.0.port)),
+            _ => None,
+        }
+    }
+}
+
+impl AgentConfig {
+    /// Where the database keeps its files; `None`: the config names no database.
+    #[must_use]
+    pub fn database_directory(&self) -> Option<&FilePath> {
+        let postgresql = self.postgresql.as_ref().map(|database| &database.data_directory);
+        postgresql.or_else(|| self.fake.as_ref().map(|database| &database.directory))
     }
 }

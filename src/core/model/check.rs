@@ -122,6 +122,8 @@ pub enum ProbeKind {
         /// The name of the connection string in `secrets_dir`; where it listens is the check's address.
         dsn: String,
     },
+    /// A fake database that takes writes, and that its agent has written to lately.
+    Fake,
     /// Somebody must say "alive" at least once per interval.
     Heartbeat {
         /// The name under which it is pushed.
@@ -150,6 +152,7 @@ impl ProbeKind {
             Self::Dns { .. } => "dns",
             Self::Prometheus { .. } => "prometheus",
             Self::Postgres { .. } => "postgres",
+            Self::Fake => "fake",
             Self::Heartbeat { .. } => "heartbeat",
             Self::Calculated { .. } => "calculated",
         }

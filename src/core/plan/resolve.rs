@@ -258,7 +258,10 @@ impl Build<'_> {
     /// The checks of all members of data groups. One failed probe is a failed one, as one that passed is: what is counted are rounds.
     fn databases(&mut self) -> BTreeMap<Label, BTreeMap<Label, CheckIdx>> {
         let mut databases = BTreeMap::new();
-        for (name, group) in self.plan.data_groups.iter().filter(|(_, group)| group.engine == Engine::Postgresql) {
+        for (name, group) in self.plan.data_groups.iter() {
+            if !matches!(group.engine, Engine::Postgresql | Engine::Fake) {
+                continue;
+            }
             let interval = group.probe.interval;
             let cadence = Cadence {
                 interval,
@@ -272,7 +275,11 @@ impl Build<'_> {
             };
             let mut members = BTreeMap::new();
             for (region, member) in group.members.iter() {
-                let probe = Arc::new(Probe { kind: ProbeKind::Postgres { dsn: member.dsn.0.to_string() }, cadence: cadence.clone() });
+                let kind = match &member.dsn {
+                    Some(dsn) if group.engine == Engine::Postgresql => ProbeKind::Postgres { dsn: dsn.0.to_string() },
+                    _ => ProbeKind::Fake,
+                };
+                let probe = Arc::new(Probe { kind, cadence: cadence.clone() });
                 members.insert(region.clone(), CheckIdx::at(self.checks.len()));
                 self.checks.push(Check { address: Some(member.address.0.clone()), probe });
             }

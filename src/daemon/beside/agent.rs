@@ -1,6 +1,11 @@
 //! `portolan agent`: lines to all voters, the machine, the database.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{
+    fs,
+    net::{IpAddr, SocketAddr},
+    path::Path,
+    sync::Arc,
+};
 
 use anyhow::Context as _;
 use portolan_core::failover::order::FromAgent;
@@ -10,7 +15,7 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use super::{PostgresEngine, user};
+use super::{ShippingEngine, user};
 use crate::{
     agent::{
         Runner, Setup, Store, Terms,
@@ -18,7 +23,12 @@ use crate::{
     },
     config::agent::AgentConfig,
     daemon::{clock, secret, setup::tls_files},
-    engine::postgres::{self, ConnInfo, Postgres},
+    engine::{
+        Members, Ships,
+        fake::{self, Fake},
+        postgres::{self, ConnInfo, Postgres},
+    },
+    net::detour::Detours,
 };
 
 /// What is heard from voters and not taken in yet.
@@ -33,15 +43,20 @@ const TERMS_FILE: &str = "terms.json";
 /// Runs until it is told to end. The database goes on under its supervisor, until its deadline at the latest.
 pub(in crate::daemon) async fn run(config: &AgentConfig) -> anyhow::Result<()> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let no_detours = Detours::default();
     tokio::select! {
         _ = terminate.recv() => info!("told to end"),
         _ = interrupt.recv() => info!("told to end"),
-        ended = serve(config) => return ended,
+        ended = serve(config, &no_detours) => return ended,
     }
     Ok(())
 }
 
-async fn serve(config: &AgentConfig) -> anyhow::Result<()> {
+/// The agent, until its machine ends. `detours`: where voters and other members are reached in place of their addresses.
+///
+/// # Errors
+/// The config cannot be used, or what must be on disk is not.
+pub async fn serve(config: &AgentConfig, detours: &Detours) -> anyhow::Result<()> {
     let directory = config.data_dir.as_path();
     let (store, disk) = Store::open(directory)?;
     let kept = read_terms(&directory.join(TERMS_FILE));
@@ -51,7 +66,7 @@ async fn serve(config: &AgentConfig) -> anyhow::Result<()> {
     let tls = config.tls.as_ref().map(tls_files);
     for voter in &config.voters {
         let voter = Voter { node: voter.node.clone(), address: voter.address.0.to_string() };
-        let line = Line { agent: config.agent.clone(), tls: tls.clone(), detours: Default::default() };
+        let line = Line { agent: config.agent.clone(), tls: tls.clone(), detours: detours.clone() };
         tokio::spawn(lines.clone().keep(voter, line, known.clone(), hear.clone()));
     }
     drop(hear);
@@ -66,9 +81,8 @@ async fn serve(config: &AgentConfig) -> anyhow::Result<()> {
     cluster.send_replace(Some(terms.cluster.clone()));
     info!(group = %terms.group, region = %terms.region, "standing beside a member");
 
-    let server = Arc::new(postgres(config, &terms)?);
-    let engine = Arc::new(PostgresEngine::new(Arc::clone(&server), terms.region.clone(), terms.priority));
-    take_terms(&server, &engine, &terms);
+    let engine = Arc::new(ShippingEngine::new(server(config, &terms)?, terms.region.clone(), terms.priority));
+    engine.take(members(&terms, detours), terms.priority);
     let (tell, inbox) = mpsc::channel(QUEUE);
     let (outbox, mut said) = mpsc::channel::<FromAgent>(QUEUE);
     let setup = Setup {
@@ -91,7 +105,7 @@ async fn serve(config: &AgentConfig) -> anyhow::Result<()> {
                 }
                 Some(Heard::Terms(new)) if (&new.group, &new.region) == (&terms.group, &terms.region) => {
                     keep_terms(&directory.join(TERMS_FILE), &new)?;
-                    take_terms(&server, &engine, &new);
+                    engine.take(members(&new, detours), new.priority);
                 }
                 Some(Heard::Terms(new)) => warn!(
                     "the plan puts this agent beside {} of {} now, and it stands beside {} of {}: empty its data_dir if its database moved",
@@ -115,9 +129,15 @@ async fn first_terms(heard: &mut mpsc::Receiver<Heard>) -> anyhow::Result<Terms>
     }
 }
 
-fn take_terms(server: &Postgres, engine: &PostgresEngine, terms: &Terms) {
-    server.set_members(terms.members.iter().map(|(region, host, port)| (region.clone(), (host.clone(), *port))).collect());
-    engine.set_priority(terms.priority);
+fn members(terms: &Terms, detours: &Detours) -> Members {
+    let reached = |host: &str, port: u16| match host.parse::<IpAddr>() {
+        Ok(ip) => {
+            let at = detours.of(SocketAddr::new(ip, port));
+            (at.ip().to_string(), at.port())
+        }
+        Err(_) => (host.to_owned(), port),
+    };
+    terms.members.iter().map(|(region, host, port)| (region.clone(), reached(host, *port))).collect()
 }
 
 fn read_terms(path: &Path) -> Option<Terms> {
@@ -131,20 +151,25 @@ fn keep_terms(path: &Path, terms: &Terms) -> anyhow::Result<()> {
         .with_context(|| format!("write `{}`", path.display()))
 }
 
-fn postgres(config: &AgentConfig, terms: &Terms) -> anyhow::Result<Postgres> {
+fn server(config: &AgentConfig, terms: &Terms) -> anyhow::Result<Arc<dyn Ships>> {
     let secrets = config.secrets_dir.as_path();
     let conninfo = |name: &str| -> anyhow::Result<ConnInfo> {
         ConnInfo::parse(&secret::read(secrets, name)?).with_context(|| format!("read secret `{name}` as a connection string"))
     };
-    let postgresql = &config.postgresql;
-    Ok(Postgres::new(postgres::Setup {
-        region: terms.region.clone(),
+    let (region, owner, evidence) = (terms.region.clone(), user(config)?, config.data_dir.as_path().join("evidence"));
+    if let Some(fake) = &config.fake {
+        let listen = fake.listen_at().context("`fake.listen` is no loopback address")?;
+        return Ok(Arc::new(Fake::new(fake::Setup { region, directory: fake.directory.as_path().to_owned(), listen, owner, evidence })));
+    }
+    let postgresql = config.postgresql.as_ref().context("the config names no database")?;
+    Ok(Arc::new(Postgres::new(postgres::Setup {
+        region,
         bin_dir: postgresql.bin_dir.as_path().to_owned(),
         data_directory: postgresql.data_directory.as_path().to_owned(),
         arguments: postgresql.arguments.iter().map(|text| text.0.clone()).collect(),
-        owner: user(config)?,
+        owner,
         own: conninfo(postgresql.dsn.0.as_str())?,
         replication: conninfo(postgresql.replication.0.as_str())?,
-        evidence: config.data_dir.as_path().join("evidence"),
-    }))
+        evidence,
+    })))
 }

@@ -1,7 +1,7 @@
 //! Beside a database: agent and supervisor as their config says.
 
 mod agent;
-mod postgres;
+mod shipping;
 
 use anyhow::Context as _;
 use nix::unistd::{User, geteuid};
@@ -10,25 +10,30 @@ use super::clock;
 use crate::{
     agent::supervisor::{Command, Setup},
     config::agent::AgentConfig,
-    engine::postgres::Postgres,
+    engine::{fake::Fake, postgres::Postgres},
 };
 
 pub(super) use agent::run;
-pub use postgres::PostgresEngine;
+pub use agent::serve;
+pub use shipping::ShippingEngine;
 
 /// The supervisor of a database.
 pub(super) fn supervisor(config: &AgentConfig) -> anyhow::Result<Setup> {
-    let postgresql = &config.postgresql;
-    let directory = postgresql.data_directory.as_path();
-    let own = ["-D".to_owned(), postgresql.data_directory.0.clone()];
-    let command = Command {
-        program: postgresql.bin_dir.as_path().join("postgres"),
-        arguments: own.into_iter().chain(postgresql.arguments.iter().map(|text| text.0.clone())).collect(),
-        directory: directory.to_owned(),
-        mark: Postgres::mark_in(directory),
-        user: user(config)?,
-    };
     let program = std::env::current_exe().context("find this program")?;
+    let (run, arguments, directory, mark) = if let Some(postgresql) = &config.postgresql {
+        let directory = postgresql.data_directory.as_path();
+        let own = ["-D".to_owned(), postgresql.data_directory.0.clone()];
+        let arguments = own.into_iter().chain(postgresql.arguments.iter().map(|text| text.0.clone())).collect();
+        (postgresql.bin_dir.as_path().join("postgres"), arguments, directory, Postgres::mark_in(directory))
+    } else if let Some(fake) = &config.fake {
+        let directory = fake.directory.as_path();
+        let listen = fake.listen_at().context("`fake.listen` is no loopback address")?.to_string();
+        let arguments = ["fake", "serve", "--directory", &fake.directory.0, "--listen", &listen];
+        (program.clone(), arguments.map(str::to_owned).to_vec(), directory, Fake::mark_in(directory))
+    } else {
+        anyhow::bail!("the config names no database");
+    };
+    let command = Command { program: run, arguments, directory: directory.to_owned(), mark, user: user(config)? };
     Ok(Setup {
         socket: config.socket.as_path().to_owned(),
         command,

@@ -61,11 +61,7 @@ const SIGN: &str = "insert into portolan.lease (generation, epoch, timeline, beg
     began = excluded.began, at = now() where (lease.generation, lease.epoch) <= (excluded.generation, excluded.epoch)";
 
 impl Postgres {
-    /// Does one thing. `began`: where the present timeline began, for [`Verb::Sign`].
-    ///
-    /// # Errors
-    /// It was not done, or nobody knows: a look shows.
-    pub async fn act(&self, verb: &Verb) -> Result<(), Trouble> {
+    pub(super) async fn make(&self, verb: &Verb) -> Result<(), Trouble> {
         match verb {
             Verb::Mark => self.files.write_mark(),
             Verb::Unmark => self.files.remove_mark(),
@@ -88,14 +84,6 @@ impl Postgres {
         }
     }
 
-    /// What must be so before the supervisor starts it as a standby: no timeline stands in its way that nobody took.
-    ///
-    /// # Errors
-    /// The files cannot be changed.
-    pub fn prepare(&self) -> Result<(), Trouble> {
-        self.files.release()
-    }
-
     async fn run(&self, sql: &str, patience: Duration) -> Result<(), Trouble> {
         let run = async { connect(&self.setup.own).await?.batch_execute(sql).await.map_err(|error| told(&error)) };
         timeout(patience, run).await.map_err(|_| Trouble(format!("`{sql}`: no answer in time")))?
@@ -113,11 +101,8 @@ impl Postgres {
         self.reload().await
     }
 
-    /// Writes the row that shows that the server takes writes, over the connection of the last look.
-    ///
-    /// # Errors
-    /// It was not written, or nobody knows.
-    pub async fn beat(&self) -> Result<(), Trouble> {
+    /// Over the connection of the last look.
+    pub(super) async fn write_heartbeat(&self) -> Result<(), Trouble> {
         let mut kept = self.client.lock().await;
         let Some(client) = kept.take().filter(|client| !client.is_closed()) else { return Ok(()) };
         let beat = timeout(BEAT_TIME, client.batch_execute(BEAT)).await;

@@ -128,13 +128,15 @@ impl Files {
         works_in.is_some_and(|works_in| Some(works_in) == fs::canonicalize(&self.directory).ok())
     }
 
-    /// The timeline on which the segment of this number was written last; `None`: no such segment is there.
+    /// The timeline on which the segment of this number was written last; `None`: no such segment is there. A rewind may leave segments of a
+    /// timeline that the copy is not on any more, and takes away its history: those are passed over.
     pub(super) fn newest_timeline(&self, segment_number: u64, segment: u64) -> Option<u32> {
         let names = fs::read_dir(self.path("pg_wal")).ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
         names
             .filter_map(|name| segment_name(&name, segment))
             .filter(|(_, number)| *number == segment_number)
             .map(|(timeline, _)| timeline)
+            .filter(|timeline| *timeline == 1 || self.history_path(*timeline).exists())
             .max()
     }
 
@@ -331,6 +333,9 @@ mod tests {
         }
         assert_eq!((files.newest_timeline(3, megabytes), files.newest_timeline(256, megabytes)), (Some(2), Some(1)));
         assert_eq!(files.newest_timeline(4, megabytes), None);
+        fs::write(files.path("pg_wal/000000040000000000000003"), "").unwrap();
+        assert_eq!(files.newest_timeline(3, megabytes), Some(2), "a rewind left it");
+        fs::remove_file(files.path("pg_wal/000000040000000000000003")).unwrap();
         assert_eq!((files.reserved(1), files.reserved(2)), (2, 2));
         files.reserve(2, 4).unwrap();
         assert_eq!(files.reserved(1), 4);

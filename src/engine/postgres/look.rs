@@ -1,6 +1,6 @@
 //! One look at a server, and at the one that it is to follow.
 
-use std::{io::ErrorKind, time::Duration};
+use std::{io::ErrorKind, sync::PoisonError, time::Duration};
 
 use portolan_core::{
     failover::{
@@ -16,7 +16,7 @@ use tokio::{
     time::timeout,
 };
 use tokio_postgres::{Client, Row};
-use tracing::debug;
+use tracing::{debug, info};
 
 use super::{
     Postgres, Trouble,
@@ -54,10 +54,7 @@ const TOKEN: &str = "select generation, epoch, timeline, began::text from portol
 
 impl Postgres {
     /// Looks. `vessel`: the supervisor's incarnation, and whether something runs in it; `None`: no supervisor answers.
-    ///
-    /// # Errors
-    /// The files cannot be read, which is no statement about what runs.
-    pub async fn look(&self, vessel: Option<(u64, bool)>) -> Result<Seen, Trouble> {
+    pub(super) async fn seen(&self, vessel: Option<(u64, bool)>) -> Result<Seen, Trouble> {
         let problem = |error: std::io::Error| Trouble(format!("look into `{}`: {error}", self.setup.data_directory.display()));
         let is_marked = self.files.is_marked().map_err(problem)?;
         let upstream = self.files.setting("primary_conninfo")?.map_or(Upstream::Nobody, |text| self.upstream(&text));
@@ -67,8 +64,11 @@ impl Postgres {
         let has_pid_file = self.files.path("postmaster.pid").try_exists().map_err(problem)?;
         if !is_empty || has_pid_file {
             match self.server().await {
-                Ok(server) => seen.server = Some(server),
-                Err(error) => debug!("the server does not answer: {error}"),
+                Ok(server) => {
+                    seen.server = Some(server);
+                    *self.silence.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                }
+                Err(error) => self.note_silence(&error),
             }
         }
         seen.process = match vessel {
@@ -85,10 +85,7 @@ impl Postgres {
     }
 
     /// What the member in that region says of itself.
-    ///
-    /// # Errors
-    /// It does not answer, or not so.
-    pub async fn source(&self, region: &Label) -> Result<Source, Trouble> {
+    pub(super) async fn other(&self, region: &Label) -> Result<Source, Trouble> {
         let look = async {
             let client = connect(&self.conninfo(region)?).await?;
             let row = client.query_one(LOOK, &[]).await.map_err(|error| told(&error))?;
@@ -109,6 +106,15 @@ impl Postgres {
             Ok(Source { system, history, is_standby })
         };
         timeout(ANSWER, look).await.map_err(|_| Trouble(format!("ask the member in {region}: no answer in time")))?
+    }
+
+    /// Each reason once, until there is another one.
+    fn note_silence(&self, why: &Trouble) {
+        let mut told = self.silence.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.as_ref() != Some(why) {
+            info!("the server does not answer: {why}");
+            *told = Some(why.clone());
+        }
     }
 
     fn upstream(&self, text: &str) -> Upstream {

@@ -21,16 +21,17 @@ mod program;
 mod wal;
 
 use std::{
-    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU32, Ordering::Relaxed},
     time::Duration,
 };
 
+use async_trait::async_trait;
 use portolan_core::model::ids::Label;
 use tokio::sync::Mutex;
 use tokio_postgres::Client;
 
+use super::{Members, Ships, Trouble};
 use files::{Files, MARK};
 
 pub use conninfo::{ConnInfo, ConnInfoError};
@@ -39,11 +40,6 @@ pub use primary::{HEARTBEAT_STALE, Row, Unwell, inquire, primary};
 
 /// Between two looks whether a program has ended.
 const LOOK: Duration = Duration::from_millis(5);
-
-/// Why something could not be done or seen, in one line for people.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Trouble(pub String);
 
 /// How to reach and handle one server.
 #[derive(Clone, Debug)]
@@ -72,9 +68,11 @@ pub struct Postgres {
     setup: Setup,
     files: Files,
     /// Host and port of each member.
-    members: std::sync::Mutex<BTreeMap<Label, (String, u16)>>,
+    members: std::sync::Mutex<Members>,
     /// Of the last look. A verb has one of its own.
     client: Mutex<Option<Client>>,
+    /// Why the server did not answer the last look; `None`: it did.
+    silence: std::sync::Mutex<Option<Trouble>>,
     /// The program that changes the directory now; zero: none.
     changing: AtomicU32,
 }
@@ -84,27 +82,20 @@ impl Postgres {
     #[must_use]
     pub fn new(setup: Setup) -> Self {
         let files = Files { directory: setup.data_directory.clone(), owner: setup.owner };
-        Self { setup, files, members: Default::default(), client: Mutex::default(), changing: AtomicU32::new(0) }
+        Self {
+            setup,
+            files,
+            members: Default::default(),
+            client: Mutex::default(),
+            silence: Default::default(),
+            changing: AtomicU32::new(0),
+        }
     }
 
     /// Where the mark of a standby is in a data directory.
     #[must_use]
     pub fn mark_in(data_directory: &Path) -> PathBuf {
         data_directory.join(MARK)
-    }
-
-    /// Where the members are, as the plan says now.
-    pub fn set_members(&self, members: BTreeMap<Label, (String, u16)>) {
-        *self.members.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = members;
-    }
-
-    /// Returns when a program that was given up has ended: until then it may still change the directory.
-    pub async fn settled(&self) {
-        let process = self.changing.swap(0, Relaxed);
-        let path = PathBuf::from(format!("/proc/{process}"));
-        while process > 0 && path.exists() {
-            tokio::time::sleep(LOOK).await;
-        }
     }
 
     fn address(&self, region: &Label) -> Result<(String, u16), Trouble> {
@@ -124,5 +115,42 @@ impl Postgres {
         let members = self.members.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let is_there = |(_, (host, at)): &(&Label, &(String, u16))| info.get("host") == Some(host.as_str()) && *at == port;
         members.iter().find(is_there).map(|(region, _)| region.clone())
+    }
+}
+
+#[async_trait]
+impl Ships for Postgres {
+    fn set_members(&self, members: Members) {
+        *self.members.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = members;
+    }
+
+    async fn look(&self, vessel: Option<(u64, bool)>) -> Result<Seen, Trouble> {
+        self.seen(vessel).await
+    }
+
+    async fn source(&self, region: &Label) -> Result<Source, Trouble> {
+        self.other(region).await
+    }
+
+    /// No timeline stands in its way that nobody took.
+    fn prepare(&self) -> Result<(), Trouble> {
+        self.files.release()
+    }
+
+    async fn act(&self, verb: &Verb) -> Result<(), Trouble> {
+        self.make(verb).await
+    }
+
+    async fn beat(&self) -> Result<(), Trouble> {
+        self.write_heartbeat().await
+    }
+
+    /// Until a program that was given up has ended it may still change the directory.
+    async fn settled(&self) {
+        let process = self.changing.swap(0, Relaxed);
+        let path = PathBuf::from(format!("/proc/{process}"));
+        while process > 0 && path.exists() {
+            tokio::time::sleep(LOOK).await;
+        }
     }
 }

@@ -1,4 +1,5 @@
-//! Three members of a data group on this machine: real servers under real supervisors, each with an agent.
+//! Three members of a data group on this machine: real servers (PostgreSQL, or the fake that is shipped) under real supervisors, each with an
+//! agent.
 
 use std::{
     collections::BTreeMap,
@@ -18,8 +19,12 @@ use portolan::{
         Runner, Setup, Store,
         supervisor::{Link, State, Verb},
     },
-    daemon::beside::PostgresEngine,
-    engine::postgres::{self, ConnInfo, Postgres},
+    daemon::beside::ShippingEngine,
+    engine::{
+        Ships,
+        fake::{self, Fake},
+        postgres::{self, ConnInfo, Postgres},
+    },
 };
 use portolan_core::{
     failover::order::{FromAgent, ToAgent},
@@ -44,9 +49,17 @@ fn bin() -> PathBuf {
 /// Where most tests have members; the last one is the primary.
 pub(crate) const REGIONS: [&str; 3] = ["ap", "eu", "us"];
 
+/// What the members are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Engine {
+    Postgres,
+    Fake,
+}
+
 /// One member's database, and what stands beside it.
 pub(crate) struct Member {
     pub(crate) region: Label,
+    engine: Engine,
     directory: PathBuf,
     port: u16,
     supervisor: Option<Child>,
@@ -97,8 +110,13 @@ fn tool(name: &str, arguments: &[&str]) {
 }
 
 impl Trio {
-    /// Copies that are equal, and nothing runs. The last region's was a primary.
+    /// Of real PostgreSQL servers.
     pub(crate) fn new(regions: [&str; 3]) -> Self {
+        Self::of(Engine::Postgres, regions)
+    }
+
+    /// Copies that are equal, and nothing runs. The last region's was a primary.
+    pub(crate) fn of(engine: Engine, regions: [&str; 3]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let user = owner();
         std::os::unix::fs::chown(directory.path(), Some(user.uid.as_raw()), Some(user.gid.as_raw())).unwrap();
@@ -110,10 +128,28 @@ impl Trio {
             fs::create_dir(&directory).unwrap();
             std::os::unix::fs::chown(&directory, Some(user.uid.as_raw()), Some(user.gid.as_raw())).unwrap();
             let region = Label::new(region);
-            members.insert(region.clone(), Member { region, directory, port, supervisor: None, agent: None, process: None });
+            members.insert(region.clone(), Member { region, engine, directory, port, supervisor: None, agent: None, process: None });
         }
         let trio = Self { directory, members };
-        let first = &trio.members[&Label::new(regions[2])];
+        match engine {
+            Engine::Postgres => trio.make_postgres(regions[2]),
+            Engine::Fake => trio.make_fakes(regions[2]),
+        }
+        trio
+    }
+
+    fn make_fakes(&self, primary: &str) {
+        for member in self.members.values() {
+            let user = owner();
+            fs::create_dir(member.data()).unwrap();
+            std::os::unix::fs::chown(member.data(), Some(user.uid.as_raw()), Some(user.gid.as_raw())).unwrap();
+            fake::create(&member.data(), 7, member.region.as_str() != primary, member.owner_of_files()).unwrap();
+            member.write_config(&[]);
+        }
+    }
+
+    fn make_postgres(&self, primary: &str) {
+        let first = &self.members[&Label::new(primary)];
         tool("initdb", &["-D", first.data().to_str().unwrap(), "-U", "postgres", "-A", "trust", "--data-checksums", "-N", "-E", "UTF8"]);
         let settings = "listen_addresses = '127.0.0.1'\nshared_buffers = 16MB\nwal_keep_size = 256MB\n\
             wal_retrieve_retry_interval = 200ms\nmax_wal_senders = 10\nlog_min_messages = log\n";
@@ -121,19 +157,18 @@ impl Trio {
         conf.push_str(settings);
         fs::write(first.data().join("postgresql.conf"), conf).unwrap();
         // What is copied while nothing runs is equal to the last octet.
-        for member in trio.members.values().filter(|member| member.region.as_str() != regions[2]) {
+        for member in self.members.values().filter(|member| member.region.as_str() != primary) {
             let mut copy = Command::new("cp");
             copy.arg("-a").arg(first.data()).arg(member.data());
             assert!(copy.status().unwrap().success());
         }
         // Copies say that they are: each is started for a moment as the standby that it shall be.
-        for member in trio.members.values() {
+        for member in self.members.values() {
             member.write_config(&[]);
-            if member.region.as_str() != regions[2] {
+            if member.region.as_str() != primary {
                 member.become_standby();
             }
         }
-        trio
     }
 
     fn addresses(&self) -> BTreeMap<Label, (String, u16)> {
@@ -211,23 +246,34 @@ impl Member {
 
     /// The agent's config. `voters`: names and addresses.
     pub(crate) fn write_config(&self, voters: &[(String, String)]) {
+        let database = match self.engine {
+            Engine::Postgres => format!(
+                "postgresql:\n  bin_dir: {}\n  data_directory: {1}/data\n  dsn: local\n  replication: replication\n  \
+                 arguments: [\"-c\", \"port={2}\", \"-c\", \"unix_socket_directories={1}\"]\n",
+                bin().display(),
+                self.directory.display(),
+                self.port
+            ),
+            Engine::Fake => format!("fake: {{ directory: {}/data, listen: \"127.0.0.1:{}\" }}\n", self.directory.display(), self.port),
+        };
         let nobody = [("nobody".to_owned(), "127.0.0.1:1".to_owned())];
         let voters = if voters.is_empty() { &nobody } else { voters };
         let voters: Vec<String> = voters.iter().map(|(node, address)| format!("{{ node: {node}, address: \"{address}\" }}")).collect();
         let config = format!(
-            "version: 1\nagent: pg-{4}\nvoters: [{5}]\ndata_dir: {0}/agent\nsecrets_dir: {0}\nsocket: {0}/sock\nuser: {1}\n\
-             postgresql:\n  bin_dir: {3}\n  data_directory: {0}/data\n  dsn: local\n  replication: replication\n  \
-             arguments: [\"-c\", \"port={2}\", \"-c\", \"unix_socket_directories={0}\"]\n",
+            "version: 1\nagent: pg-{2}\nvoters: [{3}]\ndata_dir: {0}/agent\nsecrets_dir: {0}\nsocket: {0}/sock\nuser: {1}\n{database}",
             self.directory.display(),
             owner().name,
-            self.port,
-            bin().display(),
             self.region,
             voters.join(", "),
         );
         fs::write(self.directory.join("agent.yaml"), config).unwrap();
         fs::write(self.directory.join("local"), self.own()).unwrap();
         fs::write(self.directory.join("replication"), REPLICATION).unwrap();
+    }
+
+    /// Of its database, where that is not who runs this.
+    fn owner_of_files(&self) -> Option<(u32, u32)> {
+        geteuid().is_root().then(|| (owner().uid.as_raw(), owner().gid.as_raw()))
     }
 
     fn own(&self) -> String {
@@ -298,19 +344,25 @@ impl Member {
     }
 
     async fn start_agent(&mut self, addresses: BTreeMap<Label, (String, u16)>) -> (mpsc::Sender<ToAgent>, mpsc::Receiver<FromAgent>) {
-        let user = owner();
-        let server = Postgres::new(postgres::Setup {
-            region: self.region.clone(),
-            bin_dir: bin(),
-            data_directory: self.data(),
-            arguments: Vec::new(),
-            owner: geteuid().is_root().then(|| (user.uid.as_raw(), user.gid.as_raw())),
-            own: ConnInfo::parse(&self.own()).unwrap(),
-            replication: ConnInfo::parse(REPLICATION).unwrap(),
-            evidence: self.directory.join("agent/evidence"),
-        });
-        server.set_members(addresses);
-        let engine = Arc::new(PostgresEngine::new(Arc::new(server), self.region.clone(), Some(100)));
+        let (region, owner, evidence) = (self.region.clone(), self.owner_of_files(), self.directory.join("agent/evidence"));
+        let server: Arc<dyn Ships> = match self.engine {
+            Engine::Postgres => Arc::new(Postgres::new(postgres::Setup {
+                region,
+                bin_dir: bin(),
+                data_directory: self.data(),
+                arguments: Vec::new(),
+                owner,
+                own: ConnInfo::parse(&self.own()).unwrap(),
+                replication: ConnInfo::parse(REPLICATION).unwrap(),
+                evidence,
+            })),
+            Engine::Fake => {
+                let listen = self.address().parse().unwrap();
+                Arc::new(Fake::new(fake::Setup { region, directory: self.data(), listen, owner, evidence }))
+            }
+        };
+        let engine = Arc::new(ShippingEngine::new(server, self.region.clone(), Some(100)));
+        engine.take(addresses, Some(100));
         let (store, disk) = Store::open(&self.directory.join("agent")).unwrap();
         let (orders, inbox) = mpsc::channel(64);
         let (outbox, said) = mpsc::channel(64);
@@ -318,6 +370,11 @@ impl Member {
             Runner::new(Setup { region: self.region.clone(), store, disk, engine, socket: self.socket(), clock, inbox, outbox }).await;
         self.agent = Some(tokio::spawn(async move { runner.run().await.unwrap() }));
         (orders, said)
+    }
+
+    /// Supervisor and database are killed.
+    pub(crate) fn kill(&self) {
+        self.signal(Beside::Supervisor, Signal::SIGKILL);
     }
 
     /// The host is gone: agent, supervisor and database.
@@ -345,7 +402,74 @@ impl Member {
         self.connect().await.ok()?.query_one(sql, &[]).await.ok()?.try_get(0).ok()
     }
 
-    /// From now on it ships nothing: the processes that do are stopped.
+    /// A client's connection to a fake.
+    async fn client(&self) -> Option<fake::Client> {
+        fake::Client::connect(&self.address()).await.ok()
+    }
+
+    /// Writes these numbers, one after the other. It ends when one is not acknowledged.
+    pub(crate) async fn keep(&self, numbers: std::ops::RangeInclusive<i64>, mut acknowledged: impl FnMut(i64)) {
+        match self.engine {
+            Engine::Postgres => {
+                let client = self.connect().await.unwrap();
+                let make = "create table if not exists ledger (id bigint primary key)";
+                client.batch_execute(make).await.unwrap();
+                for number in numbers {
+                    if client.execute("insert into ledger values ($1)", &[&number]).await.is_err() {
+                        return;
+                    }
+                    acknowledged(number);
+                }
+            }
+            Engine::Fake => {
+                let mut client = self.client().await.unwrap();
+                for number in numbers {
+                    if client.write(&number.to_string()).await.is_err() {
+                        return;
+                    }
+                    acknowledged(number);
+                }
+            }
+        }
+    }
+
+    /// The numbers that it keeps; `None`: it does not answer.
+    pub(crate) async fn kept(&self) -> Option<Vec<i64>> {
+        match self.engine {
+            Engine::Postgres => self.read("select coalesce(array_agg(id order by id), '{}') from ledger").await,
+            Engine::Fake => Some(self.client().await?.texts().await.ok()?.iter().map(|text| text.parse().unwrap()).collect()),
+        }
+    }
+
+    /// Whether it takes no writes; `None`: it does not answer.
+    pub(crate) async fn is_standby(&self) -> Option<bool> {
+        match self.engine {
+            Engine::Postgres => self.read("select pg_is_in_recovery()").await,
+            Engine::Fake => Some(self.client().await?.status().await.ok()?.is_standby()),
+        }
+    }
+
+    /// Promotes it behind everybody's back. The answer may be lost with the server.
+    pub(crate) async fn promote_by_hand(&self) {
+        match self.engine {
+            Engine::Postgres => {
+                let _ = self.connect().await.unwrap().batch_execute("select pg_promote(true, 30)").await;
+            }
+            Engine::Fake => {
+                let _ = self.client().await.unwrap().promote().await;
+            }
+        }
+    }
+
+    /// From now on it ships nothing, though its connections stand.
+    pub(crate) async fn hang_shipping(&self) {
+        match self.engine {
+            Engine::Postgres => self.stop_shipping(),
+            Engine::Fake => self.client().await.unwrap().hold(true).await.unwrap(),
+        }
+    }
+
+    /// The same for PostgreSQL: the processes that ship are stopped.
     pub(crate) fn stop_shipping(&self) {
         let vessel = children(i32::try_from(self.supervisor.as_ref().unwrap().id()).unwrap());
         let servers = vessel.into_iter().flat_map(children);
@@ -361,8 +485,12 @@ impl Member {
 
     /// What was put aside before a rewind: the commits in the lists of records.
     pub(crate) fn commits_put_aside(&self) -> usize {
-        let folders = fs::read_dir(self.directory.join("agent/evidence")).into_iter().flatten().flatten();
-        let lists = folders.filter_map(|folder| fs::read_to_string(folder.path().join("records.txt")).ok());
-        lists.map(|list| list.lines().filter(|line| line.contains("desc: COMMIT")).count()).sum()
+        let folder = fs::read_dir(self.directory.join("agent/evidence")).into_iter().flatten().flatten();
+        let (lists, is_commit): (Vec<PathBuf>, fn(&str) -> bool) = match self.engine {
+            Engine::Postgres => (folder.map(|it| it.path().join("records.txt")).collect(), |line| line.contains("desc: COMMIT")),
+            Engine::Fake => (folder.map(|it| it.path()).collect(), |line| line.contains("\"write\":")),
+        };
+        let texts = lists.into_iter().filter_map(|list| fs::read_to_string(list).ok());
+        texts.map(|list| list.lines().filter(|line| is_commit(line)).count()).sum()
     }
 }

@@ -1,5 +1,7 @@
 //! What an agent knows of its database.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     failover::{choose::Sealed, evidence::Stream, group::Stopped, order::Sight, token::Token},
     model::{ids::Label, time::Tick},
@@ -23,7 +25,7 @@ pub enum Database {
 }
 
 /// When and where the database was opened, as it stands in the database itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Opening {
     /// By which grant.
     pub token: Token,

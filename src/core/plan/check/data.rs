@@ -61,6 +61,10 @@ fn members(plan: &Plan, context: Context<'_>, group: &DataGroup, path: &Path, ou
         if !plan.regions.contains(region) {
             unknown(out, here(region), "region", region, plan.regions.keys());
         }
+        if member.dsn.is_none() && group.engine != Engine::Fake {
+            let message = "without a connection string the database can be neither probed nor asked";
+            out.error(here(region), message, "add `dsn`, a name in secrets_dir");
+        }
         if let Host::Ip(address) = member.address.0.host {
             check_target(out, context, || here(region).key("address"), address);
         }

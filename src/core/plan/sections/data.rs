@@ -27,6 +27,8 @@ words! {
         Http = "http",
         /// Verbs as programs.
         Exec = "exec",
+        /// The fake that is shipped for drills: `portolan fake`, on loopback only.
+        Fake = "fake",
     }
 }
 
@@ -131,8 +133,8 @@ section! {
     pub struct Member {
         /// Where it listens.
         address: HostPort,
-        /// The connection string's name in secrets_dir.
-        dsn: Secret,
+        /// The connection string's name in secrets_dir; only a fake has none.
+        dsn: Option<Secret> = None,
         /// The name of the agent beside it.
         agent: Option<Label> = None,
         /// The address that clients get while it holds the role.

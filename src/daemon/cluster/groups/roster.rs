@@ -47,7 +47,7 @@ impl Place {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Shown {
     address: Address,
-    dsn: String,
+    dsn: Option<String>,
     steps: Arc<Vec<ValidationStep>>,
 }
 
@@ -80,7 +80,7 @@ impl Roster {
             roster.take(group, data);
             for (region, member) in data.members.iter() {
                 let steps = Arc::new(validation(&loaded.plan, group, region));
-                let shown = Shown { address: member.address.0.clone(), dsn: member.dsn.0.to_string(), steps };
+                let shown = Shown { address: member.address.0.clone(), dsn: member.dsn.as_ref().map(|dsn| dsn.0.to_string()), steps };
                 roster.members.insert((group.clone(), region.clone()), shown);
             }
         }

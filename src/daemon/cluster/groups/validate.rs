@@ -37,8 +37,8 @@ pub(super) struct Subject {
     pub(super) group: Label,
     pub(super) region: Label,
     pub(super) address: Address,
-    /// The name of its connection string.
-    pub(super) dsn: String,
+    /// The name of its connection string; `None`: it is a fake, which has none.
+    pub(super) dsn: Option<String>,
     pub(super) steps: Arc<Vec<ValidationStep>>,
     /// Of the grant that it holds.
     pub(super) token: Token,
@@ -80,10 +80,16 @@ const fn lasting(step: &ValidationStep) -> Duration {
 
 async fn attempt(shared: &Shared, subject: &Subject, step: &ValidationStep) -> Result<(), String> {
     let ask = async |sql: &str| {
-        let row = probe::inquire(&subject.address, &subject.dsn, sql, ASK.min(step.timeout), &shared.probes).await;
+        let dsn = subject.dsn.as_deref().ok_or("a fake database knows no SQL")?;
+        let row = probe::inquire(&subject.address, dsn, sql, ASK.min(step.timeout), &shared.probes).await;
         row.map_err(|failure| failure.to_string())
     };
     match &step.means {
+        Means::Integrity if subject.dsn.is_none() => {
+            let signed =
+                probe::fake_token(&subject.address, ASK.min(step.timeout), &shared.probes).await.map_err(|failure| failure.to_string())?;
+            if signed == Some(subject.token) { Ok(()) } else { Err(format!("it does not bear the token of its grant, {}", subject.token)) }
+        }
         Means::Integrity => {
             let row = ask(INTEGRITY).await?;
             let column = |at: usize| row.get(at).and_then(Option::as_deref).unwrap_or("nothing");

@@ -1,12 +1,13 @@
 //! Timelines: how one copy's line of history lies to another's.
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// The most switches that a history may have: one per promotion ever.
 const SWITCHES_MAX: usize = 4096;
 
 /// Where a line left a timeline.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Switch {
     /// The one that was left.
     pub timeline: u32,
@@ -15,7 +16,7 @@ pub struct Switch {
 }
 
 /// The line that a database stands on: the timelines that it left, in order, and the one that it is on.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct History {
     /// Those that it left.
     pub left: Vec<Switch>,

@@ -1,4 +1,4 @@
-//! PostgreSQL as an agent's engine: joins what is seen and done with what the core says is next.
+//! A server that ships its log as an agent's engine: joins what is seen and done with what the core says is next.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -15,32 +15,33 @@ use portolan_core::{
 
 use crate::{
     agent::{Act, Course, Engine, Step, Vessel},
-    engine::postgres::Postgres,
+    engine::{Members, Ships},
 };
 
-/// A PostgreSQL server beside an agent.
-pub struct PostgresEngine {
-    server: Arc<Postgres>,
+/// A PostgreSQL server, or a fake of one, beside an agent.
+pub struct ShippingEngine {
+    server: Arc<dyn Ships>,
     region: Label,
     /// The lower is promoted first; `None`: never.
     priority: Mutex<Option<u16>>,
 }
 
-impl PostgresEngine {
+impl ShippingEngine {
     /// Of the member in this region.
     #[must_use]
-    pub const fn new(server: Arc<Postgres>, region: Label, priority: Option<u16>) -> Self {
+    pub const fn new(server: Arc<dyn Ships>, region: Label, priority: Option<u16>) -> Self {
         Self { server, region, priority: Mutex::new(priority) }
     }
 
-    /// The plan says something else of it. `None`: it is never promoted.
-    pub fn set_priority(&self, priority: Option<u16>) {
+    /// What the plan says now. `priority`: of this member; `None`: it is never promoted.
+    pub fn take(&self, members: Members, priority: Option<u16>) {
+        self.server.set_members(members);
         *self.priority.lock().unwrap_or_else(PoisonError::into_inner) = priority;
     }
 }
 
 #[async_trait]
-impl Engine for PostgresEngine {
+impl Engine for ShippingEngine {
     async fn look(&self, vessel: Vessel) -> Result<Facts, String> {
         let seen = self.server.look(vessel).await.map_err(|trouble| trouble.0)?;
         let priority = *self.priority.lock().unwrap_or_else(PoisonError::into_inner);
@@ -75,7 +76,7 @@ fn synchronous(durability: &Durability) -> String {
 }
 
 struct Way {
-    server: Arc<Postgres>,
+    server: Arc<dyn Ships>,
     plan: Plan,
     next: Option<Verb>,
 }
