@@ -148,6 +148,20 @@ pub struct Demo {
     /// How many regions, 2 to 3.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(2..=3))]
     pub regions: u8,
+    /// Which databases are there, where a region is lost; default: PostgreSQL where its programs are found, else the fake.
+    #[arg(long, value_enum, value_name = "KIND")]
+    pub data: Option<DataKind>,
+}
+
+/// Databases of the demo.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum DataKind {
+    /// Real servers.
+    Postgresql,
+    /// The fake that is shipped for drills.
+    Fake,
+    /// None.
+    None,
 }
 
 /// What happens in the demo.

@@ -54,7 +54,7 @@ use clap::{Parser as _, error::ErrorKind};
 use portolan_core::model::time::Timestamp;
 use serde::Serialize;
 
-pub use actions::{Actions, Demo, Env, Scenario, Simulation};
+pub use actions::{Actions, DataKind, Demo, Env, Scenario, Simulation};
 pub use args::{FakeVerb, Format};
 pub use desk::Person;
 pub use exit::Exit;

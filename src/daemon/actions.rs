@@ -208,7 +208,8 @@ impl Actions for Program {
     }
 
     fn demo(&self, demo: &Demo, env: &Env, terminal: &mut Terminal<'_>) -> Outcome {
-        demo::run(demo, env, terminal)
+        let program = std::env::current_exe().map_err(|error| Failure::new(Exit::Error, format!("demo: find this program: {error}")))?;
+        demo::run(demo, &program, env, terminal)
     }
 }
 

@@ -21,7 +21,6 @@ use hickory_proto::{
 use portolan_core::model::time::{Now, Tick};
 use tokio::{net::UdpSocket, sync::watch, time::timeout};
 
-use super::plan::HOSTNAME;
 use crate::daemon::Clock;
 
 /// Questions under way at a time: their datagrams fit into the socket buffers of both sides many times over.
@@ -79,8 +78,9 @@ pub(super) struct Asker {
 }
 
 impl Asker {
-    /// `servers` in the order in which they are asked.
+    /// `name`: what it asks for. `servers` in the order in which they are asked.
     pub(super) async fn new(
+        name: &str,
         home: usize,
         servers: &[Server],
         cut_off: watch::Receiver<Option<usize>>,
@@ -92,7 +92,7 @@ impl Asker {
             socket.connect(server.address).await?;
             asked.push(Asked { socket, region: server.region, silent_until: Tick::default() });
         }
-        let name = Name::from_ascii(format!("{HOSTNAME}.")).map_err(io::Error::other)?;
+        let name = Name::from_ascii(format!("{name}.")).map_err(io::Error::other)?;
         Ok(Self { servers: asked, home, cut_off, clock, name, id: 0, n_asked: 0 })
     }
 

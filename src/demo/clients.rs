@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     ask::{Asker, Heard, Server},
-    plan::Place,
+    plan::{HOSTNAME, Place},
     site::Site,
 };
 use crate::daemon::Clock;
@@ -135,8 +135,8 @@ impl Clients {
         for (home, servers) in servers.iter().enumerate() {
             let ours: Vec<usize> =
                 map.clients.iter().enumerate().filter(|(_, client)| client.home == home).map(|(position, _)| position).collect();
-            sweepers.push((Asker::new(home, servers, cut_off.subscribe(), clock.clone()).await?, ours.clone()));
-            let asker = Asker::new(home, servers, cut_off.subscribe(), clock.clone()).await?;
+            sweepers.push((Asker::new(HOSTNAME, home, servers, cut_off.subscribe(), clock.clone()).await?, ours.clone()));
+            let asker = Asker::new(HOSTNAME, home, servers, cut_off.subscribe(), clock.clone()).await?;
             let resolvers = Resolvers { map: map.clone(), ours, ledger: ledger.clone(), clock: clock.clone(), asker };
             tasks.spawn(resolvers.run(stop.clone()));
         }
@@ -146,6 +146,11 @@ impl Clients {
     /// From now on clients of this region reach their own nodes only, and others do not reach those; `None`: everybody reaches everybody.
     pub(super) fn cut_off(&self, region: Option<usize>) {
         self.cut_off.send_replace(region);
+    }
+
+    /// A resolver of its own that stands in a region and asks for another name.
+    pub(super) async fn asker(&self, name: &str, home: usize, servers: &[Server]) -> io::Result<Asker> {
+        Asker::new(name, home, servers, self.cut_off.subscribe(), self.clock.clone()).await
     }
 
     /// Asks for every client afresh. The answers enter no cache.

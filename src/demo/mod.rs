@@ -20,6 +20,7 @@
 
 mod ask;
 mod clients;
+mod data;
 mod node;
 mod plan;
 mod scratch;
@@ -30,16 +31,17 @@ mod stage;
 pub mod wan;
 mod watching;
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
-    cli::{Demo, Env, Exit, Failure, Outcome, Scenario, Terminal},
+    cli::{DataKind, Demo, Env, Exit, Failure, Outcome, Scenario, Terminal},
     client::ClientError,
 };
+use data::Kind;
 use screen::Screen;
-use stage::Stage;
+use stage::{Props, Stage};
 
 /// Threads for the daemon, the sites and the clients together: as many as the smallest machine has.
 const THREADS: usize = 2;
@@ -47,15 +49,15 @@ const THREADS: usize = 2;
 /// How long the end waits for work that is not worth waiting for, such as a name being resolved.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(1);
 
-/// Runs the demo to its end, or until Ctrl-C. It asks before each act when a person is at the terminal, unless `--yes` is given.
+/// Runs the demo to its end, or until Ctrl-C. `program`: this one, which is started again for what has to be a process of its own. It asks before each act when a person is at the terminal, unless `--yes` is given.
 ///
 /// # Errors
 /// [`Exit::Error`] with one line that says what should have been seen and was not, what could not be started, or that an unattended demo
 /// was interrupted.
-pub fn run(demo: &Demo, env: &Env, terminal: &mut Terminal<'_>) -> Outcome {
+pub fn run(demo: &Demo, program: &Path, env: &Env, terminal: &mut Terminal<'_>) -> Outcome {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build();
     let runtime = runtime.map_err(|error| Failure::new(Exit::Error, format!("start the runtime: {error}")))?;
-    let outcome = runtime.block_on(play(demo, env, terminal));
+    let outcome = runtime.block_on(play(demo, program, env, terminal));
     runtime.shutdown_timeout(SHUTDOWN_MAX);
     outcome
 }
@@ -91,11 +93,20 @@ impl From<std::io::Error> for Stop {
     }
 }
 
-async fn play(demo: &Demo, env: &Env, terminal: &mut Terminal<'_>) -> Outcome {
+async fn play(demo: &Demo, program: &Path, env: &Env, terminal: &mut Terminal<'_>) -> Outcome {
     let mut screen = Screen::new(terminal, demo.yes);
     let mut interrupt = Interrupt::new()?;
+    let data = match (demo.scenario, demo.data) {
+        (Scenario::Partition, _) | (Scenario::RegionLoss, Some(DataKind::None)) => None,
+        (Scenario::RegionLoss, Some(DataKind::Fake)) => Some(Kind::Fake),
+        (Scenario::RegionLoss, None | Some(DataKind::Postgresql)) => Some(Kind::find(env)),
+    };
+    if demo.data == Some(DataKind::Postgresql) && data == Some(Kind::Fake) {
+        return Err(Failure::new(Exit::Error, "demo: find the programs of PostgreSQL: neither in PATH nor below /usr/lib/postgresql"));
+    }
+    let props = Props { regions: usize::from(demo.regions), data, program, env };
     let started = tokio::select! {
-        started = Box::pin(Stage::start(usize::from(demo.regions), env)) => started.map_err(Stop::from),
+        started = Box::pin(Stage::start(props)) => started.map_err(Stop::from),
         () = interrupt.wait() => Err(Stop::Interrupted),
     };
     let played = match started {

@@ -127,6 +127,11 @@ impl Node {
         PeerEntry { node: self.name.as_str().into(), region: self.place().into(), address: self.peer.to_string() }
     }
 
+    /// Where the secrets are that the plan names.
+    pub(super) fn confide(&mut self, secrets: Option<PathBuf>) {
+        self.setup.secrets_dir = secrets;
+    }
+
     /// Tells it who the voters are, and over which relays it reaches whom.
     pub(super) fn introduce(&mut self, book: &[PeerEntry], detours: Detours) {
         if let Some(cluster) = &mut self.setup.cluster {

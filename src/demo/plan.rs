@@ -38,10 +38,26 @@ pub(super) const SLOW_START_PERCENT: u16 = 20;
 /// Until it takes all of them. Minutes in production; here somebody is watching.
 pub(super) const SLOW_START: Duration = Duration::from_secs(10);
 
+/// One round of the databases' probes,
+pub(super) const ROUND: Duration = Duration::from_secs(2);
+/// so many of which fail before a failover is decided,
+pub(super) const FAILURES: u32 = 3;
+/// after so long.
+pub(super) const HOLD: Duration = Duration::from_secs(2);
+/// How long a primary may write without a word from the leader,
+pub(super) const LEASE: Duration = Duration::from_secs(12);
+/// and how long before that ends its database is killed.
+pub(super) const MARGIN: Duration = Duration::from_secs(2);
+/// Names of primaries are held for no longer.
+pub(super) const WRITE_TTL_MAX: Duration = Duration::from_secs(3);
+
 /// Client networks per region: with a hundred of them a count is a percentage.
 pub(super) const CLIENTS_PER_REGION: u8 = 100;
 /// Endpoints per region.
 pub(super) const ENDPOINTS_PER_REGION: u8 = 2;
+
+/// The last octet of a database's address.
+const DATABASE: u8 = 51;
 
 /// The last octet of the first node's address.
 const NODES_FROM: u8 = 101;
@@ -133,6 +149,11 @@ pub(super) fn node_address(position: Option<usize>, n: u8) -> IpAddr {
     host(position, NODES_FROM + n)
 }
 
+/// Where its database does.
+pub(super) fn database_address(position: usize) -> IpAddr {
+    host(Some(position), DATABASE)
+}
+
 /// Where the reference does.
 pub(super) fn reference_address() -> IpAddr {
     host(None, 1)
@@ -144,7 +165,8 @@ fn host(position: Option<usize>, n: u8) -> IpAddr {
 }
 
 /// The plan of regions at these addresses, with a target outside all of them.
-pub(super) fn text(regions: &[(&'static Place, Vec<SocketAddr>)], reference: SocketAddr) -> String {
+/// `data`: what it says of databases.
+pub(super) fn text(regions: &[(&'static Place, Vec<SocketAddr>)], reference: SocketAddr, data: Option<&str>) -> String {
     let (mut places, mut endpoints) = (String::new(), String::new());
     for (place, addresses) in regions {
         let Place { name, geography, .. } = place;
@@ -194,7 +216,13 @@ services:
     ttl: {{ min: {ttl_min}, max: {ttl_max} }}
     slow_start: {{ share: {SLOW_START_PERCENT}%, for: {slow_start}, ramp: true }}
     endpoints:
-{endpoints}"
+{endpoints}{}",
+        data.map_or_else(String::new, |data| {
+            let name = super::data::WRITE_NAME;
+            let group = super::data::GROUP;
+            let ttl_max = Human(WRITE_TTL_MAX);
+            format!("  {group}:\n    hostnames: [{name}]\n    follows: {{ group: {group}, ttl: {{ min: 1s, max: {ttl_max} }} }}\n{data}")
+        })
     )
 }
 
@@ -225,7 +253,7 @@ mod tests {
                     (place, (0..ENDPOINTS_PER_REGION).map(|at| SocketAddr::new(endpoint_address(i, at), 40_000)).collect::<Vec<_>>())
                 })
                 .collect();
-            let loaded = load(&text(&regions, SocketAddr::new(reference_address(), 40_000)), "plan.yaml", &Options::default())
+            let loaded = load(&text(&regions, SocketAddr::new(reference_address(), 40_000), None), "plan.yaml", &Options::default())
                 .unwrap_or_else(|problems| panic!("{problems}"));
             assert_eq!(loaded.warnings.lines().count(), 0, "{}", loaded.warnings);
             let topology = loaded.topology;

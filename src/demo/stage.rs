@@ -2,7 +2,7 @@
 
 use std::{
     fs, io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -14,6 +14,7 @@ use tokio::{net::TcpListener, task::JoinHandle};
 use super::{
     ask::Server,
     clients::{Clients, Map},
+    data::{self, Databases, Kind, Made, Reach, Writer},
     node::{Node, Plans},
     plan::{self, OUTSIDE, PLACES, Place, WITNESS},
     scratch::Scratch,
@@ -22,7 +23,7 @@ use super::{
 };
 use crate::{
     cli::{self, Actions, Env, Exit, Failure, Terminal},
-    daemon::Clock,
+    daemon::{Clock, Detours, PeerEntry},
     telemetry::Readiness,
 };
 
@@ -30,6 +31,10 @@ use crate::{
 const READY_MAX: Duration = Duration::from_secs(60);
 /// How often something is looked at that is waited for.
 pub(super) const LOOK: Duration = Duration::from_millis(50);
+/// Where the client stands that writes: not where the primary is.
+const WRITER: usize = 1;
+/// How often a port is drawn that must be free on several addresses.
+const PORT_DRAWS_MAX: usize = 32;
 /// Regions with an observer beside their voter: the first ones.
 const OBSERVED: usize = 2;
 
@@ -44,14 +49,36 @@ pub(super) struct Stage {
     pub(super) ready_after: Duration,
     /// The plan's file.
     pub(super) plan: PathBuf,
+    /// Databases, and a client of theirs; else why there are none.
+    pub(super) data: Result<Data, String>,
     reference: JoinHandle<()>,
     /// Removed when dropped, so after everything else.
-    _scratch: Scratch,
+    _scratch: [Scratch; 2],
+}
+
+/// Databases at work.
+pub(super) struct Data {
+    pub(super) databases: Databases,
+    pub(super) writer: Writer,
+    /// As somebody beside them reaches them.
+    pub(super) reach: Reach,
+}
+
+/// What the demo is made of.
+pub(super) struct Props<'a> {
+    /// How many regions.
+    pub(super) regions: usize,
+    /// Databases, too: which; `None`: none.
+    pub(super) data: Option<Kind>,
+    /// This program, for processes of their own.
+    pub(super) program: &'a Path,
+    pub(super) env: &'a Env,
 }
 
 impl Stage {
-    /// Starts `n` regions with their nodes.
-    pub(super) async fn start(n: usize, env: &Env) -> Result<Self, Failure> {
+    /// Starts everything.
+    pub(super) async fn start(props: Props<'_>) -> Result<Self, Failure> {
+        let Props { regions: n, data, program, env } = props;
         let clock = Arc::new(Clock::start());
         let places = &PLACES[..n];
         let sites = Site::open(places).await.map_err(|error| {
@@ -61,30 +88,62 @@ impl Stage {
         let reference_address = reference.local_addr().map_err(|error| failed("start the reference", &error))?;
         let reference = tokio::spawn(greet_all(reference));
         let parent = env.get("TMPDIR").filter(|path| !path.is_empty()).map_or_else(|| Path::new("/tmp"), Path::new);
-        let scratch = Scratch::create(parent, clock.entropy()).map_err(|error| failed("make a directory for the plan", &error))?;
+        let scratch =
+            |mode| Scratch::create(parent, clock.entropy(), mode).map_err(|error| failed("make a directory for the plan", &error));
+        // Databases may run as another user, who passes through theirs.
+        let (scratch, of_data) = (scratch(0o700)?, scratch(0o711)?);
         let path = scratch.path().join("plan.yaml");
-        let regions: Vec<(&'static Place, Vec<SocketAddr>)> = sites.iter().map(|site| (site.place, site.addresses())).collect();
-        fs::write(&path, plan::text(&regions, reference_address)).map_err(|error| failed("write the plan", &error))?;
-
         let mut nodes = prepare(places, &scratch, &path).map_err(|error| failed("take ports for the nodes", &error))?;
         let mut wan = ways(places, n < OBSERVED + 1, clock.entropy());
-        let targets = targets(&sites, &nodes, reference_address);
         let book: Vec<_> = nodes.iter().filter(|node| node.is_voter).map(Node::entry).collect();
+
+        let data = match data {
+            Some(kind) => databases(kind, n, of_data.path(), &clock).await,
+            None => Err("this scenario has none".to_owned()),
+        };
+        let mut targets = targets(&sites, &nodes, reference_address);
+        if let Ok(made) = &data {
+            targets.extend(made.addresses.iter().zip(places).map(|(address, place)| (place.name.to_owned(), *address)));
+        }
+        let targets: Vec<(&str, SocketAddr)> = targets.iter().map(|(place, target)| (place.as_str(), *target)).collect();
         for node in &mut nodes {
-            let targets: Vec<(&str, SocketAddr)> = targets.iter().map(|(place, target)| (place.as_str(), *target)).collect();
             let detours = wan.detours(node.place(), &targets).await.map_err(|error| failed("start the ways between regions", &error))?;
             node.introduce(&book, detours);
         }
+        let mut from = Vec::new();
+        for place in places {
+            from.push(wan.detours(place.name, &targets).await.map_err(|error| failed("start the ways between regions", &error))?);
+        }
+        let data = match data {
+            Ok(made) => beside(made, program, &book, &from, &clock).await,
+            Err(why) => Err(why),
+        };
+        let regions: Vec<(&'static Place, Vec<SocketAddr>)> = sites.iter().map(|site| (site.place, site.addresses())).collect();
+        let section = data.as_ref().ok().map(|(_, made)| data::section(made));
+        let text = plan::text(&regions, reference_address, section.as_deref());
+        fs::write(&path, text).map_err(|error| failed("write the plan", &error))?;
+
         let begun = clock.tick();
         for node in &mut nodes {
+            node.confide(data.as_ref().ok().map(|(_, made)| made.secrets()));
             node.start(&clock).await?;
         }
         of_one_mind(&nodes, &clock).await?;
         let ready_after = clock.tick().since(begun);
         let servers = servers(&nodes, n)?;
         let clients =
-            Clients::start(servers, Map::new(&sites), clock.clone()).await.map_err(|error| failed("start the clients", &error))?;
-        Ok(Self { sites, wan, nodes, clients, clock, ready_after, plan: path, reference, _scratch: scratch })
+            Clients::start(servers.clone(), Map::new(&sites), clock.clone()).await.map_err(|error| failed("start the clients", &error))?;
+        let data = match data {
+            Ok((databases, made)) => {
+                let asker = clients.asker(data::WRITE_NAME, WRITER, &servers[WRITER]).await;
+                let asker = asker.map_err(|error| failed("start the writer", &error))?;
+                let client = places[WRITER].clients().next().unwrap_or(std::net::Ipv4Addr::LOCALHOST);
+                let writer = Writer::start(asker, client, made.reach(from[WRITER].clone()), clock.clone());
+                Ok(Data { databases, writer, reach: made.reach(Detours::default()) })
+            }
+            Err(why) => Err(why),
+        };
+        Ok(Self { sites, wan, nodes, clients, clock, ready_after, plan: path, data, reference, _scratch: [scratch, of_data] })
     }
 
     /// The node of this name; an error when there is none.
@@ -140,15 +199,61 @@ impl Stage {
 
     /// Takes everything down, in order.
     pub(super) async fn stop(self) -> io::Result<()> {
-        let Self { clients, nodes, sites, wan, reference, .. } = self;
+        let Self { clients, nodes, sites, wan, reference, data, .. } = self;
         let asked = clients.stop().await;
+        let ended = match data {
+            Ok(Data { databases, .. }) => databases.stop().await,
+            Err(_) => Ok(()),
+        };
         for node in nodes {
             node.stop().await;
         }
         drop((sites, wan));
         reference.abort();
-        asked
+        asked.and(ended)
     }
+}
+
+/// Makes one copy of a database per region, all on one port; else why there are none.
+async fn databases(kind: Kind, n: usize, root: &Path, clock: &Clock) -> Result<Made, String> {
+    let addresses: Vec<_> = (0..n).map(plan::database_address).collect();
+    let addresses = one_port(&addresses).map_err(|error| format!("no port for them: {error}"))?;
+    let (password, system) = (format!("{:016x}{:016x}", clock.entropy(), clock.entropy()), clock.entropy());
+    let root = root.to_owned();
+    // On a thread that may block: programs make them.
+    let made = tokio::task::spawn_blocking(move || Made::make(kind, addresses, &root, password, system)).await;
+    made.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+}
+
+/// Starts what stands beside the databases; else why they cannot run here.
+async fn beside(made: Made, program: &Path, book: &[PeerEntry], from: &[Detours], clock: &Clock) -> Result<(Databases, Made), String> {
+    let voters: Vec<(String, String)> = book.iter().map(|peer| (peer.node.to_string(), peer.address.clone())).collect();
+    let databases = Databases::new(&made, program, &voters, from.to_vec());
+    let mut databases = databases.map_err(|failure| failure.message)?;
+    databases.start(clock).await.map_err(|failure| failure.message)?;
+    Ok((databases, made))
+}
+
+/// A port that is free at all of these.
+fn one_port(addresses: &[IpAddr]) -> io::Result<Vec<SocketAddr>> {
+    let mut last = io::Error::from(io::ErrorKind::AddrInUse);
+    for _ in 0..PORT_DRAWS_MAX {
+        let mut port = 0;
+        let mut held = Vec::new();
+        for address in addresses {
+            match std::net::TcpListener::bind((*address, port)) {
+                Ok(listener) => {
+                    port = listener.local_addr()?.port();
+                    held.push(listener);
+                }
+                Err(error) => last = error,
+            }
+        }
+        if held.len() == addresses.len() {
+            return held.iter().map(std::net::TcpListener::local_addr).collect();
+        }
+    }
+    Err(last)
 }
 
 /// How a verb ended.

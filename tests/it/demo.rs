@@ -5,7 +5,7 @@
 use std::{path::Path, time::Duration};
 
 use portolan::{
-    cli::{Demo, Env, Exit, Scenario, Terminal},
+    cli::{DataKind, Demo, Env, Exit, Scenario, Terminal},
     demo::run,
 };
 
@@ -14,12 +14,16 @@ struct Ran {
     out: String,
 }
 
-fn demo(scenario: Scenario, regions: u8, scratch: &Path) -> Ran {
+fn program() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_portolan"))
+}
+
+fn demo(scenario: Scenario, regions: u8, data: Option<DataKind>, scratch: &Path) -> Ran {
     let env = Env::from([("TMPDIR".to_owned(), scratch.display().to_string())]);
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let mut terminal = Terminal { out: &mut out, err: &mut err, interactive: false, colour: false };
-    let demo = Demo { scenario, yes: true, regions };
-    let outcome = run(&demo, &env, &mut terminal);
+    let demo = Demo { scenario, yes: true, regions, data };
+    let outcome = run(&demo, program(), &env, &mut terminal);
     let out = String::from_utf8(out).unwrap();
     let exit = outcome.unwrap_or_else(|failure| panic!("{}\n{out}", failure.message));
     assert!(err.is_empty());
@@ -74,6 +78,16 @@ fn check_loss(ran: &Ran, others: &str) {
     assert!((1..100).contains(&first), "{out}");
 }
 
+/// The primary went with its region: the name led to another one when the lease had ended, 12s by the plan, and the old one followed it later.
+fn check_data(ran: &Ran, engine: &str) {
+    let out = ran.out.as_str();
+    assert!(out.contains(&format!("data group orders, {engine}")), "{out}");
+    assert!(out.contains("now in eu-west-1\n") && out.contains("- **Ended**: succeeded at "), "{out}");
+    let interrupted = time(out, "writes interrupted for");
+    assert!(interrupted > Duration::from_secs(12) && interrupted < Duration::from_secs(60), "{out}");
+    assert!(time(out, "old primary followed after") < Duration::from_secs(60), "{out}");
+}
+
 fn check_partition(ran: &Ran, clients: &str) {
     fits(ran);
     let out = ran.out.as_str();
@@ -90,10 +104,13 @@ fn check_partition(ran: &Ran, clients: &str) {
 fn two_demos_side_by_side_lose_a_region_and_get_it_back() {
     let scratch = tempfile::tempdir().unwrap();
     let (three, two) = std::thread::scope(|scope| {
-        let three = scope.spawn(|| demo(Scenario::RegionLoss, 3, scratch.path()));
-        let two = scope.spawn(|| demo(Scenario::RegionLoss, 2, scratch.path()));
+        let three = scope.spawn(|| demo(Scenario::RegionLoss, 3, Some(DataKind::Postgresql), scratch.path()));
+        let two = scope.spawn(|| demo(Scenario::RegionLoss, 2, Some(DataKind::Fake), scratch.path()));
         (three.join().unwrap(), two.join().unwrap())
     });
+    check_data(&three, "real PostgreSQL");
+    assert_eq!(figure(&three.out, "acknowledged writes lost"), "0", "{}", three.out);
+    check_data(&two, "the fake");
     check_loss(&three, "0   of 200\n");
     check_loss(&two, "0   of 100\n");
     assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 0, "something is left in the directory for temporary files");
@@ -103,8 +120,8 @@ fn two_demos_side_by_side_lose_a_region_and_get_it_back() {
 fn a_region_that_is_cut_off_serves_its_own_and_becomes_one_with_the_others_again() {
     let scratch = tempfile::tempdir().unwrap();
     let (three, two) = std::thread::scope(|scope| {
-        let three = scope.spawn(|| demo(Scenario::Partition, 3, scratch.path()));
-        let two = scope.spawn(|| demo(Scenario::Partition, 2, scratch.path()));
+        let three = scope.spawn(|| demo(Scenario::Partition, 3, None, scratch.path()));
+        let two = scope.spawn(|| demo(Scenario::Partition, 2, None, scratch.path()));
         (three.join().unwrap(), two.join().unwrap())
     });
     check_partition(&three, "of 300, mending included\n");
@@ -117,7 +134,8 @@ fn what_cannot_be_started_is_one_line_and_exit_1() {
     let env = Env::from([("TMPDIR".to_owned(), "/nowhere/to/be/found".to_owned())]);
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let mut terminal = Terminal { out: &mut out, err: &mut err, interactive: false, colour: false };
-    let failure = run(&Demo { scenario: Scenario::RegionLoss, yes: true, regions: 2 }, &env, &mut terminal).unwrap_err();
+    let failure =
+        run(&Demo { scenario: Scenario::RegionLoss, yes: true, regions: 2, data: None }, program(), &env, &mut terminal).unwrap_err();
     assert_eq!(failure.exit, Exit::Error);
     assert!(failure.message.starts_with("demo: make a directory for the plan: make `/nowhere/to/be/found/portolan-demo-"), "{failure:?}");
     assert!(!failure.message.contains('\n'), "{failure:?}");

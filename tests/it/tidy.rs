@@ -38,7 +38,7 @@ const MAY_USE: [(&str, &[&str], &str); 18] = [
     ),
     (
         "demo",
-        &["api", "cli", "client", "config", "daemon", "telemetry"],
+        &["api", "cli", "client", "config", "daemon", "engine", "telemetry"],
         "whole daemons in one process, asked over their API, shown on the command line's terminal",
     ),
     (

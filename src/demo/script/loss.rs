@@ -99,6 +99,9 @@ async fn kill(stage: &mut Stage) -> Result<Kill, Stop> {
     for node in stage.nodes.iter_mut().filter(|node| node.region == Some(LOST)) {
         node.kill(&stage.clock).await?;
     }
+    if let Ok(data) = &mut stage.data {
+        data.databases.lose(LOST).await?;
+    }
     stage.sites[LOST].lose().await?;
     Ok(Kill { at, dark: stage.clock.now().wall, succession: Succession::new(at.tick) })
 }

@@ -2,6 +2,7 @@
 
 mod comeback;
 mod cut;
+mod data;
 mod leader;
 mod loss;
 mod mend;
@@ -36,18 +37,25 @@ pub(super) async fn region_loss(stage: &mut Stage, screen: &mut Screen<'_, '_>) 
     opening::show(stage, screen)?;
     steady::act(stage, screen).await?;
     leader::put(stage, screen).await?;
+    data::ready(stage, screen).await?;
     screen.ask(&format!("kill {lost}")).await?;
     let (mut killed, loss) = loss::act(stage, screen).await?;
     let tail = tail::act(stage, screen, &mut killed).await?;
+    let mut data = data::failover(stage, screen, &killed).await?;
     let leader = leader::wait(stage, screen, killed.succession).await?;
     let order = orders::during_the_loss(stage, screen).await?;
     screen.ask(&format!("bring {lost} back")).await?;
     let rejoined = comeback::nodes(stage, screen).await?;
+    let follows_again = data::rejoin(stage, screen).await?;
+    if let Some(data) = &mut data {
+        data.follows_again = follows_again;
+    }
     let comeback = comeback::endpoints(stage, screen).await?;
     let report = LossReport {
         region: lost,
         loss,
         tail,
+        data,
         leader,
         order,
         rejoined,

@@ -3,17 +3,15 @@
 use portolan_core::model::time::Human;
 
 use super::{LOST, NEAR};
-use crate::{
-    cli::Failure,
-    demo::{
-        ask::CLIENT_PREFIX,
-        plan::{self, PLACES, WITNESS},
-        screen::{Screen, seconds},
-        stage::Stage,
-    },
+use crate::demo::{
+    Stop,
+    ask::CLIENT_PREFIX,
+    plan::{self, PLACES, WITNESS},
+    screen::{Screen, seconds},
+    stage::Stage,
 };
 
-pub(super) fn show(stage: &Stage, screen: &mut Screen<'_, '_>) -> Result<(), Failure> {
+pub(super) fn show(stage: &Stage, screen: &mut Screen<'_, '_>) -> Result<(), Stop> {
     let (n, nodes) = (stage.sites.len(), stage.nodes.len());
     screen.head(&format!("PORTOLAN DEMO   {n} regions with {nodes} nodes on this machine; nothing is installed; Ctrl-C ends it"))?;
     screen.say(&format!("{:<16}{:<17}HTTP ENDPOINTS", "REGION", "CLIENTS IN"))?;
@@ -38,6 +36,7 @@ pub(super) fn show(stage: &Stage, screen: &mut Screen<'_, '_>) -> Result<(), Fai
             ways.push(format!("{} to {} {}ms", one.stem, other.stem, plan::round_trip(one.name, other.name).as_millis()));
         }
     }
+    super::data::show(stage, screen)?;
     screen.say(&format!("\nround trips, emulated by relays: {}", ways.join(", ")))?;
     screen.say(&format!("plan {}", stage.plan.display()))?;
     screen.say(&format!(
@@ -60,5 +59,5 @@ pub(super) fn show(stage: &Stage, screen: &mut Screen<'_, '_>) -> Result<(), Fai
     let near = stage.voter(NEAR)?.listeners()?.control;
     screen.say(&format!("  portolan status --watch --address {near}"))?;
     screen.say(&format!("  portolan why {} --address {near}", stage.sites[LOST].place.name))?;
-    screen.say(&format!("  portolan peers --address {near}"))
+    Ok(screen.say(&format!("  portolan peers --address {near}"))?)
 }

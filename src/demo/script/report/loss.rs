@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use portolan_core::model::time::{Human, Timestamp};
 
-use super::line;
+use super::{DataMoved, line};
 use crate::demo::{
     Stop,
     clients::Totals,
@@ -55,6 +55,8 @@ pub(in crate::demo::script) struct LossReport {
     pub(in crate::demo::script) region: &'static str,
     pub(in crate::demo::script) loss: Loss,
     pub(in crate::demo::script) tail: Tail,
+    /// `None`: there are no databases.
+    pub(in crate::demo::script) data: Option<DataMoved>,
     /// Who leads in the place of its voter.
     pub(in crate::demo::script) leader: leader::Change,
     /// From an order at an observer until all nodes that were left knew it.
@@ -71,7 +73,7 @@ pub(in crate::demo::script) struct LossReport {
 
 impl fmt::Display for LossReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { region, loss, tail, leader, order, rejoined, comeback, strayed, others, totals } = self;
+        let Self { region, loss, tail, data, leader, order, rejoined, comeback, strayed, others, totals } = self;
         line(
             f,
             "loss detected after",
@@ -94,6 +96,9 @@ impl fmt::Display for LossReport {
             &seconds(tail.last),
             &format!("ttl {}; promised by {}, {}", Human(TTL_MIN), by(tail.promised), seconds(tail.promised_after)),
         )?;
+        if let Some(data) = data {
+            data.fmt(f)?;
+        }
         line(f, "clients of other regions moved", &strayed.to_string(), &format!("of {others}"))?;
         line(f, "an order known everywhere after", &seconds(*order), "given to an observer meanwhile")?;
         line(f, "nodes rejoined after", &seconds(*rejoined), "by themselves, with what was agreed meanwhile")?;
@@ -128,7 +133,7 @@ impl LossReport {
         } else if totals.unanswered != 0 {
             format!("every question is answered: {} were not", totals.unanswered)
         } else {
-            return Ok(());
+            return self.data.as_ref().map_or(Ok(()), DataMoved::check);
         };
         Err(Stop::Unseen(unseen))
     }
@@ -153,6 +158,7 @@ mod tests {
                 promised: Timestamp(1_795_316_600_000),
                 promised_after: Duration::from_millis(7100),
             },
+            data: None,
             order: Duration::from_millis(310),
             rejoined: Duration::from_millis(2900),
             comeback: Return { seen: Duration::from_millis(300), first: 16, back: Duration::from_millis(10_400), clients: 100 },

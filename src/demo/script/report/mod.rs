@@ -1,10 +1,12 @@
 //! What was measured, beside the settings that it follows from, and what of it was expected.
 
+mod data;
 mod loss;
 mod partition;
 
 use std::fmt;
 
+pub(super) use data::DataMoved;
 pub(super) use loss::{Loss, LossReport, Return, Tail};
 pub(super) use partition::{Apart, Mended, Ordered, PartitionReport};
 
