@@ -8,9 +8,10 @@ demo:
 # be made daemons over relays: few at a time, so that what is slow is the line; so are failovers of whole trios of databases. The readers of foreign
 # octets come last, on their own: they take every core, and beside them probes with short timeouts would time out.
 test: setup
-	cargo test --workspace --locked -- --skip fuzz:: --skip regions:: --skip daemon::automatic \
+	cargo test --workspace --locked -- --skip fuzz:: --skip regions:: --skip daemon::apart --skip daemon::automatic \
 		--skip daemon::boundaries --skip daemon::control_loss
-	cargo test --locked --test it -- --test-threads=2 regions:: daemon::automatic daemon::boundaries daemon::control_loss
+	cargo test --locked --test it -- --test-threads=2 regions:: daemon::apart daemon::automatic daemon::boundaries \
+		daemon::control_loss
 	cargo test --locked --test it fuzz::
 
 # Regions apart alone, telling what clients were given. PORTOLAN_REGIONS=loopback takes relays in any case.

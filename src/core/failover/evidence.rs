@@ -193,7 +193,7 @@ pub struct Picture {
 pub struct Patience {
     /// A standby whose stream was silent for longer does not hear the primary: the group's `confirm_hold`.
     pub silence: Duration,
-    /// How long an agent may try to bring its database up again. Zero: not at all.
+    /// How long an agent may try to bring its database up again before another one may take over. Zero: that is not waited for.
     pub local_recovery: Duration,
 }
 

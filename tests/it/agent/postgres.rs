@@ -19,7 +19,10 @@ use portolan::{
         Runner, Setup, Store,
         supervisor::{Link, State, Verb},
     },
-    daemon::beside::ShippingEngine,
+    daemon::{
+        Detours,
+        beside::{self, ShippingEngine},
+    },
     engine::{
         Ships,
         fake::{self, Fake},
@@ -203,6 +206,18 @@ impl Drop for Trio {
     }
 }
 
+/// A file that is not where it was.
+pub(crate) struct Aside {
+    was: PathBuf,
+    is: PathBuf,
+}
+
+impl Aside {
+    pub(crate) fn put_back(self) {
+        fs::rename(&self.is, &self.was).unwrap();
+    }
+}
+
 impl Member {
     fn data(&self) -> PathBuf {
         self.directory.join("data")
@@ -299,6 +314,13 @@ impl Member {
         self.process = Some(self.portolan("agent"));
     }
 
+    /// Starts its agent in this process, which reaches voters and members where `detours` say.
+    pub(crate) fn serve(&mut self, detours: Detours) {
+        let text = fs::read_to_string(self.directory.join("agent.yaml")).unwrap();
+        let config = portolan::config::agent::load(&text, "agent.yaml").unwrap().config;
+        self.agent = Some(tokio::spawn(async move { beside::serve(&config, &detours).await.unwrap() }));
+    }
+
     /// Kills that process.
     pub(crate) fn kill_process(&mut self) {
         if let Some(mut process) = self.process.take() {
@@ -323,6 +345,22 @@ impl Member {
             Beside::Database => self.main_process(),
         };
         kill(Pid::from_raw(to), signal).unwrap();
+    }
+
+    /// Takes a file of its away for a while.
+    pub(crate) fn set_aside(&self, file: &str) -> Aside {
+        let (was, is) = (self.directory.join(file), self.directory.join("aside"));
+        fs::rename(&was, &is).unwrap();
+        Aside { was, is }
+    }
+
+    /// Sends a signal to every process of its database.
+    pub(crate) fn signal_all(&self, signal: Signal) {
+        let main = self.main_process();
+        for process in children(main).into_iter().chain([main]) {
+            // A child may end at any time.
+            let _ = kill(Pid::from_raw(process), signal);
+        }
     }
 
     /// Its database's main process.

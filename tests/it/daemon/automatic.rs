@@ -17,11 +17,12 @@ use portolan_core::{
         grounds::Attestation,
         group::{Closed, Ending, HeldFor, Origin, Phase},
     },
-    model::ids::Label,
+    model::{ids::Label, time::Timestamp},
+    recovery::incident::{Milestone, Timeline},
 };
 
 use super::{
-    groups::{Play, group},
+    groups::{Play, group, published},
     plan::*,
     *,
 };
@@ -123,6 +124,72 @@ async fn a_lost_primary_is_replaced_by_itself_and_the_record_says_why() {
     assert!(aside >= last - kept, "{aside} commits were put aside, and {} writes were lost", last - kept);
 }
 
+/// Milliseconds since 1970.
+fn wall() -> Timestamp {
+    Timestamp(i64::try_from(std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap())
+}
+
+/// The first moment at which a client may write to a member other than us.
+async fn writable(play: &Play) -> Timestamp {
+    let try_all = async || {
+        for region in [AP, EU] {
+            let Ok(client) = play.member(region).connect().await else { continue };
+            if client.batch_execute("create table if not exists probe (id int)").await.is_ok() {
+                return Some(wall());
+            }
+        }
+        None
+    };
+    given("somebody takes writes", try_all).await
+}
+
+/// The first moment at which the write name leads elsewhere, at every daemon.
+async fn published_elsewhere(play: &Play) -> Timestamp {
+    let all_lead_there = async || {
+        for bed in play.fleet.running() {
+            let reply = bed.ask(Question::a("orders.gslb.example.net")).await;
+            if reply.data.len() != 1 || reply.data == [published(US)] {
+                return None;
+            }
+        }
+        Some(wall())
+    };
+    given("the name leads elsewhere", all_lead_there).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_marks_of_a_recovery_are_those_of_an_outside_clock() {
+    const TTL_MAX: Duration = Duration::from_secs(3);
+    const SECOND: Duration = Duration::from_secs(1);
+    let services =
+        "services:\n  orders-write: { hostnames: [orders.gslb.example.net], follows: { group: orders, ttl: { min: 1s, max: 3s } } }\n";
+    let mut play = Play::with(&[], QUICKLY, &format!("{}{services}", RECOVERY.replace(", ledger_is_there", ""))).await;
+    play.is_served_by(US).await;
+    play.trio.members.get_mut(&Label::new(US)).unwrap().lose();
+    let lost = wall();
+    let over = async || {
+        let state = play.fleet.running().next()?.daemon.agreed();
+        ended(&state).cloned().map(|closed| (wall(), closed))
+    };
+    let (promoted, published, (closed_at, closed)) =
+        tokio::join!(writable(&play), published_elsewhere(&play), given("the group was failed over", over));
+    let timeline = Timeline::of_closed(&closed, Some(TTL_MAX));
+    let at = |milestone| timeline.at(milestone).unwrap_or_else(|| panic!("{milestone:?} in {timeline:?}"));
+    let apart = |one: Timestamp, other: Timestamp| one.since(other).max(other.since(one));
+    // A probe that fails begins within one interval of a second.
+    let impact = at(Milestone::Impact);
+    assert!(impact >= lost && impact.since(lost) <= 2 * SECOND, "{lost:?} {timeline:?}");
+    for (milestone, outside) in [
+        (Milestone::Promoted, promoted),
+        (Milestone::Published, published),
+        (Milestone::Effective, published + TTL_MAX),
+        (Milestone::Validated, closed_at.max(published + TTL_MAX)),
+    ] {
+        assert!(apart(at(milestone), outside) <= SECOND, "{milestone:?}: {outside:?} in {timeline:?}");
+    }
+    assert!(at(Milestone::Fenced) <= at(Milestone::Promoted) && at(Milestone::Decided) <= at(Milestone::Fenced), "{timeline:?}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_would_lose_too_much_waits_for_a_person_and_leaves_the_primary_as_it_was() {
     let mut play = Play::with(&[], QUICKLY, &RECOVERY.replace("rpo_target: 1h", "rpo_target: 1s")).await;
@@ -169,6 +236,52 @@ async fn a_database_that_dies_comes_back_where_it_stood() {
     assert_eq!(play.member(US).read::<i32>(history).await, Some(1), "it is the same line");
     let state = play.fleet.running().next().unwrap().daemon.agreed();
     assert!(ended(&state).is_none(), "nothing was failed over");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_dies_and_cannot_start_again_is_replaced_once() {
+    let play = Play::with(&[], &QUICKLY.replace("local_recovery: 2s", "local_recovery: 0s"), RECOVERY).await;
+    play.is_served_by(US).await;
+    play.member(US).keep(1..=10, |_| ()).await;
+    // From now on its server does not start.
+    let settings = play.member(US).set_aside("data/postgresql.conf");
+    play.member(US).signal(Beside::Database, Signal::SIGKILL);
+    play.fleet.agrees("the group was failed over", |state| ended(state).is_some()).await;
+    let state = play.fleet.running().next().unwrap().daemon.agreed();
+    let closed = ended(&state).unwrap();
+    assert_eq!((closed.ending, &closed.operation.origin), (Ending::Succeeded, &Origin::Automatic), "{closed:#?}");
+    let primary = state.group(&group()).unwrap().primary().unwrap().to_string();
+    assert!(primary != US, "{closed:#?}");
+    // The host was never away: the old primary follows by itself when it can.
+    settings.put_back();
+    play.is_served_by(&primary).await;
+    let timeline = "select timeline_id from pg_control_checkpoint()";
+    assert_eq!(play.member(&primary).read::<i32>(timeline).await, Some(2), "exactly one new timeline");
+    let state = play.fleet.running().next().unwrap().daemon.agreed();
+    assert!(state.group(&group()).unwrap().earlier.is_empty(), "one operation");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_hangs_is_replaced_and_acknowledges_nothing_when_it_wakes() {
+    let play = Play::with(&[], QUICKLY, RECOVERY).await;
+    play.is_served_by(US).await;
+    let ledger = Arc::new(Ledger::default());
+    let writer = write(&play, US, Arc::clone(&ledger)).await;
+    given("writes are acknowledged", async || (ledger.last.load(SeqCst) > 100).then_some(())).await;
+    let main = play.member(US).main_process();
+    // Main process and all that it started: whoever is connected hangs, too.
+    play.member(US).signal_all(Signal::SIGSTOP);
+    play.fleet.agrees("the group was failed over", |state| ended(state).is_some()).await;
+    let state = play.fleet.running().next().unwrap().daemon.agreed();
+    let closed = ended(&state).unwrap();
+    assert_eq!(closed.ending, Ending::Succeeded, "{closed:#?}");
+    let primary = state.group(&group()).unwrap().primary().unwrap().to_string();
+    assert!(primary != US, "{closed:#?}");
+    assert!(!Path::new(&format!("/proc/{main}")).exists(), "it was killed before another one took over");
+    let last = ledger.last.load(SeqCst);
+    writer.await.unwrap();
+    assert_eq!(ledger.last.load(SeqCst), last, "it acknowledged something after another one had taken over");
+    play.is_served_by(&primary).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

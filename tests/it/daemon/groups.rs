@@ -25,6 +25,25 @@ pub(super) fn published(region: &str) -> &'static str {
     }
 }
 
+/// A lease that is soon over.
+const SHORT: &str = "    lease: { ttl: 10s, margin: 2s }\n";
+
+/// A plan with the group of these members. `of_group`: what else it says of the group, indented by four; `more`: what else it says.
+pub(super) fn plan_of(trio: &Trio, of_group: &str, more: &str) -> Plan {
+    let member = |member: &Member| {
+        let region = &member.region;
+        let (address, published) = (member.address(), published(region.as_str()));
+        format!("      {region}: {{ address: \"{address}\", dsn: database, agent: pg-{region}, publish: {published} }}\n")
+    };
+    let members: String = trio.members.values().map(member).collect();
+    let mut plan = Plan::three_regions();
+    plan.more = format!(
+        "data_groups:\n  orders:\n    engine: postgresql\n    primary: {US}\n    fence: [{{ agent: stop }}, {{ lease: expire }}]\n\
+         {of_group}    members:\n{members}{more}"
+    );
+    plan
+}
+
 impl Play {
     async fn begin() -> Self {
         Self::with(&[], "", "").await
@@ -33,17 +52,7 @@ impl Play {
     /// `of_group`: what else the plan says of the group, indented by four. `more`: what else it says, services that follow the group among it.
     pub(super) async fn with(observers: &[(&str, &str)], of_group: &str, more: &str) -> Self {
         let trio = Trio::new([AP, EU, US]);
-        let mut plan = Plan::three_regions();
-        let member = |member: &Member| {
-            let region = &member.region;
-            let (address, published) = (member.address(), published(region.as_str()));
-            format!("      {region}: {{ address: \"{address}\", dsn: database, agent: pg-{region}, publish: {published} }}\n")
-        };
-        let members: String = trio.members.values().map(member).collect();
-        plan.more = format!(
-            "data_groups:\n  orders:\n    engine: postgresql\n    primary: {US}\n    lease: {{ ttl: 10s, margin: 2s }}\n    \
-             fence: [{{ agent: stop }}, {{ lease: expire }}]\n{of_group}    members:\n{members}{more}"
-        );
+        let plan = plan_of(&trio, &format!("{SHORT}{of_group}"), more);
         let fleet = Fleet::started(&plan, observers).await;
         let mut play = Self { fleet, trio };
         let voters = play.fleet.voters();

@@ -4,6 +4,7 @@
 //! Clients are sockets on other loopback addresses, or client subnets. Nothing sleeps until something should have happened: a test asks
 //! until it has ([`eventually`]), and fails after a generous limit.
 
+mod apart;
 pub(crate) mod ask;
 mod automatic;
 mod bootstrap;

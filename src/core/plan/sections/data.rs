@@ -87,7 +87,7 @@ section! {
         probe: GroupProbe = GroupProbe { interval: seconds(15), timeout: seconds(5) },
         /// How long the decision is held before it is carried out.
         confirm_hold: Duration where (seconds(0)..=hours(1)) = seconds(60),
-        /// How long the agent may try to bring a crashed primary up again where it stands, before another member is promoted; 0s: not at all.
+        /// How long the agent may try to bring a crashed primary up again where it stands, before another member is promoted; 0s: that is not waited for.
         local_recovery: Duration where (seconds(0)..=hours(1)) = seconds(60),
         /// How long nothing is done after an operation.
         cool_down: Duration where (seconds(0)..=days(7)) = hours(1),

@@ -1,0 +1,265 @@
+//! Regions 80 ms apart with a database in each, over ways that are cut, one by one or all of a region's, and that lose and delay: what a group does
+//! then, and what its clients notice. Daemons and agents are in this process, databases and supervisors are real ones.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
+};
+
+use portolan::demo::wan::{Path as Lane, Wan};
+use portolan_core::{failover::group::Ending, model::ids::Label};
+
+use super::{
+    cluster::{Fleet, VOTERS},
+    groups::{Play, group, plan_of},
+    plan::*,
+    *,
+};
+use crate::agent::postgres::{Trio, clock};
+
+/// One way.
+const TRIP: Duration = Duration::from_millis(40);
+
+/// Of production.
+const HEARTBEAT: Duration = Duration::from_millis(500);
+const ELECTION: Duration = Duration::from_secs(3);
+
+/// What the plan needs so that a group is failed over by itself.
+const RECOVERY: &str = "disaster_recovery:\n  rpo_target: 1h\n  rto_target: 30m\n  failover_automation: { automatic_failover: true, \
+    health_check_failures: 3, failure_window: 5m }\n";
+
+/// Clocks of a group about a tenth as long as by default.
+const SCALED: &str = "    automatic_failover: true\n    probe: { interval: 2s, timeout: 2s }\n    confirm_hold: 4s\n    local_recovery: 5s\n    \
+    lease: { ttl: 10s, margin: 2s }\n";
+
+/// All of them, and the ways between them.
+struct Apart {
+    play: Play,
+    wan: Wan,
+}
+
+impl Apart {
+    /// us is the primary, and both others follow. `of_group`: what the plan says of the group, indented by four.
+    async fn begin(of_group: &str) -> Self {
+        let trio = Trio::new([AP, EU, US]);
+        let plan = plan_of(&trio, of_group, RECOVERY);
+        let mut fleet = Fleet::new(&plan, &[]);
+        let mut wan = Wan::new(7);
+        for (one, other) in [(AP, EU), (AP, US), (EU, US)] {
+            wan.join(one, other, Lane::of(TRIP));
+        }
+        let peers: Vec<(String, SocketAddr)> = fleet.voters().into_iter().map(|(node, address)| (node, address.parse().unwrap())).collect();
+        let region_of = |node: &str| VOTERS.iter().find(|(name, _)| *name == node).unwrap().1;
+        let members = trio.members.values().map(|member| (member.region.to_string(), member.address().parse().unwrap()));
+        let targets: Vec<(String, SocketAddr)> =
+            peers.iter().map(|(node, address)| (region_of(node).to_owned(), *address)).chain(members).collect();
+        let targets: Vec<(&str, SocketAddr)> = targets.iter().map(|(region, address)| (region.as_str(), *address)).collect();
+        for files in fleet.files.iter_mut().flatten() {
+            let detours = wan.detours(&files.setup.region, &targets).await.unwrap();
+            let clustering = files.setup.cluster.as_mut().unwrap();
+            (clustering.detours, clustering.heartbeat, clustering.election) = (detours, HEARTBEAT, ELECTION);
+        }
+        for n in 0..VOTERS.len() {
+            fleet.start(n).await;
+        }
+        fleet.agrees("all nodes are registered and the plan is agreed", |it| it.nodes().len() == VOTERS.len() && it.plan().is_some()).await;
+        let mut play = Play { fleet, trio };
+        let voters = play.fleet.voters();
+        for member in play.trio.members.values_mut() {
+            member.write_config(&voters);
+            member.supervise().await;
+            member.serve(wan.detours(member.region.as_str(), &targets).await.unwrap());
+        }
+        play.is_served_by(US).await;
+        Self { play, wan }
+    }
+
+    /// Looks at it again and again for so long.
+    async fn all_the_while(&self, lasting: Duration, mut look: impl AsyncFnMut(&Self)) {
+        let until = clock() + lasting;
+        while clock() < until {
+            look(self).await;
+            pause().await;
+        }
+    }
+
+    /// No daemon knows of an operation, and the database is the same all the time.
+    async fn is_left_alone(&self, starts: u64) {
+        for bed in self.play.fleet.running() {
+            let state = bed.daemon.agreed();
+            let agreed = state.group(&group()).unwrap();
+            assert!(agreed.operation.is_none() && agreed.latest.is_none(), "{}: {agreed:#?}", bed.files.setup.node);
+        }
+        let supervised = self.play.member(US).supervised().await.unwrap();
+        assert!(supervised.process.is_some() && supervised.starts == starts, "{supervised:?}");
+    }
+
+    async fn starts(&self) -> u64 {
+        self.play.member(US).supervised().await.unwrap().starts
+    }
+}
+
+/// A client in a region, and what it was told.
+#[derive(Debug, Default)]
+struct Client {
+    /// How many writes were.
+    acknowledged: AtomicU64,
+    acknowledged_at: AtomicU64,
+    /// The longest that it waited between two acknowledgements, in microseconds.
+    waited: AtomicU64,
+    refused: AtomicU64,
+    is_over: AtomicBool,
+}
+
+impl Client {
+    /// Writes one number after the other to the database beside it, until it is told to stop.
+    async fn begin(apart: &Apart, region: &str) -> (Arc<Self>, tokio::task::JoinHandle<()>) {
+        let seen = Arc::<Self>::default();
+        let first = apart.play.member(region).connect().await.unwrap();
+        first.batch_execute("create table ledger (id bigint primary key)").await.unwrap();
+        let address = apart.play.member(region).address();
+        let notes = Arc::clone(&seen);
+        let task = tokio::spawn(async move { notes.write(&address).await });
+        given("writes are acknowledged", async || (seen.acknowledged.load(SeqCst) > 20).then_some(())).await;
+        seen.waited.store(0, SeqCst);
+        (seen, task)
+    }
+
+    async fn write(&self, address: &str) {
+        let (host, port) = address.split_once(':').unwrap();
+        let config = format!("host={host} port={port} user=postgres dbname=postgres connect_timeout=1");
+        let mut id = 0_i64;
+        while !self.is_over.load(SeqCst) {
+            let Ok((session, connection)) = tokio_postgres::connect(&config, tokio_postgres::NoTls).await else {
+                self.refused.fetch_add(1, SeqCst);
+                pause().await;
+                continue;
+            };
+            let connection = tokio::spawn(connection);
+            while !self.is_over.load(SeqCst) {
+                id += 1;
+                if session.execute("insert into ledger values ($1)", &[&id]).await.is_err() {
+                    self.refused.fetch_add(1, SeqCst);
+                    break;
+                }
+                self.acknowledged.fetch_add(1, SeqCst);
+                let (now, before) = (clock().0, self.acknowledged_at.load(SeqCst));
+                self.acknowledged_at.store(now, SeqCst);
+                self.waited.fetch_max(now - if before == 0 { now } else { before }, SeqCst);
+                // Some hundred in a second are enough to notice anything.
+                pause().await;
+            }
+            connection.abort();
+        }
+    }
+}
+
+/// The cut of October 2018 that cost GitHub a day, with what the plan says by default: shorter than lease and hold, so nobody may notice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cut_of_43_seconds_costs_nobody_anything_by_default() {
+    let apart = Apart::begin("    automatic_failover: true\n").await;
+    let (client, writer) = Client::begin(&apart, US).await;
+    let starts = apart.starts().await;
+    apart.wan.cut(US, true);
+    apart.all_the_while(Duration::from_secs(43), async |it| it.is_left_alone(starts).await).await;
+    apart.wan.cut(US, false);
+    // Whatever the cut began would come to its end within a lease.
+    apart.all_the_while(Duration::from_secs(60), async |it| it.is_left_alone(starts).await).await;
+    apart.play.is_served_by(US).await;
+    client.is_over.store(true, SeqCst);
+    writer.await.unwrap();
+    let waited = Duration::from_micros(client.waited.load(SeqCst));
+    assert_eq!(client.refused.load(SeqCst), 0, "no write was refused");
+    assert!(waited < Duration::from_secs(5), "a client waited {waited:?} for one write");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_that_is_cut_off_ends_with_its_lease_and_follows_the_new_one_when_it_is_back() {
+    let apart = Apart::begin(&format!("{SCALED}    durability: remote_quorum\n")).await;
+    let (client, writer) = Client::begin(&apart, US).await;
+    let main = PathBuf::from(format!("/proc/{}", apart.play.member(US).main_process()));
+    apart.wan.cut(US, true);
+    let cut = clock();
+    let gone = given("the primary ends", async || (!main.exists()).then(clock)).await;
+    assert!(gone.since(cut) < Duration::from_secs(10), "after {:?}, and the lease is of 10s", gone.since(cut));
+    let others = |bed: &&Bed| bed.files.setup.region != US;
+    let moved = async || {
+        let states: Vec<_> = apart.play.fleet.running().filter(others).map(|bed| bed.daemon.agreed()).collect();
+        let ended = states
+            .iter()
+            .all(|it| it.group(&group()).is_some_and(|it| it.latest.as_ref().is_some_and(|it| it.ending == Ending::Succeeded)));
+        ended.then(|| (clock(), states[0].group(&group()).unwrap().primary().unwrap().to_string()))
+    };
+    let (moved_at, primary) = given("the others fail it over", moved).await;
+    assert!(primary != US && moved_at > gone, "{primary}");
+    client.is_over.store(true, SeqCst);
+    writer.await.unwrap();
+    let acknowledged = client.acknowledged.load(SeqCst);
+    assert!(client.acknowledged_at.load(SeqCst) < gone.0, "nothing is acknowledged by who is gone");
+    let kept = apart.play.member(&primary).read::<i64>("select count(*) from ledger").await.unwrap();
+    assert!(u64::try_from(kept).unwrap() >= acknowledged, "{kept} of {acknowledged} acknowledged writes are kept");
+    apart.wan.cut(US, false);
+    apart.play.is_served_by(&primary).await;
+    given("it runs as a standby", async || apart.play.member(US).is_standby().await.filter(|it| *it)).await;
+    let all = async || apart.play.member(US).read::<i64>("select count(*) from ledger").await.filter(|it| *it == kept);
+    given("it has what the new primary has", all).await;
+}
+
+/// Two regions do not see each other, and a third one sees both: who replicates from there has a gap, and nobody is promoted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_that_a_third_region_still_sees_is_left_alone() {
+    let apart = Apart::begin(SCALED).await;
+    let (client, writer) = Client::begin(&apart, US).await;
+    let starts = apart.starts().await;
+    apart.wan.way(US, EU).unwrap().cut(true);
+    // Three leases.
+    apart.all_the_while(Duration::from_secs(30), async |it| it.is_left_alone(starts).await).await;
+    apart.wan.way(US, EU).unwrap().cut(false);
+    apart.play.is_served_by(US).await;
+    apart.is_left_alone(starts).await;
+    client.is_over.store(true, SeqCst);
+    writer.await.unwrap();
+    assert_eq!(client.refused.load(SeqCst), 0, "no write was refused");
+    let written = i64::try_from(client.acknowledged.load(SeqCst)).unwrap();
+    let has = async || apart.play.member(EU).read::<i64>("select count(*) from ledger").await.filter(|it| *it >= written);
+    given("who was cut off has it all", has).await;
+}
+
+/// A third of everything is lost and comes late, then one direction is gone altogether, as a broken switch does it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn losses_and_a_cut_in_one_direction_move_a_primary_once_at_the_most() {
+    let apart = Apart::begin(&format!("{SCALED}    durability: remote_quorum\n")).await;
+    let (client, writer) = Client::begin(&apart, US).await;
+    for other in [EU, AP] {
+        let way = apart.wan.way(US, other).unwrap();
+        let bad = |path: &mut Lane| (path.loss_permille, path.jitter) = (300, Duration::from_millis(500));
+        way.change_there(bad);
+        way.change_back(bad);
+    }
+    apart.all_the_while(Duration::from_secs(20), async |_| ()).await;
+    for other in [EU, AP] {
+        apart.wan.way(US, other).unwrap().change_there(|path| path.is_cut = true);
+    }
+    apart.all_the_while(Duration::from_secs(20), async |_| ()).await;
+    for other in [EU, AP] {
+        let way = apart.wan.way(US, other).unwrap();
+        way.change_there(|path| *path = Lane::of(TRIP));
+        way.change_back(|path| *path = Lane::of(TRIP));
+    }
+    let primary = async || {
+        let state = apart.play.fleet.running().next().unwrap().daemon.agreed();
+        let agreed = state.group(&group())?;
+        let is_quiet = agreed.operation.is_none() && agreed.in_force().is_some_and(|grant| grant.is_attested);
+        is_quiet.then(|| agreed.primary().map(Label::to_string))?
+    };
+    let primary = given("somebody is the primary", primary).await;
+    apart.play.is_served_by(&primary).await;
+    client.is_over.store(true, SeqCst);
+    writer.await.unwrap();
+    let state = apart.play.fleet.running().next().unwrap().daemon.agreed();
+    let agreed = state.group(&group()).unwrap();
+    assert!(agreed.earlier.is_empty(), "one operation at the most: {agreed:#?}");
+    let acknowledged = client.acknowledged.load(SeqCst);
+    let kept = apart.play.member(&primary).read::<i64>("select count(*) from ledger").await.unwrap();
+    assert!(u64::try_from(kept).unwrap() >= acknowledged, "{kept} of {acknowledged} acknowledged writes are kept");
+}
