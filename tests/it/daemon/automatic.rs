@@ -9,7 +9,9 @@ use std::{
 };
 
 use nix::sys::signal::Signal;
-use portolan::api::proto::{ApproveOperationRequest, GetOutlookRequest};
+use portolan::api::proto::{
+    ApproveOperationRequest, CreateOverrideRequest, DeleteOverrideRequest, GetOutlookRequest, Override, Scope, r#override, scope,
+};
 use portolan_core::{
     cluster::State,
     failover::{
@@ -220,6 +222,42 @@ async fn what_would_lose_too_much_waits_for_a_person_and_leaves_the_primary_as_i
     let closed = play.fleet.running().next().unwrap().daemon.agreed();
     let closed = ended(&closed).unwrap();
     assert_eq!((closed.ending, closed.operation.id), (Ending::Succeeded, operation.id), "{closed:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hold_keeps_a_failing_group_as_it_is_until_it_is_released() {
+    let mut play = Play::with(&[], QUICKLY, &RECOVERY.replace(", ledger_is_there", "")).await;
+    play.is_served_by(US).await;
+    let node = play.fleet.running().next().unwrap().client().await;
+    let scope = Scope { scope: Some(scope::Scope::Group("orders".to_owned())) };
+    let hold = CreateOverrideRequest {
+        r#override: Some(Override {
+            scope: Some(scope),
+            kind: r#override::Kind::Hold.into(),
+            expiration: Some(r#override::Expiration::Ttl(prost_types::Duration { seconds: 600, nanos: 0 })),
+            ..Override::default()
+        }),
+        reason: "storage is moved".to_owned(),
+        ..CreateOverrideRequest::default()
+    };
+    let hold = node.create_override(hold).await.unwrap().r#override.unwrap();
+    play.trio.members.get_mut(&Label::new(US)).unwrap().lose();
+    let lost_at = clock();
+    let look = async || node.get_outlook(GetOutlookRequest { name: "groups/orders".to_owned() }).await.ok()?.outlook;
+    // Long after it would have been decided: rounds, silence and hold are over within 15 seconds.
+    let outlook = given("it is held, and has failed long enough", async || {
+        look().await.filter(|it| it.evidence == "isolated" && clock().since(lost_at) > Duration::from_secs(22))
+    })
+    .await;
+    assert!(!outlook.ready, "{outlook:#?}");
+    for bed in play.fleet.running() {
+        let state = bed.daemon.agreed();
+        let agreed = state.group(&group()).unwrap();
+        assert!(agreed.operation.is_none() && agreed.latest.is_none(), "{agreed:#?}");
+    }
+    let release = DeleteOverrideRequest { name: hold.name, reason: "done".to_owned(), ..DeleteOverrideRequest::default() };
+    node.delete_override(release).await.unwrap();
+    play.fleet.agrees("the group was failed over", |state| ended(state).is_some_and(|it| it.ending == Ending::Succeeded)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
