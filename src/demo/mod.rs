@@ -9,12 +9,14 @@
 //!        '--lose, revive, cut, mend-- script <--status, why-'--> screen, report
 //! ```
 //!
+//! Beside them are copies of a database: see `data`.
+//!
 //! Why: a stranger shall see in a minute what this is, and be able to dig in from another terminal meanwhile. So everything is real: the nodes
 //! are what `serve` runs, each with its own disk and ports, they are asked over their own sockets, and what is shown of them is what the
 //! program's own verbs print. What lies between regions is emulated: see [`wan`].
 //!
 //! Invariants: every figure is measured, and everything that is expected is checked; what was not seen ends the demo with exit code 1.
-//! Loopback only, free ports, one directory for temporary files that is gone at the end: two demos can run side by side.
+//! Loopback only, free ports, directories for temporary files that are gone at the end: two demos can run side by side.
 //! Absent on purpose: anything that a node would not do by itself; the script takes away and gives back, orders what an operator would, and
 //! otherwise only looks.
 

@@ -356,3 +356,95 @@ fn synchronous(text: &str) -> (usize, Vec<Label>) {
     };
     read().unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        sync::oneshot,
+    };
+
+    use super::*;
+    use crate::engine::fake::create;
+
+    /// A primary at work, and what ends it.
+    async fn primary() -> (tempfile::TempDir, SocketAddr, oneshot::Sender<()>, JoinHandle<Result<(), Trouble>>) {
+        let directory = tempfile::tempdir().unwrap();
+        create(directory.path(), 7, false, None).unwrap();
+        let listen = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let serving = Serving { directory: directory.path().to_owned(), listen, clock: || Tick(5_000_000) };
+        let server = tokio::spawn(serve(serving, async move {
+            let _ = stopped.await;
+        }));
+        while TcpStream::connect(listen).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+        (directory, listen, stop, server)
+    }
+
+    async fn connect(to: SocketAddr) -> Client {
+        Client::connect(&to.to_string()).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn nonsense_ends_a_connection_and_changes_nothing() {
+        let (directory, listen, stop, server) = primary().await;
+        let end = connect(listen).await.write("kept").await.unwrap();
+        let too_long = [vec![b'x'; 100_000], vec![b'\n']].concat();
+        for nonsense in [b"hello\n".to_vec(), b"{\"write\":7}\n".to_vec(), b"\xff\xfe\n".to_vec(), too_long, b"{\"flushed\":9}\n".to_vec()]
+        {
+            let mut stream = TcpStream::connect(listen).await.unwrap();
+            stream.write_all(&nonsense).await.unwrap();
+            stream.shutdown().await.unwrap();
+            // It ends, with or without a last word.
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+        }
+        let mut client = connect(listen).await;
+        assert!(client.write(&"x".repeat(TEXT_OCTETS_MAX + 1)).await.unwrap_err().0.contains("at most 1024"));
+        assert_eq!((client.texts().await.unwrap(), client.status().await.unwrap().position()), (vec!["kept".to_owned()], end));
+        stop.send(()).unwrap();
+        server.await.unwrap().unwrap();
+        let files = Files { directory: directory.path().to_owned(), owner: None };
+        assert_eq!(files.ran().unwrap(), Ran::Stopped(end));
+    }
+
+    #[tokio::test]
+    async fn another_database_a_parted_line_and_a_longer_one_are_refused_by_name() {
+        let (_directory, listen, stop, server) = primary().await;
+        let mut client = connect(listen).await;
+        client.write("one").await.unwrap();
+        let own = client.status().await.unwrap().head;
+        let (mut other, mut parted, mut ahead) = (own.clone(), own.clone(), own.clone());
+        other.system = 8;
+        parted.history = portolan_core::failover::engine::postgres::History {
+            left: vec![portolan_core::failover::engine::postgres::Switch { timeline: 1, at: own.end - 1 }],
+            timeline: 2,
+        };
+        ahead.end += 1;
+        for (head, why) in [(other, "another database"), (parted, "the lines parted on timeline 1"), (ahead, "it ends at")] {
+            let mut standby = connect(listen).await;
+            match standby.ask(&Ask::Stream(Label::new("eu"), Box::new(head))).await.unwrap() {
+                Told::Refused(text) => assert!(text.contains(why), "{text}"),
+                told => panic!("{told:?}"),
+            }
+        }
+        stop.send(()).unwrap();
+        server.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn it_listens_for_this_machine_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        create(directory.path(), 7, false, None).unwrap();
+        let listen = SocketAddr::from(([0, 0, 0, 0], 0));
+        let serving = Serving { directory: directory.path().to_owned(), listen, clock: || Tick(0) };
+        assert!(serve(serving, async {}).await.unwrap_err().0.contains("loopback addresses only"));
+    }
+
+    #[test]
+    fn whom_a_write_waits_for_is_read_as_postgresql_writes_it() {
+        assert_eq!(synchronous("ANY 1 (\"eu\", \"us\")"), (1, vec![Label::new("eu"), Label::new("us")]));
+        assert_eq!((synchronous(""), synchronous("ANY x (a)")), ((0, Vec::new()), (0, Vec::new())));
+    }
+}
