@@ -42,12 +42,12 @@ pub trait Actions {
         Err(absent("agent"))
     }
 
-    /// Runs the supervisor of a database until it is told to stop.
+    /// Runs the supervisor of a database until it is told to stop. `is_tied`: it ends with the process that started it.
     ///
     /// # Errors
     /// [`Exit::Usage`] when a file is wrong, [`Exit::Error`] when no vessel can be made, or when it ended.
-    fn supervise(&self, config: &Path, env: &Env, terminal: &mut Terminal<'_>) -> Outcome {
-        let _ = (config, env, terminal);
+    fn supervise(&self, config: &Path, is_tied: bool, env: &Env, terminal: &mut Terminal<'_>) -> Outcome {
+        let _ = (config, is_tied, env, terminal);
         Err(absent("supervise"))
     }
 

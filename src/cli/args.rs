@@ -99,7 +99,11 @@ pub(super) enum Verb {
     /// Run the agent beside a database; --config names its config.
     Agent,
     /// Run the supervisor of a database, which lives and dies with it; --config names its agent's config.
-    Supervise,
+    Supervise {
+        /// End with the process that starts it, however that ends.
+        #[arg(long, hide = true)]
+        tied: bool,
+    },
     /// The inner part of `supervise`.
     #[command(hide = true)]
     Vessel,

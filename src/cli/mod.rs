@@ -149,8 +149,8 @@ fn dispatch(cli: &Cli, person: Person<'_>, env: &Env, terminal: &mut Terminal<'_
             Some(config) => actions.agent(config, env, terminal),
             None => Err(Failure::new(Exit::Usage, "agent: of which database? give --config FILE, or set PORTOLAN_CONFIG")),
         },
-        Verb::Supervise => match config {
-            Some(config) => actions.supervise(config, env, terminal),
+        Verb::Supervise { tied } => match config {
+            Some(config) => actions.supervise(config, *tied, env, terminal),
             None => Err(Failure::new(Exit::Usage, "supervise: which database? give --config FILE, or set PORTOLAN_CONFIG")),
         },
         Verb::Vessel => actions.vessel(terminal),
@@ -259,7 +259,7 @@ fn online(verb: &Verb, mut desk: Desk<'_>) -> Outcome {
         Verb::CanI(args) => block_on(access::can_i(desk, args)),
         Verb::Serve
         | Verb::Agent
-        | Verb::Supervise
+        | Verb::Supervise { .. }
         | Verb::Vessel
         | Verb::Fake { .. }
         | Verb::Plan { .. }

@@ -85,7 +85,10 @@ impl Actions for Program {
         runtime.block_on(beside::run(&loaded.config)).map(|()| Exit::Ok).map_err(|error| Failure::new(Exit::Error, format!("{error:#}")))
     }
 
-    fn supervise(&self, config: &Path, env: &Env, terminal: &mut Terminal<'_>) -> Outcome {
+    fn supervise(&self, config: &Path, is_tied: bool, env: &Env, terminal: &mut Terminal<'_>) -> Outcome {
+        if is_tied {
+            supervisor::tie().map_err(|error| Failure::new(Exit::Error, error))?;
+        }
         let loaded = load_agent(config)?;
         for line in loaded.warnings.lines() {
             writeln!(terminal.err, "{line}")?;

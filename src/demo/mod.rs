@@ -51,7 +51,8 @@ const THREADS: usize = 2;
 /// How long the end waits for work that is not worth waiting for, such as a name being resolved.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(1);
 
-/// Runs the demo to its end, or until Ctrl-C. `program`: this one, which is started again for what has to be a process of its own. It asks before each act when a person is at the terminal, unless `--yes` is given.
+/// Runs the demo to its end, or until Ctrl-C. It asks before each act when a person is at the terminal, unless `--yes` is given. `program`: this
+/// one, which is started again for what has to be a process of its own.
 ///
 /// # Errors
 /// [`Exit::Error`] with one line that says what should have been seen and was not, what could not be started, or that an unattended demo

@@ -40,6 +40,7 @@ use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sched::{CloneFlags, unshare},
     sys::{
+        prctl::set_pdeathsig,
         signal::{SigSet, Signal, kill},
         signalfd::{SfdFlags, SignalFd},
         wait::waitpid,
@@ -130,6 +131,14 @@ pub struct Setup {
     pub vessel: (PathBuf, Vec<String>),
     /// Different for each supervisor.
     pub incarnation: u64,
+}
+
+/// From now on this process ends with the one that started it, however that ends: nothing of a demo or a test is left behind.
+///
+/// # Errors
+/// The kernel does not let it.
+pub fn tie() -> Result<(), Problem> {
+    set_pdeathsig(Signal::SIGKILL).map_err(Problem::kernel("tie the supervisor to who started it"))
 }
 
 /// Runs until it is told to end (SIGTERM, SIGINT), or the vessel does. Must be called where no other thread runs: the kernel lets a process that

@@ -177,7 +177,7 @@ impl Vessel {
             Ok(child) => child,
             Err(error) => return Ok(Err(format!("start `{}`: {error}", self.command.program.display()))),
         };
-        // Below any number of a process that Linux gives.
+        // Linux numbers processes far below where this would not fit.
         self.state.process = i32::try_from(child.id()).ok();
         self.state.ended = None;
         self.state.starts += 1;

@@ -124,7 +124,7 @@ impl Member {
             |why: &dyn std::fmt::Display| super::stage::failed(&format!("start the database in {}", PLACES[self.region].name), why);
         let log = fs::OpenOptions::new().create(true).append(true).open(&self.log).map_err(|error| failed(&error))?;
         let mut command = Command::new(program);
-        command.arg("supervise").arg("--config").arg(&self.config_file).kill_on_drop(true);
+        command.args(["supervise", "--tied", "--config"]).arg(&self.config_file).kill_on_drop(true);
         command.stdin(Stdio::null()).stdout(log.try_clone().map_err(|error| failed(&error))?).stderr(log);
         let mut supervisor = command.spawn().map_err(|error| failed(&error))?;
         let deadline: Tick = clock.tick() + SUPERVISES_MAX;

@@ -263,3 +263,88 @@ async fn losses_and_a_cut_in_one_direction_move_a_primary_once_at_the_most() {
     let kept = apart.play.member(&primary).read::<i64>("select count(*) from ledger").await.unwrap();
     assert!(u64::try_from(kept).unwrap() >= acknowledged, "{kept} of {acknowledged} acknowledged writes are kept");
 }
+
+/// How long it all lasts.
+struct Pace {
+    /// What the plan says of the group.
+    of_group: &'static str,
+    /// Without a majority,
+    without: Duration,
+    /// and watched afterwards.
+    after: Duration,
+    /// A region is away for so long, and there for so long,
+    flap: Duration,
+    /// so often.
+    flaps: u32,
+}
+
+/// About a tenth, and with `APART=default` what the plan says by default, for as long as an outage lasts.
+#[expect(clippy::disallowed_methods, reason = "a test is told by the environment what to run")]
+fn pace() -> Pace {
+    let seconds = Duration::from_secs;
+    if std::env::var("APART").is_ok_and(|text| text == "default") {
+        return Pace {
+            of_group: "    automatic_failover: true\n",
+            without: seconds(900),
+            after: seconds(120),
+            flap: seconds(40),
+            flaps: 15,
+        };
+    }
+    Pace { of_group: SCALED, without: seconds(40), after: seconds(12), flap: seconds(4), flaps: 8 }
+}
+
+/// Two of three voters are gone, and all agents hear each other through the third: nobody decides, and nobody has to stop.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_time_without_a_majority_stops_no_database() {
+    let pace = pace();
+    let mut apart = Apart::begin(pace.of_group).await;
+    let (client, writer) = Client::begin(&apart, US).await;
+    let starts = apart.starts().await;
+    apart.play.fleet.kill(0);
+    apart.play.fleet.kill(1);
+    apart.all_the_while(pace.without, async |it| it.is_left_alone(starts).await).await;
+    apart.play.fleet.start(0).await;
+    apart.play.fleet.start(1).await;
+    apart.play.is_served_by(US).await;
+    apart.all_the_while(pace.after, async |it| it.is_left_alone(starts).await).await;
+    client.is_over.store(true, SeqCst);
+    writer.await.unwrap();
+    assert_eq!(client.refused.load(SeqCst), 0, "no write was refused");
+}
+
+/// A region that comes and goes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_region_that_flaps_moves_a_primary_once_at_the_most() {
+    let pace = pace();
+    let apart = Apart::begin(&format!("{}    durability: remote_quorum\n", pace.of_group)).await;
+    let (client, writer) = Client::begin(&apart, US).await;
+    for _ in 0..pace.flaps {
+        for is_cut in [true, false] {
+            apart.wan.cut(US, is_cut);
+            apart.all_the_while(pace.flap, async |_| ()).await;
+        }
+    }
+    let settled = async || {
+        let state = apart.play.fleet.running().next().unwrap().daemon.agreed();
+        let agreed = state.group(&group())?;
+        let is_quiet = agreed.operation.is_none() && agreed.in_force().is_some_and(|grant| grant.is_attested);
+        is_quiet.then(|| agreed.primary().map(Label::to_string))?
+    };
+    let primary = given("somebody is the primary", settled).await;
+    apart.play.is_served_by(&primary).await;
+    client.is_over.store(true, SeqCst);
+    writer.await.unwrap();
+    let state = apart.play.fleet.running().next().unwrap().daemon.agreed();
+    let agreed = state.group(&group()).unwrap();
+    assert!(agreed.earlier.is_empty(), "one operation at the most: {agreed:#?}");
+    let kept = apart.play.member(&primary).read::<i64>("select count(*) from ledger").await.unwrap();
+    let acknowledged = client.acknowledged.load(SeqCst);
+    assert!(u64::try_from(kept).unwrap() >= acknowledged, "{kept} of {acknowledged} acknowledged writes are kept");
+    println!(
+        "{} writes acknowledged, {} tries refused, the primary is {primary}: {:?}",
+        acknowledged,
+        client.refused.load(SeqCst),
+        agreed.latest
+    );
+}
