@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeMap,
     fs,
-    net::TcpListener,
+    net::SocketAddr,
     path::PathBuf,
     process::{Child, Command, Stdio},
     sync::Arc,
@@ -33,6 +33,7 @@ use portolan_core::{
     failover::order::{FromAgent, ToAgent},
     model::{ids::Label, time::Tick},
 };
+use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_postgres::{Client, NoTls};
@@ -65,6 +66,8 @@ pub(crate) struct Member {
     engine: Engine,
     directory: PathBuf,
     port: u16,
+    /// Keeps the port from everybody but the database.
+    _held: Socket,
     supervisor: Option<Child>,
     agent: Option<JoinHandle<()>>,
     /// An agent as a process of its own.
@@ -93,6 +96,15 @@ pub(crate) enum Beside {
 fn children(process: i32) -> Vec<i32> {
     let list = fs::read_to_string(format!("/proc/{process}/task/{process}/children")).unwrap_or_default();
     list.split_whitespace().filter_map(|child| child.parse().ok()).collect()
+}
+
+/// A port that nobody is given by chance, because something is bound to it, and that a server can have, because it does not listen.
+fn hold_port() -> (Socket, u16) {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_reuse_address(true).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let port = socket.local_addr().unwrap().as_socket().unwrap().port();
+    (socket, port)
 }
 
 /// Whoever owns the databases: root runs none.
@@ -126,12 +138,15 @@ impl Trio {
         fs::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         let mut members = BTreeMap::new();
         for region in regions {
-            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            let (held, port) = hold_port();
             let directory = directory.path().join(region);
             fs::create_dir(&directory).unwrap();
             std::os::unix::fs::chown(&directory, Some(user.uid.as_raw()), Some(user.gid.as_raw())).unwrap();
             let region = Label::new(region);
-            members.insert(region.clone(), Member { region, engine, directory, port, supervisor: None, agent: None, process: None });
+            members.insert(
+                region.clone(),
+                Member { region, engine, directory, port, _held: held, supervisor: None, agent: None, process: None },
+            );
         }
         let trio = Self { directory, members };
         match engine {
