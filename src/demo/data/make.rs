@@ -1,7 +1,6 @@
 //! Makes the databases, as copies of one: with the programs of PostgreSQL that are found here, or as fakes.
 
 use std::{
-    fmt::Write as _,
     fs, io,
     net::SocketAddr,
     os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, chown},
@@ -125,9 +124,10 @@ impl Made {
         let voters: Vec<String> = voters.iter().map(|(node, address)| format!("{{ node: {node}, address: \"{address}\" }}")).collect();
         let database = match &self.kind {
             Kind::Postgres(bin) => format!(
-                "postgresql:\n  bin_dir: {}\n  data_directory: {}\n  dsn: own-{region}\n  replication: orders\n",
+                "postgresql:\n  bin_dir: {}\n  data_directory: {}\n  dsn: own-{region}\n  replication: orders\n  arguments: {:?}\n",
                 bin.display(),
-                self.data(region).display()
+                self.data(region).display(),
+                self.arguments(region)
             ),
             Kind::Fake => format!("fake: {{ directory: {}, listen: \"{address}\" }}\n", self.data(region).display()),
         };
@@ -165,9 +165,7 @@ impl Made {
         )?;
         fs::remove_file(&password_file)?;
         let mut conf = fs::read_to_string(first.join("postgresql.conf"))?;
-        conf.push_str(
-            "shared_buffers = 16MB\nwal_keep_size = 256MB\nwal_retrieve_retry_interval = 200ms\nmax_wal_senders = 10\ninclude = 'demo.conf'\n",
-        );
+        conf.push_str("shared_buffers = 16MB\nwal_keep_size = 256MB\nwal_retrieve_retry_interval = 200ms\nmax_wal_senders = 10\n");
         fs::write(first.join("postgresql.conf"), conf)?;
         let mut hba = fs::read_to_string(first.join("pg_hba.conf"))?;
         hba.push_str("host all all 127.0.0.0/8 scram-sha-256\nhost replication all 127.0.0.0/8 scram-sha-256\n");
@@ -187,19 +185,23 @@ impl Made {
         Ok(())
     }
 
-    /// Where it listens; and a copy is started for a moment, so that its files say that it is one.
+    /// Where it listens, as arguments: a rewind overwrites every file of the directory with the other one's.
+    fn arguments(&self, region: usize) -> Vec<String> {
+        let address = self.addresses[region];
+        let settings =
+            [format!("listen_addresses={}", address.ip()), format!("port={}", address.port()), "unix_socket_directories=".to_owned()];
+        settings.into_iter().flat_map(|setting| ["-c".to_owned(), setting]).collect()
+    }
+
+    /// A copy is started for a moment, so that its files say that it is one.
     fn settle(&self, bin: &Path, region: usize) -> io::Result<()> {
-        let (data, address) = (self.data(region), self.addresses[region]);
-        let mut conf = String::new();
-        // Writing into a string cannot fail.
-        let _ = writeln!(conf, "listen_addresses = '{}'\nport = {}\nunix_socket_directories = ''", address.ip(), address.port());
-        fs::write(data.join("demo.conf"), conf)?;
-        self.give(&data.join("demo.conf"))?;
+        let data = self.data(region);
         if region > 0 {
             fs::write(data.join("standby.signal"), "")?;
             self.give(&data.join("standby.signal"))?;
             let (text, log) = (data.display().to_string(), self.directory(region).join("make.log").display().to_string());
-            self.run(bin, "pg_ctl", &["-D", &text, "-w", "-l", &log, "start"])?;
+            let options = self.arguments(region).join(" ");
+            self.run(bin, "pg_ctl", &["-D", &text, "-w", "-l", &log, "-o", &options, "start"])?;
             self.run(bin, "pg_ctl", &["-D", &text, "-w", "-m", "fast", "stop"])?;
         }
         Ok(())
