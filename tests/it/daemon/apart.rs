@@ -94,6 +94,27 @@ impl Apart {
         assert!(supervised.process.is_some() && supervised.starts == starts, "{supervised:?}");
     }
 
+    /// Somebody is the primary after one operation at the most, the others follow, and all that the client was told is kept.
+    async fn moved_once_at_the_most(&self, client: &Client, writer: tokio::task::JoinHandle<()>) {
+        let settled = async || {
+            let state = self.play.fleet.running().next().unwrap().daemon.agreed();
+            let agreed = state.group(&group())?;
+            let is_quiet = agreed.operation.is_none() && agreed.in_force().is_some_and(|grant| grant.is_attested);
+            is_quiet.then(|| agreed.primary().map(Label::to_string))?
+        };
+        let primary = given("somebody is the primary", settled).await;
+        self.play.is_served_by(&primary).await;
+        client.is_over.store(true, SeqCst);
+        writer.await.unwrap();
+        let state = self.play.fleet.running().next().unwrap().daemon.agreed();
+        let agreed = state.group(&group()).unwrap();
+        assert!(agreed.earlier.is_empty(), "one operation at the most: {agreed:#?}");
+        let acknowledged = client.acknowledged.load(SeqCst);
+        let kept = self.play.member(&primary).read::<i64>("select count(*) from ledger").await.unwrap();
+        assert!(u64::try_from(kept).unwrap() >= acknowledged, "{kept} of {acknowledged} acknowledged writes are kept");
+        println!("{acknowledged} writes acknowledged, {} tries refused, the primary is {primary}", client.refused.load(SeqCst));
+    }
+
     async fn starts(&self) -> u64 {
         self.play.member(US).supervised().await.unwrap().starts
     }
@@ -246,22 +267,7 @@ async fn losses_and_a_cut_in_one_direction_move_a_primary_once_at_the_most() {
         way.change_there(|path| *path = Lane::of(TRIP));
         way.change_back(|path| *path = Lane::of(TRIP));
     }
-    let primary = async || {
-        let state = apart.play.fleet.running().next().unwrap().daemon.agreed();
-        let agreed = state.group(&group())?;
-        let is_quiet = agreed.operation.is_none() && agreed.in_force().is_some_and(|grant| grant.is_attested);
-        is_quiet.then(|| agreed.primary().map(Label::to_string))?
-    };
-    let primary = given("somebody is the primary", primary).await;
-    apart.play.is_served_by(&primary).await;
-    client.is_over.store(true, SeqCst);
-    writer.await.unwrap();
-    let state = apart.play.fleet.running().next().unwrap().daemon.agreed();
-    let agreed = state.group(&group()).unwrap();
-    assert!(agreed.earlier.is_empty(), "one operation at the most: {agreed:#?}");
-    let acknowledged = client.acknowledged.load(SeqCst);
-    let kept = apart.play.member(&primary).read::<i64>("select count(*) from ledger").await.unwrap();
-    assert!(u64::try_from(kept).unwrap() >= acknowledged, "{kept} of {acknowledged} acknowledged writes are kept");
+    apart.moved_once_at_the_most(&client, writer).await;
 }
 
 /// How long it all lasts.
@@ -325,26 +331,5 @@ async fn a_region_that_flaps_moves_a_primary_once_at_the_most() {
             apart.all_the_while(pace.flap, async |_| ()).await;
         }
     }
-    let settled = async || {
-        let state = apart.play.fleet.running().next().unwrap().daemon.agreed();
-        let agreed = state.group(&group())?;
-        let is_quiet = agreed.operation.is_none() && agreed.in_force().is_some_and(|grant| grant.is_attested);
-        is_quiet.then(|| agreed.primary().map(Label::to_string))?
-    };
-    let primary = given("somebody is the primary", settled).await;
-    apart.play.is_served_by(&primary).await;
-    client.is_over.store(true, SeqCst);
-    writer.await.unwrap();
-    let state = apart.play.fleet.running().next().unwrap().daemon.agreed();
-    let agreed = state.group(&group()).unwrap();
-    assert!(agreed.earlier.is_empty(), "one operation at the most: {agreed:#?}");
-    let kept = apart.play.member(&primary).read::<i64>("select count(*) from ledger").await.unwrap();
-    let acknowledged = client.acknowledged.load(SeqCst);
-    assert!(u64::try_from(kept).unwrap() >= acknowledged, "{kept} of {acknowledged} acknowledged writes are kept");
-    println!(
-        "{} writes acknowledged, {} tries refused, the primary is {primary}: {:?}",
-        acknowledged,
-        client.refused.load(SeqCst),
-        agreed.latest
-    );
+    apart.moved_once_at_the_most(&client, writer).await;
 }
