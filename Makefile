@@ -9,16 +9,16 @@ demo:
 # octets come last, on their own: they take every core, and beside them probes with short timeouts would time out.
 test: setup
 	cargo test --workspace --locked -- --skip fuzz:: --skip regions:: --skip daemon::apart --skip daemon::automatic \
-		--skip daemon::boundaries --skip daemon::control_loss
+		--skip daemon::boundaries --skip daemon::control_loss --skip daemon::setback
 	cargo test --locked --test it -- --test-threads=2 regions:: daemon::apart daemon::automatic daemon::boundaries \
-		daemon::control_loss
+		daemon::control_loss daemon::setback
 	cargo test --locked --test it fuzz::
 
 # Regions apart alone, telling what clients were given. PORTOLAN_REGIONS=loopback takes relays in any case.
 regions: setup
 	cargo test --locked --test it regions:: -- --test-threads=1 --nocapture
 
-# What the tests run against beside our own code: dig, a validating, subnet-aware resolver and PostgreSQL, from Debian's packages.
+# What the tests run against beside our own code: dig, a validating, subnet-aware resolver, PostgreSQL and Prometheus, from Debian's packages.
 setup:
 	sh tests/setup.sh
 

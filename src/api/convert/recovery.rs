@@ -77,6 +77,7 @@ pub(in crate::api) fn closed_out(group: &Label, closed: &Closed) -> proto::Opera
 pub(in crate::api) fn operation_out(group: &Label, operation: &Operation) -> proto::Operation {
     let (creator, reason) = match &operation.origin {
         Origin::Automatic => Default::default(),
+        Origin::Setback { of, why } => (String::new(), format!("setback of op-{of}: {why}")),
         Origin::Person { who, why } => (who.clone(), why.clone()),
     };
     let chosen = operation.chosen.as_ref();

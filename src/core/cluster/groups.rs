@@ -16,6 +16,7 @@ use super::{
     entry::Role,
     limits::{AUDIT_TEXT_MAX, EARLIER_MAX, GROUPS_MAX, NAME_MAX, count, cut, line, name, room},
     refusal::{Refusal, Rule},
+    setbacks::check_way_back,
 };
 use crate::{
     failover::{
@@ -89,6 +90,7 @@ impl Judge<'_> {
             Step::Skip { operation, .. } => at.skip(group, *operation)?,
             Step::Cancel { operation, class, .. } => at.cancel(group, policy, *operation, *class, self.entry.by.role != Role::System)?,
             Step::Regrant { class, .. } => at.regrant(group, policy, *class)?,
+            Step::Setback { setback, .. } => at.stay(group, policy, setback)?,
             other => at.go_on(group, policy, other)?,
         };
         Ok(if after == *before { Commit::Nothing } else { Commit::Group(name.clone(), Box::new(after)) })
@@ -117,11 +119,16 @@ impl Judge<'_> {
         }
         decide.check(policy)?;
         let is_proposed = !decide.guards.is_empty();
-        match &decide.grounds {
-            Some(grounds) if !is_proposed => {
+        match (&decide.grounds, &decide.setback) {
+            (None, Some(setback)) => {
+                self.state.check_setback(name, &group, policy, decide, self.entry.at)?;
+                check_way_back(&group, decide, setback)?;
+                at.fired(&mut group, policy, setback, "it goes back")?;
+            }
+            (Some(grounds), _) if !is_proposed => {
                 self.check_automatic(name, &group, policy, grounds)?;
             }
-            None if !is_proposed => {
+            (None, None) if !is_proposed => {
                 self.check_on_hold(name)?;
                 self.check_freeze(&Scope::Group(name.clone()))?;
             }
@@ -130,10 +137,10 @@ impl Judge<'_> {
         if !is_proposed && decide.kind == Kind::Failover {
             check_loss(policy, decide.estimate, decide.allowed_loss)?;
         }
-        let origin = if decide.grounds.is_some() {
-            Origin::Automatic
-        } else {
-            Origin::Person { who: self.entry.by.name.clone(), why: self.entry.reason.clone() }
+        let origin = match (&decide.grounds, &decide.setback) {
+            (Some(_), _) => Origin::Automatic,
+            (None, Some(setback)) => Origin::Setback { of: setback.operation, why: setback.text.clone() },
+            (None, None) => Origin::Person { who: self.entry.by.name.clone(), why: self.entry.reason.clone() },
         };
         let phase = if is_proposed { Phase::Proposed } else { Phase::Decided };
         let text = cut(&decide.to_string(), AUDIT_TEXT_MAX);
@@ -225,7 +232,10 @@ impl Decide {
             None => {}
         }
         if self.kind == Kind::Switchover && self.grounds.is_some() {
-            return Err(wrong(Rule::Invalid, "a switchover is never automatic", "decide a failover"));
+            return Err(wrong(Rule::Invalid, "a lost primary hands nothing over", "decide a failover"));
+        }
+        if self.setback.is_some() && (self.kind == Kind::Failover || self.grounds.is_some()) {
+            return Err(wrong(Rule::Invalid, "what a setback takes back goes back by a switchover", "decide a switchover"));
         }
         let rounds = self.grounds.as_ref().map_or(0, |grounds| grounds.rounds.len().max(grounds.attestations.len()));
         count("rounds, attestations or guards in a decision", rounds.max(self.guards.len()), GROUNDS_MAX)?;
@@ -387,7 +397,7 @@ impl At<'_> {
     pub(super) fn close(self, mut group: Group, ending: Ending, cool_down: Option<Timestamp>) -> Group {
         if let Some(mut operation) = group.operation.take() {
             self.note(&mut operation, format!("closed, {ending}"));
-            group.remember(Closed { operation, ending, at: self.at });
+            group.remember(Closed { operation, ending, at: self.at, setback: None });
             group.cool_down = cool_down;
         }
         group
@@ -560,8 +570,8 @@ fn in_force(group: &mut Group) -> Result<&mut Grant, Refusal> {
 fn followed(mut group: Group, region: &Label) -> Result<Group, Refusal> {
     in_force(&mut group)?;
     group.absent.remove(region);
-    // The group is whole again: another failure is another matter.
-    if group.absent.is_empty() {
+    // The group is whole again: another failure is another matter. After a setback a person has yet to look.
+    if group.absent.is_empty() && group.latest.as_ref().is_none_or(|closed| closed.setback.is_none()) {
         group.cool_down = None;
     }
     Ok(group)

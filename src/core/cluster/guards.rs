@@ -128,7 +128,7 @@ impl State {
 
     /// Automatic operations that are being carried out. One that waits for a person keeps no other one from its turn.
     fn n_automatic(&self) -> usize {
-        let is_under_way = |it: &&Operation| it.origin == Origin::Automatic && it.phase != Phase::Proposed && it.held.is_none();
+        let is_under_way = |it: &&Operation| it.origin.is_automatic() && it.phase != Phase::Proposed && it.held.is_none();
         self.groups.values().filter_map(|group| group.operation.as_ref()).filter(is_under_way).count()
     }
 }

@@ -34,6 +34,7 @@ mod people;
 mod plans;
 mod refusal;
 mod requests;
+mod setbacks;
 mod snapshot;
 mod state;
 #[cfg(test)]

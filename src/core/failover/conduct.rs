@@ -18,7 +18,7 @@ use std::{collections::BTreeMap, time::Duration};
 use super::{
     adopt::{Found, find},
     choose::Unchosen,
-    group::{Ending, Group, HeldFor, Kind, Operation, Origin, Phase},
+    group::{Ending, Group, HeldFor, Kind, Operation, Phase},
     keys::{Key, holds},
     lease::{Class, Grant, Grantor, Refused, Reply, Request, Verdict, long},
     order::{Answer, Order, Said, Sight, Status, Verb},
@@ -520,7 +520,7 @@ impl<'a> Part<'a> {
     /// Not what a person wanted: that one is asked.
     fn give_back(&mut self, operation: &Operation) {
         let Some(held) = &operation.held else { return };
-        let is_ours = operation.origin == Origin::Automatic && matches!(operation.phase, Phase::Decided | Phase::Fenced | Phase::Chosen);
+        let is_ours = operation.origin.is_automatic() && matches!(operation.phase, Phase::Decided | Phase::Fenced | Phase::Chosen);
         let waits = held.reason != HeldFor::Approval && self.lasted() >= self.patience.give_back;
         let is_back = self.group.primary() == Some(&operation.from) && self.status(&operation.from).is_some();
         if is_ours && waits && is_back {

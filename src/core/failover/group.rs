@@ -247,8 +247,15 @@ pub struct Held {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Origin {
-    /// The cluster, by the rules of the plan.
+    /// The cluster, by the rules of the plan: the primary was lost.
     Automatic,
+    /// The cluster, by the plan's rollback triggers: what another operation led to is bad.
+    Setback {
+        /// The id of that operation.
+        of: u64,
+        /// What fired, in one line.
+        why: String,
+    },
     /// A person.
     Person {
         /// Who.
@@ -453,6 +460,26 @@ pub struct Closed {
     pub ending: Ending,
     /// When, by the entry's time.
     pub at: Timestamp,
+    /// By which entry a rollback trigger fired while its result was watched; `None`: none did. There is one at the most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub setback: Option<u64>,
+}
+
+impl Origin {
+    /// Whether nobody ordered it.
+    #[must_use]
+    pub const fn is_automatic(&self) -> bool {
+        matches!(self, Self::Automatic | Self::Setback { .. })
+    }
+}
+
+impl Closed {
+    /// Until when its result is watched, if it is at all: it succeeded, and is not itself the way back from another one.
+    #[must_use]
+    pub fn watched_until(&self, observe: Duration) -> Option<Timestamp> {
+        let is_watched = self.ending == Ending::Succeeded && self.setback.is_none() && !observe.is_zero();
+        (is_watched && !matches!(self.operation.origin, Origin::Setback { .. })).then(|| self.at + observe)
+    }
 }
 
 impl Group {

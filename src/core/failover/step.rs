@@ -191,6 +191,22 @@ pub enum Step {
         /// Its id.
         operation: u64,
     },
+    /// Kind 124: a rollback trigger fired after an operation, and the group stays where it is: automation rests, and a person decides.
+    Setback {
+        /// Expected: the grant's.
+        token: Token,
+        /// What fired, and why nothing goes back.
+        setback: Setback,
+    },
+}
+
+/// A rollback trigger that fired while the result of an operation was watched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Setback {
+    /// The id of the operation that it is a setback of: the group's last one.
+    pub operation: u64,
+    /// What was seen, in one line.
+    pub text: String,
 }
 
 /// A decision.
@@ -210,8 +226,11 @@ pub struct Decide {
     pub estimate: Bracket,
     /// How much a person allows to be lost; `None`: what the plan says.
     pub allowed_loss: Option<Duration>,
-    /// What makes it automatic; `None`: a person wants it.
+    /// What makes a failover automatic; `None`: a person wants it, or it goes back after a setback.
     pub grounds: Option<Grounds>,
+    /// What makes a switchover automatic: it takes back an operation whose result is bad. `None`: it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub setback: Option<Setback>,
     /// Guards that want a person to approve it first, one line each; none: it takes effect at once.
     pub guards: Vec<String>,
 }
@@ -260,6 +279,7 @@ impl Step {
             Self::Reject { .. } => 121,
             Self::Retry { .. } => 122,
             Self::Skip { .. } => 123,
+            Self::Setback { .. } => 124,
         }
     }
 
@@ -290,7 +310,8 @@ impl Step {
             | Self::Release { token }
             | Self::Reject { token, .. }
             | Self::Retry { token, .. }
-            | Self::Skip { token, .. } => *token,
+            | Self::Skip { token, .. }
+            | Self::Setback { token, .. } => *token,
         }
     }
 
@@ -365,7 +386,15 @@ impl fmt::Display for Step {
             Self::Reject { operation, .. } => write!(f, "reject op-{operation}"),
             Self::Retry { operation, .. } => write!(f, "try the held step of op-{operation} again"),
             Self::Skip { operation, .. } => write!(f, "skip the validation of op-{operation}"),
+            Self::Setback { setback, .. } => write!(f, "{setback}: it stays"),
         }
+    }
+}
+
+/// `setback of op-17: error_rate > 5%: it is 0.06`.
+impl fmt::Display for Setback {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "setback of op-{}: {}", self.operation, self.text)
     }
 }
 
@@ -376,9 +405,10 @@ impl fmt::Display for Decide {
         if let Some(to) = &self.to {
             write!(f, " to {to}")?;
         }
-        match &self.grounds {
-            Some(grounds) => write!(f, ", {} in {} failed rounds, loss {}", grounds.evidence, grounds.rounds.len(), self.estimate)?,
-            None => write!(f, ", loss {}", self.estimate)?,
+        match (&self.grounds, &self.setback) {
+            (Some(grounds), _) => write!(f, ", {} in {} failed rounds, loss {}", grounds.evidence, grounds.rounds.len(), self.estimate)?,
+            (None, Some(setback)) => write!(f, ", {setback}")?,
+            (None, None) => write!(f, ", loss {}", self.estimate)?,
         }
         match self.guards.as_slice() {
             [] => Ok(()),

@@ -15,7 +15,6 @@ pub(super) fn check(plan: &Plan, out: &mut Findings) {
         }
     };
     later("backups", !plan.backups.is_empty(), "recovery", "backups are not looked at");
-    later("signals", !plan.signals.queries.is_empty(), "recovery", "rollback triggers are not evaluated");
     let publish = &plan.publish;
     let publishes = !publish.route53.is_empty() || !publish.cloudflare.is_empty() || !publish.rfc2136.is_empty();
     later("publish", publishes, "publishers", "nothing is written to other people's DNS");

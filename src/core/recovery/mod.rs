@@ -4,6 +4,7 @@
 
 pub mod exposure;
 pub mod incident;
+pub mod observation;
 pub mod outlook;
 pub mod readiness;
 pub mod report;

@@ -21,6 +21,7 @@ mod reload;
 mod resolver;
 mod restart;
 mod roles;
+mod setback;
 pub(crate) mod site;
 mod traffic;
 mod weights;

@@ -218,7 +218,12 @@ fn policies_of_groups_have_their_bounds() {
 
 #[test]
 fn operations_that_ended_are_kept_up_to_their_bounds_the_newest_of_all() {
-    let closed = |id| Closed { operation: Operation { id, ..group::operation(Phase::Proposed) }, ending: Ending::Rejected, at: START };
+    let closed = |id| Closed {
+        operation: Operation { id, ..group::operation(Phase::Proposed) },
+        ending: Ending::Rejected,
+        at: START,
+        setback: None,
+    };
     let ids = |group: &Group| group.ended().map(|closed| closed.operation.id).collect::<Vec<_>>();
     let mut one = Group::default();
     (1..=40).for_each(|id| one.remember(closed(id)));

@@ -16,7 +16,7 @@ use crate::{
         grounds::{Attestation, Grounds},
         group::{Ending, HeldFor, Kind, Stopped},
         lease::Class,
-        step::{Decide, Proof, Step},
+        step::{Decide, Proof, Setback, Step},
         token::Token,
     },
     health::overlay::OverrideKind,
@@ -105,9 +105,11 @@ fn steps() -> Vec<Step> {
             estimate,
             allowed_loss: to.map(|_| Duration::from_secs(30)),
             grounds,
+            setback: None,
             guards: vec!["storm".to_owned()],
         }))
     };
+    let setback = || Setback { operation: 1, text: "error_rate > 5%".to_owned() };
     let evidence = [
         Evidence::Healthy,
         Evidence::Unknown,
@@ -135,6 +137,10 @@ fn steps() -> Vec<Step> {
     let choice = |fetch_from| Choice { region: eu.clone(), position: 10, fetch_from, is_below_floor: false };
     let mut steps = vec![Step::Adopt { token: Token::default(), primary: eu.clone(), system: 7, timeline: 1, class: armed }];
     steps.push(decide(Kind::Switchover, Some(&eu), loss, None));
+    if let Step::Decide(mut back) = decide(Kind::Switchover, Some(&eu), loss, None) {
+        back.setback = Some(setback());
+        steps.push(Step::Decide(back));
+    }
     steps.extend(evidence.map(|it| decide(Kind::Failover, None, Bracket::UNKNOWN, Some(grounds(it)))));
     steps.extend([None, Some(Duration::from_secs(30))].map(|allowed_loss| Step::Approve { token, operation: 1, allowed_loss }));
     steps.push(Step::Assert { token, operation: 1, region: eu.clone() });
@@ -158,6 +164,7 @@ fn steps() -> Vec<Step> {
     steps.push(Step::Reject { token, operation: 1 });
     steps.push(Step::Retry { token, operation: 1 });
     steps.push(Step::Skip { token, operation: 1 });
+    steps.push(Step::Setback { token, setback: setback() });
     steps
 }
 
@@ -171,7 +178,18 @@ fn fill_group(state: &mut State) {
         let guards = vec!["storm".to_owned()];
         let from = Label::new("eu");
         let (kind, to, allowed_loss, grounds) = (Kind::Failover, Some("ap".into()), Some(Duration::from_secs(30)), None);
-        Step::Decide(Box::new(Decide { token, kind, from, to, plan_revision: 1, estimate: loss, allowed_loss, grounds, guards }))
+        Step::Decide(Box::new(Decide {
+            token,
+            kind,
+            from,
+            to,
+            plan_revision: 1,
+            estimate: loss,
+            allowed_loss,
+            grounds,
+            setback: None,
+            guards,
+        }))
     };
     let operation = |state: &State| state.group(&name).unwrap().operation.as_ref().map_or(0, |it| it.id);
     type Made<'a> = Box<dyn Fn(Token, u64) -> Step + 'a>;

@@ -14,7 +14,7 @@ use crate::{
         choose::Sealed,
         group::{HeldFor, Kind},
         lease::Class,
-        step::{Decide, Proof, Step},
+        step::{Decide, Proof, Setback, Step},
         token::Token,
     },
     health::overlay::{OverrideKind, Scope},
@@ -222,6 +222,7 @@ fn steps() -> impl Strategy<Value = Step> {
                 estimate: Bracket { low: Duration::ZERO, high: loss },
                 allowed_loss,
                 grounds: None,
+                setback: None,
                 guards,
             }))
         },
@@ -252,6 +253,8 @@ fn steps() -> impl Strategy<Value = Step> {
             3 => Step::Turn { token, operation },
             _ => Step::Assert { token, operation, region: "eu".into() },
         }),
+        1 => (tokens(), numbers(), ".{0,20}")
+            .prop_map(|(token, operation, text)| Step::Setback { token, setback: Setback { operation, text } }),
         1 => tokens().prop_map(|token| Step::Settle { token }),
         1 => (tokens(), regions()).prop_map(|(token, region)| Step::Followed { token, region }),
         1 => (tokens(), prop::sample::select(vec![HeldFor::Drain, HeldFor::SwitchoverUnanswered]), ".{0,20}")

@@ -6,6 +6,7 @@
 //! orders fenced agent | orders stopped 10 | orders sealed eu 10 timeline=1 | orders choose eu 10 loss=1s | orders promote armed
 //! orders revoke | orders promoted 2 10 | orders verified | orders routed | orders close succeeded | orders cancel 5
 //! orders regrant bare | orders settle | orders followed ap | orders turn 5 | orders release | orders reject 5 | orders retry 5 | orders skip 5
+//! orders setback 5 error_rate is high | orders decide switchover from eu to us setback=5
 //! ```
 
 use std::{fmt::Write as _, time::Duration};
@@ -19,7 +20,7 @@ use crate::{
         grounds::{Attestation, Grounds},
         group::{Ending, Group, HeldFor, Kind, Stopped},
         lease::Class,
-        step::{Decide, Proof, Step},
+        step::{Decide, Proof, Setback, Step},
         token::Token,
     },
     model::{
@@ -104,6 +105,7 @@ pub(super) fn step(name: &Label, words: &[&str], reason: &str, state: &State, at
         "reject" => Step::Reject { token, operation: number(1) },
         "retry" => Step::Retry { token, operation: number(1) },
         "skip" => Step::Skip { token, operation: number(1) },
+        "setback" => Step::Setback { token, setback: Setback { operation: number(1), text: reason.to_owned() } },
         other => panic!("`{other}` is not a step"),
     }
 }
@@ -133,6 +135,7 @@ fn decide(words: &[&str], token: Token, state: &State, at: Timestamp) -> Decide 
         estimate: loss(words),
         allowed_loss: allowed(words),
         grounds,
+        setback: value(words, "setback").map(|id| Setback { operation: id.parse().unwrap(), text: "error_rate is high".to_owned() }),
         guards: value(words, "guard").map(str::to_owned).into_iter().collect(),
     }
 }
@@ -177,7 +180,8 @@ pub(super) fn show(name: &Label, group: &Group) -> Vec<String> {
         lines.extend(operation.marks.iter().map(|mark| format!("    {} {}: {}", mark.index, mark.phase, mark.text)));
     }
     for closed in group.ended() {
-        lines.push(format!("  op-{} {}", closed.operation.id, closed.ending));
+        let setback = closed.setback.map(|index| format!(", set back by {index}")).unwrap_or_default();
+        lines.push(format!("  op-{} {}{setback}", closed.operation.id, closed.ending));
         let acts = &closed.operation.acts;
         lines.extend(acts.iter().map(|act| format!("    {} {} by {}: {}", act.index, act.deed, act.who, act.why)));
     }

@@ -237,6 +237,10 @@ fn about_open(case: &Case<'_>, operation: &Operation, watch: &Watch, now: Tick) 
         Phase::Proposed if operation.origin == Origin::Automatic && watch.evidence() == Evidence::Healthy => {
             Some(Step::Cancel { token, operation: operation.id, class: Class::Bare })
         }
+        // The way back that nobody has approved keeps a lost primary from no failover.
+        Phase::Proposed if matches!(operation.origin, Origin::Setback { .. }) && watch.is_confirmed(case.policy, now) => {
+            Some(Step::Cancel { token, operation: operation.id, class: Class::Bare })
+        }
         Phase::Promoted | Phase::Verified | Phase::Routed if watch.is_confirmed(case.policy, now) => {
             Some(Step::Close { token, ending: Ending::FailedAfterPromotion })
         }
@@ -288,6 +292,7 @@ impl Patience {
             estimate: sights.estimate(case.name),
             allowed_loss: None,
             grounds: Some(grounds),
+            setback: None,
             guards,
         })))
     }

@@ -91,7 +91,7 @@ section! {
         local_recovery: Duration where (seconds(0)..=hours(1)) = seconds(60),
         /// How long nothing is done after an operation.
         cool_down: Duration where (seconds(0)..=days(7)) = hours(1),
-        /// How long the result of an operation is watched.
+        /// How long the result of an operation is watched: a rollback trigger that fires meanwhile takes it back, once, or calls a person. 0s: not at all.
         observe: Duration where (seconds(0)..=days(1)) = minutes(15),
         /// The right to write.
         lease: Lease = Lease { ttl: seconds(90), margin: seconds(10) },

@@ -168,7 +168,7 @@ section! {
     pub struct ServiceRecovery {
         /// How the new place takes over.
         deployment_strategy: DeploymentStrategy = DeploymentStrategy::BlueGreen,
-        /// Figures that undo it: `NAME > VALUE` or `NAME < VALUE`.
+        /// Figures that undo it, as long as a group's `observe`: `NAME > VALUE` or `NAME < VALUE`. Three looks in a row must find one firing.
         rollback_triggers: Vec<Trigger> = Vec::new(),
     }
 }

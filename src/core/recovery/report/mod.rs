@@ -72,6 +72,8 @@ pub struct Report {
     #[serde(with = "rfc3339::option")]
     ended: Option<Timestamp>,
     held: Option<Holding>,
+    /// The rollback trigger that fired while its result was watched, and what became of that; `None`: none did, or it is not over.
+    setback: Option<String>,
     origin: Wanted,
     acts: Vec<Acted>,
     recovery: Recovery,
@@ -193,7 +195,9 @@ impl Report {
     #[must_use]
     pub fn of_closed(group: &Label, closed: &Closed, policy: &Policy, basis: Basis) -> Self {
         let timeline = Timeline::of_closed(closed, basis.tail);
-        Self::new(group, &closed.operation, Some((closed.ending, closed.at)), &timeline, policy, basis)
+        let report = Self::new(group, &closed.operation, Some((closed.ending, closed.at)), &timeline, policy, basis);
+        let mark = closed.setback.and_then(|index| closed.operation.marks.iter().find(|mark| mark.index == index));
+        Self { setback: mark.map(|mark| mark.text.clone()), ..report }
     }
 
     fn new(
@@ -206,6 +210,7 @@ impl Report {
     ) -> Self {
         let (is_automatic, who, why) = match &operation.origin {
             Origin::Automatic => (true, None, None),
+            Origin::Setback { of, why } => (true, None, Some(format!("setback of op-{of}: {why}"))),
             Origin::Person { who, why } => (false, Some(who.clone()), Some(why.clone())),
         };
         Self {
@@ -219,6 +224,7 @@ impl Report {
             ending: ended.map(|(ending, _)| ending.word()),
             ended: ended.map(|(_, at)| at),
             held: operation.held.as_ref().map(|held| Holding { rule: held.reason.word(), text: held.text.clone(), since: held.at }),
+            setback: None,
             origin: Wanted { is_automatic, who, why },
             acts: operation
                 .acts

@@ -70,6 +70,7 @@ impl Report {
             _ => ("Ended", "not yet".to_owned()),
         });
         facts.extend(self.held.as_ref().map(|held| ("Held", format!("{} since {}: {}", held.rule, instant(held.since), held.text))));
+        facts.extend(self.setback.clone().map(|setback| ("Result", setback)));
         facts.push(("Old primary", self.fence.clone().unwrap_or_else(|| "not proven to be stopped".to_owned())));
         facts
     }

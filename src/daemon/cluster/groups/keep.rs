@@ -33,7 +33,14 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
-use super::{attest, crew::DaemonCrew, lookout::Lookout, roster::Roster, validate};
+use super::{
+    attest,
+    crew::DaemonCrew,
+    lookout::Lookout,
+    observe::{self, Looked, Observer},
+    roster::Roster,
+    validate,
+};
 use crate::{
     agent::Said,
     daemon::cluster::{Shared, Unproposed},
@@ -59,6 +66,8 @@ enum News {
     Attested { group: Label, question: u64, region: Label, what: Attestation },
     /// What the plan wants to be shown was looked at.
     Shown { group: Label, token: Token, result: Result<(), String> },
+    /// The rollback triggers of a group were looked at.
+    Observed(Looked),
     /// What became of a step.
     Proposed { term: u64, group: Label, step: Box<Step>, is_refused: bool },
 }
@@ -71,6 +80,7 @@ struct Lead {
     has_round: bool,
     /// Groups of which a step is on its way.
     proposing: BTreeSet<Label>,
+    observer: Observer,
 }
 
 struct Keeper {
@@ -157,6 +167,7 @@ impl Keeper {
             Some(lead) if lead.term == leadership.term => {
                 if looks {
                     self.decide(&state, now);
+                    self.observe(&state, now);
                 }
                 self.conduct(&state, only);
             }
@@ -206,7 +217,7 @@ impl Keeper {
                 if is_so {
                     info!(term, "the conductor begins");
                     let conductor = Conductor::new(Patience::default(), now);
-                    self.lead = Some(Lead { term, conductor, has_round: false, proposing: BTreeSet::new() });
+                    self.lead = Some(Lead { term, conductor, has_round: false, proposing: BTreeSet::new(), observer: Observer::default() });
                 }
             }
             News::Confirmed { term, round: Some(round), is_so } => self.round_ended(term, round, is_so),
@@ -220,6 +231,7 @@ impl Keeper {
                 }
             }
             News::Shown { group, token, result } => self.lookout.was_shown(&group, token, result),
+            News::Observed(looked) => self.set_back(&looked),
             News::Attested { group, question, region, what } => {
                 info!(%group, %region, "asked once more: it {what}");
                 self.lookout.attested(&group, question, &region, what);
@@ -320,6 +332,39 @@ impl Keeper {
         let term = lead.term;
         for (group, step) in steps {
             self.propose(term, group, step);
+        }
+    }
+
+    /// Looks at the rollback triggers of groups that an operation has just moved.
+    fn observe(&mut self, state: &State, now: Now) {
+        let roster = self.crew.roster();
+        for (name, group, policy) in groups(state, None) {
+            let Some(lead) = &mut self.lead else { return };
+            let Some((primary, closed)) = group.primary().zip(group.latest.as_ref()) else { continue };
+            let (here, there) = (roster.triggers(name, primary), roster.triggers(name, &closed.operation.from));
+            if here.is_empty() || !lead.observer.is_due(name, &group, policy, now) {
+                continue;
+            }
+            let (shared, news) = (Arc::clone(&self.shared), self.news.clone());
+            let (name, operation) = (name.clone(), closed.operation.id);
+            tokio::spawn(self.shared.stop.clone().run_until_cancelled_owned(async move {
+                let looked = observe::look(shared, name, operation, here, there).await;
+                let _ = news.send(News::Observed(looked)).await;
+            }));
+        }
+    }
+
+    /// Proposes what becomes of a trigger that has fired.
+    fn set_back(&mut self, looked: &Looked) {
+        let (state, now) = (self.state(), self.shared.clock.now());
+        let Some(lead) = &mut self.lead else { return };
+        let Some(fired) = lead.observer.looked(looked, now.tick) else { return };
+        let (seen, estimate) = self.lookout.way_back(&state, looked, now);
+        let Some(step) = observe::step(&state, looked, &fired, seen, estimate, now) else { return };
+        warn!(group = %looked.group, "op-{}: {fired}", looked.operation);
+        if lead.proposing.insert(looked.group.clone()) {
+            let term = lead.term;
+            self.propose(term, looked.group.clone(), step);
         }
     }
 

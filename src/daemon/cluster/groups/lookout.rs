@@ -26,12 +26,14 @@ use portolan_core::{
     recovery::{
         exposure::Bracket,
         incident::{Measured, Prediction, Standing},
+        observation::Origin,
         outlook::{Exposed, Outlook},
         readiness::{Scene, judge},
     },
 };
 use tokio::sync::watch;
 
+use super::observe::Looked;
 use crate::{daemon::cluster::Routes, telemetry::GroupReading};
 
 /// Looks are this far apart, while no round ends and nothing else is seen.
@@ -161,6 +163,27 @@ impl Lookout {
         if let Some(shown) = self.shown.get_mut(name).filter(|shown| shown.token == token) {
             shown.result = Some(result);
         }
+    }
+
+    /// What is seen of the member that a group came from by its last operation, and what a failover would lose now.
+    pub(super) fn way_back(&self, state: &State, looked: &Looked, now: Now) -> (Origin, Bracket) {
+        let unseen = Witness::default();
+        let witness = self.witnesses.get(&looked.group).unwrap_or(&unseen);
+        let known = state.group(&looked.group).zip(policies(state).find(|(name, _)| **name == looked.group));
+        let Some((group, (_, policy))) = known else { return (Origin::default(), Bracket::UNKNOWN) };
+        let back = group.latest.as_ref().map(|closed| &closed.operation.from);
+        let token = group.in_force().map(|grant| grant.token);
+        let receives = |region: &Label| {
+            let status = witness.status(region, now.tick);
+            status.is_some_and(|(_, status)| status.follows.as_ref().is_some_and(|(of, _)| Some(*of) == token))
+        };
+        let seen = Origin {
+            receives: back.is_some_and(receives),
+            lag: back.map(|region| witness.exposure(group, region, now.tick)),
+            endpoints_up: back.and_then(|region| self.databases.borrow().endpoints_up.get(region).copied()),
+            found: looked.there.clone(),
+        };
+        (seen, witness.estimate(group, policy, now.tick))
     }
 
     /// How a group stands now, for people; `None`: the plan has no such group. `tail`: as in [`Measured::tail`].

@@ -14,6 +14,7 @@ mod attest;
 mod crew;
 mod keep;
 mod lookout;
+mod observe;
 mod roster;
 mod validate;
 

@@ -7,9 +7,9 @@ use portolan_core::{
     failover::token::Token,
     model::{check::Address, ids::Label},
     plan::{
-        ValidationStep,
+        Trigger, ValidationStep,
         sections::{DataGroup, Member},
-        validation,
+        triggers, validation,
     },
 };
 
@@ -49,6 +49,7 @@ struct Shown {
     address: Address,
     dsn: Option<String>,
     steps: Arc<Vec<ValidationStep>>,
+    triggers: Arc<Vec<Trigger>>,
 }
 
 /// All agents of a plan.
@@ -80,7 +81,9 @@ impl Roster {
             roster.take(group, data);
             for (region, member) in data.members.iter() {
                 let steps = Arc::new(validation(&loaded.plan, group, region));
-                let shown = Shown { address: member.address.0.clone(), dsn: member.dsn.as_ref().map(|dsn| dsn.0.to_string()), steps };
+                let triggers = Arc::new(triggers(&loaded.plan, group, region));
+                let dsn = member.dsn.as_ref().map(|dsn| dsn.0.to_string());
+                let shown = Shown { address: member.address.0.clone(), dsn, steps, triggers };
                 roster.members.insert((group.clone(), region.clone()), shown);
             }
         }
@@ -114,8 +117,13 @@ impl Roster {
 
     /// What is to be shown of a member that was promoted by this grant.
     pub(super) fn subject(&self, group: &Label, region: &Label, token: Token) -> Option<Subject> {
-        let Shown { address, dsn, steps } = self.members.get(&(group.clone(), region.clone()))?.clone();
+        let Shown { address, dsn, steps, .. } = self.members.get(&(group.clone(), region.clone()))?.clone();
         Some(Subject { group: group.clone(), region: region.clone(), address, dsn, steps, token })
+    }
+
+    /// The rollback triggers as they are asked for in a member's region; empty: there are none.
+    pub(super) fn triggers(&self, group: &Label, region: &Label) -> Arc<Vec<Trigger>> {
+        self.members.get(&(group.clone(), region.clone())).map(|shown| Arc::clone(&shown.triggers)).unwrap_or_default()
     }
 
     /// How long caches may answer with the old primary after names lead to the new one.

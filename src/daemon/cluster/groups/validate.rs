@@ -128,11 +128,16 @@ async fn attempt(shared: &Shared, subject: &Subject, step: &ValidationStep) -> R
     }
 }
 
-/// A figure that is known, and does not fire.
-async fn quiet(shared: &Shared, trigger: &Trigger) -> Result<(), String> {
+/// The figure of a trigger; why it is unknown, in one line.
+pub(super) async fn figure(shared: &Shared, trigger: &Trigger) -> Result<f64, String> {
     let Some(figure) = &trigger.figure else { return Err(format!("`{}` has no signal, so it is unknown", trigger.text)) };
     let asked = probe::figure(&figure.url, &figure.query, figure.secret.as_deref(), ASK, &shared.probes).await;
-    let number = asked.map_err(|failure| format!("`{}` is unknown: {failure}", trigger.text))?;
+    asked.map_err(|failure| format!("`{}` is unknown: {failure}", trigger.text))
+}
+
+/// A figure that is known, and does not fire.
+async fn quiet(shared: &Shared, trigger: &Trigger) -> Result<(), String> {
+    let number = figure(shared, trigger).await?;
     match trigger.fires(number) {
         Some(false) => Ok(()),
         Some(true) => Err(format!("`{}` fires: it is {number}", trigger.text)),
