@@ -6,6 +6,7 @@ use ipnet::IpNet;
 use portolan_core::{
     cluster::{Change, Entry, NodeId, NodeRole, Outcome, Outline, PutPlan, observed_regions},
     document::Severity as ProblemSeverity,
+    failover::step::Step,
     health::overlay::Override,
     model::{
         ids::Label,
@@ -264,6 +265,10 @@ impl ClusterSource for Authority {
             && matches!(preview()?, Outcome::Accepted { .. })
         {
             return Ok(judged(refused));
+        }
+        let mut entry = entry;
+        if let Change::Group { group, step: Step::Decide(decide) } = &mut entry.change {
+            self.cluster.ask_before(group, decide, &entry.by.name).await;
         }
         match self.cluster.propose(entry).await {
             Ok(committed) => Ok(Committed { index: Some(committed.index), at, outcome: committed.outcome, repeated: committed.repeated }),

@@ -172,7 +172,7 @@ impl fmt::Display for End {
 
 impl Change {
     /// The kind numbers that this version knows: what is agreed in general, and what is agreed about data groups.
-    pub const KINDS: [std::ops::RangeInclusive<u32>; 2] = [1..=12, 100..=124];
+    pub const KINDS: [std::ops::RangeInclusive<u32>; 2] = [1..=12, 100..=125];
 
     /// Its number, which never changes.
     #[must_use]

@@ -40,6 +40,9 @@ use crate::{
     recovery::exposure::Bracket,
 };
 
+/// The rung that confirms: the agent has stopped its database, and says so.
+const AGENT: &str = "agent";
+
 /// The longest list of failed rounds and of guards in one decision.
 const GROUNDS_MAX: usize = 64;
 
@@ -91,6 +94,7 @@ impl Judge<'_> {
             Step::Cancel { operation, class, .. } => at.cancel(group, policy, *operation, *class, self.entry.by.role != Role::System)?,
             Step::Regrant { class, .. } => at.regrant(group, policy, *class)?,
             Step::Setback { setback, .. } => at.stay(group, policy, setback)?,
+            Step::Ran { operation, ran, .. } => at.ran(group, *operation, ran)?,
             other => at.go_on(group, policy, other)?,
         };
         Ok(if after == *before { Commit::Nothing } else { Commit::Group(name.clone(), Box::new(after)) })
@@ -397,7 +401,7 @@ impl At<'_> {
     pub(super) fn close(self, mut group: Group, ending: Ending, cool_down: Option<Timestamp>) -> Group {
         if let Some(mut operation) = group.operation.take() {
             self.note(&mut operation, format!("closed, {ending}"));
-            group.remember(Closed { operation, ending, at: self.at, setback: None });
+            group.remember(Closed { operation, ending, at: self.at, setback: None, told: None });
             group.cool_down = cool_down;
         }
         group
@@ -433,9 +437,10 @@ impl At<'_> {
                     return Err(wrong_phase(operation, "no fence is waited for"));
                 }
                 operation.fence = Some(match proof {
-                    Proof::Confirmed { by } => {
-                        line("the rung of the fence", by, AUDIT_TEXT_MAX)?;
-                        Fence::Confirmed { by: by.clone() }
+                    Proof::Confirmed { by } if by == AGENT => Fence::Confirmed { by: by.clone() },
+                    Proof::Confirmed { .. } => {
+                        let text = "no drill has proved that this rung stops a primary, so that it is advisory";
+                        return Err(wrong(Rule::FenceUnproven, text, "wait for the lease, or portolan failover --assert-fenced"));
                     }
                     Proof::Waited if wait_is_a_fence => Fence::Waited,
                     Proof::Asserted if operation.asserted.is_some() => {

@@ -26,6 +26,7 @@ mod entry;
 mod groups;
 mod guardrails;
 mod guards;
+mod hooks;
 pub mod limits;
 mod members;
 mod orders;

@@ -463,6 +463,9 @@ pub struct Closed {
     /// By which entry a rollback trigger fired while its result was watched; `None`: none did. There is one at the most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub setback: Option<u64>,
+    /// By which entry the plan's `after` hook was told of it; `None`: not yet, or there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told: Option<u64>,
 }
 
 impl Origin {

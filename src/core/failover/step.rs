@@ -198,6 +198,36 @@ pub enum Step {
         /// What fired, and why nothing goes back.
         setback: Setback,
     },
+    /// Kind 125: a program of the operator was run for an operation.
+    Ran {
+        /// Expected.
+        token: Token,
+        /// The operation's id.
+        operation: u64,
+        /// Which, and what it said.
+        ran: Ran,
+    },
+}
+
+/// When a program of the operator is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum When {
+    /// To stop the old primary.
+    Fence,
+    /// When the operation has ended.
+    After,
+}
+
+/// A program of the operator that was run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ran {
+    /// For what.
+    pub when: When,
+    /// Its name in `hooks_dir`.
+    pub name: String,
+    /// What came of it, in one line.
+    pub said: String,
 }
 
 /// A rollback trigger that fired while the result of an operation was watched.
@@ -280,6 +310,7 @@ impl Step {
             Self::Retry { .. } => 122,
             Self::Skip { .. } => 123,
             Self::Setback { .. } => 124,
+            Self::Ran { .. } => 125,
         }
     }
 
@@ -311,7 +342,8 @@ impl Step {
             | Self::Reject { token, .. }
             | Self::Retry { token, .. }
             | Self::Skip { token, .. }
-            | Self::Setback { token, .. } => *token,
+            | Self::Setback { token, .. }
+            | Self::Ran { token, .. } => *token,
         }
     }
 
@@ -321,7 +353,11 @@ impl Step {
     pub fn wanted(&self) -> Self {
         let (mut step, unseen) = (self.clone(), Token::default());
         match &mut step {
-            Self::Decide(decide) => (decide.token, decide.plan_revision, decide.estimate) = (unseen, 0, Bracket::UNKNOWN),
+            Self::Decide(decide) => {
+                (decide.token, decide.plan_revision, decide.estimate) = (unseen, 0, Bracket::UNKNOWN);
+                // What a hook said this time.
+                decide.guards.clear();
+            }
             Self::Adopt { token, system, timeline, class, .. } => (*token, *system, *timeline, *class) = (unseen, 0, 0, Class::Bare),
             Self::Cancel { token, class, .. } => (*token, *class) = (unseen, Class::Bare),
             Self::Approve { token, .. }
@@ -387,7 +423,19 @@ impl fmt::Display for Step {
             Self::Retry { operation, .. } => write!(f, "try the held step of op-{operation} again"),
             Self::Skip { operation, .. } => write!(f, "skip the validation of op-{operation}"),
             Self::Setback { setback, .. } => write!(f, "{setback}: it stays"),
+            Self::Ran { operation, ran, .. } => write!(f, "op-{operation}, {ran}"),
         }
+    }
+}
+
+/// `fence hook isolate: done`.
+impl fmt::Display for Ran {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let when = match self.when {
+            When::Fence => "fence",
+            When::After => "after",
+        };
+        write!(f, "{when} hook {}: {}", self.name, self.said)
     }
 }
 

@@ -42,7 +42,7 @@ use arc_swap::ArcSwap;
 use aws_lc_rs::digest;
 use portolan_core::{
     cluster::{NodeId, NodeRole, State},
-    failover::{order::Status, token::Token},
+    failover::{order::Status, step::Decide, token::Token},
     model::{ids::Label, time::Tick},
     node::Databases,
     recovery::outlook::Outlook,
@@ -299,6 +299,11 @@ impl Cluster {
     /// How groups stand, for metrics: of a second ago at most.
     pub(super) fn groups(&self) -> Vec<GroupReading> {
         self.shared.groups_shown.borrow().to_vec()
+    }
+
+    /// Asks whoever may refuse a decision by the plan in force, before a person's is proposed; what is not a yes becomes a guard.
+    pub(super) async fn ask_before(&self, group: &Label, decide: &mut Decide, by: &str) {
+        groups::ask_before(&self.shared, &self.shared.crew, group, decide, by).await;
     }
 
     /// How a group stands now, as this node knows; `None`: the plan has no such group, or the daemon is stopping.

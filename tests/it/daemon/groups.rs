@@ -36,11 +36,10 @@ pub(super) fn plan_of(trio: &Trio, of_group: &str, more: &str) -> Plan {
         format!("      {region}: {{ address: \"{address}\", dsn: database, agent: pg-{region}, publish: {published} }}\n")
     };
     let members: String = trio.members.values().map(member).collect();
+    let fence = if of_group.contains("    fence:") { "" } else { "    fence: [{ agent: stop }, { lease: expire }]\n" };
     let mut plan = Plan::three_regions();
-    plan.more = format!(
-        "data_groups:\n  orders:\n    engine: postgresql\n    primary: {US}\n    fence: [{{ agent: stop }}, {{ lease: expire }}]\n\
-         {of_group}    members:\n{members}{more}"
-    );
+    plan.more =
+        format!("data_groups:\n  orders:\n    engine: postgresql\n    primary: {US}\n{fence}{of_group}    members:\n{members}{more}");
     plan
 }
 

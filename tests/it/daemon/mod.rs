@@ -16,6 +16,7 @@ mod dig;
 mod failure;
 mod groups;
 mod history;
+mod hooks;
 pub(crate) mod plan;
 mod reload;
 mod resolver;
@@ -86,6 +87,7 @@ impl Files {
         let directory = tempfile::tempdir().unwrap();
         // Apart from the state, whose writes would wake the watch on the plan.
         std::fs::create_dir(directory.path().join("config")).unwrap();
+        std::fs::create_dir(directory.path().join("hooks")).unwrap();
         let file = directory.path().join("config/plan.yaml");
         std::fs::write(&file, plan).unwrap();
         let setup = Setup {
@@ -98,7 +100,7 @@ impl Files {
             auth: Default::default(),
             geo_database: None,
             secrets_dir: Some(secrets(directory.path())),
-            hooks_dir: None,
+            hooks_dir: Some(directory.path().join("hooks")),
             latency_table: None,
             stale_limit: Duration::from_secs(3600),
             allowed_targets: Vec::new(),

@@ -223,6 +223,7 @@ fn operations_that_ended_are_kept_up_to_their_bounds_the_newest_of_all() {
         ending: Ending::Rejected,
         at: START,
         setback: None,
+        told: None,
     };
     let ids = |group: &Group| group.ended().map(|closed| closed.operation.id).collect::<Vec<_>>();
     let mut one = Group::default();

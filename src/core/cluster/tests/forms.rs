@@ -16,7 +16,7 @@ use crate::{
         grounds::{Attestation, Grounds},
         group::{Ending, HeldFor, Kind, Stopped},
         lease::Class,
-        step::{Decide, Proof, Setback, Step},
+        step::{Decide, Proof, Ran, Setback, Step, When},
         token::Token,
     },
     health::overlay::OverrideKind,
@@ -165,6 +165,8 @@ fn steps() -> Vec<Step> {
     steps.push(Step::Retry { token, operation: 1 });
     steps.push(Step::Skip { token, operation: 1 });
     steps.push(Step::Setback { token, setback: setback() });
+    let ran = |when| Ran { when, name: "isolate".to_owned(), said: "done".to_owned() };
+    steps.extend([When::Fence, When::After].map(|when| Step::Ran { token, operation: 1, ran: ran(when) }));
     steps
 }
 

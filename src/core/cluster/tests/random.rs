@@ -14,7 +14,7 @@ use crate::{
         choose::Sealed,
         group::{HeldFor, Kind},
         lease::Class,
-        step::{Decide, Proof, Setback, Step},
+        step::{Decide, Proof, Ran, Setback, Step, When},
         token::Token,
     },
     health::overlay::{OverrideKind, Scope},
@@ -255,6 +255,10 @@ fn steps() -> impl Strategy<Value = Step> {
         }),
         1 => (tokens(), numbers(), ".{0,20}")
             .prop_map(|(token, operation, text)| Step::Setback { token, setback: Setback { operation, text } }),
+        1 => (tokens(), numbers(), any::<bool>(), ".{0,20}").prop_map(|(token, operation, is_fence, said)| {
+            let when = if is_fence { When::Fence } else { When::After };
+            Step::Ran { token, operation, ran: Ran { when, name: "isolate".to_owned(), said } }
+        }),
         1 => tokens().prop_map(|token| Step::Settle { token }),
         1 => (tokens(), regions()).prop_map(|(token, region)| Step::Followed { token, region }),
         1 => (tokens(), prop::sample::select(vec![HeldFor::Drain, HeldFor::SwitchoverUnanswered]), ".{0,20}")

@@ -6,7 +6,8 @@
 //! orders fenced agent | orders stopped 10 | orders sealed eu 10 timeline=1 | orders choose eu 10 loss=1s | orders promote armed
 //! orders revoke | orders promoted 2 10 | orders verified | orders routed | orders close succeeded | orders cancel 5
 //! orders regrant bare | orders settle | orders followed ap | orders turn 5 | orders release | orders reject 5 | orders retry 5 | orders skip 5
-//! orders setback 5 error_rate is high | orders decide switchover from eu to us setback=5
+//! orders ran 5 fence isolate because done | orders ran 5 after reload because done
+//! orders setback 5 because error_rate is high | orders decide switchover from eu to us setback=5
 //! ```
 
 use std::{fmt::Write as _, time::Duration};
@@ -20,7 +21,7 @@ use crate::{
         grounds::{Attestation, Grounds},
         group::{Ending, Group, HeldFor, Kind, Stopped},
         lease::Class,
-        step::{Decide, Proof, Setback, Step},
+        step::{Decide, Proof, Ran, Setback, Step, When},
         token::Token,
     },
     model::{
@@ -105,6 +106,10 @@ pub(super) fn step(name: &Label, words: &[&str], reason: &str, state: &State, at
         "reject" => Step::Reject { token, operation: number(1) },
         "retry" => Step::Retry { token, operation: number(1) },
         "skip" => Step::Skip { token, operation: number(1) },
+        "ran" => {
+            let when = word::<When>(words[2]);
+            Step::Ran { token, operation: number(1), ran: Ran { when, name: words[3].to_owned(), said: reason.to_owned() } }
+        }
         "setback" => Step::Setback { token, setback: Setback { operation: number(1), text: reason.to_owned() } },
         other => panic!("`{other}` is not a step"),
     }
@@ -180,8 +185,10 @@ pub(super) fn show(name: &Label, group: &Group) -> Vec<String> {
         lines.extend(operation.marks.iter().map(|mark| format!("    {} {}: {}", mark.index, mark.phase, mark.text)));
     }
     for closed in group.ended() {
+        let hooks = closed.operation.marks.iter().filter(|mark| mark.text.contains(" hook "));
         let setback = closed.setback.map(|index| format!(", set back by {index}")).unwrap_or_default();
         lines.push(format!("  op-{} {}{setback}", closed.operation.id, closed.ending));
+        lines.extend(hooks.map(|mark| format!("    {} {}", mark.index, mark.text)));
         let acts = &closed.operation.acts;
         lines.extend(acts.iter().map(|act| format!("    {} {} by {}: {}", act.index, act.deed, act.who, act.why)));
     }

@@ -155,7 +155,8 @@ section! {
         hook: Option<Secret> = None,
         /// hook: its arguments; {region} is replaced.
         arguments: Vec<Text> = Vec::new(),
-        /// hook: whether its success proves that the old primary cannot write.
+        /// hook: whether its success is meant to prove that the old primary cannot write: no other program is tried after it. Until a drill has shown
+        /// it, the lease is waited for all the same.
         confirms: bool = false,
         /// hook: how long it may take.
         timeout: Option<Duration> where (seconds(1)..=hours(1)) = None,
@@ -183,9 +184,9 @@ words! {
 section! {
     /// Programs that are asked about an operation.
     pub struct GroupHooks {
-        /// Before it begins; may refuse.
+        /// Asked for ten seconds at the most before an operation begins; anything but its yes makes it wait for a person's approval.
         before: Option<Secret> = None,
-        /// When it has ended.
+        /// Told when it has ended, by one key again and again until it took it, five times at the most.
         after: Option<Secret> = None,
     }
 }

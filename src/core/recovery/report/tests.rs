@@ -78,7 +78,7 @@ fn automatic() -> Closed {
         acts: vec![act],
         ..operation(Routed)
     };
-    Closed { operation, ending: Ending::Succeeded, at: at(170), setback: None }
+    Closed { operation, ending: Ending::Succeeded, at: at(170), setback: None, told: None }
 }
 
 #[test]
@@ -167,7 +167,7 @@ fn a_switchover_that_handed_over_lost_nothing_and_has_no_recovery_time() {
         ..operation(Routed)
     };
     let report = |operation: &Operation, ending| {
-        let closed = Closed { operation: operation.clone(), ending, at: at(9), setback: None };
+        let closed = Closed { operation: operation.clone(), ending, at: at(9), setback: None, told: None };
         Report::of_closed(&"orders".into(), &closed, &policy, basis(None)).markdown()
     };
     let text = report(&done, Ending::Succeeded);

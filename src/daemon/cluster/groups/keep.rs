@@ -36,6 +36,7 @@ use tracing::{debug, info, warn};
 use super::{
     attest,
     crew::DaemonCrew,
+    hooks::{self, Errands, Told},
     lookout::Lookout,
     observe::{self, Looked, Observer},
     roster::Roster,
@@ -68,6 +69,8 @@ enum News {
     Shown { group: Label, token: Token, result: Result<(), String> },
     /// The rollback triggers of a group were looked at.
     Observed(Looked),
+    /// A hook was told how an operation ended, or was to be.
+    Told(Told),
     /// What became of a step.
     Proposed { term: u64, group: Label, step: Box<Step>, is_refused: bool },
 }
@@ -81,6 +84,7 @@ struct Lead {
     /// Groups of which a step is on its way.
     proposing: BTreeSet<Label>,
     observer: Observer,
+    errands: Errands,
 }
 
 struct Keeper {
@@ -168,7 +172,9 @@ impl Keeper {
                 if looks {
                     self.decide(&state, now);
                     self.observe(&state, now);
+                    self.tell(&state, now);
                 }
+                self.fence(&state, only);
                 self.conduct(&state, only);
             }
             _ if self.asked == Some(leadership.term) => {}
@@ -217,13 +223,23 @@ impl Keeper {
                 if is_so {
                     info!(term, "the conductor begins");
                     let conductor = Conductor::new(Patience::default(), now);
-                    self.lead = Some(Lead { term, conductor, has_round: false, proposing: BTreeSet::new(), observer: Observer::default() });
+                    self.lead = Some(Lead {
+                        term,
+                        conductor,
+                        has_round: false,
+                        proposing: BTreeSet::new(),
+                        observer: Observer::default(),
+                        errands: Errands::default(),
+                    });
                 }
             }
             News::Confirmed { term, round: Some(round), is_so } => self.round_ended(term, round, is_so),
             News::Proposed { term, group, step, is_refused } => {
                 if let Some(lead) = self.lead.as_mut().filter(|lead| lead.term == term) {
                     lead.proposing.remove(&group);
+                    if let (Step::Ran { operation, .. }, true) = (&*step, is_refused) {
+                        lead.errands.forget(*operation);
+                    }
                     if is_refused {
                         lead.conductor.refused(&group, &step, now);
                         self.lookout.refused(&group, &step, now);
@@ -232,6 +248,7 @@ impl Keeper {
             }
             News::Shown { group, token, result } => self.lookout.was_shown(&group, token, result),
             News::Observed(looked) => self.set_back(&looked),
+            News::Told(told) => self.note_told(told),
             News::Attested { group, question, region, what } => {
                 info!(%group, %region, "asked once more: it {what}");
                 self.lookout.attested(&group, question, &region, what);
@@ -368,6 +385,43 @@ impl Keeper {
         }
     }
 
+    /// Tries the programs of the plan that stop an old primary.
+    fn fence(&mut self, state: &State, only: Option<&Label>) {
+        let roster = self.crew.roster();
+        for (name, group, _) in groups(state, only) {
+            let Some(lead) = &mut self.lead else { return };
+            let hooks = roster.hooks(name);
+            let Some(operation) = lead.errands.fences(name, &group, &hooks).cloned() else { continue };
+            let task = hooks::fence(Arc::clone(&self.shared), name.clone(), operation, group.token, hooks);
+            tokio::spawn(self.shared.stop.clone().run_until_cancelled_owned(task));
+        }
+    }
+
+    /// Tells the plan's programs how operations ended.
+    fn tell(&mut self, state: &State, now: Now) {
+        let roster = self.crew.roster();
+        for (name, group, _) in groups(state, None) {
+            let Some(lead) = &mut self.lead else { return };
+            let hooks = roster.hooks(name);
+            let Some(closed) = lead.errands.ended(&group, &hooks, now).cloned() else { continue };
+            let (shared, name, news) = (Arc::clone(&self.shared), name.clone(), self.news.clone());
+            tokio::spawn(self.shared.stop.clone().run_until_cancelled_owned(async move {
+                if let Some(told) = hooks::after(shared, name, closed, hooks).await {
+                    let _ = news.send(News::Told(told)).await;
+                }
+            }));
+        }
+    }
+
+    fn note_told(&mut self, told: Told) {
+        let (state, now) = (self.state(), self.shared.clock.tick());
+        let Some(lead) = &mut self.lead else { return };
+        let (group, operation) = (told.group.clone(), told.operation);
+        let Some(ran) = lead.errands.was_told(told, now) else { return };
+        let (term, token) = (lead.term, state.group(&group).map_or_else(Token::default, |group| group.token));
+        self.propose(term, group, Step::Ran { token, operation, ran });
+    }
+
     /// Looks at what the plan wants to be shown of those that were promoted.
     fn validate(&mut self, state: &State, only: Option<&Label>) {
         for (name, group, _) in groups(state, only) {
@@ -421,20 +475,15 @@ impl Keeper {
         }
     }
 
-    fn propose(&self, term: u64, group: Label, step: Step) {
+    fn propose(&self, term: u64, group: Label, mut step: Step) {
         let (shared, news) = (Arc::clone(&self.shared), self.news.clone());
-        let entry = Entry {
-            at: shared.clock.now().wall,
-            by: Actor { name: format!("node {}", shared.me.node), role: Role::System },
-            request_id: None,
-            reason: String::new(),
-            moves: None,
-            overrules: Vec::new(),
-            change: Change::Group { group: group.clone(), step: step.clone() },
-        };
+        let hooks = self.crew.roster().hooks(&group);
         let stop = shared.stop.clone();
         tokio::spawn(stop.run_until_cancelled_owned(async move {
-            let is_refused = match shared.propose(entry).await {
+            if let Step::Decide(decide) = &mut step {
+                hooks::before(&shared, &hooks, &group, decide, &format!("node {}", shared.me.node)).await;
+            }
+            let is_refused = match shared.propose(entry(&shared, &group, step.clone())).await {
                 Ok(committed) => match committed.outcome {
                     Outcome::Accepted { .. } => {
                         info!(%group, "{step}");
@@ -456,6 +505,19 @@ impl Keeper {
             };
             let _ = news.send(News::Proposed { term, group, step: Box::new(step), is_refused }).await;
         }));
+    }
+}
+
+/// A step that this node proposes by itself.
+pub(super) fn entry(shared: &Shared, group: &Label, step: Step) -> Entry {
+    Entry {
+        at: shared.clock.now().wall,
+        by: Actor { name: format!("node {}", shared.me.node), role: Role::System },
+        request_id: None,
+        reason: String::new(),
+        moves: None,
+        overrules: Vec::new(),
+        change: Change::Group { group: group.clone(), step },
     }
 }
 

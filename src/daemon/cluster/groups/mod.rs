@@ -12,6 +12,7 @@
 
 mod attest;
 mod crew;
+mod hooks;
 mod keep;
 mod lookout;
 mod observe;
@@ -20,4 +21,5 @@ mod validate;
 
 pub(super) use attest::answer;
 pub(super) use crew::DaemonCrew;
+pub(super) use hooks::ask_before;
 pub(super) use keep::{Asked, keep};

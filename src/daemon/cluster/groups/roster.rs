@@ -13,7 +13,7 @@ use portolan_core::{
     },
 };
 
-use super::validate::Subject;
+use super::{hooks::Hooks, validate::Subject};
 
 use crate::{
     agent::Terms,
@@ -59,6 +59,8 @@ pub(super) struct Roster {
     members: BTreeMap<(Label, Label), Shown>,
     /// By group: how long a resolver may hold the name of its primary; groups that no name follows are not in here.
     tails: BTreeMap<Label, Duration>,
+    /// By group: the programs that are run for it.
+    hooks: BTreeMap<Label, Hooks>,
     places: BTreeMap<Label, Place>,
     agents: BTreeMap<(Label, Label), Label>,
 }
@@ -79,6 +81,7 @@ impl Roster {
         }
         for (group, data) in loaded.plan.data_groups.iter() {
             roster.take(group, data);
+            roster.hooks.insert(group.clone(), Hooks::of(data));
             for (region, member) in data.members.iter() {
                 let steps = Arc::new(validation(&loaded.plan, group, region));
                 let triggers = Arc::new(triggers(&loaded.plan, group, region));
@@ -124,6 +127,11 @@ impl Roster {
     /// The rollback triggers as they are asked for in a member's region; empty: there are none.
     pub(super) fn triggers(&self, group: &Label, region: &Label) -> Arc<Vec<Trigger>> {
         self.members.get(&(group.clone(), region.clone())).map(|shown| Arc::clone(&shown.triggers)).unwrap_or_default()
+    }
+
+    /// The programs that are run for a group.
+    pub(super) fn hooks(&self, group: &Label) -> Hooks {
+        self.hooks.get(group).cloned().unwrap_or_default()
     }
 
     /// How long caches may answer with the old primary after names lead to the new one.
