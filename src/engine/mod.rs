@@ -1,6 +1,7 @@
 //! Database engines: what one is, and the single things that are done to it. When what is done, the core decides.
 
 pub mod fake;
+pub mod mariadb;
 pub mod postgres;
 
 use std::collections::BTreeMap;

@@ -8,8 +8,8 @@
 //! How a probe failed is told by *where* it was when it failed, which `watch::Watch` keeps: a timeout before the connection stood is
 //! `connect_timeout`, with not one octet of an answer `timeout`, after the first `slow`.
 //!
-//! Invariants: a probe lasts at most `cadence.timeout`; it reads at most [`ANSWER_OCTETS_MAX`] octets of an answer; when it ends, its sockets
-//! and tasks are gone. One probe makes one connection (DNS over UDP that is truncated: a second one).
+//! Invariants: a probe lasts at most `cadence.timeout`; it reads at most [`ANSWER_OCTETS_MAX`] octets of an answer (of MariaDB's, whose library
+//! makes its own connection, packets of at most 1 MiB); when it ends, its sockets and tasks are gone. One probe makes one connection (DNS over UDP that is truncated: a second one).
 //!
 //! Absent on purpose: thresholds, cadence, retries (`portolan_core::health`); following redirects; compression.
 //!
@@ -19,6 +19,7 @@ mod dns;
 mod fake;
 mod grpc;
 mod http;
+mod mariadb;
 mod metered;
 mod open;
 mod postgres;
@@ -97,6 +98,7 @@ pub fn is_probed(check: &Check) -> bool {
         | ProbeKind::Grpc { .. }
         | ProbeKind::Dns { .. }
         | ProbeKind::Postgres { .. }
+        | ProbeKind::Mariadb { .. }
         | ProbeKind::Fake => check.address.is_some(),
     }
 }
@@ -126,6 +128,22 @@ pub async fn run(check: &Check, env: &ProbeEnv) -> Option<Observation> {
 pub async fn inquire(address: &Address, dsn: &str, sql: &str, timeout: Duration, env: &ProbeEnv) -> Result<Vec<Option<String>>, Failure> {
     let watch = Watch::start();
     let asked = tokio::time::timeout(timeout, postgres::inquire(address, dsn, sql, env, &watch)).await;
+    asked.unwrap_or_else(|_| Err(watch.timed_out(timeout)))
+}
+
+/// Asks a MariaDB server, as [`inquire`] asks PostgreSQL.
+///
+/// # Errors
+/// How it failed; a query that is wrong is one of them.
+pub async fn inquire_mariadb(
+    address: &Address,
+    dsn: &str,
+    sql: &str,
+    timeout: Duration,
+    env: &ProbeEnv,
+) -> Result<Vec<Option<String>>, Failure> {
+    let watch = Watch::start();
+    let asked = tokio::time::timeout(timeout, mariadb::inquire(address, dsn, sql, env, &watch)).await;
     asked.unwrap_or_else(|_| Err(watch.timed_out(timeout)))
 }
 
@@ -165,6 +183,7 @@ async fn look(check: &Check, env: &ProbeEnv, watch: &Watch) -> Result<(), Failur
             dns::probe(address, name, *record_type, expect.as_deref(), env, watch).await
         }
         (ProbeKind::Postgres { dsn }, Some(address)) => postgres::probe(address, dsn, env, watch).await,
+        (ProbeKind::Mariadb { dsn }, Some(address)) => mariadb::probe(address, dsn, env, watch).await,
         (ProbeKind::Fake, Some(address)) => fake::probe(address, env, watch).await,
         (ProbeKind::Prometheus { url, query, bound }, _) => {
             prometheus::probe(url, query, *bound, check.probe.cadence.timeout, env, watch).await

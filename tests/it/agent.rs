@@ -3,5 +3,6 @@
 mod conformance;
 mod failover;
 mod leader;
+pub(crate) mod mariadb;
 pub(crate) mod postgres;
 mod supervisor;

@@ -5,6 +5,7 @@ mod dns;
 mod evil;
 mod grpc;
 mod http;
+mod mariadb;
 mod postgres;
 mod prometheus;
 mod scheduler;

@@ -396,6 +396,8 @@ fn the_words_of_the_house_are_kept() {
     }
     texts.extend(top_level("md").into_iter().chain(top_level("toml")));
     texts.remove("tests/it/tidy.rs");
+    // Its SQL, its columns and its privileges have no other words.
+    let is_mariadb = |file: &str| file.starts_with("src/engine/mariadb/") || file == "tests/it/agent/mariadb.rs";
     let mut found = Vec::new();
     for (file, text) in texts {
         for (number, line) in text.lines().enumerate() {
@@ -403,7 +405,10 @@ fn the_words_of_the_house_are_kept() {
             for word in line.split(|c: char| !c.is_alphanumeric()) {
                 let word = word.strip_suffix('s').unwrap_or(word);
                 found.extend(
-                    WORDS.iter().filter(|(bad, _)| *bad == word).map(|(bad, good)| format!("{file}:{}: `{bad}`, write {good}", number + 1)),
+                    WORDS
+                        .iter()
+                        .filter(|(bad, _)| *bad == word && !(is_mariadb(&file) && matches!(*bad, "master" | "slave")))
+                        .map(|(bad, good)| format!("{file}:{}: `{bad}`, write {good}", number + 1)),
                 );
             }
         }

@@ -55,7 +55,7 @@ use wire::{Conversation, Reply, Request, WireError};
 
 pub use link::{Link, LinkError};
 pub use vessel::run as run_vessel;
-pub use wire::{Command, Manner, State, Verb};
+pub use wire::{Command, Manner, State, StopsBy, Verb};
 
 /// The time since boot, sleep included.
 pub type SinceBoot = fn() -> Tick;

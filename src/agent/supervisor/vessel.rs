@@ -29,7 +29,7 @@ use portolan_core::model::time::Tick;
 use super::{
     Problem, SinceBoot,
     alarm::Alarm,
-    wire::{Command, Conversation, Manner, Reply, Request, State, Verb, WireError},
+    wire::{Command, Conversation, Manner, Reply, Request, State, StopsBy, Verb, WireError},
 };
 
 /// Runs until the supervisor is gone. `clock`: since boot.
@@ -188,7 +188,7 @@ impl Vessel {
         if self.state.process.is_some() {
             return Err("the database runs already".to_owned());
         }
-        let Command { program, arguments, directory, mark, user } = &self.command;
+        let Command { program, arguments, directory, mark, user, stops_by: _ } = &self.command;
         let is_marked = mark.try_exists().map_err(|error| format!("look for `{}`: {error}", mark.display()))?;
         if !is_marked && self.state.kill_at.is_none() {
             return Err(format!(
@@ -205,9 +205,10 @@ impl Vessel {
     }
 
     fn stop(&self, manner: Manner) -> Result<(), String> {
-        let signal = match manner {
-            Manner::Fast => Signal::SIGINT,
-            Manner::Immediate => Signal::SIGQUIT,
+        let signal = match (manner, self.command.stops_by) {
+            (Manner::Fast, StopsBy::Interrupt) => Signal::SIGINT,
+            (Manner::Fast, StopsBy::Terminate) => Signal::SIGTERM,
+            (Manner::Immediate, _) => Signal::SIGQUIT,
         };
         match self.state.process.map(|process| kill(Pid::from_raw(process), signal)) {
             None | Some(Ok(()) | Err(Errno::ESRCH)) => Ok(()),

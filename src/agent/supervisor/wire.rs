@@ -24,6 +24,18 @@ pub struct Command {
     pub mark: PathBuf,
     /// User and group that it runs as; `None`: those of the supervisor.
     pub user: Option<(u32, u32)>,
+    /// By what it stops cleanly.
+    pub stops_by: StopsBy,
+}
+
+/// The signal by which a database stops cleanly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StopsBy {
+    /// SIGINT: PostgreSQL waits for no client then, as it does by SIGTERM.
+    Interrupt,
+    /// SIGTERM.
+    Terminate,
 }
 
 /// How a database is asked to stop.

@@ -72,12 +72,17 @@ mod tests {
         assert!(problem("version: 1\n").contains("agent"));
         let (head, _) = WHOLE.split_once("postgresql").unwrap();
         let none = problem(head);
-        assert!(none.contains("either `postgresql` or `fake`"), "{none}");
+        assert!(none.contains("one of `postgresql`, `mariadb` and `fake`"), "{none}");
         let both = problem(&format!("{WHOLE}fake: {{ directory: /tmp/fake, listen: \"127.0.0.1:7000\" }}\n"));
         assert!(both.contains("one database stands beside an agent"), "{both}");
         let open = problem(&format!("{head}fake: {{ directory: /tmp/fake, listen: \"10.0.0.1:7000\" }}\n"));
         assert!(open.contains("no loopback address"), "{open}");
         let fake = load(&format!("{head}fake: {{ directory: /tmp/fake, listen: \"127.0.0.1:7000\" }}\n"), "agent.yaml").unwrap();
         assert_eq!(fake.config.database_directory().unwrap().0, "/tmp/fake");
+        let mariadb = "mariadb: { data_directory: /var/lib/mysql, option_file: /etc/my.cnf, dsn: own, replication: repl, domain: 3 }\n";
+        let config = load(&format!("{head}{mariadb}"), "agent.yaml").unwrap().config;
+        assert_eq!(config.database_directory().unwrap().0, "/var/lib/mysql");
+        assert!(problem(&format!("{head}{}", mariadb.replace("/etc/my.cnf", "my.cnf"))).contains("relative"));
+        assert!(problem(&format!("{head}{}", mariadb.replace("domain: 3", "log_bin: ../bin"))).contains("log_bin"));
     }
 }

@@ -13,6 +13,26 @@ pub(super) fn check(config: &AgentConfig, document: &Document<'_>, report: &mut 
         paths.push((below("postgresql", "bin_dir"), &postgresql.bin_dir));
         paths.push((below("postgresql", "data_directory"), &postgresql.data_directory));
     }
+    if let Some(mariadb) = &config.mariadb {
+        for (key, value) in [
+            ("program", &mariadb.program),
+            ("bin_dir", &mariadb.bin_dir),
+            ("data_directory", &mariadb.data_directory),
+            ("option_file", &mariadb.option_file),
+        ] {
+            paths.push((below("mariadb", key), value));
+        }
+        if mariadb.log_bin.0.contains('/') {
+            let message = format!("`{}` is a path, and the binary log lies in the data directory", mariadb.log_bin.0);
+            report.at_path(
+                Severity::Error,
+                document,
+                &below("mariadb", "log_bin"),
+                message,
+                "write its base name, for example mariadb-bin",
+            );
+        }
+    }
     if let Some(fake) = &config.fake {
         paths.push((below("fake", "directory"), &fake.directory));
         if fake.listen_at().is_none() {
@@ -20,10 +40,11 @@ pub(super) fn check(config: &AgentConfig, document: &Document<'_>, report: &mut 
             report.at_path(Severity::Error, document, &below("fake", "listen"), message, "for example 127.0.0.1:7000");
         }
     }
-    if config.postgresql.is_some() == config.fake.is_some() {
+    let databases = [config.postgresql.is_some(), config.mariadb.is_some(), config.fake.is_some()];
+    if databases.iter().filter(|is_named| **is_named).count() != 1 {
         let message = "one database stands beside an agent".to_owned();
         let path = if config.fake.is_some() { top("fake") } else { top("agent") };
-        report.at_path(Severity::Error, document, &path, message, "write either `postgresql` or `fake`");
+        report.at_path(Severity::Error, document, &path, message, "write one of `postgresql`, `mariadb` and `fake`");
     }
     for (path, value) in paths {
         if !value.0.starts_with('/') {

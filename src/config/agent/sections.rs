@@ -31,6 +31,8 @@ section! {
         user: Option<PlainName> = None,
         /// The database, where it is PostgreSQL.
         postgresql: Option<Postgresql> = None,
+        /// The database, where it is MariaDB.
+        mariadb: Option<Mariadb> = None,
         /// The database, where it is a fake, for drills.
         fake: Option<FakeDatabase> = None,
         /// How log lines look.
@@ -65,6 +67,30 @@ section! {
 }
 
 section! {
+    /// A MariaDB server, started by the supervisor and by nobody else, always read-only; the agent opens it. MySQL would be a variant of this.
+    pub struct Mariadb {
+        /// The server's program.
+        program: FilePath = FilePath("/usr/sbin/mariadbd".to_owned()),
+        /// Where mariadb-binlog is.
+        bin_dir: FilePath = FilePath("/usr/bin".to_owned()),
+        /// Its data directory.
+        data_directory: FilePath,
+        /// The option file that it is started with; its last line includes portolan-standby.cnf in the data directory (`!include`). It gives each member a server_id.
+        option_file: FilePath,
+        /// The binary log's base name, in the data directory.
+        log_bin: PlainName = PlainName("mariadb-bin".to_owned()),
+        /// The GTID domain in which the group writes, and in no other.
+        domain: u32 = 0,
+        /// Further arguments of `mariadbd`.
+        arguments: Vec<Text> = Vec::new(),
+        /// The agent's own connection: host=PATH-OF-SOCKET user=… password=…, a name in secrets_dir.
+        dsn: Secret,
+        /// What a standby adds to the primary's address when it follows: user, password and what TLS needs, a name in secrets_dir.
+        replication: Secret,
+    }
+}
+
+section! {
     /// A fake database: a log that is replicated as PostgreSQL's is, and nothing else. Made by `portolan fake init`.
     pub struct FakeDatabase {
         /// Its directory.
@@ -90,6 +116,7 @@ impl AgentConfig {
     #[must_use]
     pub fn database_directory(&self) -> Option<&FilePath> {
         let postgresql = self.postgresql.as_ref().map(|database| &database.data_directory);
-        postgresql.or_else(|| self.fake.as_ref().map(|database| &database.directory))
+        let mariadb = self.mariadb.as_ref().map(|database| &database.data_directory);
+        postgresql.or(mariadb).or_else(|| self.fake.as_ref().map(|database| &database.directory))
     }
 }

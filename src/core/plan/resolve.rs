@@ -259,7 +259,7 @@ impl Build<'_> {
     fn databases(&mut self) -> BTreeMap<Label, BTreeMap<Label, CheckIdx>> {
         let mut databases = BTreeMap::new();
         for (name, group) in self.plan.data_groups.iter() {
-            if !matches!(group.engine, Engine::Postgresql | Engine::Fake) {
+            if !matches!(group.engine, Engine::Postgresql | Engine::Mariadb | Engine::Fake) {
                 continue;
             }
             let interval = group.probe.interval;
@@ -277,6 +277,7 @@ impl Build<'_> {
             for (region, member) in group.members.iter() {
                 let kind = match &member.dsn {
                     Some(dsn) if group.engine == Engine::Postgresql => ProbeKind::Postgres { dsn: dsn.0.to_string() },
+                    Some(dsn) if group.engine == Engine::Mariadb => ProbeKind::Mariadb { dsn: dsn.0.to_string() },
                     _ => ProbeKind::Fake,
                 };
                 let probe = Arc::new(Probe { kind, cadence: cadence.clone() });

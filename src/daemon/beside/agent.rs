@@ -15,17 +15,18 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use super::{ShippingEngine, user};
+use super::{MariadbEngine, ShippingEngine, mariadb::arguments, user};
 use crate::{
     agent::{
-        Runner, Setup, Store, Terms,
+        Engine, Runner, Setup, Store, Terms,
         link::{Heard, Line, Lines, Voter},
     },
-    config::agent::AgentConfig,
+    config::agent::{AgentConfig, sections},
     daemon::{clock, secret, setup::tls_files},
     engine::{
         Members, Ships,
         fake::{self, Fake},
+        mariadb::{self, Mariadb},
         postgres::{self, ConnInfo, Postgres},
     },
     net::detour::Detours,
@@ -81,7 +82,7 @@ pub async fn serve(config: &AgentConfig, detours: &Detours) -> anyhow::Result<()
     cluster.send_replace(Some(terms.cluster.clone()));
     info!(group = %terms.group, region = %terms.region, "standing beside a member");
 
-    let engine = Arc::new(ShippingEngine::new(server(config, &terms)?, terms.region.clone(), terms.priority));
+    let engine = Beside::new(config, &terms)?;
     engine.take(members(&terms, detours), terms.priority);
     let (tell, inbox) = mpsc::channel(QUEUE);
     let (outbox, mut said) = mpsc::channel::<FromAgent>(QUEUE);
@@ -89,7 +90,7 @@ pub async fn serve(config: &AgentConfig, detours: &Detours) -> anyhow::Result<()
         region: terms.region.clone(),
         store,
         disk,
-        engine: Arc::clone(&engine) as Arc<_>,
+        engine: engine.engine(),
         socket: config.socket.as_path().to_owned(),
         clock: clock::since_boot,
         inbox,
@@ -151,11 +152,64 @@ fn keep_terms(path: &Path, terms: &Terms) -> anyhow::Result<()> {
         .with_context(|| format!("write `{}`", path.display()))
 }
 
+/// The database beside this agent.
+enum Beside {
+    Ships(Arc<ShippingEngine>),
+    Mariadb(Arc<MariadbEngine>),
+}
+
+impl Beside {
+    fn new(config: &AgentConfig, terms: &Terms) -> anyhow::Result<Self> {
+        if let Some(of) = &config.mariadb {
+            let server = mariadb(config, of, terms)?;
+            return Ok(Self::Mariadb(Arc::new(MariadbEngine::new(server, terms.region.clone(), terms.priority))));
+        }
+        Ok(Self::Ships(Arc::new(ShippingEngine::new(server(config, terms)?, terms.region.clone(), terms.priority))))
+    }
+
+    fn take(&self, members: Members, priority: Option<u16>) {
+        match self {
+            Self::Ships(engine) => engine.take(members, priority),
+            Self::Mariadb(engine) => engine.take(members, priority),
+        }
+    }
+
+    fn engine(&self) -> Arc<dyn Engine> {
+        match self {
+            Self::Ships(engine) => Arc::clone(engine) as Arc<_>,
+            Self::Mariadb(engine) => Arc::clone(engine) as Arc<_>,
+        }
+    }
+}
+
+fn conninfo(config: &AgentConfig, name: &str) -> anyhow::Result<ConnInfo> {
+    let text = secret::read(config.secrets_dir.as_path(), name)?;
+    ConnInfo::parse(&text).with_context(|| format!("read secret `{name}` as a connection string"))
+}
+
+fn mariadb(config: &AgentConfig, of: &sections::Mariadb, terms: &Terms) -> anyhow::Result<Mariadb> {
+    let own = conninfo(config, of.dsn.0.as_str())?;
+    let replication = conninfo(config, of.replication.0.as_str())?;
+    for (name, info) in [(&of.dsn, own.clone()), (&of.replication, replication.clone().with("host", "127.0.0.1"))] {
+        mariadb::Account::new(&info).with_context(|| format!("use secret `{}`", name.0))?;
+    }
+    Ok(Mariadb::new(mariadb::Setup {
+        region: terms.region.clone(),
+        system: mariadb::system_of(&terms.group),
+        program: of.program.as_path().to_owned(),
+        bin_dir: of.bin_dir.as_path().to_owned(),
+        arguments: arguments(of),
+        data_directory: of.data_directory.as_path().to_owned(),
+        log_bin: of.log_bin.0.to_string(),
+        domain: of.domain,
+        owner: user(config)?,
+        own,
+        replication,
+        evidence: config.data_dir.as_path().join("evidence"),
+    }))
+}
+
 fn server(config: &AgentConfig, terms: &Terms) -> anyhow::Result<Arc<dyn Ships>> {
-    let secrets = config.secrets_dir.as_path();
-    let conninfo = |name: &str| -> anyhow::Result<ConnInfo> {
-        ConnInfo::parse(&secret::read(secrets, name)?).with_context(|| format!("read secret `{name}` as a connection string"))
-    };
     let (region, owner, evidence) = (terms.region.clone(), user(config)?, config.data_dir.as_path().join("evidence"));
     if let Some(fake) = &config.fake {
         let listen = fake.listen_at().context("`fake.listen` is no loopback address")?;
@@ -168,8 +222,8 @@ fn server(config: &AgentConfig, terms: &Terms) -> anyhow::Result<Arc<dyn Ships>>
         data_directory: postgresql.data_directory.as_path().to_owned(),
         arguments: postgresql.arguments.iter().map(|text| text.0.clone()).collect(),
         owner,
-        own: conninfo(postgresql.dsn.0.as_str())?,
-        replication: conninfo(postgresql.replication.0.as_str())?,
+        own: conninfo(config, postgresql.dsn.0.as_str())?,
+        replication: conninfo(config, postgresql.replication.0.as_str())?,
         evidence,
     })))
 }

@@ -1,6 +1,7 @@
 //! Beside a database: agent and supervisor as their config says.
 
 mod agent;
+mod mariadb;
 mod shipping;
 
 use anyhow::Context as _;
@@ -8,13 +9,14 @@ use nix::unistd::{User, geteuid};
 
 use super::clock;
 use crate::{
-    agent::supervisor::{Command, Setup},
+    agent::supervisor::{Command, Setup, StopsBy},
     config::agent::AgentConfig,
-    engine::{fake::Fake, postgres::Postgres},
+    engine::{fake::Fake, mariadb::Mariadb, postgres::Postgres},
 };
 
 pub(super) use agent::run;
 pub use agent::serve;
+pub use mariadb::MariadbEngine;
 pub use shipping::ShippingEngine;
 
 /// The supervisor of a database.
@@ -25,6 +27,9 @@ pub(super) fn supervisor(config: &AgentConfig) -> anyhow::Result<Setup> {
         let own = ["-D".to_owned(), postgresql.data_directory.0.clone()];
         let arguments = own.into_iter().chain(postgresql.arguments.iter().map(|text| text.0.clone())).collect();
         (postgresql.bin_dir.as_path().join("postgres"), arguments, directory, Postgres::mark_in(directory))
+    } else if let Some(mariadb) = &config.mariadb {
+        let directory = mariadb.data_directory.as_path();
+        (mariadb.program.as_path().to_owned(), mariadb::arguments(mariadb), directory, Mariadb::mark_in(directory))
     } else if let Some(fake) = &config.fake {
         let directory = fake.directory.as_path();
         let listen = fake.listen_at().context("`fake.listen` is no loopback address")?.to_string();
@@ -33,7 +38,8 @@ pub(super) fn supervisor(config: &AgentConfig) -> anyhow::Result<Setup> {
     } else {
         anyhow::bail!("the config names no database");
     };
-    let command = Command { program: run, arguments, directory: directory.to_owned(), mark, user: user(config)? };
+    let stops_by = if config.mariadb.is_some() { StopsBy::Terminate } else { StopsBy::Interrupt };
+    let command = Command { program: run, arguments, directory: directory.to_owned(), mark, user: user(config)?, stops_by };
     Ok(Setup {
         socket: config.socket.as_path().to_owned(),
         command,

@@ -26,7 +26,7 @@ pub struct ConnInfoError(String);
 
 /// How the server is known to be itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Trust {
+pub(in crate::engine) enum Trust {
     /// No TLS: it listens on this machine, or the string says so.
     Plain,
     /// Its certificate names the host, and is signed by one of these; `None`: by one of the system's.
@@ -84,6 +84,11 @@ impl ConnInfo {
         self.0.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
     }
 
+    /// Its keys.
+    pub(in crate::engine) fn keys(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(key, _)| key.as_str())
+    }
+
     /// With this pair in the place of one of the same key.
     #[must_use]
     pub fn with(mut self, key: &str, value: &str) -> Self {
@@ -117,23 +122,29 @@ impl ConnInfo {
         let known = Self(self.0.iter().filter(|(key, _)| KNOWN.contains(&key.as_str())).cloned().collect());
         // The library names the key that is wrong, and no value.
         let mut config: tokio_postgres::Config = known.text().parse().map_err(|error| ConnInfoError(format!("{error}")))?;
+        let trust = self.trust()?;
+        config.ssl_mode(if trust == Trust::Plain { SslMode::Disable } else { SslMode::Require });
+        Ok((config, trust))
+    }
+
+    /// How the server is to be known.
+    ///
+    /// # Errors
+    /// A mode of TLS that proves nothing on the way to another machine.
+    pub(in crate::engine) fn trust(&self) -> Result<Trust, ConnInfoError> {
         let host = self.get("host").unwrap_or_default();
         let is_here =
             host.is_empty() || host.starts_with('/') || host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
-        let trust = match self.get("sslmode") {
-            Some("disable") => Trust::Plain,
-            None if is_here => Trust::Plain,
-            Some("verify-full") => Trust::Verified(self.get("sslrootcert").filter(|it| *it != "system").map(PathBuf::from)),
+        match self.get("sslmode") {
+            Some("disable") => Ok(Trust::Plain),
+            None if is_here => Ok(Trust::Plain),
+            Some("verify-full") => Ok(Trust::Verified(self.get("sslrootcert").filter(|it| *it != "system").map(PathBuf::from))),
             other => {
                 let what =
                     other.map_or_else(|| "sslmode is not set".to_owned(), |mode| format!("sslmode={mode} proves nothing of the server"));
-                return Err(ConnInfoError(format!(
-                    "{what}: write sslmode=verify-full and sslrootcert, or sslmode=disable on a line that is safe"
-                )));
+                Err(ConnInfoError(format!("{what}: write sslmode=verify-full and sslrootcert, or sslmode=disable on a line that is safe")))
             }
-        };
-        config.ssl_mode(if trust == Trust::Plain { SslMode::Disable } else { SslMode::Require });
-        Ok((config, trust))
+        }
     }
 }
 

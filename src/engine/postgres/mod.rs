@@ -34,6 +34,7 @@ use tokio_postgres::Client;
 use super::{Members, Ships, Trouble};
 use files::{Files, MARK};
 
+pub(in crate::engine) use conninfo::Trust;
 pub use conninfo::{ConnInfo, ConnInfoError};
 pub use portolan_core::failover::engine::postgres::{Course, Next, Process, Seen, Source, Verb, facts};
 pub use primary::{HEARTBEAT_STALE, Row, Unwell, inquire, primary};

@@ -38,6 +38,20 @@ async fn a_lost_primary_is_replaced_and_comes_back_without_what_only_it_had(engi
     assert!(play.member("us").commits_put_aside() >= 7, "what was lost is kept");
 }
 
+async fn a_primary_that_dies_with_nothing_of_its_own_comes_back_and_follows(engine: Engine) {
+    let mut play = Play::begin(engine, Durability::Async).await;
+    play.write("us", 1..=100, &["ap", "eu"]).await;
+    play.lose("us");
+    play.decide(Kind::Failover, Some("eu"));
+    play.ended(Ending::Succeeded).await;
+    play.is_served_by("eu", &["ap"]).await;
+    play.write("eu", 101..=110, &["ap"]).await;
+    play.bring_back("us").await;
+    play.is_served_by("eu", &["ap", "us"]).await;
+    let kept: Vec<i64> = (1..=110).collect();
+    given("it has what the primary has", async || play.member("us").kept().await.filter(|it| *it == kept)).await;
+}
+
 async fn in_quorum_mode_no_acknowledged_write_is_lost_whatever_was_under_way(engine: Engine) {
     let mut play = Play::begin(engine, Durability::RemoteQuorum).await;
     let mut next = 1;
@@ -95,7 +109,7 @@ macro_rules! each {
         mod $module {
             use super::Engine;
 
-            $(#[tokio::test]
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $name() {
                 Box::pin(super::$name(Engine::$engine)).await;
             })*
@@ -104,15 +118,20 @@ macro_rules! each {
 }
 
 macro_rules! suite {
-    ($($name:ident)*) => {
-        each!(Postgres, postgresql: $($name)*);
-        each!(Fake, fake: $($name)*);
+    (all: $($name:ident)*; who_rewinds: $($rewinds:ident)*) => {
+        each!(Postgres, postgresql: $($name)* $($rewinds)*);
+        each!(Fake, fake: $($name)* $($rewinds)*);
+        // It takes nothing back, and has no quorum: what it does in their place is in `super::mariadb`.
+        each!(Mariadb, mariadb: $($name)*);
     };
 }
 
 suite! {
+    all:
+    a_primary_that_dies_with_nothing_of_its_own_comes_back_and_follows
+    a_switchover_loses_nothing_and_goes_back_the_same_way
+    a_standby_that_somebody_promotes_by_hand_is_stopped_and_follows_again;
+    who_rewinds:
     a_lost_primary_is_replaced_and_comes_back_without_what_only_it_had
     in_quorum_mode_no_acknowledged_write_is_lost_whatever_was_under_way
-    a_switchover_loses_nothing_and_goes_back_the_same_way
-    a_standby_that_somebody_promotes_by_hand_is_stopped_and_follows_again
 }

@@ -21,7 +21,7 @@ use portolan::{
     },
     daemon::{
         Detours,
-        beside::{self, ShippingEngine},
+        beside::{self, MariadbEngine, ShippingEngine},
     },
     engine::{
         Ships,
@@ -38,6 +38,7 @@ use tempfile::TempDir;
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_postgres::{Client, NoTls};
 
+use super::mariadb;
 use crate::daemon::given;
 
 /// What a standby adds to its primary's address.
@@ -58,14 +59,17 @@ pub(crate) const REGIONS: [&str; 3] = ["ap", "eu", "us"];
 pub(crate) enum Engine {
     Postgres,
     Fake,
+    Mariadb,
 }
 
 /// One member's database, and what stands beside it.
 pub(crate) struct Member {
     pub(crate) region: Label,
     engine: Engine,
-    directory: PathBuf,
-    port: u16,
+    pub(super) directory: PathBuf,
+    pub(super) port: u16,
+    /// Of MariaDB: the way to it that others take, which can be held up.
+    pub(super) way: Option<mariadb::Way>,
     /// Keeps the port from everybody but the database.
     _held: Socket,
     supervisor: Option<Child>,
@@ -108,7 +112,7 @@ pub(crate) fn hold_port() -> (Socket, u16) {
 }
 
 /// Whoever owns the databases: root runs none.
-fn owner() -> User {
+pub(super) fn owner() -> User {
     if geteuid().is_root() { User::from_name("postgres").unwrap().unwrap() } else { User::from_uid(geteuid()).unwrap().unwrap() }
 }
 
@@ -145,13 +149,14 @@ impl Trio {
             let region = Label::new(region);
             members.insert(
                 region.clone(),
-                Member { region, engine, directory, port, _held: held, supervisor: None, agent: None, process: None },
+                Member { region, engine, directory, port, way: None, _held: held, supervisor: None, agent: None, process: None },
             );
         }
-        let trio = Self { directory, members };
+        let mut trio = Self { directory, members };
         match engine {
             Engine::Postgres => trio.make_postgres(regions[2]),
             Engine::Fake => trio.make_fakes(regions[2]),
+            Engine::Mariadb => mariadb::make(&mut trio.members, regions[2]),
         }
         trio
     }
@@ -190,7 +195,8 @@ impl Trio {
     }
 
     fn addresses(&self) -> BTreeMap<Label, (String, u16)> {
-        self.members.values().map(|member| (member.region.clone(), ("127.0.0.1".to_owned(), member.port))).collect()
+        let port = |member: &Member| member.way.as_ref().map_or(member.port, |way| way.port);
+        self.members.values().map(|member| (member.region.clone(), ("127.0.0.1".to_owned(), port(member)))).collect()
     }
 
     /// Starts supervisor and agent of a member; its ends of the agent's queues.
@@ -234,7 +240,7 @@ impl Aside {
 }
 
 impl Member {
-    fn data(&self) -> PathBuf {
+    pub(super) fn data(&self) -> PathBuf {
         self.directory.join("data")
     }
 
@@ -284,6 +290,7 @@ impl Member {
                 self.directory.display(),
                 self.port
             ),
+            Engine::Mariadb => mariadb::config(self),
             Engine::Fake => format!("fake: {{ directory: {}/data, listen: \"127.0.0.1:{}\" }}\n", self.directory.display(), self.port),
         };
         let nobody = [("nobody".to_owned(), "127.0.0.1:1".to_owned())];
@@ -297,12 +304,16 @@ impl Member {
             voters.join(", "),
         );
         fs::write(self.directory.join("agent.yaml"), config).unwrap();
-        fs::write(self.directory.join("local"), self.own()).unwrap();
-        fs::write(self.directory.join("replication"), REPLICATION).unwrap();
+        let (own, replication) = match self.engine {
+            Engine::Mariadb => (mariadb::own(self), mariadb::REPLICATION),
+            _ => (self.own(), REPLICATION),
+        };
+        fs::write(self.directory.join("local"), own).unwrap();
+        fs::write(self.directory.join("replication"), replication).unwrap();
     }
 
     /// Of its database, where that is not who runs this.
-    fn owner_of_files(&self) -> Option<(u32, u32)> {
+    pub(super) fn owner_of_files(&self) -> Option<(u32, u32)> {
         geteuid().is_root().then(|| (owner().uid.as_raw(), owner().gid.as_raw()))
     }
 
@@ -398,6 +409,17 @@ impl Member {
 
     async fn start_agent(&mut self, addresses: BTreeMap<Label, (String, u16)>) -> (mpsc::Sender<ToAgent>, mpsc::Receiver<FromAgent>) {
         let (region, owner, evidence) = (self.region.clone(), self.owner_of_files(), self.directory.join("agent/evidence"));
+        let (store, disk) = Store::open(&self.directory.join("agent")).unwrap();
+        let (orders, inbox) = mpsc::channel(64);
+        let (outbox, said) = mpsc::channel(64);
+        let run = |engine| Setup { region: self.region.clone(), store, disk, engine, socket: self.socket(), clock, inbox, outbox };
+        if self.engine == Engine::Mariadb {
+            let engine = Arc::new(MariadbEngine::new(mariadb::server(self), region, Some(100)));
+            engine.take(addresses, Some(100));
+            let runner = Runner::new(run(engine)).await;
+            self.agent = Some(tokio::spawn(async move { runner.run().await.unwrap() }));
+            return (orders, said);
+        }
         let server: Arc<dyn Ships> = match self.engine {
             Engine::Postgres => Arc::new(Postgres::new(postgres::Setup {
                 region,
@@ -413,14 +435,11 @@ impl Member {
                 let listen = self.address().parse().unwrap();
                 Arc::new(Fake::new(fake::Setup { region, directory: self.data(), listen, owner, evidence }))
             }
+            Engine::Mariadb => unreachable!("it is no engine of this kind"),
         };
         let engine = Arc::new(ShippingEngine::new(server, self.region.clone(), Some(100)));
         engine.take(addresses, Some(100));
-        let (store, disk) = Store::open(&self.directory.join("agent")).unwrap();
-        let (orders, inbox) = mpsc::channel(64);
-        let (outbox, said) = mpsc::channel(64);
-        let runner =
-            Runner::new(Setup { region: self.region.clone(), store, disk, engine, socket: self.socket(), clock, inbox, outbox }).await;
+        let runner = Runner::new(run(engine)).await;
         self.agent = Some(tokio::spawn(async move { runner.run().await.unwrap() }));
         (orders, said)
     }
@@ -474,6 +493,7 @@ impl Member {
                     acknowledged(number);
                 }
             }
+            Engine::Mariadb => mariadb::keep(self, numbers, acknowledged).await,
             Engine::Fake => {
                 let mut client = self.client().await.unwrap();
                 for number in numbers {
@@ -490,6 +510,7 @@ impl Member {
     pub(crate) async fn kept(&self) -> Option<Vec<i64>> {
         match self.engine {
             Engine::Postgres => self.read("select coalesce(array_agg(id order by id), '{}') from ledger").await,
+            Engine::Mariadb => mariadb::kept(self).await,
             Engine::Fake => Some(self.client().await?.texts().await.ok()?.iter().map(|text| text.parse().unwrap()).collect()),
         }
     }
@@ -498,6 +519,7 @@ impl Member {
     pub(crate) async fn is_standby(&self) -> Option<bool> {
         match self.engine {
             Engine::Postgres => self.read("select pg_is_in_recovery()").await,
+            Engine::Mariadb => mariadb::is_standby(self).await,
             Engine::Fake => Some(self.client().await?.status().await.ok()?.is_standby()),
         }
     }
@@ -508,6 +530,7 @@ impl Member {
             Engine::Postgres => {
                 let _ = self.connect().await.unwrap().batch_execute("select pg_promote(true, 30)").await;
             }
+            Engine::Mariadb => mariadb::promote(self).await,
             Engine::Fake => {
                 let _ = self.client().await.unwrap().promote().await;
             }
@@ -518,6 +541,7 @@ impl Member {
     pub(crate) async fn hang_shipping(&self) {
         match self.engine {
             Engine::Postgres => self.stop_shipping(),
+            Engine::Mariadb => self.way.as_ref().unwrap().hold(),
             Engine::Fake => self.client().await.unwrap().hold(true).await.unwrap(),
         }
     }
@@ -541,6 +565,7 @@ impl Member {
         let folder = fs::read_dir(self.directory.join("agent/evidence")).into_iter().flatten().flatten();
         let (lists, is_commit): (Vec<PathBuf>, fn(&str) -> bool) = match self.engine {
             Engine::Postgres => (folder.map(|it| it.path().join("records.txt")).collect(), |line| line.contains("desc: COMMIT")),
+            Engine::Mariadb => (folder.map(|it| it.path()).collect(), |line| line.contains("\tGTID ")),
             Engine::Fake => (folder.map(|it| it.path()).collect(), |line| line.contains("\"write\":")),
         };
         let texts = lists.into_iter().filter_map(|list| fs::read_to_string(list).ok());

@@ -92,7 +92,7 @@ fn write_kind(form: &mut Fnv, kind: &ProbeKind, of: &[Identity]) {
             form.text(word);
             form.octets(&decimal.0.to_le_bytes());
         }
-        ProbeKind::Postgres { dsn } => form.text(dsn),
+        ProbeKind::Postgres { dsn } | ProbeKind::Mariadb { dsn } => form.text(dsn),
         ProbeKind::Fake => {}
         ProbeKind::Heartbeat { name } => form.text(name),
         ProbeKind::Calculated { of: _, at_least } => {

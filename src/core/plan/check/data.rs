@@ -7,7 +7,7 @@ use crate::{
     plan::{
         groups::wants_automatic,
         resolve::lies_in,
-        sections::{DataGroup, Engine, FenceRung, OnControlLossWord, Plan},
+        sections::{DataGroup, DurabilityWord, Engine, FenceRung, OnControlLossWord, Plan},
     },
 };
 
@@ -17,6 +17,10 @@ pub(super) fn check(plan: &Plan, context: Context<'_>, out: &mut Findings) {
         members(plan, context, group, &path, out);
         times(plan, group, &path, out);
         fence(group, &path, out);
+        if group.engine == Engine::Mariadb && group.durability == DurabilityWord::RemoteQuorum {
+            let message = "MariaDB cannot promise a quorum: a standby throws away what it acknowledged when it starts again";
+            out.error(path.clone().key("durability"), message, "write `durability: async`");
+        }
         let classes = plan.disaster_recovery.iter().flat_map(|recovery| recovery.backup_strategy.keys());
         if let Some(class) = &group.data_class
             && !classes.clone().any(|known| known == class)

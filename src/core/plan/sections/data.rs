@@ -15,7 +15,7 @@ words! {
         Postgresql = "postgresql",
         /// Redis or Valkey.
         Redis = "redis",
-        /// MariaDB.
+        /// MariaDB with GTID replication, asynchronous.
         Mariadb = "mariadb",
         /// MySQL.
         Mysql = "mysql",

@@ -8,7 +8,7 @@ use portolan_core::{
     model::{check::Address, ids::Label},
     plan::{
         Trigger, ValidationStep,
-        sections::{DataGroup, Member},
+        sections::{DataGroup, Engine, Member},
         triggers, validation,
     },
 };
@@ -46,6 +46,7 @@ impl Place {
 /// A member as it shows what the plan wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Shown {
+    engine: Engine,
     address: Address,
     dsn: Option<String>,
     steps: Arc<Vec<ValidationStep>>,
@@ -86,7 +87,8 @@ impl Roster {
                 let steps = Arc::new(validation(&loaded.plan, group, region));
                 let triggers = Arc::new(triggers(&loaded.plan, group, region));
                 let dsn = member.dsn.as_ref().map(|dsn| dsn.0.to_string());
-                let shown = Shown { address: member.address.0.clone(), dsn, steps, triggers };
+                let address = member.address.0.clone();
+                let shown = Shown { engine: data.engine, address, dsn, steps, triggers };
                 roster.members.insert((group.clone(), region.clone()), shown);
             }
         }
@@ -120,8 +122,8 @@ impl Roster {
 
     /// What is to be shown of a member that was promoted by this grant.
     pub(super) fn subject(&self, group: &Label, region: &Label, token: Token) -> Option<Subject> {
-        let Shown { address, dsn, steps, .. } = self.members.get(&(group.clone(), region.clone()))?.clone();
-        Some(Subject { group: group.clone(), region: region.clone(), address, dsn, steps, token })
+        let Shown { engine, address, dsn, steps, .. } = self.members.get(&(group.clone(), region.clone()))?.clone();
+        Some(Subject { group: group.clone(), region: region.clone(), engine, address, dsn, steps, token })
     }
 
     /// The rollback triggers as they are asked for in a member's region; empty: there are none.

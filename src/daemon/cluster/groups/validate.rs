@@ -9,7 +9,7 @@ use portolan_core::{
         ids::Label,
         time::Human,
     },
-    plan::{Means, Trigger, ValidationStep},
+    plan::{Means, Trigger, ValidationStep, sections::Engine},
 };
 use serde_json::json;
 use tokio::time::{Instant, sleep};
@@ -31,11 +31,15 @@ const ASK: Duration = Duration::from_secs(10);
 const INTEGRITY: &str = "select not pg_is_in_recovery(), (select generation || '.' || epoch from portolan.lease), \
     (select coalesce(sum(checksum_failures), 0) from pg_stat_database)";
 
+/// The same of MariaDB, which checks its pages by itself when it reads them.
+const MARIADB_INTEGRITY: &str = "select @@global.read_only = 0, (select concat(generation, '.', epoch) from portolan.lease)";
+
 /// What is to be shown, and of whom.
 #[derive(Clone, Debug)]
 pub(super) struct Subject {
     pub(super) group: Label,
     pub(super) region: Label,
+    pub(super) engine: Engine,
     pub(super) address: Address,
     /// The name of its connection string; `None`: it is a fake, which has none.
     pub(super) dsn: Option<String>,
@@ -81,7 +85,11 @@ const fn lasting(step: &ValidationStep) -> Duration {
 async fn attempt(shared: &Shared, subject: &Subject, step: &ValidationStep) -> Result<(), String> {
     let ask = async |sql: &str| {
         let dsn = subject.dsn.as_deref().ok_or("a fake database knows no SQL")?;
-        let row = probe::inquire(&subject.address, dsn, sql, ASK.min(step.timeout), &shared.probes).await;
+        let patience = ASK.min(step.timeout);
+        let row = match subject.engine {
+            Engine::Mariadb => probe::inquire_mariadb(&subject.address, dsn, sql, patience, &shared.probes).await,
+            _ => probe::inquire(&subject.address, dsn, sql, patience, &shared.probes).await,
+        };
         row.map_err(|failure| failure.to_string())
     };
     match &step.means {
@@ -89,6 +97,15 @@ async fn attempt(shared: &Shared, subject: &Subject, step: &ValidationStep) -> R
             let signed =
                 probe::fake_token(&subject.address, ASK.min(step.timeout), &shared.probes).await.map_err(|failure| failure.to_string())?;
             if signed == Some(subject.token) { Ok(()) } else { Err(format!("it does not bear the token of its grant, {}", subject.token)) }
+        }
+        Means::Integrity if subject.engine == Engine::Mariadb => {
+            let row = ask(MARIADB_INTEGRITY).await?;
+            let column = |at: usize| row.get(at).and_then(Option::as_deref).unwrap_or("nothing");
+            match (column(0), column(1)) {
+                ("1", signed) if signed == subject.token.to_string() => Ok(()),
+                ("1", signed) => Err(format!("it bears the token {signed}, and its grant's is {}", subject.token)),
+                _ => Err("it takes no writes".to_owned()),
+            }
         }
         Means::Integrity => {
             let row = ask(INTEGRITY).await?;
@@ -102,7 +119,7 @@ async fn attempt(shared: &Shared, subject: &Subject, step: &ValidationStep) -> R
             }
         }
         Means::Sql(sql) => match ask(sql).await?.first() {
-            Some(Some(text)) if matches!(text.as_str(), "t" | "true") => Ok(()),
+            Some(Some(text)) if matches!(text.as_str(), "t" | "true") || text == "1" && subject.engine == Engine::Mariadb => Ok(()),
             Some(Some(text)) => Err(format!("the query says {}, and `true` is wanted", text.chars().take(100).collect::<String>())),
             Some(None) => Err("the query says null, and `true` is wanted".to_owned()),
             None => Err("the query found no row, and `true` is wanted".to_owned()),
