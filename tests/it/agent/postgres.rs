@@ -99,7 +99,7 @@ fn children(process: i32) -> Vec<i32> {
 }
 
 /// A port that nobody is given by chance, because something is bound to it, and that a server can have, because it does not listen.
-fn hold_port() -> (Socket, u16) {
+pub(crate) fn hold_port() -> (Socket, u16) {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.set_reuse_address(true).unwrap();
     socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
