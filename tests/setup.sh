@@ -1,7 +1,23 @@
 #!/bin/sh
-# What the tests run against beside our own code: dig, unbound, ip, PostgreSQL, MariaDB and Prometheus, from Debian's packages. Does nothing when all
-# are there.
+# What the tests run against beside our own code: dig, unbound, ip, PostgreSQL, MariaDB and Prometheus, from Debian's packages, and moto's server (an
+# S3 store), from PyPI into an environment of its own below target. Does nothing when all are there.
 set -eu
+
+cd "$(dirname "$0")/.."
+moto=target/moto
+moto_version=5.2.5
+# Not only a folder: its programs name the place where it was made.
+has_moto() {
+    [ "$(cat "$moto/version" 2>/dev/null)" = "$moto_version" ] && "$moto/bin/python" -c "import moto" 2>/dev/null
+}
+make_moto() {
+    has_moto && return
+    echo "setup: installing moto $moto_version into $moto with pip"
+    rm -rf "$moto"
+    python3 -m venv "$moto"
+    "$moto/bin/pip" install --quiet --disable-pip-version-check "moto[server,s3]==$moto_version"
+    echo "$moto_version" >"$moto/version"
+}
 
 missing=""
 command -v dig >/dev/null 2>&1 || missing="$missing bind9-dnsutils"
@@ -11,8 +27,11 @@ PATH="$PATH:/usr/sbin:/sbin" command -v ip >/dev/null 2>&1 || missing="$missing 
 ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || missing="$missing postgresql"
 PATH="$PATH:/usr/sbin" command -v mariadbd >/dev/null 2>&1 && command -v mariadb-binlog >/dev/null 2>&1 || missing="$missing mariadb-server"
 command -v prometheus >/dev/null 2>&1 || missing="$missing prometheus"
+# Debian's python3 comes without what an environment is made with.
+has_moto || python3 -c "import ensurepip, venv" >/dev/null 2>&1 || missing="$missing python3-venv"
 if [ -z "$missing" ]; then
-    echo "setup: dig, unbound, ip, postgres, mariadbd and prometheus are there"
+    make_moto
+    echo "setup: dig, unbound, ip, postgres, mariadbd, prometheus and moto are there"
     exit 0
 fi
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null 2>&1; then
@@ -31,4 +50,5 @@ fi
 apt-get update -q
 # shellcheck disable=SC2086 # a list of words
 apt-get install -q -y --no-install-recommends $missing
+make_moto
 echo "setup: done"

@@ -237,6 +237,7 @@ fn online(verb: &Verb, mut desk: Desk<'_>) -> Outcome {
         Verb::Ack(args) => block_on(acknowledge::run(desk, args)),
         Verb::Recovery { verb: recovery::RecoveryVerb::Status { group } } => block_on(recovery::status(desk, group.as_deref())),
         Verb::Recovery { verb: recovery::RecoveryVerb::Readiness { group } } => block_on(recovery::readiness(desk, group.as_deref())),
+        Verb::Recovery { verb: recovery::RecoveryVerb::Backups { class } } => block_on(recovery::backups(desk, class.as_deref())),
         Verb::Recovery { verb: recovery::RecoveryVerb::Exposure { group } } => block_on(recovery::exposure(desk, group.as_deref())),
         Verb::Adopt(args) => block_on(recovery::adopt(desk, args)),
         Verb::Switchover(args) => block_on(recovery::switchover(desk, args)),

@@ -280,6 +280,8 @@ calls! {
     read RecoveryServiceClient {
         /// How a group stands now.
         get_outlook(GetOutlookRequest) -> GetOutlookResponse;
+        /// How backups stand.
+        list_backups(ListBackupsRequest) -> ListBackupsResponse;
         /// Data groups by name.
         list_groups(ListGroupsRequest) -> ListGroupsResponse;
     }

@@ -14,13 +14,14 @@ use portolan_core::{
         units::Share,
     },
     node::{Event, Node},
-    recovery::outlook::Outlook,
+    recovery::{backups::Standing as BackupStanding, outlook::Outlook},
     simulate::{self, Population},
     table::Table,
 };
 
 use super::{
     Clock, Pictures,
+    backups::Backups,
     cluster::{Cluster, LOCAL_LIFE_MAX, Order, Ordered, Unproposed, What},
     store::PlanSource,
     world::{WorldError, bare_world, load_plan},
@@ -50,6 +51,7 @@ pub(super) struct Authority {
     pub(super) cluster: Cluster,
     pub(super) pictures: Pictures,
     pub(super) clock: Arc<Clock>,
+    pub(super) backups: Backups,
     pub(super) events: Arc<EventLog>,
     pub(super) allowed_targets: Vec<IpNet>,
     pub(super) plan_file: PathBuf,
@@ -332,7 +334,13 @@ impl ClusterSource for Authority {
     }
 
     async fn outlook(&self, group: &Label) -> Option<Outlook> {
-        self.cluster.outlook(group).await
+        let mut outlook = self.cluster.outlook(group).await?;
+        outlook.readiness.findings.extend(self.backups.findings(group));
+        Some(outlook)
+    }
+
+    fn backups(&self) -> Vec<BackupStanding> {
+        self.backups.standings()
     }
 
     fn events(&self) -> Result<Arc<EventLog>, ClusterError> {

@@ -13,6 +13,7 @@ mod actions;
 mod agreement;
 mod answers;
 mod authority;
+mod backups;
 pub mod beside;
 mod clock;
 mod cluster;
@@ -52,6 +53,7 @@ use crate::{
 };
 use answers::Answers;
 use authority::Authority;
+use backups::Backups;
 use cluster::Cluster;
 use control::{Control, Inputs, Outlets};
 use portolan_core::{
@@ -151,7 +153,9 @@ impl Daemon {
         let (prober, orders, results) = Prober::start(probe_threads.handle(), probes, PROBE_QUEUE);
         let (commands, command_queue) = mpsc::channel(COMMAND_QUEUE);
         let (pictures, painter) = picture::pair(clock.clone(), answers.clone(), commands.clone());
-        let readings = DaemonReadings::new(dns.clone(), pictures.clone(), cluster.clone(), clock.clone());
+        let (plans, plan_in_force) = watch::channel(start.loaded.plan.clone());
+        let backups = Backups::start(&setup, plan_in_force, clock.clone(), stop.clone());
+        let readings = DaemonReadings::new(dns.clone(), pictures.clone(), cluster.clone(), clock.clone(), backups.clone());
         let metrics = Arc::new(Metrics::new(Arc::new(readings))?);
 
         let cluster::Wires { introduction, events: links, stated } = wires;
@@ -163,7 +167,7 @@ impl Daemon {
         let control = Control::new(node, clock.clone(), outlets, start.loaded.origin(), cluster.clone());
         let task = probe_threads.handle().spawn(control.run(inputs, start.notices));
         let (references, of_plan) = watch::channel(Vec::new());
-        reload::watch(&setup, commands.clone(), start.loaded, cluster.clone(), references, stop.clone())?;
+        reload::watch(&setup, commands.clone(), start.loaded, cluster.clone(), (references, plans), stop.clone())?;
         tokio::spawn(agreement::follow(cluster.clone(), clock.clone(), saved_orders, commands.clone(), stop.clone()));
         if cluster.me().has_peers {
             let others = cluster.me().book.iter().filter(|entry| entry.node != cluster.me().node);
@@ -178,6 +182,7 @@ impl Daemon {
                     cluster: cluster.clone(),
                     pictures: pictures.clone(),
                     clock: clock.clone(),
+                    backups,
                     events,
                     allowed_targets: setup.allowed_targets.clone(),
                     plan_file: setup.plan.clone(),

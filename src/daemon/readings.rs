@@ -2,10 +2,12 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use super::{Clock, Pictures, cluster::Cluster};
+use super::{Clock, Pictures, backups::Backups, cluster::Cluster};
 use crate::{
     dns::DnsServer,
-    telemetry::{ClusterReading, DnsReading, GroupReading, NoticeReading, Readings, RegionReading, ReloadReading, TableReading},
+    telemetry::{
+        BackupReading, ClusterReading, DnsReading, GroupReading, NoticeReading, Readings, RegionReading, ReloadReading, TableReading,
+    },
 };
 
 pub(super) struct DaemonReadings {
@@ -13,11 +15,12 @@ pub(super) struct DaemonReadings {
     pictures: Pictures,
     cluster: Cluster,
     clock: Arc<Clock>,
+    backups: Backups,
 }
 
 impl DaemonReadings {
-    pub(super) fn new(dns: Arc<DnsServer>, pictures: Pictures, cluster: Cluster, clock: Arc<Clock>) -> Self {
-        Self { dns, pictures, cluster, clock }
+    pub(super) fn new(dns: Arc<DnsServer>, pictures: Pictures, cluster: Cluster, clock: Arc<Clock>, backups: Backups) -> Self {
+        Self { dns, pictures, cluster, clock, backups }
     }
 }
 
@@ -66,6 +69,10 @@ impl Readings for DaemonReadings {
 
     fn groups(&self) -> Vec<GroupReading> {
         self.cluster.groups()
+    }
+
+    fn backups(&self) -> Vec<BackupReading> {
+        self.backups.readings()
     }
 
     fn notices(&self) -> Vec<NoticeReading> {

@@ -47,7 +47,7 @@ pub(super) fn watch(
     commands: mpsc::Sender<Command>,
     running: LoadedWorld,
     cluster: Cluster,
-    references: watch::Sender<Vec<String>>,
+    (references, plans): (watch::Sender<Vec<String>>, watch::Sender<Arc<Plan>>),
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     // One place is enough: a change that finds it taken will be seen by the load that it announces.
@@ -63,7 +63,7 @@ pub(super) fn watch(
         }
     }
     let hangup = signal(SignalKind::hangup())?;
-    let reloader = Reloader { setup: setup.clone(), commands, cluster, references, running, file: None, joins: 0, offered: None };
+    let reloader = Reloader { setup: setup.clone(), commands, cluster, references, plans, running, file: None, joins: 0, offered: None };
     tokio::spawn(async move {
         reloader.run(changes, hangup, stop).await;
         drop(watcher);
@@ -90,6 +90,7 @@ struct Reloader {
     commands: mpsc::Sender<Command>,
     cluster: Cluster,
     references: watch::Sender<Vec<String>>,
+    plans: watch::Sender<Arc<Plan>>,
     /// In force here.
     running: LoadedWorld,
     /// The plan file as it is, where a cluster has a plan of its own.
@@ -317,6 +318,11 @@ impl Reloader {
     }
 
     fn running_changed(&self) {
+        self.plans.send_if_modified(|before| {
+            let is_new = !Arc::ptr_eq(before, &self.running.plan);
+            *before = Arc::clone(&self.running.plan);
+            is_new
+        });
         let references = self.running.plan.vantage.iter().flat_map(|vantage| &vantage.references);
         let references: Vec<String> = references.map(|reference| reference.0.0.to_string()).collect();
         self.references.send_if_modified(|before| {

@@ -14,6 +14,7 @@ use portolan_core::model::{check::FailureCategory, time::Timestamp};
 use prometheus::{Registry, TextEncoder};
 
 use super::{
+    backups::{self, BackupReading},
     cluster::{self, ClusterReading, NoticeReading},
     groups::{self, GroupReading},
 };
@@ -37,6 +38,8 @@ pub trait Readings: Send + Sync + 'static {
     fn cluster(&self) -> ClusterReading;
     /// One entry per data group of the plan in force.
     fn groups(&self) -> Vec<GroupReading>;
+    /// One entry per class of the backup strategy of the plan in force.
+    fn backups(&self) -> Vec<BackupReading>;
     /// What status warns of.
     fn notices(&self) -> Vec<NoticeReading>;
 }
@@ -118,6 +121,7 @@ impl Metrics {
         observe_state(&meter, &readings);
         cluster::observe(&meter, &readings);
         groups::observe(&meter, &readings);
+        backups::observe(&meter, &readings);
         let histogram = |name, description, bounds: &[f64]| {
             meter.f64_histogram(name).with_description(description).with_boundaries(bounds.to_vec()).build()
         };

@@ -4,6 +4,7 @@
 
 mod agent;
 mod api;
+mod backup;
 mod canned;
 mod cli;
 mod control;

@@ -11,8 +11,8 @@ use std::{
 };
 
 use portolan::telemetry::{
-    ClusterReading, DnsReading, GroupReading, HttpServer, Metrics, NoticeReading, Probes, Readiness, Readings, RegionReading,
-    ReloadReading, TableReading,
+    BackupReading, ClusterReading, DnsReading, GroupReading, HttpServer, Metrics, NoticeReading, Probes, Readiness, Readings,
+    RegionReading, ReloadReading, TableReading,
 };
 use portolan_core::model::{check::FailureCategory, time::Timestamp};
 use tokio::{
@@ -69,6 +69,11 @@ impl Readings for Fake {
             predicted: Some(Duration::from_secs(90)),
             is_held: false,
         }]
+    }
+
+    fn backups(&self) -> Vec<BackupReading> {
+        let reading = |class: &str, age, standing, looks_failing| BackupReading { class: class.to_owned(), age, standing, looks_failing };
+        vec![reading("orders", Some(Duration::from_secs(90)), "warn", 0), reading("models", None, "unknown", 2)]
     }
 
     fn notices(&self) -> Vec<NoticeReading> {
@@ -128,12 +133,16 @@ fn metrics_hold_what_they_were_given() {
         r#"portolan_group_exposure_seconds{group="orders",region="eu-west-1"} 1.5"#,
         r#"portolan_group_exposure_known{group="orders",region="ap-southeast-1"} 0"#,
         r#"portolan_group_evidence{evidence="healthy",group="orders"} 1"#,
+        r#"portolan_backup_age_seconds{class="orders"} 90"#,
+        r#"portolan_backup_looks_failing{class="models"} 2"#,
+        r#"portolan_backup_standing{class="models",standing="unknown"} 1"#,
         "portolan_config_last_reload_timestamp_seconds 1795316600",
         concat!("portolan_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
     ] {
         assert!(text.lines().any(|printed| printed == line), "{line}\nis not in\n{text}");
     }
     assert!(!text.contains(r#"portolan_group_exposure_seconds{group="orders",region="ap-southeast-1"}"#), "unknown is not zero: {text}");
+    assert!(!text.contains(r#"portolan_backup_age_seconds{class="models"}"#), "unknown is not zero: {text}");
 }
 
 #[test]

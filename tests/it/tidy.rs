@@ -16,12 +16,13 @@ use portolan::config;
 /// ```
 ///
 /// Adapters meet in `daemon` only: what one needs of another comes in as a trait or a value.
-const MAY_USE: [(&str, &[&str], &str); 18] = [
+const MAY_USE: [(&str, &[&str], &str); 19] = [
     ("config", &[], "a leaf: text in, plan, node or agent config out"),
     ("engine", &[], "a leaf: what databases are, and the single things that are done to them"),
     ("net", &[], "a leaf: connections, names, certificates"),
     ("agent", &["net"], "an adapter: the agent, its supervisor, and both ends of its lines; what the database is comes in as a trait"),
     ("api", &["net"], "an adapter"),
+    ("backup", &[], "an adapter: what lies in a directory or a bucket; credentials are handed to it"),
     ("client", &["api", "net"], "an adapter; the other end of the API, so that the form of messages is written once"),
     ("dns", &["net"], "an adapter"),
     ("geo", &["net"], "an adapter"),
@@ -33,7 +34,7 @@ const MAY_USE: [(&str, &[&str], &str); 18] = [
     ("cli", &["api", "client", "config"], "shows what the API reports; everything else of the program is handed to it as `Actions`"),
     (
         "daemon",
-        &["agent", "api", "config", "dns", "engine", "geo", "hook", "mesh", "net", "probe", "raft", "telemetry"],
+        &["agent", "api", "backup", "config", "dns", "engine", "geo", "hook", "mesh", "net", "probe", "raft", "telemetry"],
         "the composition root: the only place that knows every adapter",
     ),
     (

@@ -37,7 +37,7 @@ const fn change(name: &'static str, least: Role) -> Method {
 }
 
 /// Every method that is served, by name.
-pub const METHODS: [Method; 64] = [
+pub const METHODS: [Method; 65] = [
     open("grpc.health.v1.Health/Check"),
     open("grpc.health.v1.Health/Watch"),
     read("grpc.reflection.v1.ServerReflection/ServerReflectionInfo"),
@@ -87,6 +87,7 @@ pub const METHODS: [Method; 64] = [
     change("portolan.v1.RecoveryService/AssertFenced", Role::Approver),
     change("portolan.v1.RecoveryService/CancelOperation", Role::Operator),
     read("portolan.v1.RecoveryService/GetOutlook"),
+    read("portolan.v1.RecoveryService/ListBackups"),
     read("portolan.v1.RecoveryService/ListGroups"),
     change("portolan.v1.RecoveryService/RejectOperation", Role::Approver),
     change("portolan.v1.RecoveryService/ReleaseCoolDown", Role::Operator),

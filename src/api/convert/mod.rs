@@ -3,6 +3,7 @@
 //! To the wire never fails. Back fails with the field that is missing or unknown: a newer daemon may say more than this client knows, and
 //! half a picture would be worse than none.
 
+mod backups;
 mod cluster;
 mod dns;
 mod explain;
@@ -11,6 +12,7 @@ mod recovery;
 mod simulate;
 mod status;
 
+pub(in crate::api) use backups::backups_out;
 #[cfg(test)]
 pub(in crate::api) use cluster::scope_out;
 pub(in crate::api) use cluster::{

@@ -15,15 +15,15 @@ use seen::{Wish, check_approver, loss_in};
 
 use super::{
     auth::Caller,
-    convert::{freshness_out, groups_out, outlook_out},
+    convert::{backups_out, freshness_out, groups_out, outlook_out},
     mutation::{Envelope, caller, envelope},
     proto::{
         AdoptGroupRequest, AdoptGroupResponse, ApproveOperationRequest, ApproveOperationResponse, AssertFencedRequest,
-        AssertFencedResponse, CancelOperationRequest, CancelOperationResponse, GetOutlookRequest, GetOutlookResponse, ListGroupsRequest,
-        ListGroupsResponse, RejectOperationRequest, RejectOperationResponse, ReleaseCoolDownRequest, ReleaseCoolDownResponse,
-        RetryStepRequest, RetryStepResponse, SkipStepRequest, SkipStepResponse, StartFailoverRequest, StartFailoverResponse,
-        StartSwitchoverRequest, StartSwitchoverResponse, TurnOperationRequest, TurnOperationResponse,
-        recovery_service_server::RecoveryService,
+        AssertFencedResponse, CancelOperationRequest, CancelOperationResponse, GetOutlookRequest, GetOutlookResponse, ListBackupsRequest,
+        ListBackupsResponse, ListGroupsRequest, ListGroupsResponse, RejectOperationRequest, RejectOperationResponse,
+        ReleaseCoolDownRequest, ReleaseCoolDownResponse, RetryStepRequest, RetryStepResponse, SkipStepRequest, SkipStepResponse,
+        StartFailoverRequest, StartFailoverResponse, StartSwitchoverRequest, StartSwitchoverResponse, TurnOperationRequest,
+        TurnOperationResponse, recovery_service_server::RecoveryService,
     },
     refusal::{Reason, bad_field},
     source::cluster::ClusterSource,
@@ -107,6 +107,10 @@ impl RecoveryService for RecoveryApi {
             outlook: Some(outlook_out(&seen.name, &outlook)),
             freshness: Some(freshness_out(&standing)),
         }))
+    }
+
+    async fn list_backups(&self, _: Request<ListBackupsRequest>) -> Result<Response<ListBackupsResponse>, Status> {
+        Ok(Response::new(ListBackupsResponse { classes: backups_out(&self.groups.source.backups()) }))
     }
 
     async fn adopt_group(&self, request: Request<AdoptGroupRequest>) -> Result<Response<AdoptGroupResponse>, Status> {

@@ -13,7 +13,7 @@ use portolan_core::{
     failover::order::Status,
     health::overlay::Override,
     model::{ids::Label, time::Timestamp, units::Share},
-    recovery::{exposure::Bracket, incident::Measured, outlook::Outlook},
+    recovery::{backups, exposure::Bracket, incident::Measured, outlook::Outlook},
 };
 
 use crate::api::event_log::EventLog;
@@ -67,6 +67,11 @@ pub trait ClusterSource: Send + Sync + 'static {
     /// How a group stands now, as this node knows: one that hears no agents knows little. `None`: there is no such group.
     async fn outlook(&self, _group: &Label) -> Option<Outlook> {
         None
+    }
+
+    /// How backups stand, class by class in the plan's order, as this node sees them. From memory; a node that does not look has none.
+    fn backups(&self) -> Vec<backups::Standing> {
+        Vec::new()
     }
 
     /// What is measured of a group; what this node does not know is unknown.

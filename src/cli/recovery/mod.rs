@@ -1,6 +1,7 @@
 //! Data groups: who the primary is and what moves it (`recovery status`), the verbs of people ([`buttons`]), what they would do ([`rehearsal`]),
 //! what became of them ([`watch()`], [`report()`]).
 
+mod backups;
 mod buttons;
 mod outlook;
 mod rehearsal;
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use portolan_core::{document::Word as _, model::time::Human};
 
+pub(super) use backups::backups;
 pub(super) use buttons::{adopt, approve, assert_fenced, cancel, failover, reject, release, retry, skip, switchover, turn};
 pub(super) use outlook::{exposure, readiness, why};
 pub(super) use report::report;
@@ -44,6 +46,11 @@ pub(super) enum RecoveryVerb {
     Readiness {
         /// Only this one.
         group: Option<String>,
+    },
+    /// How backups stand against the plan, class by class; exits 3 when one fails, or nobody knows.
+    Backups {
+        /// Only this class.
+        class: Option<String>,
     },
     /// What each region would lose if the primary were lost now; exits 3 when that is above `rpo_target`, or unknown.
     Exposure {

@@ -9,7 +9,7 @@ use portolan_core::{
 
 use super::{GROUPS, short};
 use crate::{
-    api::proto::{Exposure, GetOutlookRequest, GetOutlookResponse, ListGroupsRequest, Loss, Outlook},
+    api::proto::{Exposure, Finding, GetOutlookRequest, GetOutlookResponse, ListGroupsRequest, Loss, Outlook},
     cli::{
         Exit, Failure, Outcome,
         desk::Desk,
@@ -21,8 +21,8 @@ use crate::{
     },
 };
 
-/// Under which the second line of a finding begins.
-const INDENT: &str = "      ";
+/// Grades with the spaces behind them, under which the second line of a finding begins.
+const GRADE_COLUMNS: usize = 6;
 
 /// `portolan recovery readiness`.
 pub(in crate::cli) async fn readiness(desk: &mut Desk<'_>, group: Option<&str>) -> Outcome {
@@ -74,22 +74,27 @@ async fn show(
 fn ready(desk: &Desk<'_>, outlook: &Outlook) -> Result<String, Failure> {
     let answer = if outlook.ready { "would be failed over now" } else { "would not be failed over now" };
     let mut text = format!("{}: {answer} ({}% of what was looked at is as it should be)\n", plain(short(&outlook.name)), outlook.score);
-    let tone = |grade: &str| match grade {
+    text.extend(outlook.findings.iter().map(|finding| found(finding, GRADE_COLUMNS, desk.terminal.colour)));
+    Ok(text)
+}
+
+/// A finding in lines of its own: what people read in full at 3 AM is not cut, but broken between words. `columns`: of its grade.
+pub(super) fn found(finding: &Finding, columns: usize, colour: bool) -> String {
+    let tone = match finding.grade.as_str() {
         "pass" => Tone::Good,
         "fail" => Tone::Bad,
         _ => Tone::Doubtful,
     };
-    for finding in &outlook.findings {
-        let line = format!("{}: {}", plain(&finding.check), plain(&finding.text));
-        let grade = tone(&finding.grade).paint(&plain(&finding.grade), desk.terminal.colour);
-        // What people read in full at 3 AM is not cut: it is broken between words.
-        let wrapped = |text: &str, indent| wrap(text, COLUMNS - 6, indent);
-        let _ = writeln!(text, "{grade}  {}", wrapped(&line, INDENT));
-        if !finding.fix.is_empty() {
-            let _ = writeln!(text, "{INDENT}{}", wrapped(&format!("-> {}", plain(&finding.fix)), "         "));
-        }
+    let grade = plain(&finding.grade);
+    let (indent, gap) = (" ".repeat(columns), " ".repeat(columns.saturating_sub(grade.len())));
+    let wrapped = |text: &str, indent: &str| wrap(text, COLUMNS - columns, indent);
+    let line = format!("{}: {}", plain(&finding.check), plain(&finding.text));
+    let mut text = format!("{}{gap}{}\n", tone.paint(&grade, colour), wrapped(&line, &indent));
+    if !finding.fix.is_empty() {
+        let fix = wrapped(&format!("-> {}", plain(&finding.fix)), &format!("{indent}   "));
+        text.push_str(&format!("{indent}{fix}\n"));
     }
-    Ok(text)
+    text
 }
 
 fn exposed(desk: &Desk<'_>, outlook: &Outlook) -> Result<String, Failure> {

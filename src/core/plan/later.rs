@@ -3,7 +3,7 @@
 use super::{
     check::Findings,
     overlay,
-    sections::{CheckType, Engine, HealthChecks, Plan},
+    sections::{BackupSource, CheckType, Engine, HealthChecks, Plan},
 };
 use crate::document::Path;
 
@@ -14,7 +14,6 @@ pub(super) fn check(plan: &Plan, out: &mut Findings) {
             out.warning(Path::root().key(key), format!("takes effect with {with}; until then {until}"), "");
         }
     };
-    later("backups", !plan.backups.is_empty(), "recovery", "backups are not looked at");
     let publish = &plan.publish;
     let publishes = !publish.route53.is_empty() || !publish.cloudflare.is_empty() || !publish.rfc2136.is_empty();
     later("publish", publishes, "publishers", "nothing is written to other people's DNS");
@@ -32,6 +31,12 @@ pub(super) fn check(plan: &Plan, out: &mut Findings) {
     {
         let path = Path::root().key("data_groups").key(name).key("engine");
         out.warning(path, "takes effect with an agent for this engine; until then the group has no lease, and nothing moves it", "");
+    }
+    for (class, places) in plan.backups.iter() {
+        for (i, place) in places.iter().enumerate().filter(|(_, place)| matches!(place.source, BackupSource::Http | BackupSource::Exec)) {
+            let path = Path::root().key("backups").key(class).item(i).key("source");
+            out.warning(path, format!("`{}` takes effect later; until then this place is unknown", place.source), "");
+        }
     }
     databases(plan, out);
 }

@@ -16,8 +16,10 @@ use portolan_core::{
     model::{
         ids::Label,
         reason::{Mark, Reason},
+        time::Timestamp,
     },
     recovery::{
+        backups::{self, Listing, Place, Proof, Seen, Source},
         exposure::Bracket,
         incident::{Measured, Milestone, Prediction, Standing},
         outlook::{Exposed, Outlook},
@@ -26,6 +28,7 @@ use portolan_core::{
 };
 
 use super::{cluster::Node, double};
+use crate::canned;
 
 pub(super) const GROUPS: &str = "\
 data_groups:
@@ -159,4 +162,63 @@ fn whether_it_would_be_failed_over_and_what_would_be_lost_is_shown() {
             assert!(line.is_ascii(), "{line:?}");
         }
     }
+}
+
+/// Backups of orders: seen in a bucket and in a directory that cannot be read any more; and of models, of which no place is in the plan.
+fn stored() -> Vec<backups::Standing> {
+    let ago = |seconds: i64| Timestamp(canned::NOW.0 - seconds * 1000);
+    let place =
+        |source, region: &str| Place { source, complete: None, region: Some(Label::new(region)), look_every: Duration::from_secs(360) };
+    let bucket = Source::S3 {
+        bucket: "dr-eu".to_owned(),
+        prefix: "wal/".to_owned(),
+        endpoint: None,
+        sign_region: "eu-west-1".to_owned(),
+        secret: Label::new("s3-dr-eu"),
+    };
+    let orders = backups::Class {
+        name: Label::new("conversation_data"),
+        frequency: Duration::from_secs(3600),
+        retention: Duration::from_secs(90 * 86_400),
+        is_multi_region: true,
+        is_encrypted: true,
+        is_versioned: true,
+        rpo_target: Duration::from_secs(3600),
+        groups: vec![orders()],
+        places: vec![place(bucket, "eu-west-1"), place(Source::Directory("/mnt/backups/conversations".to_owned()), "us-east-1")],
+    };
+    let models = backups::Class {
+        name: Label::new("model_artifacts"),
+        places: Vec::new(),
+        groups: Vec::new(),
+        is_multi_region: false,
+        ..orders.clone()
+    };
+    let mut listing = Listing::default();
+    for (name, age, octets) in [("new.dump", 5400, 3 << 30), ("old.dump", 95 * 86_400, 7 << 30)] {
+        listing.add(name, ago(age), octets, None, canned::NOW);
+    }
+    let seen = |at, encryption| Seen { at, listing: listing.clone(), encryption, versioning: Proof::Proven };
+    let mut broken = backups::Sight { seen: Some(seen(ago(7200), Proof::Proven)), ..backups::Sight::default() };
+    broken.fail(ago(60), "read `/mnt/backups/conversations`: No such file or directory (os error 2)");
+    let sights = vec![backups::Sight { seen: Some(seen(ago(30), Proof::Proven)), ..backups::Sight::default() }, broken];
+    vec![backups::Standing::of(orders, sights, canned::NOW), backups::Standing::of(models, Vec::new(), canned::NOW)]
+}
+
+#[test]
+fn how_backups_stand_is_shown() {
+    let node = node();
+    let ran = node.run(&["recovery", "backups"]);
+    assert_eq!((ran.exit, ran.out.as_str()), (Exit::Ok, "the plan has no backup strategy\n"));
+    *node.cluster.backups.lock().unwrap() = stored();
+    assert_eq!(node.expect("recovery-backups", &["recovery", "backups"]).exit, Exit::Degraded);
+    assert_eq!(node.expect("recovery-backups-unknown", &["recovery", "backups", "orders"]).exit, Exit::Usage);
+    for line in node.run(&["recovery", "backups"]).out.lines() {
+        assert!(line.is_ascii() && line.len() <= 100, "{line:?}");
+    }
+    let ran = node.run(&["recovery", "backups", "conversation_data", "-o", "json"]);
+    let value: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    let class = &value["classes"][0];
+    assert_eq!((&class["standing"], &class["age"], &class["restore_time"]), (&"unknown".into(), &"5400s".into(), &serde_json::Value::Null));
+    assert_eq!((&class["places"][0]["complete"], &class["places"][1]["trouble_time"].is_null()), (&2.into(), &false), "{}", ran.out);
 }

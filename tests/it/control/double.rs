@@ -22,7 +22,7 @@ use portolan_core::{
     health::overlay::Override,
     model::{ids::Label, time::Timestamp, units::Share},
     node::report::Severity,
-    recovery::outlook::Outlook,
+    recovery::{backups, outlook::Outlook},
 };
 
 use tokio::sync::watch;
@@ -75,6 +75,7 @@ pub(crate) struct Ideal {
     /// What is measured.
     pub(crate) figures: Mutex<Figures>,
     pub(crate) outlook: Mutex<Option<Outlook>>,
+    pub(crate) backups: Mutex<Vec<backups::Standing>>,
     /// Whether plans are read, or wait.
     pub(crate) reads_plans: watch::Sender<bool>,
 }
@@ -98,6 +99,7 @@ impl Ideal {
             agents: Mutex::default(),
             figures: Mutex::default(),
             outlook: Mutex::default(),
+            backups: Mutex::default(),
             reads_plans: watch::Sender::new(true),
         };
         ideal.commit(Change::Found { cluster: Label::new("shop-1") });
@@ -234,6 +236,10 @@ impl ClusterSource for Ideal {
 
     async fn outlook(&self, _: &Label) -> Option<Outlook> {
         self.outlook.lock().unwrap().clone()
+    }
+
+    fn backups(&self) -> Vec<backups::Standing> {
+        self.backups.lock().unwrap().clone()
     }
 
     async fn figures(&self, _: &Label) -> Figures {

@@ -12,7 +12,6 @@ use portolan_core::{
 use super::{
     groups::{Play, group},
     plan::*,
-    *,
 };
 
 const GROUP: &str = "    automatic_failover: true\n    probe: { interval: 1s, timeout: 1s }\n    confirm_hold: 2s\n    local_recovery: 2s\n    \

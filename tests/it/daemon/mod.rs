@@ -7,6 +7,7 @@
 mod apart;
 pub(crate) mod ask;
 mod automatic;
+mod backups;
 mod bootstrap;
 mod boundaries;
 mod checks;

@@ -3,6 +3,7 @@
 //! An error means that the plan contradicts itself or would do harm. A warning means that it works, but perhaps not as meant; what comes
 //! into force only later is a warning that names what it waits for.
 
+mod backups;
 mod data;
 mod follows;
 mod health;
@@ -105,6 +106,7 @@ pub fn check(plan: &Plan, context: Context<'_>) -> Findings {
     services::check(plan, context, out);
     data::check(plan, context, out);
     recovery::check(plan, context, out);
+    backups::check(plan, context, out);
     later::check(plan, out);
     findings
 }

@@ -4,7 +4,7 @@ use super::{Context, Findings, at, check_target, unknown};
 use crate::{
     document::{Path, Url, Word, did_you_mean},
     model::{check::Host, ids::Label},
-    plan::sections::{Backup, BackupSource, Channel, DisasterRecovery, Limit, Plan, Storage, Unit, Validation},
+    plan::sections::{Channel, DisasterRecovery, Limit, Plan, Storage, Unit, Validation},
 };
 
 /// The validation steps that have a meaning without being defined.
@@ -16,7 +16,6 @@ pub(super) fn check(plan: &Plan, context: Context<'_>, out: &mut Findings) {
         channels(plan, recovery, out);
         procedures(plan, recovery, out);
     }
-    backups(plan, out);
     validation(plan, context, out);
     signals(plan, context, out);
     publish(plan, context, out);
@@ -159,45 +158,6 @@ fn units(limit: Limit, unit: Unit, path: Path, out: &mut Findings) {
     }
 }
 
-fn backups(plan: &Plan, out: &mut Findings) {
-    let classes: Vec<&Label> = plan.disaster_recovery.iter().flat_map(|recovery| recovery.backup_strategy.keys()).collect();
-    for (class, places) in plan.backups.iter() {
-        if !classes.contains(&class) {
-            unknown(out, at("backups", class), "backup class", class, classes.iter().copied());
-        }
-        if places.is_empty() {
-            out.error(at("backups", class), "no place is listed", "add one, or remove the class");
-        }
-        for (i, place) in places.iter().enumerate() {
-            let path = || at("backups", class).item(i);
-            let Backup { source, url, path: directory, secret, region } = place;
-            let (needs, has) = match source {
-                BackupSource::S3 | BackupSource::Http => ("url", url.is_some()),
-                BackupSource::Directory => ("path", directory.is_some()),
-                BackupSource::Exec => ("secret", secret.is_some()),
-            };
-            if !has {
-                out.error(path().key(needs), format!("a place of source {source} needs `{needs}`"), format!("add `{needs}`"));
-            }
-            if let (BackupSource::S3, Some(url)) = (source, url)
-                && url.scheme() != "s3"
-            {
-                out.error(path().key("url"), format!("`{}` is not s3", url.scheme()), "write s3://BUCKET/PREFIX");
-            }
-            if let Some(directory) = directory
-                && !directory.0.starts_with('/')
-            {
-                out.error(path().key("path"), format!("`{directory}` is not an absolute path"), "begin it with `/`");
-            }
-            if let Some(region) = region
-                && !plan.regions.contains(region)
-            {
-                unknown(out, path().key("region"), "region", region, plan.regions.keys());
-            }
-        }
-    }
-}
-
 fn validation(plan: &Plan, context: Context<'_>, out: &mut Findings) {
     for (step, section) in plan.validation.iter() {
         let path = || at("validation", step);
@@ -275,7 +235,7 @@ fn publish(plan: &Plan, context: Context<'_>, out: &mut Findings) {
 }
 
 /// A URL that is asked for by HTTP.
-fn url(url: &Url, context: Context<'_>, path: impl Fn() -> Path, out: &mut Findings) {
+pub(super) fn url(url: &Url, context: Context<'_>, path: impl Fn() -> Path, out: &mut Findings) {
     if !matches!(url.scheme(), "http" | "https") {
         out.error(path(), format!("`{}` is not http or https", url.scheme()), "write http://… or https://…");
     }

@@ -264,8 +264,16 @@ section! {
         path: Option<PlainName> = None,
         /// s3, http: credentials, a name in secrets_dir.
         secret: Option<Secret> = None,
-        /// The region that it lies in.
+        /// The region that it lies in; a directory with a region is looked at by the nodes of that region only.
         region: Option<Label> = None,
+        /// Names that are there only when a backup is complete, below the place: its end mark, or the backup itself where it appears whole; * stands for any characters, ? for one. Left out: every file that is not hidden, not empty, and does not end as files in the making do (.tmp, .part, .partial and their like).
+        complete: Option<PlainName> = None,
+        /// From one look to the next; left out: a tenth of the frequency, at least 10s, at most 10m.
+        look_every: Option<Duration> where (seconds(1)..=days(1)) = None,
+        /// s3: where the service answers; left out: Amazon's, in `sign_region`.
+        endpoint: Option<Url> = None,
+        /// s3: the store's own name of its region, for which requests are signed; left out: `region`, else us-east-1.
+        sign_region: Option<PlainName> = None,
     }
 }
 

@@ -1,0 +1,257 @@
+//! Looks at the places where backups lie, again and again, beside everything else.
+//!
+//! ```text
+//!  plan --classes()--> one task per place --look--> Sight          every node looks by itself: nothing is agreed, nothing waits for it
+//!                                                     |
+//!                       API, metrics, readiness <-- Standing::of, when somebody asks
+//! ```
+//!
+//! A directory with a region is looked at by the nodes of that region. Another plan ends the tasks; what was seen of places that stay is kept.
+//! Invariant: at most one look at a directory is under way, also when its file system hangs and the look was given up.
+
+use std::{
+    collections::BTreeSet,
+    path::PathBuf,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::Duration,
+};
+
+use portolan_core::{
+    model::{ids::Label, time::Timestamp},
+    plan::Plan,
+    recovery::{
+        backups::{Class, Place, Seen, Sight, Source, Standing, classes},
+        readiness::{Finding, Grade},
+    },
+};
+use tokio::{
+    sync::{Semaphore, oneshot, watch},
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use super::{Clock, Setup, secret};
+use crate::{
+    backup::{
+        LookError, directory,
+        s3::{Folder, Limits, Stores, credentials},
+    },
+    telemetry::BackupReading,
+};
+
+/// For one look: a hundred pages from another continent, or a hundred thousand names from a network file system.
+const LOOK_TIME_MAX: Duration = Duration::from_secs(120);
+
+/// Looks at a time: they are beside everything else, and nobody waits for them.
+const LOOKS_MAX: usize = 4;
+
+/// What is known of backups; cheap to copy.
+#[derive(Clone)]
+pub(super) struct Backups {
+    known: Arc<Mutex<Vec<Known>>>,
+    clock: Arc<Clock>,
+}
+
+/// A class with what is known of each of its places.
+#[derive(Clone)]
+struct Known {
+    class: Class,
+    sights: Vec<Sight>,
+}
+
+impl Backups {
+    /// Begins to look at what `plans` names, until `stop`.
+    pub(super) fn start(setup: &Setup, plans: watch::Receiver<Arc<Plan>>, clock: Arc<Clock>, stop: CancellationToken) -> Self {
+        let backups = Self { known: Arc::default(), clock };
+        let looker = Arc::new(Looker {
+            backups: backups.clone(),
+            region: Label::new(&setup.region),
+            secrets_dir: setup.secrets_dir.clone(),
+            stores: OnceLock::new(),
+            looks: Semaphore::new(LOOKS_MAX),
+            busy: Arc::default(),
+        });
+        tokio::spawn(stop.run_until_cancelled_owned(looker.follow(plans)));
+        backups
+    }
+
+    /// How every class of the plan in force stands now, in the plan's order.
+    pub(super) fn standings(&self) -> Vec<Standing> {
+        let now = self.clock.now().wall;
+        let known = self.known().clone();
+        known.into_iter().map(|known| Standing::of(known.class, known.sights, now)).collect()
+    }
+
+    /// For metrics.
+    pub(super) fn readings(&self) -> Vec<BackupReading> {
+        let reading = |standing: Standing| BackupReading {
+            class: standing.class.name.to_string(),
+            age: standing.age,
+            standing: standing.verdict().word(),
+            looks_failing: u64::try_from(standing.sights.iter().filter(|sight| sight.trouble.is_some()).count()).unwrap_or(u64::MAX),
+        };
+        self.standings().into_iter().map(reading).collect()
+    }
+
+    /// What readiness says of the backups of a group's data: a failover needs none, so they never stand in its way.
+    pub(super) fn findings(&self, group: &Label) -> Vec<Finding> {
+        let of_group = self.standings().into_iter().filter(|standing| standing.class.groups.contains(group));
+        let finding = |standing: Standing| {
+            let name = &standing.class.name;
+            let (grade, text, fix) = match standing.worst() {
+                None => (Grade::Pass, format!("backups of {name} are as the plan wants them"), String::new()),
+                Some(worst) => {
+                    let text = format!("backups of {name}: {} {}: {}", worst.verdict, worst.check, worst.text);
+                    (Grade::Warn, text, format!("see all of it: portolan recovery backups {name}"))
+                }
+            };
+            Finding { check: "backups".to_owned(), grade, text, fix }
+        };
+        of_group.map(finding).collect()
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, Vec<Known>> {
+        // Whoever panicked left whole values: each is replaced by assignment.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes in another plan. What was seen of a place that stays is kept, and so is its number.
+    fn plan(&self, classes: Vec<Class>) {
+        let mut known = self.known();
+        let before = std::mem::take(&mut *known);
+        let sight = |class: &Class, place: &Place| {
+            let same = before.iter().filter(|it| it.class.name == class.name).flat_map(|it| it.class.places.iter().zip(&it.sights));
+            same.into_iter().find(|(it, _)| *it == place).map(|(_, sight)| sight.clone()).unwrap_or_default()
+        };
+        *known = classes
+            .into_iter()
+            .map(|class| Known { sights: class.places.iter().map(|place| sight(&class, place)).collect(), class })
+            .collect();
+    }
+
+    fn note(&self, class: &Class, place: &Place, looked: Result<Seen, String>) {
+        let at = self.clock.now().wall;
+        let mut known = self.known();
+        let known = known.iter_mut().filter(|it| it.class.name == class.name);
+        let sights = known.flat_map(|it| it.class.places.iter().zip(&mut it.sights));
+        // The plan may have gone on meanwhile.
+        let Some((_, sight)) = sights.into_iter().find(|(it, _)| *it == place) else { return };
+        match looked {
+            Ok(seen) => {
+                debug!(class = %class.name, place = %place.source, n_complete = seen.listing.n_complete, "backups seen");
+                sight.note(seen, class);
+            }
+            Err(why) => {
+                // Once, not at each look.
+                if sight.trouble.as_ref().is_none_or(|before| before.why != why) {
+                    warn!(class = %class.name, place = %place.source, why, "backups not seen");
+                }
+                sight.fail(at, why);
+            }
+        }
+    }
+}
+
+struct Looker {
+    backups: Backups,
+    region: Label,
+    secrets_dir: Option<PathBuf>,
+    /// Made with the first store of a plan: it reads the host's certificates, and without any there is no store, but a daemon.
+    stores: OnceLock<Result<Stores, LookError>>,
+    looks: Semaphore,
+    /// Directories of which a look is under way.
+    busy: Arc<Mutex<BTreeSet<String>>>,
+}
+
+impl Looker {
+    async fn follow(self: Arc<Self>, mut plans: watch::Receiver<Arc<Plan>>) {
+        loop {
+            let classes = classes(&plans.borrow_and_update());
+            self.backups.plan(classes.clone());
+            let mut places = JoinSet::new();
+            for class in classes.into_iter().map(Arc::new) {
+                for n in 0..class.places.len() {
+                    places.spawn(Arc::clone(&self).keep(Arc::clone(&class), n));
+                }
+            }
+            // Nobody sends plans any more: the daemon stops.
+            if plans.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Looks at a place for ever.
+    async fn keep(self: Arc<Self>, class: Arc<Class>, n: usize) {
+        let place = &class.places[n];
+        loop {
+            let looked = {
+                let Ok(_turn) = self.looks.acquire().await else { return };
+                timeout(LOOK_TIME_MAX, self.look(place)).await
+            };
+            let looked = looked.unwrap_or_else(|_| Err(format!("no answer within {} s", LOOK_TIME_MAX.as_secs())));
+            self.backups.note(&class, place, looked);
+            sleep(place.look_every).await;
+        }
+    }
+
+    async fn look(&self, place: &Place) -> Result<Seen, String> {
+        let now = self.backups.clock.now().wall;
+        match &place.source {
+            Source::Directory(_) if place.region.as_ref().is_some_and(|region| *region != self.region) => {
+                let region = place.region.as_ref().map(ToString::to_string).unwrap_or_default();
+                Err(format!("only nodes in {region} look at it: ask one of them"))
+            }
+            Source::Directory(path) => self.directory(path.clone(), place, now).await,
+            Source::S3 { bucket, prefix, endpoint, sign_region, secret } => {
+                let directory = self.secrets_dir.as_ref().ok_or_else(|| format!("secret `{secret}`: this node has no secrets_dir"))?;
+                // Read at each look, so that a new one needs no restart.
+                let text = secret::read(directory, secret.as_str()).map_err(|error| format!("{error:#}"))?;
+                let credentials = credentials(&text).map_err(|error| format!("secret `{secret}`: {error}"))?;
+                let folder = Folder { bucket, prefix, endpoint: endpoint.as_deref(), sign_region };
+                let stores = self.stores.get_or_init(|| Stores::new(Limits::default())).as_ref().map_err(ToString::to_string)?;
+                let look = stores.look(&folder, &credentials, place.complete.as_ref(), now);
+                look.await.map_err(|error| error.to_string())
+            }
+            Source::Other(what) => Err(format!("source {what} is not looked at by this version")),
+        }
+    }
+
+    /// On a thread of its own, which a file system that hangs may keep for ever: neither the runtime nor the end of the daemon waits for it.
+    async fn directory(&self, path: String, place: &Place, now: Timestamp) -> Result<Seen, String> {
+        let busy = Busy::begin(&self.busy, &path).ok_or("a former look is not answered yet: the file system hangs")?;
+        let complete = place.complete.clone();
+        let (answer, told) = oneshot::channel();
+        let look = move || {
+            let looked = directory::look(&path, complete.as_ref(), now);
+            drop(busy);
+            // Who asked may have given up.
+            let _ = answer.send(looked);
+        };
+        std::thread::Builder::new().name("backups".to_owned()).spawn(look).map_err(|error| format!("start a thread: {error}"))?;
+        let looked = told.await.map_err(|_| "the look ended without an answer".to_owned())?;
+        looked.map_err(|error| error.to_string())
+    }
+}
+
+/// Marks a directory as being looked at.
+struct Busy {
+    all: Arc<Mutex<BTreeSet<String>>>,
+    path: String,
+}
+
+impl Busy {
+    /// `None`: it is marked already.
+    fn begin(all: &Arc<Mutex<BTreeSet<String>>>, path: &str) -> Option<Self> {
+        let is_free = all.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned());
+        is_free.then(|| Self { all: Arc::clone(all), path: path.to_owned() })
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.path);
+    }
+}
