@@ -83,7 +83,7 @@ async fn one_refuses_and_a_person_overrules_it_one_is_tried_as_a_fence_and_one_i
     assert_eq!(marks(latest(&state).unwrap()), ["after hook tell: told"]);
     let told = std::fs::read_to_string(at("told")).unwrap();
     let lines: Vec<serde_json::Value> = told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!((lines.len(), &lines[0] == &lines[1]), (2, true), "{told}");
+    assert_eq!((lines.len(), lines[0] == lines[1]), (2, true), "{told}");
     let said = ["operation", "kind", "from", "promoted", "ending"].map(|key| lines[0][key].as_str().unwrap());
     assert_eq!(said, [proposed.name.strip_prefix("operations/").unwrap(), "switchover", US, EU, "succeeded"]);
 
