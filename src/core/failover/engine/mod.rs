@@ -4,3 +4,4 @@
 //! until nothing is left. It can be begun again at any moment, after a crash of the agent, of the database or of both: what was done shows.
 
 pub mod postgres;
+pub mod redis;
