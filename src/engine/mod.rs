@@ -2,6 +2,7 @@
 
 pub mod fake;
 pub mod postgres;
+pub mod redis;
 
 use std::collections::BTreeMap;
 

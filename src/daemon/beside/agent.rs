@@ -15,10 +15,10 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use super::{ShippingEngine, user};
+use super::{HearsPlan, RedisEngine, ShippingEngine, user};
 use crate::{
     agent::{
-        Runner, Setup, Store, Terms,
+        Engine, Runner, Setup, Store, Terms,
         link::{Heard, Line, Lines, Voter},
     },
     config::agent::AgentConfig,
@@ -27,6 +27,7 @@ use crate::{
         Members, Ships,
         fake::{self, Fake},
         postgres::{self, ConnInfo, Postgres},
+        redis::{self, Login, Redis},
     },
     net::detour::Detours,
 };
@@ -81,7 +82,7 @@ pub async fn serve(config: &AgentConfig, detours: &Detours) -> anyhow::Result<()
     cluster.send_replace(Some(terms.cluster.clone()));
     info!(group = %terms.group, region = %terms.region, "standing beside a member");
 
-    let engine = Arc::new(ShippingEngine::new(server(config, &terms)?, terms.region.clone(), terms.priority));
+    let engine = engine(config, &terms)?;
     engine.take(members(&terms, detours), terms.priority);
     let (tell, inbox) = mpsc::channel(QUEUE);
     let (outbox, mut said) = mpsc::channel::<FromAgent>(QUEUE);
@@ -89,7 +90,7 @@ pub async fn serve(config: &AgentConfig, detours: &Detours) -> anyhow::Result<()
         region: terms.region.clone(),
         store,
         disk,
-        engine: Arc::clone(&engine) as Arc<_>,
+        engine: Arc::clone(&engine) as Arc<dyn Engine>,
         socket: config.socket.as_path().to_owned(),
         clock: clock::since_boot,
         inbox,
@@ -149,6 +150,26 @@ fn keep_terms(path: &Path, terms: &Terms) -> anyhow::Result<()> {
     fs::write(&fresh, serde_json::to_vec(terms)?)
         .and_then(|()| fs::rename(&fresh, path))
         .with_context(|| format!("write `{}`", path.display()))
+}
+
+fn engine(config: &AgentConfig, terms: &Terms) -> anyhow::Result<Arc<dyn HearsPlan>> {
+    let Some(database) = &config.redis else {
+        return Ok(Arc::new(ShippingEngine::new(server(config, terms)?, terms.region.clone(), terms.priority)));
+    };
+    let login = |name: &str| -> anyhow::Result<Login> {
+        Login::parse(&secret::read(config.secrets_dir.as_path(), name)?).with_context(|| format!("read secret `{name}` as a login"))
+    };
+    let server = Redis::new(redis::Setup {
+        region: terms.region.clone(),
+        config: database.config.as_path().to_owned(),
+        arguments: database.arguments.iter().map(|text| text.0.clone()).collect(),
+        directory: database.directory.as_path().to_owned(),
+        address: (database.address.0.host.to_string(), database.address.0.port),
+        login: database.login.as_ref().map(|name| login(name.0.as_str())).transpose()?,
+        owner: user(config)?,
+        evidence: config.data_dir.as_path().join("evidence"),
+    });
+    Ok(Arc::new(RedisEngine::new(server, terms.region.clone(), terms.priority)))
 }
 
 fn server(config: &AgentConfig, terms: &Terms) -> anyhow::Result<Arc<dyn Ships>> {
