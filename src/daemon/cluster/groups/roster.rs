@@ -8,7 +8,7 @@ use portolan_core::{
     model::{check::Address, ids::Label},
     plan::{
         ValidationStep,
-        sections::{DataGroup, Member},
+        sections::{DataGroup, Engine, Member},
         validation,
     },
 };
@@ -48,6 +48,7 @@ impl Place {
 struct Shown {
     address: Address,
     dsn: Option<String>,
+    engine: Engine,
     steps: Arc<Vec<ValidationStep>>,
 }
 
@@ -80,7 +81,8 @@ impl Roster {
             roster.take(group, data);
             for (region, member) in data.members.iter() {
                 let steps = Arc::new(validation(&loaded.plan, group, region));
-                let shown = Shown { address: member.address.0.clone(), dsn: member.dsn.as_ref().map(|dsn| dsn.0.to_string()), steps };
+                let dsn = member.dsn.as_ref().map(|dsn| dsn.0.to_string());
+                let shown = Shown { address: member.address.0.clone(), dsn, engine: data.engine, steps };
                 roster.members.insert((group.clone(), region.clone()), shown);
             }
         }
@@ -114,8 +116,8 @@ impl Roster {
 
     /// What is to be shown of a member that was promoted by this grant.
     pub(super) fn subject(&self, group: &Label, region: &Label, token: Token) -> Option<Subject> {
-        let Shown { address, dsn, steps } = self.members.get(&(group.clone(), region.clone()))?.clone();
-        Some(Subject { group: group.clone(), region: region.clone(), address, dsn, steps, token })
+        let Shown { address, dsn, engine, steps } = self.members.get(&(group.clone(), region.clone()))?.clone();
+        Some(Subject { group: group.clone(), region: region.clone(), address, dsn, engine, steps, token })
     }
 
     /// How long caches may answer with the old primary after names lead to the new one.

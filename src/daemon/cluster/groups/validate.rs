@@ -9,7 +9,7 @@ use portolan_core::{
         ids::Label,
         time::Human,
     },
-    plan::{Means, Trigger, ValidationStep},
+    plan::{Means, Trigger, ValidationStep, sections::Engine},
 };
 use serde_json::json;
 use tokio::time::{Instant, sleep};
@@ -37,8 +37,10 @@ pub(super) struct Subject {
     pub(super) group: Label,
     pub(super) region: Label,
     pub(super) address: Address,
-    /// The name of its connection string; `None`: it is a fake, which has none.
+    /// The name of its connection string, or of its login; `None`: it has none.
     pub(super) dsn: Option<String>,
+    /// What it is.
+    pub(super) engine: Engine,
     pub(super) steps: Arc<Vec<ValidationStep>>,
     /// Of the grant that it holds.
     pub(super) token: Token,
@@ -80,14 +82,18 @@ const fn lasting(step: &ValidationStep) -> Duration {
 
 async fn attempt(shared: &Shared, subject: &Subject, step: &ValidationStep) -> Result<(), String> {
     let ask = async |sql: &str| {
-        let dsn = subject.dsn.as_deref().ok_or("a fake database knows no SQL")?;
+        let dsn = subject.dsn.as_deref().filter(|_| subject.engine == Engine::Postgresql).ok_or("its engine knows no SQL")?;
         let row = probe::inquire(&subject.address, dsn, sql, ASK.min(step.timeout), &shared.probes).await;
         row.map_err(|failure| failure.to_string())
     };
     match &step.means {
-        Means::Integrity if subject.dsn.is_none() => {
-            let signed =
-                probe::fake_token(&subject.address, ASK.min(step.timeout), &shared.probes).await.map_err(|failure| failure.to_string())?;
+        Means::Integrity if subject.engine != Engine::Postgresql => {
+            let (address, timeout) = (&subject.address, ASK.min(step.timeout));
+            let asked = match subject.engine {
+                Engine::Redis => probe::redis_token(address, subject.dsn.as_deref(), timeout, &shared.probes).await,
+                _ => probe::fake_token(address, timeout, &shared.probes).await,
+            };
+            let signed = asked.map_err(|failure| failure.to_string())?;
             if signed == Some(subject.token) { Ok(()) } else { Err(format!("it does not bear the token of its grant, {}", subject.token)) }
         }
         Means::Integrity => {
