@@ -1,5 +1,5 @@
 #!/bin/sh
-# What the tests run against beside our own code: dig, unbound, ip and PostgreSQL, from Debian's packages. Does nothing when all are there.
+# What the tests run against beside our own code: dig, unbound, ip, PostgreSQL and Redis, from Debian's packages. Does nothing when all are there.
 set -eu
 
 missing=""
@@ -8,8 +8,9 @@ command -v dig >/dev/null 2>&1 || missing="$missing bind9-dnsutils"
 PATH="$PATH:/usr/sbin" command -v unbound >/dev/null 2>&1 || missing="$missing unbound"
 PATH="$PATH:/usr/sbin:/sbin" command -v ip >/dev/null 2>&1 || missing="$missing iproute2"
 ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || missing="$missing postgresql"
+command -v redis-server >/dev/null 2>&1 || missing="$missing redis-server"
 if [ -z "$missing" ]; then
-    echo "setup: dig, unbound, ip and postgres are there"
+    echo "setup: dig, unbound, ip, postgres and redis-server are there"
     exit 0
 fi
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null 2>&1; then
@@ -18,7 +19,7 @@ if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null 2>&1; then
 fi
 echo "setup: installing$missing with apt-get"
 export DEBIAN_FRONTEND=noninteractive
-# The tests start servers of their own; the packages must not start theirs for the whole machine, which would take port 53 and 5432.
+# The tests start servers of their own; the packages must not start theirs for the whole machine, which would take port 53, 5432 and 6379.
 policy=/usr/sbin/policy-rc.d
 if [ ! -e "$policy" ]; then
     printf '#!/bin/sh\nexit 101\n' >"$policy"

@@ -4,4 +4,6 @@ mod conformance;
 mod failover;
 mod leader;
 pub(crate) mod postgres;
+mod redis;
+mod redis_server;
 mod supervisor;

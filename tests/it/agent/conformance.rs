@@ -1,4 +1,5 @@
-//! What every engine must show, with real servers of each: one suite for all.
+//! What every engine must show, with real servers of each: one suite for all. Redis acknowledges a write before any replica has it, so what quorum
+//! mode promises is not asked of it; the plan refuses that mode for it.
 
 use std::sync::{
     Arc,
@@ -105,14 +106,14 @@ macro_rules! each {
 
 macro_rules! suite {
     ($($name:ident)*) => {
-        each!(Postgres, postgresql: $($name)*);
-        each!(Fake, fake: $($name)*);
+        each!(Postgres, postgresql: in_quorum_mode_no_acknowledged_write_is_lost_whatever_was_under_way $($name)*);
+        each!(Redis, redis: $($name)*);
+        each!(Fake, fake: in_quorum_mode_no_acknowledged_write_is_lost_whatever_was_under_way $($name)*);
     };
 }
 
 suite! {
     a_lost_primary_is_replaced_and_comes_back_without_what_only_it_had
-    in_quorum_mode_no_acknowledged_write_is_lost_whatever_was_under_way
     a_switchover_loses_nothing_and_goes_back_the_same_way
     a_standby_that_somebody_promotes_by_hand_is_stopped_and_follows_again
 }

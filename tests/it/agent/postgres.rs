@@ -1,4 +1,4 @@
-//! Three members of a data group on this machine: real servers (PostgreSQL, or the fake that is shipped) under real supervisors, each with an
+//! Three members of a data group on this machine: real servers (PostgreSQL, Redis, or the fake that is shipped) under real supervisors, each with an
 //! agent.
 
 use std::{
@@ -21,12 +21,13 @@ use portolan::{
     },
     daemon::{
         Detours,
-        beside::{self, ShippingEngine},
+        beside::{self, HearsPlan, RedisEngine, ShippingEngine},
     },
     engine::{
-        Ships,
+        Members, Ships,
         fake::{self, Fake},
         postgres::{self, ConnInfo, Postgres},
+        redis::Redis,
     },
 };
 use portolan_core::{
@@ -38,6 +39,7 @@ use tempfile::TempDir;
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_postgres::{Client, NoTls};
 
+use super::redis;
 use crate::daemon::given;
 
 /// What a standby adds to its primary's address.
@@ -57,6 +59,7 @@ pub(crate) const REGIONS: [&str; 3] = ["ap", "eu", "us"];
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Engine {
     Postgres,
+    Redis,
     Fake,
 }
 
@@ -64,8 +67,8 @@ pub(crate) enum Engine {
 pub(crate) struct Member {
     pub(crate) region: Label,
     engine: Engine,
-    directory: PathBuf,
-    port: u16,
+    pub(super) directory: PathBuf,
+    pub(super) port: u16,
     /// Keeps the port from everybody but the database.
     _held: Socket,
     supervisor: Option<Child>,
@@ -99,7 +102,7 @@ fn children(process: i32) -> Vec<i32> {
 }
 
 /// A port that nobody is given by chance, because something is bound to it, and that a server can have, because it does not listen.
-fn hold_port() -> (Socket, u16) {
+pub(super) fn hold_port() -> (Socket, u16) {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.set_reuse_address(true).unwrap();
     socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
@@ -108,7 +111,7 @@ fn hold_port() -> (Socket, u16) {
 }
 
 /// Whoever owns the databases: root runs none.
-fn owner() -> User {
+pub(super) fn owner() -> User {
     if geteuid().is_root() { User::from_name("postgres").unwrap().unwrap() } else { User::from_uid(geteuid()).unwrap().unwrap() }
 }
 
@@ -151,6 +154,7 @@ impl Trio {
         let trio = Self { directory, members };
         match engine {
             Engine::Postgres => trio.make_postgres(regions[2]),
+            Engine::Redis => trio.members.values().for_each(|member| redis::make(member, member.region.as_str() == regions[2])),
             Engine::Fake => trio.make_fakes(regions[2]),
         }
         trio
@@ -189,7 +193,7 @@ impl Trio {
         }
     }
 
-    fn addresses(&self) -> BTreeMap<Label, (String, u16)> {
+    pub(super) fn addresses(&self) -> Members {
         self.members.values().map(|member| (member.region.clone(), ("127.0.0.1".to_owned(), member.port))).collect()
     }
 
@@ -234,7 +238,7 @@ impl Aside {
 }
 
 impl Member {
-    fn data(&self) -> PathBuf {
+    pub(super) fn data(&self) -> PathBuf {
         self.directory.join("data")
     }
 
@@ -284,6 +288,7 @@ impl Member {
                 self.directory.display(),
                 self.port
             ),
+            Engine::Redis => redis::section(self),
             Engine::Fake => format!("fake: {{ directory: {}/data, listen: \"127.0.0.1:{}\" }}\n", self.directory.display(), self.port),
         };
         let nobody = [("nobody".to_owned(), "127.0.0.1:1".to_owned())];
@@ -302,7 +307,7 @@ impl Member {
     }
 
     /// Of its database, where that is not who runs this.
-    fn owner_of_files(&self) -> Option<(u32, u32)> {
+    pub(super) fn owner_of_files(&self) -> Option<(u32, u32)> {
         geteuid().is_root().then(|| (owner().uid.as_raw(), owner().gid.as_raw()))
     }
 
@@ -396,10 +401,13 @@ impl Member {
         Link::connect(&self.socket()).await.ok()?.ask(Verb::Status).await.ok()
     }
 
-    async fn start_agent(&mut self, addresses: BTreeMap<Label, (String, u16)>) -> (mpsc::Sender<ToAgent>, mpsc::Receiver<FromAgent>) {
+    async fn start_agent(&mut self, addresses: Members) -> (mpsc::Sender<ToAgent>, mpsc::Receiver<FromAgent>) {
         let (region, owner, evidence) = (self.region.clone(), self.owner_of_files(), self.directory.join("agent/evidence"));
-        let server: Arc<dyn Ships> = match self.engine {
-            Engine::Postgres => Arc::new(Postgres::new(postgres::Setup {
+        let shipping =
+            |server: Arc<dyn Ships>| -> Arc<dyn HearsPlan> { Arc::new(ShippingEngine::new(server, self.region.clone(), Some(100))) };
+        let engine: Arc<dyn HearsPlan> = match self.engine {
+            Engine::Redis => Arc::new(RedisEngine::new(Redis::new(redis::setup(self)), region, Some(100))),
+            Engine::Postgres => shipping(Arc::new(Postgres::new(postgres::Setup {
                 region,
                 bin_dir: bin(),
                 data_directory: self.data(),
@@ -408,19 +416,27 @@ impl Member {
                 own: ConnInfo::parse(&self.own()).unwrap(),
                 replication: ConnInfo::parse(REPLICATION).unwrap(),
                 evidence,
-            })),
+            }))),
             Engine::Fake => {
                 let listen = self.address().parse().unwrap();
-                Arc::new(Fake::new(fake::Setup { region, directory: self.data(), listen, owner, evidence }))
+                shipping(Arc::new(Fake::new(fake::Setup { region, directory: self.data(), listen, owner, evidence })))
             }
         };
-        let engine = Arc::new(ShippingEngine::new(server, self.region.clone(), Some(100)));
         engine.take(addresses, Some(100));
         let (store, disk) = Store::open(&self.directory.join("agent")).unwrap();
         let (orders, inbox) = mpsc::channel(64);
         let (outbox, said) = mpsc::channel(64);
-        let runner =
-            Runner::new(Setup { region: self.region.clone(), store, disk, engine, socket: self.socket(), clock, inbox, outbox }).await;
+        let runner = Runner::new(Setup {
+            region: self.region.clone(),
+            store,
+            disk,
+            engine: engine as Arc<_>,
+            socket: self.socket(),
+            clock,
+            inbox,
+            outbox,
+        })
+        .await;
         self.agent = Some(tokio::spawn(async move { runner.run().await.unwrap() }));
         (orders, said)
     }
@@ -474,6 +490,7 @@ impl Member {
                     acknowledged(number);
                 }
             }
+            Engine::Redis => redis::keep(self, numbers, acknowledged).await,
             Engine::Fake => {
                 let mut client = self.client().await.unwrap();
                 for number in numbers {
@@ -490,6 +507,7 @@ impl Member {
     pub(crate) async fn kept(&self) -> Option<Vec<i64>> {
         match self.engine {
             Engine::Postgres => self.read("select coalesce(array_agg(id order by id), '{}') from ledger").await,
+            Engine::Redis => redis::kept(self).await,
             Engine::Fake => Some(self.client().await?.texts().await.ok()?.iter().map(|text| text.parse().unwrap()).collect()),
         }
     }
@@ -498,6 +516,7 @@ impl Member {
     pub(crate) async fn is_standby(&self) -> Option<bool> {
         match self.engine {
             Engine::Postgres => self.read("select pg_is_in_recovery()").await,
+            Engine::Redis => redis::is_replica(self).await,
             Engine::Fake => Some(self.client().await?.status().await.ok()?.is_standby()),
         }
     }
@@ -508,6 +527,7 @@ impl Member {
             Engine::Postgres => {
                 let _ = self.connect().await.unwrap().batch_execute("select pg_promote(true, 30)").await;
             }
+            Engine::Redis => redis::promote(self).await,
             Engine::Fake => {
                 let _ = self.client().await.unwrap().promote().await;
             }
@@ -518,6 +538,7 @@ impl Member {
     pub(crate) async fn hang_shipping(&self) {
         match self.engine {
             Engine::Postgres => self.stop_shipping(),
+            Engine::Redis => redis::ship_nothing(self).await,
             Engine::Fake => self.client().await.unwrap().hold(true).await.unwrap(),
         }
     }
@@ -541,6 +562,7 @@ impl Member {
         let folder = fs::read_dir(self.directory.join("agent/evidence")).into_iter().flatten().flatten();
         let (lists, is_commit): (Vec<PathBuf>, fn(&str) -> bool) = match self.engine {
             Engine::Postgres => (folder.map(|it| it.path().join("records.txt")).collect(), |line| line.contains("desc: COMMIT")),
+            Engine::Redis => (redis::logs_put_aside(folder.map(|it| it.path())), |line| line.trim_end() == "RPUSH"),
             Engine::Fake => (folder.map(|it| it.path()).collect(), |line| line.contains("\"write\":")),
         };
         let texts = lists.into_iter().filter_map(|list| fs::read_to_string(list).ok());
