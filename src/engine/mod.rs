@@ -3,6 +3,7 @@
 pub mod fake;
 pub mod mariadb;
 pub mod postgres;
+pub mod redis;
 
 use std::collections::BTreeMap;
 

@@ -24,6 +24,7 @@ mod metered;
 mod open;
 mod postgres;
 mod prometheus;
+mod redis;
 pub mod scheduler;
 mod tls;
 mod watch;
@@ -99,6 +100,7 @@ pub fn is_probed(check: &Check) -> bool {
         | ProbeKind::Dns { .. }
         | ProbeKind::Postgres { .. }
         | ProbeKind::Mariadb { .. }
+        | ProbeKind::Redis { .. }
         | ProbeKind::Fake => check.address.is_some(),
     }
 }
@@ -157,6 +159,16 @@ pub async fn fake_token(address: &Address, timeout: Duration, env: &ProbeEnv) ->
     asked.unwrap_or_else(|_| Err(watch.timed_out(timeout)))
 }
 
+/// Asks a Redis server that takes writes for the token in it, within `timeout`; `None`: none is. `login` names the secret with user and password.
+///
+/// # Errors
+/// How it failed; that it is a replica is one of them.
+pub async fn redis_token(address: &Address, login: Option<&str>, timeout: Duration, env: &ProbeEnv) -> Result<Option<Token>, Failure> {
+    let watch = Watch::start();
+    let asked = tokio::time::timeout(timeout, redis::token(address, login, env, &watch)).await;
+    asked.unwrap_or_else(|_| Err(watch.timed_out(timeout)))
+}
+
 /// Asks a Prometheus server for one number, within `timeout`. `secret` names what is sent as `Authorization`.
 ///
 /// # Errors
@@ -184,6 +196,7 @@ async fn look(check: &Check, env: &ProbeEnv, watch: &Watch) -> Result<(), Failur
         }
         (ProbeKind::Postgres { dsn }, Some(address)) => postgres::probe(address, dsn, env, watch).await,
         (ProbeKind::Mariadb { dsn }, Some(address)) => mariadb::probe(address, dsn, env, watch).await,
+        (ProbeKind::Redis { login }, Some(address)) => redis::probe(address, login.as_deref(), env, watch).await,
         (ProbeKind::Fake, Some(address)) => fake::probe(address, env, watch).await,
         (ProbeKind::Prometheus { url, query, bound }, _) => {
             prometheus::probe(url, query, *bound, check.probe.cadence.timeout, env, watch).await

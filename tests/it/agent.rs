@@ -5,4 +5,6 @@ mod failover;
 mod leader;
 pub(crate) mod mariadb;
 pub(crate) mod postgres;
+mod redis;
+mod redis_server;
 mod supervisor;

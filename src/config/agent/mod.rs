@@ -72,9 +72,13 @@ mod tests {
         assert!(problem("version: 1\n").contains("agent"));
         let (head, _) = WHOLE.split_once("postgresql").unwrap();
         let none = problem(head);
-        assert!(none.contains("one of `postgresql`, `mariadb` and `fake`"), "{none}");
+        assert!(none.contains("one of `postgresql`, `mariadb`, `redis`, `fake`"), "{none}");
         let both = problem(&format!("{WHOLE}fake: {{ directory: /tmp/fake, listen: \"127.0.0.1:7000\" }}\n"));
         assert!(both.contains("one database stands beside an agent"), "{both}");
+        let redis = format!("{head}redis: {{ config: /etc/redis/redis.conf, directory: /var/lib/redis, address: \"127.0.0.1:6379\" }}\n");
+        assert_eq!(load(&redis, "agent.yaml").unwrap().config.database_directory().unwrap().0, "/var/lib/redis");
+        let pattern = problem(&redis.replace("/var/lib/redis,", "\"/var/lib/redis[1]\","));
+        assert!(pattern.contains("read as a pattern"), "{pattern}");
         let open = problem(&format!("{head}fake: {{ directory: /tmp/fake, listen: \"10.0.0.1:7000\" }}\n"));
         assert!(open.contains("no loopback address"), "{open}");
         let fake = load(&format!("{head}fake: {{ directory: /tmp/fake, listen: \"127.0.0.1:7000\" }}\n"), "agent.yaml").unwrap();

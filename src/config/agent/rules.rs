@@ -40,11 +40,26 @@ pub(super) fn check(config: &AgentConfig, document: &Document<'_>, report: &mut 
             report.at_path(Severity::Error, document, &below("fake", "listen"), message, "for example 127.0.0.1:7000");
         }
     }
-    let databases = [config.postgresql.is_some(), config.mariadb.is_some(), config.fake.is_some()];
-    if databases.iter().filter(|is_named| **is_named).count() != 1 {
+    if let Some(redis) = &config.redis {
+        paths.push((below("redis", "program"), &redis.program));
+        paths.push((below("redis", "config"), &redis.config));
+        paths.push((below("redis", "directory"), &redis.directory));
+        if redis.directory.0.contains(['*', '?', '[', ']', '"', '\\']) {
+            let message = format!("`{}` would be read as a pattern, and the mark in it would not be found", redis.directory.0);
+            report.at_path(Severity::Error, document, &below("redis", "directory"), message, "choose a directory without * ? [ ] \" \\");
+        }
+    }
+    let named = [
+        ("postgresql", config.postgresql.is_some()),
+        ("mariadb", config.mariadb.is_some()),
+        ("redis", config.redis.is_some()),
+        ("fake", config.fake.is_some()),
+    ];
+    let named: Vec<&str> = named.iter().filter(|(_, is_there)| *is_there).map(|(name, _)| *name).collect();
+    if named.len() != 1 {
         let message = "one database stands beside an agent".to_owned();
-        let path = if config.fake.is_some() { top("fake") } else { top("agent") };
-        report.at_path(Severity::Error, document, &path, message, "write one of `postgresql`, `mariadb` and `fake`");
+        let path = top(named.last().copied().unwrap_or("agent"));
+        report.at_path(Severity::Error, document, &path, message, "write one of `postgresql`, `mariadb`, `redis`, `fake`");
     }
     for (path, value) in paths {
         if !value.0.starts_with('/') {

@@ -33,6 +33,8 @@ section! {
         postgresql: Option<Postgresql> = None,
         /// The database, where it is MariaDB.
         mariadb: Option<Mariadb> = None,
+        /// The database, where it is Redis or Valkey.
+        redis: Option<RedisDatabase> = None,
         /// The database, where it is a fake, for drills.
         fake: Option<FakeDatabase> = None,
         /// How log lines look.
@@ -91,6 +93,24 @@ section! {
 }
 
 section! {
+    /// A Redis server, 7.0 or newer, or Valkey; started by the supervisor and by nobody else, and watched by no Sentinel.
+    pub struct RedisDatabase {
+        /// The server.
+        program: FilePath = FilePath("/usr/bin/redis-server".to_owned()),
+        /// Its own configuration, where it listens and what it keeps. With appendonly yes a primary that was killed comes back where it was.
+        config: FilePath,
+        /// Where it keeps its data: dump.rdb, appendonlydir, and portolan.conf, which makes a replica of it while it is there.
+        directory: FilePath,
+        /// Where the agent reaches it.
+        address: HostPort,
+        /// Who agents and replicas are on every member: one line with the password, or user and password on two, a name in secrets_dir.
+        login: Option<Secret> = None,
+        /// Further arguments of the server, for example --maxmemory 1gb.
+        arguments: Vec<Text> = Vec::new(),
+    }
+}
+
+section! {
     /// A fake database: a log that is replicated as PostgreSQL's is, and nothing else. Made by `portolan fake init`.
     pub struct FakeDatabase {
         /// Its directory.
@@ -116,7 +136,8 @@ impl AgentConfig {
     #[must_use]
     pub fn database_directory(&self) -> Option<&FilePath> {
         let postgresql = self.postgresql.as_ref().map(|database| &database.data_directory);
-        let mariadb = self.mariadb.as_ref().map(|database| &database.data_directory);
-        postgresql.or(mariadb).or_else(|| self.fake.as_ref().map(|database| &database.directory))
+        let mariadb = || self.mariadb.as_ref().map(|database| &database.data_directory);
+        let redis = || self.redis.as_ref().map(|database| &database.directory);
+        postgresql.or_else(mariadb).or_else(redis).or_else(|| self.fake.as_ref().map(|database| &database.directory))
     }
 }

@@ -130,3 +130,14 @@ fn words_and_defaults_of_other_sections_arrive() {
     assert_eq!(changed.local_recovery, Duration::ZERO);
     assert!(!changed.members[&Label::new("eu-west-1")].has_agent);
 }
+
+#[test]
+fn redis_needs_no_login_and_promises_no_quorum() {
+    let text = std::fs::read_to_string("config/plan.yaml").unwrap().replace("engine: postgresql ", "engine: redis ");
+    let without = text.replace("dsn: pg-use1, ", "");
+    assert_ne!(text, without);
+    assert_eq!(policy_of("conversations", &without).durability, Durability::Async);
+    let quorum = text.replace("durability: async ", "durability: remote_quorum ");
+    let problems = plan::load(&quorum, "plan.yaml", &plan::Options::default()).unwrap_err().to_string();
+    assert!(problems.contains("Redis acknowledges writes before any replica has them"), "{problems}");
+}

@@ -127,6 +127,11 @@ pub enum ProbeKind {
         /// The name of the connection string in `secrets_dir`; where it listens is the check's address.
         dsn: String,
     },
+    /// A Redis server that takes writes, and that its agent has written to lately.
+    Redis {
+        /// The name of the login in `secrets_dir`; `None`: no password is asked for.
+        login: Option<String>,
+    },
     /// A fake database that takes writes, and that its agent has written to lately.
     Fake,
     /// Somebody must say "alive" at least once per interval.
@@ -158,6 +163,7 @@ impl ProbeKind {
             Self::Prometheus { .. } => "prometheus",
             Self::Postgres { .. } => "postgres",
             Self::Mariadb { .. } => "mariadb",
+            Self::Redis { .. } => "redis",
             Self::Fake => "fake",
             Self::Heartbeat { .. } => "heartbeat",
             Self::Calculated { .. } => "calculated",

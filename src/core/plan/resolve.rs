@@ -259,7 +259,7 @@ impl Build<'_> {
     fn databases(&mut self) -> BTreeMap<Label, BTreeMap<Label, CheckIdx>> {
         let mut databases = BTreeMap::new();
         for (name, group) in self.plan.data_groups.iter() {
-            if !matches!(group.engine, Engine::Postgresql | Engine::Mariadb | Engine::Fake) {
+            if !matches!(group.engine, Engine::Postgresql | Engine::Mariadb | Engine::Redis | Engine::Fake) {
                 continue;
             }
             let interval = group.probe.interval;
@@ -276,6 +276,7 @@ impl Build<'_> {
             let mut members = BTreeMap::new();
             for (region, member) in group.members.iter() {
                 let kind = match &member.dsn {
+                    login if group.engine == Engine::Redis => ProbeKind::Redis { login: login.as_ref().map(|name| name.0.to_string()) },
                     Some(dsn) if group.engine == Engine::Postgresql => ProbeKind::Postgres { dsn: dsn.0.to_string() },
                     Some(dsn) if group.engine == Engine::Mariadb => ProbeKind::Mariadb { dsn: dsn.0.to_string() },
                     _ => ProbeKind::Fake,

@@ -15,7 +15,7 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use super::{MariadbEngine, ShippingEngine, mariadb::arguments, user};
+use super::{HearsPlan, MariadbEngine, RedisEngine, ShippingEngine, mariadb::arguments, user};
 use crate::{
     agent::{
         Engine, Runner, Setup, Store, Terms,
@@ -28,6 +28,7 @@ use crate::{
         fake::{self, Fake},
         mariadb::{self, Mariadb},
         postgres::{self, ConnInfo, Postgres},
+        redis::{self, Login, Redis},
     },
     net::detour::Detours,
 };
@@ -82,7 +83,7 @@ pub async fn serve(config: &AgentConfig, detours: &Detours) -> anyhow::Result<()
     cluster.send_replace(Some(terms.cluster.clone()));
     info!(group = %terms.group, region = %terms.region, "standing beside a member");
 
-    let engine = Beside::new(config, &terms)?;
+    let engine = engine(config, &terms)?;
     engine.take(members(&terms, detours), terms.priority);
     let (tell, inbox) = mpsc::channel(QUEUE);
     let (outbox, mut said) = mpsc::channel::<FromAgent>(QUEUE);
@@ -90,7 +91,7 @@ pub async fn serve(config: &AgentConfig, detours: &Detours) -> anyhow::Result<()
         region: terms.region.clone(),
         store,
         disk,
-        engine: engine.engine(),
+        engine: Arc::clone(&engine) as Arc<dyn Engine>,
         socket: config.socket.as_path().to_owned(),
         clock: clock::since_boot,
         inbox,
@@ -152,34 +153,27 @@ fn keep_terms(path: &Path, terms: &Terms) -> anyhow::Result<()> {
         .with_context(|| format!("write `{}`", path.display()))
 }
 
-/// The database beside this agent.
-enum Beside {
-    Ships(Arc<ShippingEngine>),
-    Mariadb(Arc<MariadbEngine>),
-}
-
-impl Beside {
-    fn new(config: &AgentConfig, terms: &Terms) -> anyhow::Result<Self> {
-        if let Some(of) = &config.mariadb {
-            let server = mariadb(config, of, terms)?;
-            return Ok(Self::Mariadb(Arc::new(MariadbEngine::new(server, terms.region.clone(), terms.priority))));
-        }
-        Ok(Self::Ships(Arc::new(ShippingEngine::new(server(config, terms)?, terms.region.clone(), terms.priority))))
+fn engine(config: &AgentConfig, terms: &Terms) -> anyhow::Result<Arc<dyn HearsPlan>> {
+    if let Some(of) = &config.mariadb {
+        return Ok(Arc::new(MariadbEngine::new(mariadb(config, of, terms)?, terms.region.clone(), terms.priority)));
     }
-
-    fn take(&self, members: Members, priority: Option<u16>) {
-        match self {
-            Self::Ships(engine) => engine.take(members, priority),
-            Self::Mariadb(engine) => engine.take(members, priority),
-        }
-    }
-
-    fn engine(&self) -> Arc<dyn Engine> {
-        match self {
-            Self::Ships(engine) => Arc::clone(engine) as Arc<_>,
-            Self::Mariadb(engine) => Arc::clone(engine) as Arc<_>,
-        }
-    }
+    let Some(database) = &config.redis else {
+        return Ok(Arc::new(ShippingEngine::new(server(config, terms)?, terms.region.clone(), terms.priority)));
+    };
+    let login = |name: &str| -> anyhow::Result<Login> {
+        Login::parse(&secret::read(config.secrets_dir.as_path(), name)?).with_context(|| format!("read secret `{name}` as a login"))
+    };
+    let server = Redis::new(redis::Setup {
+        region: terms.region.clone(),
+        config: database.config.as_path().to_owned(),
+        arguments: database.arguments.iter().map(|text| text.0.clone()).collect(),
+        directory: database.directory.as_path().to_owned(),
+        address: (database.address.0.host.to_string(), database.address.0.port),
+        login: database.login.as_ref().map(|name| login(name.0.as_str())).transpose()?,
+        owner: user(config)?,
+        evidence: config.data_dir.as_path().join("evidence"),
+    });
+    Ok(Arc::new(RedisEngine::new(server, terms.region.clone(), terms.priority)))
 }
 
 fn conninfo(config: &AgentConfig, name: &str) -> anyhow::Result<ConnInfo> {

@@ -12,6 +12,7 @@ use portolan_core::{
     model::ids::Label,
 };
 
+use super::HearsPlan;
 use crate::{
     agent::{Act, Course, Engine, Step, Vessel},
     config::agent::sections,
@@ -41,9 +42,10 @@ impl MariadbEngine {
     pub fn new(server: Mariadb, region: Label, priority: Option<u16>) -> Self {
         Self { server: Arc::new(server), region, priority: Mutex::new(priority) }
     }
+}
 
-    /// What the plan says now. `priority`: of this member; `None`: it is never promoted.
-    pub fn take(&self, members: Members, priority: Option<u16>) {
+impl HearsPlan for MariadbEngine {
+    fn take(&self, members: Members, priority: Option<u16>) {
         self.server.set_members(members);
         *self.priority.lock().unwrap_or_else(PoisonError::into_inner) = priority;
     }

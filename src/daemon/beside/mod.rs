@@ -2,6 +2,7 @@
 
 mod agent;
 mod mariadb;
+mod replicating;
 mod shipping;
 
 use anyhow::Context as _;
@@ -9,15 +10,25 @@ use nix::unistd::{User, geteuid};
 
 use super::clock;
 use crate::{
-    agent::supervisor::{Command, Setup, StopsBy},
+    agent::{
+        Engine,
+        supervisor::{Command, Setup, StopsBy},
+    },
     config::agent::AgentConfig,
-    engine::{fake::Fake, mariadb::Mariadb, postgres::Postgres},
+    engine::{Members, fake::Fake, mariadb::Mariadb, postgres::Postgres, redis::Redis},
 };
 
 pub(super) use agent::run;
 pub use agent::serve;
 pub use mariadb::MariadbEngine;
+pub use replicating::RedisEngine;
 pub use shipping::ShippingEngine;
+
+/// An engine that hears what the plan says.
+pub trait HearsPlan: Engine {
+    /// What the plan says now. `priority`: of this member; `None`: it is never promoted.
+    fn take(&self, members: Members, priority: Option<u16>);
+}
 
 /// The supervisor of a database.
 pub(super) fn supervisor(config: &AgentConfig) -> anyhow::Result<Setup> {
@@ -35,6 +46,11 @@ pub(super) fn supervisor(config: &AgentConfig) -> anyhow::Result<Setup> {
         let listen = fake.listen_at().context("`fake.listen` is no loopback address")?.to_string();
         let arguments = ["fake", "serve", "--directory", &fake.directory.0, "--listen", &listen];
         (program.clone(), arguments.map(str::to_owned).to_vec(), directory, Fake::mark_in(directory))
+    } else if let Some(redis) = &config.redis {
+        let directory = redis.directory.as_path();
+        let own: Vec<String> = redis.arguments.iter().map(|text| text.0.clone()).collect();
+        let arguments = Redis::arguments(&redis.config.0, &redis.directory.0, &own);
+        (redis.program.as_path().to_owned(), arguments, directory, Redis::mark_in(directory))
     } else {
         anyhow::bail!("the config names no database");
     };

@@ -13,6 +13,7 @@ use portolan_core::{
     model::ids::Label,
 };
 
+use super::HearsPlan;
 use crate::{
     agent::{Act, Course, Engine, Step, Vessel},
     engine::{Members, Ships},
@@ -32,9 +33,10 @@ impl ShippingEngine {
     pub const fn new(server: Arc<dyn Ships>, region: Label, priority: Option<u16>) -> Self {
         Self { server, region, priority: Mutex::new(priority) }
     }
+}
 
-    /// What the plan says now. `priority`: of this member; `None`: it is never promoted.
-    pub fn take(&self, members: Members, priority: Option<u16>) {
+impl HearsPlan for ShippingEngine {
+    fn take(&self, members: Members, priority: Option<u16>) {
         self.server.set_members(members);
         *self.priority.lock().unwrap_or_else(PoisonError::into_inner) = priority;
     }

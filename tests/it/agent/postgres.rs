@@ -1,4 +1,4 @@
-//! Three members of a data group on this machine: real servers (PostgreSQL, or the fake that is shipped) under real supervisors, each with an
+//! Three members of a data group on this machine: real servers (PostgreSQL, Redis, or the fake that is shipped) under real supervisors, each with an
 //! agent.
 
 use std::{
@@ -21,12 +21,13 @@ use portolan::{
     },
     daemon::{
         Detours,
-        beside::{self, MariadbEngine, ShippingEngine},
+        beside::{self, HearsPlan, MariadbEngine, RedisEngine, ShippingEngine},
     },
     engine::{
-        Ships,
+        Members, Ships,
         fake::{self, Fake},
         postgres::{self, ConnInfo, Postgres},
+        redis::Redis,
     },
 };
 use portolan_core::{
@@ -38,7 +39,7 @@ use tempfile::TempDir;
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_postgres::{Client, NoTls};
 
-use super::mariadb;
+use super::{mariadb, redis};
 use crate::daemon::given;
 
 /// What a standby adds to its primary's address.
@@ -58,6 +59,7 @@ pub(crate) const REGIONS: [&str; 3] = ["ap", "eu", "us"];
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Engine {
     Postgres,
+    Redis,
     Fake,
     Mariadb,
 }
@@ -155,6 +157,7 @@ impl Trio {
         let mut trio = Self { directory, members };
         match engine {
             Engine::Postgres => trio.make_postgres(regions[2]),
+            Engine::Redis => trio.members.values().for_each(|member| redis::make(member, member.region.as_str() == regions[2])),
             Engine::Fake => trio.make_fakes(regions[2]),
             Engine::Mariadb => mariadb::make(&mut trio.members, regions[2]),
         }
@@ -194,7 +197,7 @@ impl Trio {
         }
     }
 
-    fn addresses(&self) -> BTreeMap<Label, (String, u16)> {
+    pub(super) fn addresses(&self) -> Members {
         let port = |member: &Member| member.way.as_ref().map_or(member.port, |way| way.port);
         self.members.values().map(|member| (member.region.clone(), ("127.0.0.1".to_owned(), port(member)))).collect()
     }
@@ -291,6 +294,7 @@ impl Member {
                 self.port
             ),
             Engine::Mariadb => mariadb::config(self),
+            Engine::Redis => redis::section(self),
             Engine::Fake => format!("fake: {{ directory: {}/data, listen: \"127.0.0.1:{}\" }}\n", self.directory.display(), self.port),
         };
         let nobody = [("nobody".to_owned(), "127.0.0.1:1".to_owned())];
@@ -407,21 +411,14 @@ impl Member {
         Link::connect(&self.socket()).await.ok()?.ask(Verb::Status).await.ok()
     }
 
-    async fn start_agent(&mut self, addresses: BTreeMap<Label, (String, u16)>) -> (mpsc::Sender<ToAgent>, mpsc::Receiver<FromAgent>) {
+    async fn start_agent(&mut self, addresses: Members) -> (mpsc::Sender<ToAgent>, mpsc::Receiver<FromAgent>) {
         let (region, owner, evidence) = (self.region.clone(), self.owner_of_files(), self.directory.join("agent/evidence"));
-        let (store, disk) = Store::open(&self.directory.join("agent")).unwrap();
-        let (orders, inbox) = mpsc::channel(64);
-        let (outbox, said) = mpsc::channel(64);
-        let run = |engine| Setup { region: self.region.clone(), store, disk, engine, socket: self.socket(), clock, inbox, outbox };
-        if self.engine == Engine::Mariadb {
-            let engine = Arc::new(MariadbEngine::new(mariadb::server(self), region, Some(100)));
-            engine.take(addresses, Some(100));
-            let runner = Runner::new(run(engine)).await;
-            self.agent = Some(tokio::spawn(async move { runner.run().await.unwrap() }));
-            return (orders, said);
-        }
-        let server: Arc<dyn Ships> = match self.engine {
-            Engine::Postgres => Arc::new(Postgres::new(postgres::Setup {
+        let shipping =
+            |server: Arc<dyn Ships>| -> Arc<dyn HearsPlan> { Arc::new(ShippingEngine::new(server, self.region.clone(), Some(100))) };
+        let engine: Arc<dyn HearsPlan> = match self.engine {
+            Engine::Redis => Arc::new(RedisEngine::new(Redis::new(redis::setup(self)), region, Some(100))),
+            Engine::Mariadb => Arc::new(MariadbEngine::new(mariadb::server(self), region, Some(100))),
+            Engine::Postgres => shipping(Arc::new(Postgres::new(postgres::Setup {
                 region,
                 bin_dir: bin(),
                 data_directory: self.data(),
@@ -430,16 +427,27 @@ impl Member {
                 own: ConnInfo::parse(&self.own()).unwrap(),
                 replication: ConnInfo::parse(REPLICATION).unwrap(),
                 evidence,
-            })),
+            }))),
             Engine::Fake => {
                 let listen = self.address().parse().unwrap();
-                Arc::new(Fake::new(fake::Setup { region, directory: self.data(), listen, owner, evidence }))
+                shipping(Arc::new(Fake::new(fake::Setup { region, directory: self.data(), listen, owner, evidence })))
             }
-            Engine::Mariadb => unreachable!("it is no engine of this kind"),
         };
-        let engine = Arc::new(ShippingEngine::new(server, self.region.clone(), Some(100)));
         engine.take(addresses, Some(100));
-        let runner = Runner::new(run(engine)).await;
+        let (store, disk) = Store::open(&self.directory.join("agent")).unwrap();
+        let (orders, inbox) = mpsc::channel(64);
+        let (outbox, said) = mpsc::channel(64);
+        let runner = Runner::new(Setup {
+            region: self.region.clone(),
+            store,
+            disk,
+            engine: engine as Arc<_>,
+            socket: self.socket(),
+            clock,
+            inbox,
+            outbox,
+        })
+        .await;
         self.agent = Some(tokio::spawn(async move { runner.run().await.unwrap() }));
         (orders, said)
     }
@@ -494,6 +502,7 @@ impl Member {
                 }
             }
             Engine::Mariadb => mariadb::keep(self, numbers, acknowledged).await,
+            Engine::Redis => redis::keep(self, numbers, acknowledged).await,
             Engine::Fake => {
                 let mut client = self.client().await.unwrap();
                 for number in numbers {
@@ -511,6 +520,7 @@ impl Member {
         match self.engine {
             Engine::Postgres => self.read("select coalesce(array_agg(id order by id), '{}') from ledger").await,
             Engine::Mariadb => mariadb::kept(self).await,
+            Engine::Redis => redis::kept(self).await,
             Engine::Fake => Some(self.client().await?.texts().await.ok()?.iter().map(|text| text.parse().unwrap()).collect()),
         }
     }
@@ -520,6 +530,7 @@ impl Member {
         match self.engine {
             Engine::Postgres => self.read("select pg_is_in_recovery()").await,
             Engine::Mariadb => mariadb::is_standby(self).await,
+            Engine::Redis => redis::is_replica(self).await,
             Engine::Fake => Some(self.client().await?.status().await.ok()?.is_standby()),
         }
     }
@@ -531,6 +542,7 @@ impl Member {
                 let _ = self.connect().await.unwrap().batch_execute("select pg_promote(true, 30)").await;
             }
             Engine::Mariadb => mariadb::promote(self).await,
+            Engine::Redis => redis::promote(self).await,
             Engine::Fake => {
                 let _ = self.client().await.unwrap().promote().await;
             }
@@ -542,6 +554,7 @@ impl Member {
         match self.engine {
             Engine::Postgres => self.stop_shipping(),
             Engine::Mariadb => self.way.as_ref().unwrap().hold(),
+            Engine::Redis => redis::ship_nothing(self).await,
             Engine::Fake => self.client().await.unwrap().hold(true).await.unwrap(),
         }
     }
@@ -566,6 +579,7 @@ impl Member {
         let (lists, is_commit): (Vec<PathBuf>, fn(&str) -> bool) = match self.engine {
             Engine::Postgres => (folder.map(|it| it.path().join("records.txt")).collect(), |line| line.contains("desc: COMMIT")),
             Engine::Mariadb => (folder.map(|it| it.path()).collect(), |line| line.contains("\tGTID ")),
+            Engine::Redis => (redis::logs_put_aside(folder.map(|it| it.path())), |line| line.trim_end() == "RPUSH"),
             Engine::Fake => (folder.map(|it| it.path()).collect(), |line| line.contains("\"write\":")),
         };
         let texts = lists.into_iter().filter_map(|list| fs::read_to_string(list).ok());

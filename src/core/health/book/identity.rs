@@ -93,6 +93,7 @@ fn write_kind(form: &mut Fnv, kind: &ProbeKind, of: &[Identity]) {
             form.octets(&decimal.0.to_le_bytes());
         }
         ProbeKind::Postgres { dsn } | ProbeKind::Mariadb { dsn } => form.text(dsn),
+        ProbeKind::Redis { login } => form.text(login.as_deref().unwrap_or_default()),
         ProbeKind::Fake => {}
         ProbeKind::Heartbeat { name } => form.text(name),
         ProbeKind::Calculated { of: _, at_least } => {

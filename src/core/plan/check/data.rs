@@ -15,6 +15,10 @@ pub(super) fn check(plan: &Plan, context: Context<'_>, out: &mut Findings) {
     for (name, group) in plan.data_groups.iter() {
         let path = at("data_groups", name);
         members(plan, context, group, &path, out);
+        if group.engine == Engine::Redis && group.durability == DurabilityWord::RemoteQuorum {
+            let message = "Redis acknowledges writes before any replica has them, so `remote_quorum` cannot be promised";
+            out.error(path.clone().key("durability"), message, "write `durability: async`, and an rpo_target that a loss may have");
+        }
         times(plan, group, &path, out);
         fence(group, &path, out);
         if group.engine == Engine::Mariadb && group.durability == DurabilityWord::RemoteQuorum {
@@ -65,7 +69,7 @@ fn members(plan: &Plan, context: Context<'_>, group: &DataGroup, path: &Path, ou
         if !plan.regions.contains(region) {
             unknown(out, here(region), "region", region, plan.regions.keys());
         }
-        if member.dsn.is_none() && group.engine != Engine::Fake {
+        if member.dsn.is_none() && !matches!(group.engine, Engine::Redis | Engine::Fake) {
             let message = "without a connection string the database can be neither probed nor asked";
             out.error(here(region), message, "add `dsn`, a name in secrets_dir");
         }

@@ -133,7 +133,8 @@ section! {
     pub struct Member {
         /// Where it listens.
         address: HostPort,
-        /// The connection string's name in secrets_dir; only a fake has none.
+        /// The connection string's name in secrets_dir; for Redis the login's (one line with the password, or user and password on two), where a
+        /// password is asked for. A fake has none.
         dsn: Option<Secret> = None,
         /// The name of the agent beside it.
         agent: Option<Label> = None,

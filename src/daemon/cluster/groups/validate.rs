@@ -41,7 +41,7 @@ pub(super) struct Subject {
     pub(super) region: Label,
     pub(super) engine: Engine,
     pub(super) address: Address,
-    /// The name of its connection string; `None`: it is a fake, which has none.
+    /// The name of its connection string, or of its login; `None`: it has none.
     pub(super) dsn: Option<String>,
     pub(super) steps: Arc<Vec<ValidationStep>>,
     /// Of the grant that it holds.
@@ -84,18 +84,22 @@ const fn lasting(step: &ValidationStep) -> Duration {
 
 async fn attempt(shared: &Shared, subject: &Subject, step: &ValidationStep) -> Result<(), String> {
     let ask = async |sql: &str| {
-        let dsn = subject.dsn.as_deref().ok_or("a fake database knows no SQL")?;
         let patience = ASK.min(step.timeout);
-        let row = match subject.engine {
-            Engine::Mariadb => probe::inquire_mariadb(&subject.address, dsn, sql, patience, &shared.probes).await,
-            _ => probe::inquire(&subject.address, dsn, sql, patience, &shared.probes).await,
+        let row = match (subject.engine, subject.dsn.as_deref()) {
+            (Engine::Postgresql, Some(dsn)) => probe::inquire(&subject.address, dsn, sql, patience, &shared.probes).await,
+            (Engine::Mariadb, Some(dsn)) => probe::inquire_mariadb(&subject.address, dsn, sql, patience, &shared.probes).await,
+            _ => return Err("its engine knows no SQL".to_owned()),
         };
         row.map_err(|failure| failure.to_string())
     };
     match &step.means {
-        Means::Integrity if subject.dsn.is_none() => {
-            let signed =
-                probe::fake_token(&subject.address, ASK.min(step.timeout), &shared.probes).await.map_err(|failure| failure.to_string())?;
+        Means::Integrity if matches!(subject.engine, Engine::Redis | Engine::Fake) => {
+            let (address, timeout) = (&subject.address, ASK.min(step.timeout));
+            let asked = match subject.engine {
+                Engine::Redis => probe::redis_token(address, subject.dsn.as_deref(), timeout, &shared.probes).await,
+                _ => probe::fake_token(address, timeout, &shared.probes).await,
+            };
+            let signed = asked.map_err(|failure| failure.to_string())?;
             if signed == Some(subject.token) { Ok(()) } else { Err(format!("it does not bear the token of its grant, {}", subject.token)) }
         }
         Means::Integrity if subject.engine == Engine::Mariadb => {

@@ -1,0 +1,86 @@
+//! One look at a server, and at the one that it is to follow.
+
+use std::sync::PoisonError;
+
+use portolan_core::{
+    failover::engine::redis::{Note, Process, Seen, Server, Source, Upstream},
+    model::ids::Label,
+};
+use tracing::debug;
+
+use super::{super::Trouble, Client, Redis, Status, files::NOWHERE};
+
+impl Redis {
+    /// Looks. `vessel`: the supervisor's incarnation, and whether something runs in it; `None`: no supervisor answers.
+    ///
+    /// # Errors
+    /// Nothing is known, which is no statement about what runs.
+    pub async fn look(&self, vessel: Option<(u64, bool)>) -> Result<Seen, Trouble> {
+        let status = self.status().await.inspect_err(|trouble| debug!("the server does not answer: {trouble}")).ok();
+        let process = match vessel {
+            Some((incarnation, true)) => Process::Ours(incarnation),
+            _ if status.is_some() => Process::Foreign,
+            Some((_, false)) => Process::Down,
+            None => Process::Unknown,
+        };
+        let (server, broken) = match status {
+            Some(status) => (Some(self.server(&status)), status.broken),
+            None => (None, None),
+        };
+        if let Some(server) = server.as_ref().filter(|_| broken.is_none() && matches!(process, Process::Ours(_))) {
+            self.change_note(|note| note.after(server))?;
+        }
+        let kept = self.kept(process == Process::Down)?;
+        // The snapshot says it until the first run; later ones have other ids.
+        if let Some(system) = kept.system().filter(|_| kept.note.system.is_none()) {
+            self.change_note(|note| Note { system: Some(system), ..note.clone() })?;
+        }
+        let mark = self.files.mark()?;
+        let (is_marked, upstream) = (mark.is_some(), mark.map_or(Upstream::Nobody, |(host, port)| self.member_at(&host, port)));
+        Ok(Seen { process, is_marked, broken, kept, upstream, server })
+    }
+
+    /// What the member in that region says of itself.
+    ///
+    /// # Errors
+    /// It does not answer, or not so.
+    pub async fn source(&self, region: &Label) -> Result<Source, Trouble> {
+        let (host, port) = self.address(region)?;
+        let status = Client::connect(&host, port, self.setup.login.as_ref()).await?.status().await?;
+        if let Some(why) = status.broken {
+            return Err(Trouble(why));
+        }
+        let is_signed = status.token().is_some();
+        Ok(Source { is_replica: status.info.is_replica, line: status.line.filter(|_| is_signed) })
+    }
+
+    async fn status(&self) -> Result<Status, Trouble> {
+        self.own().await?.status().await
+    }
+
+    pub(super) fn position(&self, status: &Status) -> Option<u64> {
+        self.server(status).position()
+    }
+
+    pub(super) fn server(&self, status: &Status) -> Server {
+        let upstream = status.info.upstream.as_ref().map_or(Upstream::Nobody, |(host, port)| self.member_at(host, *port));
+        Server::new(&status.info, upstream, status.line.clone(), status.beat.map(|(_, position)| position))
+    }
+
+    fn member_at(&self, host: &str, port: u16) -> Upstream {
+        if port == NOWHERE.1 {
+            return Upstream::Nobody;
+        }
+        let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = members.iter().find(|(_, (of, at))| of == host && *at == port);
+        found.map_or(Upstream::Elsewhere, |(region, _)| Upstream::Member(region.clone()))
+    }
+
+    /// Reads and writes the note as one thing: looks and tasks go on side by side.
+    pub(super) fn change_note(&self, change: impl FnOnce(&Note) -> Note) -> Result<(), Trouble> {
+        let _noting = self.noting.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.files.note()?;
+        let after = change(&before);
+        if after == before { Ok(()) } else { self.files.set_note(&after) }
+    }
+}

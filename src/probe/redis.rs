@@ -1,0 +1,57 @@
+//! Whether a Redis server is a primary that works: it takes writes, nobody else manages it, and its agent wrote to it lately.
+//!
+//! Redis answers while it takes no writes (`NOREPLICAS`, a full disk, a replica), so an answer alone says nothing: the heartbeat is what counts,
+//! which its agent writes as a client would. Its age is told by the server's own clock.
+
+use portolan_core::{
+    failover::token::Token,
+    model::{
+        check::{Address, Failure, FailureCategory},
+        time::Human,
+    },
+};
+
+use super::{
+    ProbeEnv,
+    metered::Metered,
+    open,
+    watch::{Mark, Watch, plain},
+};
+use crate::engine::{
+    postgres::HEARTBEAT_STALE,
+    redis::{Client, Login, Status},
+};
+
+pub(super) async fn probe(address: &Address, login: Option<&str>, env: &ProbeEnv, watch: &Watch) -> Result<(), Failure> {
+    match primary(address, login, env, watch).await?.beat_age() {
+        Some(age) if age < HEARTBEAT_STALE => Ok(()),
+        Some(age) => Err(Failure::new(FailureCategory::Silent, &format!("its agent wrote to it {} ago", Human(age)))),
+        None => Err(Failure::new(FailureCategory::Silent, "no agent has ever written to it")),
+    }
+}
+
+pub(super) async fn token(address: &Address, login: Option<&str>, env: &ProbeEnv, watch: &Watch) -> Result<Option<Token>, Failure> {
+    Ok(primary(address, login, env, watch).await?.token())
+}
+
+async fn primary(address: &Address, login: Option<&str>, env: &ProbeEnv, watch: &Watch) -> Result<Status, Failure> {
+    // What is wrong here says nothing of the database.
+    let local = |what: &str| Failure::new(FailureCategory::Local, what);
+    let login = match login {
+        Some(name) => {
+            let text = (env.secrets)(name).map_err(|why| local(&why))?;
+            Some(Login::parse(&text).map_err(|trouble| local(&format!("read secret `{name}`: {trouble}")))?)
+        }
+        None => None,
+    };
+    let connection = open::connect(address, env, watch).await?;
+    connection.expect_flights().map_err(|error| Failure::new(FailureCategory::Closed, &plain(&error)))?;
+    watch.mark(Mark::Asked);
+    let refused = |trouble: crate::engine::Trouble| Failure::new(FailureCategory::Status, &trouble.0);
+    let mut client = Client::over(Metered::new(connection, watch.clone()), login.as_ref()).await.map_err(refused)?;
+    let status = client.status().await.map_err(refused)?;
+    match status.unfit() {
+        Some(why) => Err(Failure::new(FailureCategory::Status, why)),
+        None => Ok(status),
+    }
+}
