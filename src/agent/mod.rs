@@ -38,3 +38,12 @@ pub use run::{Runner, Setup};
 mod proto {
     tonic::include_proto!("portolan.agent.v1");
 }
+
+/// Feeds octets to everything that reads what agents, voters and supervisors say to each other. For fuzzing: it must return, whatever the octets are.
+pub fn fuzz_agents(octets: &[u8]) {
+    let _ = serde_json::from_slice::<portolan_core::failover::order::FromAgent>(octets);
+    let _ = serde_json::from_slice::<portolan_core::failover::order::ToAgent>(octets);
+    let _ = serde_json::from_slice::<Terms>(octets);
+    let _ = serde_json::from_slice::<supervisor::State>(octets);
+    let _ = serde_json::from_slice::<supervisor::Verb>(octets);
+}

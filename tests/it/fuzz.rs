@@ -95,6 +95,21 @@ fn pages_of_the_history() {
     run("history", portolan::daemon::fuzz_history);
 }
 
+#[test]
+fn words_of_databases() {
+    run("engines", portolan_core::failover::engine::fuzz_engines);
+}
+
+#[test]
+fn answers_of_stores() {
+    run("stores", portolan::backup::s3::fuzz_stores);
+}
+
+#[test]
+fn words_of_agents() {
+    run("agents", portolan::agent::fuzz_agents);
+}
+
 /// The fuzzer's crate has a program for each target of this file, and the other way round.
 #[test]
 fn the_fuzzer_has_the_same_targets() {

@@ -146,6 +146,17 @@ fn outermost(text: &str) -> Option<String> {
     }
 }
 
+/// Feeds octets to everything here that reads what a store says. For fuzzing: it must return, whatever the octets are.
+pub fn fuzz_stores(octets: &[u8]) {
+    let text = String::from_utf8_lossy(octets);
+    if let Ok(page) = Page::read(&text) {
+        page.contents.iter().for_each(|object| drop(object.written()));
+        let _ = page.next();
+    }
+    let _ = (is_versioned(&text), default_algorithms(&text), super::credentials(&text));
+    let _ = Refusal::read(&text).told(StatusCode::FORBIDDEN, &HeaderMap::new());
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

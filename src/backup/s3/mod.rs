@@ -19,6 +19,7 @@ use reqwest::{Client, Method, Response, StatusCode, header::HeaderMap, redirect}
 use rusty_s3::{Bucket, Credentials, S3Action, UrlStyle};
 
 use super::LookError;
+pub use answer::fuzz_stores;
 use answer::{Page, Refusal};
 pub use credentials::credentials;
 

@@ -6,3 +6,11 @@
 pub mod mariadb;
 pub mod postgres;
 pub mod redis;
+
+/// Feeds octets to everything here that reads what a database, its files or its programs say. For fuzzing: it must return, whatever the octets are.
+pub fn fuzz_engines(octets: &[u8]) {
+    let text = String::from_utf8_lossy(octets);
+    let _ = (postgres::History::parse(&text, 1), postgres::History::parse(&text, u32::MAX), postgres::position(&text));
+    let _ = mariadb::parse(&text);
+    let _ = (redis::Info::parse(&text), redis::Line::parse(&text), redis::end_of(octets));
+}
