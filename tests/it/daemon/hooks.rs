@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use portolan::api::proto::{ApproveOperationRequest, StartSwitchoverRequest};
+use portolan::api::proto::{ApproveOperationRequest, RejectOperationRequest, StartSwitchoverRequest};
 use portolan_core::{
     cluster::State,
     failover::group::{Closed, Ending, Origin},
@@ -48,12 +48,13 @@ async fn one_refuses_and_a_person_overrules_it_one_is_tried_as_a_fence_and_one_i
     let mut play = Play::with(&[], GROUP, RECOVERY).await;
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name).display().to_string();
-    put(&play, "gate", &format!("test -e {} || {{ echo change freeze; exit 77; }}", at("open")));
+    put(&play, "gate", "sleep 1000");
     put(&play, "broken", "echo no route to the power switch; exit 1");
     put(&play, "isolate", &format!("echo \"$1 $2 $PORTOLAN_REGION $PORTOLAN_KEY\" >> {}", at("isolated")));
-    // The first time it is told, it fails.
-    let tell =
-        format!("cat >> {told}; echo >> {told}; test -e {heard} || {{ touch {heard}; exit 1; }}", told = at("told"), heard = at("heard"));
+    // The first time it is told of a success, it fails.
+    let (told, heard) = (at("told"), at("heard"));
+    let fails = format!("test $PORTOLAN_ENDING != succeeded || test -e {heard} || {{ touch {heard}; exit 1; }}");
+    let tell = format!("cat >> {told}; echo >> {told}; {fails}");
     put(&play, "tell", &tell);
     play.is_served_by(US).await;
 
@@ -65,6 +66,12 @@ async fn one_refuses_and_a_person_overrules_it_one_is_tried_as_a_fence_and_one_i
         reason: "kernel update".to_owned(),
         ..StartSwitchoverRequest::default()
     };
+    // It hangs: that is no yes.
+    let hung = node.start_switchover(wanted.clone()).await.unwrap().group.unwrap().operation.unwrap();
+    assert_eq!((hung.phase.as_str(), hung.held_because.as_str()), ("proposed", "hook `gate` did not end within 5s, and was killed"));
+    let no = RejectOperationRequest { name: hung.name, reason: "mend the gate first".to_owned(), ..RejectOperationRequest::default() };
+    node.reject_operation(no).await.unwrap();
+    put(&play, "gate", &format!("test -e {} || {{ printf 'x\\033[31m\\n\\001change\\t freeze\\n\\n'; exit 77; }}", at("open")));
     let rehearsed = node.start_switchover(StartSwitchoverRequest { validate_only: true, ..wanted.clone() }).await.unwrap();
     assert!(rehearsed.group.unwrap().operation.is_none(), "a rehearsal asks nobody");
     let proposed = node.start_switchover(wanted).await.unwrap().group.unwrap().operation.unwrap();
@@ -83,8 +90,9 @@ async fn one_refuses_and_a_person_overrules_it_one_is_tried_as_a_fence_and_one_i
     assert_eq!(marks(latest(&state).unwrap()), ["after hook tell: told"]);
     let told = std::fs::read_to_string(at("told")).unwrap();
     let lines: Vec<serde_json::Value> = told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!((lines.len(), lines[0] == lines[1]), (2, true), "{told}");
-    let said = ["operation", "kind", "from", "promoted", "ending"].map(|key| lines[0][key].as_str().unwrap());
+    let endings: Vec<&str> = lines.iter().map(|line| line["ending"].as_str().unwrap()).collect();
+    assert_eq!((endings, lines[1] == lines[2]), (vec!["rejected", "succeeded", "succeeded"], true), "{told}");
+    let said = ["operation", "kind", "from", "promoted", "ending"].map(|key| lines[1][key].as_str().unwrap());
     assert_eq!(said, [proposed.name.strip_prefix("operations/").unwrap(), "switchover", US, EU, "succeeded"]);
 
     // The primary and all beside it are gone: the fences are tried in order, prove nothing, and the lease is waited for.

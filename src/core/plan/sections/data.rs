@@ -185,7 +185,7 @@ words! {
 section! {
     /// Programs that are asked about an operation.
     pub struct GroupHooks {
-        /// Asked for ten seconds at the most before an operation begins; anything but its yes makes it wait for a person's approval.
+        /// Asked for five seconds at the most before an operation begins; anything but its yes makes it wait for a person's approval.
         before: Option<Secret> = None,
         /// Told when it has ended, by one key again and again until it took it, five times at the most.
         after: Option<Secret> = None,

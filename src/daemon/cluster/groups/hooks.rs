@@ -33,8 +33,9 @@ use crate::{
     hook::{self, Answer, Call},
 };
 
-/// How long whoever may refuse an operation has for it: it delays a failover by so much at the most.
-const BEFORE_TIME: Duration = Duration::from_secs(10);
+/// How long whoever may refuse an operation has for it: it delays a failover by so much at the most, and a person's call, which may last ten
+/// seconds, still has time to be committed.
+const BEFORE_TIME: Duration = Duration::from_secs(5);
 
 /// For a fence that the plan gives no time.
 const FENCE_TIME: Duration = Duration::from_secs(30);
