@@ -58,7 +58,8 @@ impl Engine for RedisEngine {
         Box::new(Way { server: Arc::clone(&self.server), plan: Plan::new(task.work.clone(), task.token, above), next: None })
     }
 
-    /// Nothing outlives its question but the copying of evidence, which touches no database.
+    /// What was sent is carried out before any look that begins later: a server reads what has arrived on one connection before it answers on another
+    /// that was made after. Beside that nothing outlives its question but the copying of evidence, which touches no database.
     async fn settled(&self) {}
 }
 

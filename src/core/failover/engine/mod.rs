@@ -7,6 +7,20 @@ pub mod mariadb;
 pub mod postgres;
 pub mod redis;
 
+/// What runs in the data directory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Process {
+    /// Nobody knows: the supervisor does not answer. That is not nothing.
+    #[default]
+    Unknown,
+    /// Nothing.
+    Down,
+    /// What the supervisor of this incarnation started.
+    Ours(u64),
+    /// What somebody else started.
+    Foreign,
+}
+
 /// Feeds octets to everything here that reads what a database, its files or its programs say. For fuzzing: it must return, whatever the octets are.
 pub fn fuzz_engines(octets: &[u8]) {
     let text = String::from_utf8_lossy(octets);

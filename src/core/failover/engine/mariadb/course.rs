@@ -1,8 +1,9 @@
 //! From what a task wants and what is seen to the next thing that is done.
 
 use super::{
+    Process,
     lines::Divergence,
-    seen::{Process, Seen, Server, Source, Upstream},
+    seen::{Seen, Server, Source, Upstream},
 };
 use crate::{
     failover::{agent::Work, token::Token},

@@ -28,7 +28,8 @@ mod seen;
 #[cfg(test)]
 mod tests;
 
+pub use super::Process;
 pub use course::{Course, Next, Verb};
 pub use gtid::{Gtid, GtidError, in_domain, parse};
 pub use lines::{Divergence, History, Line};
-pub use seen::{Control, Process, Ran, Refusal, Seen, Server, Source, Upstream, facts};
+pub use seen::{Control, Ran, Refusal, Seen, Server, Source, Upstream, facts};

@@ -1,6 +1,6 @@
 //! What the adapter saw, and what the agent's machine makes of it.
 
-use super::lines::History;
+use super::{Process, lines::History};
 use crate::{
     failover::{
         agent::{Database, Facts, Opening},
@@ -28,20 +28,6 @@ pub struct Seen {
     pub silence: Option<String>,
     /// From itself; `None`: it does not answer.
     pub server: Option<Server>,
-}
-
-/// What runs in the data directory.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Process {
-    /// Nobody knows: the supervisor does not answer. That is not nothing.
-    #[default]
-    Unknown,
-    /// Nothing.
-    Down,
-    /// What the supervisor of this incarnation started.
-    Ours(u64),
-    /// What somebody else started.
-    Foreign,
 }
 
 /// What a directory was when its server ended.

@@ -1,8 +1,9 @@
 //! From what a task wants and what is seen to the next thing that is done.
 
 use super::{
+    Process,
     history::Divergence,
-    seen::{Process, Ran, Seen, Source, Upstream},
+    seen::{Ran, Seen, Source, Upstream},
 };
 use crate::{
     failover::{agent::Work, token::Token},

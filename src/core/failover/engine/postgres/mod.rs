@@ -20,6 +20,7 @@ mod seen;
 #[cfg(test)]
 mod tests;
 
+pub use super::Process;
 pub use course::{Course, Next, Verb};
 pub use history::{Divergence, History, HistoryError, Switch, position};
-pub use seen::{Control, Process, Ran, Seen, Server, Source, Upstream, facts};
+pub use seen::{Control, Ran, Seen, Server, Source, Upstream, facts};

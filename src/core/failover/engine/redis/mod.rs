@@ -30,7 +30,10 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 
-pub use super::postgres::{Divergence, Process, Upstream};
+pub use super::{
+    Process,
+    postgres::{Divergence, Upstream},
+};
 pub use course::{Course, Next, Verb};
 pub use info::{Info, ReplicationId, SECTIONS, SENTINEL_CHANNEL};
 pub use line::{GAP, LINE_OCTETS_MAX, Line, Stretch};
