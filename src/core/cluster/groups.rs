@@ -28,7 +28,7 @@ use crate::{
         },
         keys::{Key, holds},
         lease::{Class, Grant},
-        step::{Decide, Proof, Step},
+        step::{AGENT, Decide, Proof, Step},
         token::Token,
     },
     health::overlay::Scope,
@@ -39,9 +39,6 @@ use crate::{
     },
     recovery::exposure::Bracket,
 };
-
-/// The rung that confirms: the agent has stopped its database, and says so.
-const AGENT: &str = "agent";
 
 /// The longest list of failed rounds and of guards in one decision.
 const GROUNDS_MAX: usize = 64;

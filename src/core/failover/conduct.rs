@@ -22,7 +22,7 @@ use super::{
     keys::{Key, holds},
     lease::{Class, Grant, Grantor, Refused, Reply, Request, Verdict, long},
     order::{Answer, Order, Said, Sight, Status, Verb},
-    step::{Proof, Step},
+    step::{AGENT, Proof, Step},
     token::Token,
 };
 use crate::{
@@ -401,7 +401,7 @@ impl<'a> Part<'a> {
     fn fence(&mut self, operation: &'a Operation) {
         let token = self.group.token;
         if self.desk.said(&operation.from).any(|said| *said == Said::Fenced) || !holds(Key::Class) {
-            return self.propose(Step::Fenced { token, proof: Proof::Confirmed { by: "agent".to_owned() } });
+            return self.propose(Step::Fenced { token, proof: Proof::Confirmed { by: AGENT.to_owned() } });
         }
         self.send(&operation.from, Verb::Fence);
         for region in self.policy.others(&operation.from) {

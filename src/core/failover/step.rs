@@ -265,6 +265,9 @@ pub struct Decide {
     pub guards: Vec<String>,
 }
 
+/// The rung of a fence that confirms: the agent has stopped its database, and says so.
+pub const AGENT: &str = "agent";
+
 /// What proves that the old primary is stopped.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -197,7 +197,7 @@ impl Errands {
 }
 
 /// Tries the rungs of a fence in order, as long as the decision stands, and puts on the record what each said.
-pub(super) async fn fence(shared: Arc<Shared>, name: Label, operation: Operation, token: Token, hooks: Hooks) {
+pub(super) async fn fence(shared: Arc<Shared>, name: Label, operation: Operation, token: Token, hooks: Arc<Hooks>) {
     let stands = || {
         let state = shared.consensus().standing().borrow().state.clone();
         let open = state.group(&name).filter(|group| group.token == token).and_then(|group| group.operation.as_ref());
@@ -233,8 +233,8 @@ pub(super) async fn fence(shared: Arc<Shared>, name: Label, operation: Operation
 }
 
 /// Tells how an operation ended.
-pub(super) async fn after(shared: Arc<Shared>, group: Label, closed: Closed, hooks: Hooks) -> Option<Told> {
-    let name = hooks.after?;
+pub(super) async fn after(shared: Arc<Shared>, group: Label, closed: Closed, hooks: Arc<Hooks>) -> Option<Told> {
+    let name = hooks.after.clone()?;
     let operation = &closed.operation;
     let id = format!("op-{}", operation.id);
     let promoted = operation.chosen.as_ref().map(|chosen| chosen.choice.region.clone());
@@ -264,7 +264,15 @@ fn ended(group: &Label, closed: &Closed, id: &str, promoted: Option<Label>) -> V
     })
 }
 
-async fn call(shared: &Shared, name: &str, arguments: Vec<String>, told: &[(&str, &str)], input: Value, timeout: Duration) -> Answer {
+/// Runs a program of the plan. `told`: what it finds in its environment, each name behind `PORTOLAN_`.
+pub(super) async fn call(
+    shared: &Shared,
+    name: &str,
+    arguments: Vec<String>,
+    told: &[(&str, &str)],
+    input: Value,
+    timeout: Duration,
+) -> Answer {
     let Some(directory) = &shared.hooks_dir else { return Answer::Failed(format!("hook `{name}`: this node has no hooks_dir")) };
     let environment = told.iter().map(|(key, value)| (format!("PORTOLAN_{key}"), (*value).to_owned())).collect();
     hook::run(directory, &Call { name: name.to_owned(), arguments, environment, input, timeout }).await

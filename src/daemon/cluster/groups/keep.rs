@@ -387,11 +387,12 @@ impl Keeper {
 
     /// Tries the programs of the plan that stop an old primary.
     fn fence(&mut self, state: &State, only: Option<&Label>) {
+        let Some(lead) = &mut self.lead else { return };
         let roster = self.crew.roster();
-        for (name, group, _) in groups(state, only) {
-            let Some(lead) = &mut self.lead else { return };
+        let known = policies(state, only).filter_map(|(name, _)| Some((name, state.group(name)?)));
+        for (name, group) in known {
             let hooks = roster.hooks(name);
-            let Some(operation) = lead.errands.fences(name, &group, &hooks).cloned() else { continue };
+            let Some(operation) = lead.errands.fences(name, group, &hooks).cloned() else { continue };
             let task = hooks::fence(Arc::clone(&self.shared), name.clone(), operation, group.token, hooks);
             tokio::spawn(self.shared.stop.clone().run_until_cancelled_owned(task));
         }
@@ -523,8 +524,11 @@ pub(super) fn entry(shared: &Shared, group: &Label, step: Step) -> Entry {
 
 /// The plan's groups, as they are agreed; `only`: this one.
 fn groups<'a>(state: &'a State, only: Option<&Label>) -> impl Iterator<Item = (&'a Label, Group, &'a Policy)> {
+    policies(state, only).map(|(name, policy)| (name, state.group(name).cloned().unwrap_or_default(), policy))
+}
+
+/// The plan's groups; `only`: this one.
+fn policies<'a>(state: &'a State, only: Option<&Label>) -> impl Iterator<Item = (&'a Label, &'a Policy)> {
     let policies = state.plan().into_iter().flat_map(|plan| plan.plan.outline.groups.iter());
-    policies
-        .filter(move |(name, _)| only.is_none_or(|only| only == *name))
-        .map(|(name, policy)| (name, state.group(name).cloned().unwrap_or_default(), policy))
+    policies.filter(move |(name, _)| only.is_none_or(|only| only == *name))
 }

@@ -90,7 +90,7 @@ async fn ask(shared: &Shared, triggers: &[Trigger]) -> Vec<Found> {
     all
 }
 
-/// What to propose when a trigger has fired. `lag`: of the member that the group came from.
+/// What to propose when a trigger has fired. `seen`: of the member that the group came from.
 pub(super) fn step(state: &State, looked: &Looked, fired: &str, seen: Origin, estimate: Bracket, now: Now) -> Option<Step> {
     let policy = state.plan()?.plan.outline.groups.get(&looked.group)?;
     let group = state.group(&looked.group)?;

@@ -61,7 +61,7 @@ pub(super) struct Roster {
     /// By group: how long a resolver may hold the name of its primary; groups that no name follows are not in here.
     tails: BTreeMap<Label, Duration>,
     /// By group: the programs that are run for it.
-    hooks: BTreeMap<Label, Hooks>,
+    hooks: BTreeMap<Label, Arc<Hooks>>,
     places: BTreeMap<Label, Place>,
     agents: BTreeMap<(Label, Label), Label>,
 }
@@ -82,7 +82,7 @@ impl Roster {
         }
         for (group, data) in loaded.plan.data_groups.iter() {
             roster.take(group, data);
-            roster.hooks.insert(group.clone(), Hooks::of(data));
+            roster.hooks.insert(group.clone(), Arc::new(Hooks::of(data)));
             for (region, member) in data.members.iter() {
                 let steps = Arc::new(validation(&loaded.plan, group, region));
                 let triggers = Arc::new(triggers(&loaded.plan, group, region));
@@ -132,8 +132,8 @@ impl Roster {
     }
 
     /// The programs that are run for a group.
-    pub(super) fn hooks(&self, group: &Label) -> Hooks {
-        self.hooks.get(group).cloned().unwrap_or_default()
+    pub(super) fn hooks(&self, group: &Label) -> Arc<Hooks> {
+        self.hooks.get(group).map(Arc::clone).unwrap_or_default()
     }
 
     /// How long caches may answer with the old primary after names lead to the new one.

@@ -1,6 +1,6 @@
 //! What the plan wants to be shown of a new primary: asked from the leader, as clients would, step by step.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use portolan_core::{
     failover::token::Token,
@@ -15,11 +15,8 @@ use serde_json::json;
 use tokio::time::{Instant, sleep};
 use tracing::info;
 
-use crate::{
-    daemon::cluster::Shared,
-    hook::{self, Answer, Call},
-    probe,
-};
+use super::hooks;
+use crate::{daemon::cluster::Shared, hook::Answer, probe};
 
 /// Between two tries of a step.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -167,14 +164,11 @@ async fn quiet(shared: &Shared, trigger: &Trigger) -> Result<(), String> {
 }
 
 async fn call(shared: &Shared, subject: &Subject, step: &ValidationStep, name: &str) -> Result<(), String> {
-    let Some(directory) = &shared.hooks_dir else { return Err(format!("hook `{name}`: this node has no hooks_dir")) };
     let (group, region, token) = (subject.group.as_str(), subject.region.as_str(), subject.token.to_string());
-    let told = [("GROUP", group), ("REGION", region), ("TOKEN", &token), ("STEP", step.name.as_str())];
-    let mut environment: BTreeMap<String, String> = told.map(|(key, value)| (format!("PORTOLAN_{key}"), value.to_owned())).into();
-    environment.insert("PORTOLAN_KEY".to_owned(), format!("{group}/{token}/validate/{}", step.name));
+    let key = format!("{group}/{token}/validate/{}", step.name);
+    let told = [("GROUP", group), ("REGION", region), ("TOKEN", &token), ("STEP", step.name.as_str()), ("KEY", &key)];
     let input = json!({ "verb": "validate", "step": step.name, "group": group, "region": region, "token": token });
-    let call = Call { name: name.to_owned(), arguments: Vec::new(), environment, input, timeout: step.timeout };
-    match hook::run(directory, &call).await {
+    match hooks::call(shared, name, Vec::new(), &told, input, step.timeout).await {
         Answer::Yes(_) => Ok(()),
         Answer::Again(why) | Answer::No(why) | Answer::Failed(why) => Err(why),
     }
