@@ -179,7 +179,7 @@ async fn a_fence_counts_when_a_drill_has_shown_it_and_whom_it_cut_off_is_let_in_
     for (region, member) in &trio.members {
         plan.more = plan.more.replace(&member.address(), &firewall.gates[region.as_str()].to_string());
     }
-    let mut play = Play::of(plan, trio, &[]).await;
+    let mut play = Play::by(&plan, trio, &[]).await;
     firewall.put(&play, "cut");
     firewall.put(&play, "uncut");
     play.is_served_by(US).await;
