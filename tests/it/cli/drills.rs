@@ -72,5 +72,5 @@ fn a_drill_is_started_shown_and_proves_a_rung() {
     assert!(unknown.exit == Exit::Error && unknown.err.contains("[UNKNOWN_DRILL]"), "{}", unknown.err);
     // Nobody knows here whether the group is ready.
     let moved = node.run(&["drill", "start", "orders", "--kind", "switchover", "--region", "eu-west-1", "--reason", "game day", "--yes"]);
-    assert_eq!(moved.exit, Exit::Unreachable, "{}", moved.err);
+    assert!(moved.exit != Exit::Ok && moved.err.contains("starting or stopping"), "{}", moved.err);
 }
