@@ -84,6 +84,10 @@ pub enum Reason {
     TokenMismatch,
     /// No such operation is open or remembered.
     UnknownOperation,
+    /// No such drill is under way or remembered.
+    UnknownDrill,
+    /// The group would not be failed over now, so that a primary is not moved for a drill.
+    GroupNotReady,
     /// What would be done is not what the plan id pins.
     PlanChanged,
     /// The database that a person answers for takes writes, by its own agent's word.
@@ -128,6 +132,8 @@ impl Reason {
             Self::NotSeen => "NOT_SEEN",
             Self::TokenMismatch => "TOKEN_MISMATCH",
             Self::UnknownOperation => "UNKNOWN_OPERATION",
+            Self::UnknownDrill => "UNKNOWN_DRILL",
+            Self::GroupNotReady => "GROUP_NOT_READY",
             Self::PlanChanged => "PLAN_CHANGED",
             Self::StillWrites => "STILL_WRITES",
             Self::Internal => "INTERNAL",
@@ -138,13 +144,13 @@ impl Reason {
         match self {
             Self::BadField | Self::PlanInvalid => Code::InvalidArgument,
             Self::UnknownObject | Self::UnknownHeartbeat | Self::NoPlan | Self::UnknownNode => Code::NotFound,
-            Self::UnknownGroup | Self::UnknownOperation => Code::NotFound,
+            Self::UnknownGroup | Self::UnknownOperation | Self::UnknownDrill => Code::NotFound,
             Self::NotReady | Self::Busy | Self::Stopping | Self::NoQuorum => Code::Unavailable,
             Self::TooManyWatchers | Self::RateLimited | Self::BusySimulating => Code::ResourceExhausted,
             Self::Unproved => Code::Unauthenticated,
             Self::RoleMissing | Self::ForeignHost => Code::PermissionDenied,
             Self::NameTaken => Code::AlreadyExists,
-            Self::NoCluster | Self::Halted | Self::Membership | Self::NoHistory => Code::FailedPrecondition,
+            Self::GroupNotReady | Self::NoCluster | Self::Halted | Self::Membership | Self::NoHistory => Code::FailedPrecondition,
             Self::NotAdopted | Self::NotSeen | Self::TokenMismatch | Self::PlanChanged | Self::StillWrites => Code::FailedPrecondition,
             // Not UNAVAILABLE, which clients repeat by themselves: without a request id that could act twice.
             Self::UnknownOutcome => Code::DeadlineExceeded,
@@ -189,6 +195,8 @@ impl Reason {
             Self::NotSeen => "start the agent of that member; `portolan recovery status` shows what agents see",
             Self::TokenMismatch => "look again, portolan recovery status, and decide anew",
             Self::UnknownOperation => "`portolan recovery status` names the open ones; the last sixteen of each group are remembered",
+            Self::UnknownDrill => "`portolan drill list` names them; the last sixteen of each group are remembered",
+            Self::GroupNotReady => "mend what is in the way first: portolan recovery readiness",
             Self::PlanChanged => "look again with --dry-run, which prints the plan id of what would be done now",
             Self::StillWrites => "stop it where it stands; its agent then says so, and confirms the fence by itself",
             Self::Internal => "report it with the node's log",
@@ -286,8 +294,8 @@ pub fn rule(refusal: &cluster::Refusal) -> Status {
     let cluster::Refusal { rule, text, remedy } = refusal;
     let code = match rule {
         Rule::Invalid | Rule::ReasonRequired | Rule::End => Code::InvalidArgument,
-        Rule::UnknownName | Rule::NoOperation => Code::NotFound,
-        Rule::AlreadyFounded | Rule::RequestReused | Rule::NodeNameTaken | Rule::AlreadyAdopted | Rule::OperationOpen => {
+        Rule::UnknownName | Rule::NoOperation | Rule::NoDrill => Code::NotFound,
+        Rule::AlreadyFounded | Rule::RequestReused | Rule::NodeNameTaken | Rule::AlreadyAdopted | Rule::OperationOpen | Rule::DrillOpen => {
             Code::AlreadyExists
         }
         Rule::Full | Rule::RequestsFull => Code::ResourceExhausted,

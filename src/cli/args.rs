@@ -16,6 +16,7 @@ use super::{
     check::Check,
     cluster::ClusterVerb,
     context::ContextVerb,
+    drill::DrillVerb,
     events::Events,
     freeze::{Freeze, Unfreeze},
     orders::{Drain, Order, Release, TakeBack, Weight},
@@ -161,6 +162,11 @@ pub(super) enum Verb {
     Recovery {
         #[command(subcommand)]
         verb: RecoveryVerb,
+    },
+    /// Drills of data groups: begin, list, show, cancel, schedule.
+    Drill {
+        #[command(subcommand)]
+        verb: DrillVerb,
     },
     /// Say who the primary of a data group is, where looking did not tell.
     Adopt(Adopt),

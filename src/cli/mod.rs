@@ -24,6 +24,7 @@ mod cluster;
 mod context;
 mod desk;
 mod dns;
+mod drill;
 mod events;
 mod exit;
 mod file;
@@ -239,6 +240,7 @@ fn online(verb: &Verb, mut desk: Desk<'_>) -> Outcome {
         Verb::Recovery { verb: recovery::RecoveryVerb::Readiness { group } } => block_on(recovery::readiness(desk, group.as_deref())),
         Verb::Recovery { verb: recovery::RecoveryVerb::Backups { class } } => block_on(recovery::backups(desk, class.as_deref())),
         Verb::Recovery { verb: recovery::RecoveryVerb::Exposure { group } } => block_on(recovery::exposure(desk, group.as_deref())),
+        Verb::Drill { verb } => block_on(drill::run(desk, verb)),
         Verb::Adopt(args) => block_on(recovery::adopt(desk, args)),
         Verb::Switchover(args) => block_on(recovery::switchover(desk, args)),
         Verb::Failover(args) => block_on(recovery::failover(desk, args)),

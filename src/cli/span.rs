@@ -70,6 +70,11 @@ fn before(text: &str, now: Timestamp) -> Result<Timestamp, String> {
     Ok(if at > now && !text.contains('-') { Timestamp(at.0 - DAY_MS) } else { at })
 }
 
+/// A time ahead, or now.
+pub(super) fn ahead(verb: &str, text: &str, now: Timestamp) -> Result<Timestamp, Failure> {
+    instant(text, now).map_err(|problem| Failure::new(Exit::Usage, format!("{verb}: `{text}` {problem}")))
+}
+
 /// A duration with units, as in plans.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     Duration::read(text).map_err(|problem| format!("{problem}; write 90s, 30m, 2h or 1h30m"))

@@ -12,11 +12,11 @@ use super::{ANSWER_OCTETS_MAX, Client, ClientError, pauses, timed};
 use crate::api::{
     proto::{
         self, access_service_client::AccessServiceClient, acknowledgement_service_client::AcknowledgementServiceClient,
-        audit_service_client::AuditServiceClient, cluster_service_client::ClusterServiceClient, event_service_client::EventServiceClient,
-        freeze_service_client::FreezeServiceClient, operation_service_client::OperationServiceClient,
-        override_service_client::OverrideServiceClient, plan_service_client::PlanServiceClient,
-        recovery_service_client::RecoveryServiceClient, simulate_service_client::SimulateServiceClient,
-        traffic_service_client::TrafficServiceClient,
+        audit_service_client::AuditServiceClient, cluster_service_client::ClusterServiceClient, drill_service_client::DrillServiceClient,
+        event_service_client::EventServiceClient, freeze_service_client::FreezeServiceClient,
+        operation_service_client::OperationServiceClient, override_service_client::OverrideServiceClient,
+        plan_service_client::PlanServiceClient, recovery_service_client::RecoveryServiceClient,
+        simulate_service_client::SimulateServiceClient, traffic_service_client::TrafficServiceClient,
     },
     refusal::{Reason, Refusal},
 };
@@ -90,7 +90,11 @@ once!(
     AssertFencedRequest,
     RetryStepRequest,
     SkipStepRequest,
-    ReleaseCoolDownRequest
+    ReleaseCoolDownRequest,
+    StartDrillRequest,
+    CancelDrillRequest,
+    CreateDrillScheduleRequest,
+    DeleteDrillScheduleRequest
 );
 
 /// 128 random bits as a UUID of version 4 (RFC 9562 section 5.4).
@@ -322,6 +326,22 @@ calls! {
     stream OperationServiceClient {
         /// An operation until it ends.
         watch_operation(WatchOperationRequest) -> WatchOperationResponse;
+    }
+    read DrillServiceClient {
+        /// One drill.
+        get_drill(GetDrillRequest) -> GetDrillResponse;
+        /// Drills, what begins by itself, and what was proven.
+        list_drills(ListDrillsRequest) -> ListDrillsResponse;
+    }
+    change DrillServiceClient {
+        /// Begins a drill.
+        start_drill(StartDrillRequest) -> StartDrillResponse;
+        /// Ends a drill.
+        cancel_drill(CancelDrillRequest) -> CancelDrillResponse;
+        /// Lets drills begin by themselves.
+        create_drill_schedule(CreateDrillScheduleRequest) -> CreateDrillScheduleResponse;
+        /// Lets them begin no more.
+        delete_drill_schedule(DeleteDrillScheduleRequest) -> DeleteDrillScheduleResponse;
     }
     read SimulateServiceClient {
         /// What would happen if regions failed.

@@ -25,6 +25,8 @@ pub struct GroupReading {
     pub predicted: Option<Duration>,
     /// An operation waits for a person, or for what it names.
     pub is_held: bool,
+    /// The last drill of each kind that ended: its kind, how long ago, and whether it passed.
+    pub drills: Vec<(&'static str, Duration, bool)>,
 }
 
 /// Registers the instruments.
@@ -73,6 +75,25 @@ pub(super) fn observe(meter: &Meter, readings: &Arc<dyn Readings>) {
     );
     of_region("portolan_group_exposure_known", "1 while it is known what would be lost with this region.", |it| {
         Some(f64::from(u8::from(it.is_some())))
+    });
+    let of_drill = |name, description, value: fn(Duration, bool) -> f64| {
+        let source = Arc::clone(readings);
+        let gauge = meter.f64_observable_gauge(name).with_description(description);
+        gauge
+            .with_callback(move |observer| {
+                for group in source.groups() {
+                    for (kind, age, passed) in group.drills {
+                        observer.observe(value(age, passed), &[KeyValue::new("group", group.name.clone()), KeyValue::new("kind", kind)]);
+                    }
+                }
+            })
+            .build();
+    };
+    of_drill("portolan_drill_age_seconds", "How long ago the last drill of this kind ended; absent while there was none.", |age, _| {
+        age.as_secs_f64()
+    });
+    of_drill("portolan_drill_passed", "1 when the last drill of this kind passed; 0 also when it was missed.", |_, passed| {
+        f64::from(u8::from(passed))
     });
     let source = Arc::clone(readings);
     let evidence = meter.u64_observable_gauge("portolan_group_evidence").with_description("1 for what the group's primary is now.");

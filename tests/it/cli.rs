@@ -6,6 +6,7 @@ mod changes;
 mod checks;
 mod cluster;
 mod contexts;
+mod drills;
 mod operations;
 mod pki;
 mod recovery;

@@ -75,6 +75,7 @@ impl Readings for Fake {
             ready: Some(true),
             predicted: Some(Duration::from_secs(90)),
             is_held: false,
+            drills: vec![("fence", Duration::from_secs(86_400), true)],
         }]
     }
 
@@ -140,6 +141,8 @@ fn metrics_hold_what_they_were_given() {
         r#"portolan_group_exposure_seconds{group="orders",region="eu-west-1"} 1.5"#,
         r#"portolan_group_exposure_known{group="orders",region="ap-southeast-1"} 0"#,
         r#"portolan_group_evidence{evidence="healthy",group="orders"} 1"#,
+        r#"portolan_drill_age_seconds{group="orders",kind="fence"} 86400"#,
+        r#"portolan_drill_passed{group="orders",kind="fence"} 1"#,
         r#"portolan_backup_age_seconds{class="orders"} 90"#,
         r#"portolan_backup_looks_failing{class="models"} 2"#,
         r#"portolan_backup_standing{class="models",standing="unknown"} 1"#,

@@ -37,7 +37,7 @@ const fn change(name: &'static str, least: Role) -> Method {
 }
 
 /// Every method that is served, by name.
-pub const METHODS: [Method; 65] = [
+pub const METHODS: [Method; 71] = [
     open("grpc.health.v1.Health/Check"),
     open("grpc.health.v1.Health/Watch"),
     read("grpc.reflection.v1.ServerReflection/ServerReflectionInfo"),
@@ -60,6 +60,13 @@ pub const METHODS: [Method; 65] = [
     change("portolan.v1.ClusterService/ReplaceMember", Role::Admin),
     change("portolan.v1.ClusterService/TransferLeader", Role::Admin),
     read("portolan.v1.DnsService/PreviewAnswer"),
+    // What cuts off or moves a primary is for an approver to say; the service asks.
+    change("portolan.v1.DrillService/CancelDrill", Role::Operator),
+    change("portolan.v1.DrillService/CreateDrillSchedule", Role::Operator),
+    change("portolan.v1.DrillService/DeleteDrillSchedule", Role::Operator),
+    read("portolan.v1.DrillService/GetDrill"),
+    read("portolan.v1.DrillService/ListDrills"),
+    change("portolan.v1.DrillService/StartDrill", Role::Operator),
     read("portolan.v1.EventService/ListEvents"),
     read("portolan.v1.EventService/WatchEvents"),
     read("portolan.v1.ExplainService/Why"),

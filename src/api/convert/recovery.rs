@@ -78,7 +78,7 @@ pub(in crate::api) fn operation_out(group: &Label, operation: &Operation) -> pro
     let (creator, reason) = match &operation.origin {
         Origin::Automatic => Default::default(),
         Origin::Setback { of, why } => (String::new(), format!("setback of op-{of}: {why}")),
-        Origin::Person { who, why } => (who.clone(), why.clone()),
+        Origin::Person { who, why } | Origin::Drill { who, why, .. } => (who.clone(), why.clone()),
     };
     let chosen = operation.chosen.as_ref();
     proto::Operation {

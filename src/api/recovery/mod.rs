@@ -10,8 +10,8 @@ use portolan_core::{
 };
 use tonic::{Request, Response, Status};
 
-pub(in crate::api) use seen::{Groups, Seen, id_in, unknown_operation};
-use seen::{Wish, check_approver, loss_in};
+pub(in crate::api) use seen::{Groups, Seen, check_approver, id_in, unknown_operation};
+use seen::{Wish, loss_in};
 
 use super::{
     auth::Caller,

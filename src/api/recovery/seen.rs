@@ -114,6 +114,7 @@ impl Groups {
             estimate: self.source.figures(&seen.name).await.exposure,
             allowed_loss: wish.allowed_loss,
             grounds: None,
+            drill: None,
             setback: None,
             guards: Vec::new(),
         })))

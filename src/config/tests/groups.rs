@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use portolan_core::{
     model::{
-        group::{Durability, Member, Mode, OnControlLoss, Policy},
+        group::{Durability, Member, Mode, OnControlLoss, Policy, Rung},
         ids::Label,
     },
     plan::policies,
@@ -45,6 +45,7 @@ fn the_example_says_all_of_it() {
         durability: Durability::Async,
         on_control_loss: OnControlLoss::HoldIfAllAck,
         may_wait: true,
+        rungs: vec![Rung { hook: "isolate".to_owned(), confirms: true, is_undone: true }],
         probe_interval: seconds(15),
         failures: 3,
         failure_window: seconds(300),

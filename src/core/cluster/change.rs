@@ -172,11 +172,11 @@ impl fmt::Display for End {
 
 impl Change {
     /// The kind numbers that this version knows: what is agreed in general, and what is agreed about data groups.
-    pub const KINDS: [std::ops::RangeInclusive<u32>; 2] = [1..=12, 100..=125];
+    pub const KINDS: [std::ops::RangeInclusive<u32>; 2] = [1..=12, 100..=133];
 
     /// Its number, which never changes.
     #[must_use]
-    pub const fn kind(&self) -> u32 {
+    pub fn kind(&self) -> u32 {
         match self {
             Self::Found { .. } => 1,
             Self::PutPlan(_) => 2,
@@ -216,7 +216,7 @@ impl Change {
 
     /// Whether it is refused without a reason: what people order is never without one.
     #[must_use]
-    pub const fn needs_reason(&self) -> bool {
+    pub fn needs_reason(&self) -> bool {
         match self {
             Self::PutOverride { .. }
             | Self::RemoveOverride { .. }
@@ -230,7 +230,7 @@ impl Change {
             | Self::ForgetNode { .. }
             | Self::RaiseFeatureLevel { .. }
             | Self::Expire => false,
-            Self::Group { step, .. } => step.is_by_a_person(),
+            Self::Group { step, .. } => step.needs_reason(),
         }
     }
 }

@@ -14,7 +14,7 @@ use std::{
 use super::{
     apply::{Judge, Step as Commit},
     entry::Role,
-    limits::{AUDIT_TEXT_MAX, EARLIER_MAX, GROUPS_MAX, NAME_MAX, count, cut, line, name, room},
+    limits::{AUDIT_TEXT_MAX, DRILLS_MAX, EARLIER_MAX, GROUPS_MAX, NAME_MAX, count, cut, line, name, room},
     refusal::{Refusal, Rule},
     setbacks::check_way_back,
 };
@@ -91,7 +91,8 @@ impl Judge<'_> {
             Step::Cancel { operation, class, .. } => at.cancel(group, policy, *operation, *class, self.entry.by.role != Role::System)?,
             Step::Regrant { class, .. } => at.regrant(group, policy, *class)?,
             Step::Setback { setback, .. } => at.stay(group, policy, setback)?,
-            Step::Ran { operation, ran, .. } => at.ran(group, *operation, ran)?,
+            Step::Ran { operation, ran, .. } => at.ran(group, policy, *operation, ran)?,
+            Step::Drill { act, .. } => self.drill(at, name, group, policy, act)?,
             other => at.go_on(group, policy, other)?,
         };
         Ok(if after == *before { Commit::Nothing } else { Commit::Group(name.clone(), Box::new(after)) })
@@ -141,8 +142,14 @@ impl Judge<'_> {
         let origin = match (&decide.grounds, &decide.setback) {
             (Some(_), _) => Origin::Automatic,
             (None, Some(setback)) => Origin::Setback { of: setback.operation, why: setback.text.clone() },
-            (None, None) => Origin::Person { who: self.entry.by.name.clone(), why: self.entry.reason.clone() },
+            (None, None) => match at.drilled(&mut group, decide)? {
+                Some(drill) => Origin::Drill { of: drill.id, who: drill.who, why: drill.why },
+                None => Origin::Person { who: self.entry.by.name.clone(), why: self.entry.reason.clone() },
+            },
         };
+        if !matches!(origin, Origin::Drill { .. }) {
+            at.interrupt_drill(&mut group, &format!("op-{}: {decide}", at.index));
+        }
         let phase = if is_proposed { Phase::Proposed } else { Phase::Decided };
         let text = cut(&decide.to_string(), AUDIT_TEXT_MAX);
         group.operation = Some(Operation {
@@ -418,6 +425,7 @@ impl At<'_> {
             _ => {}
         }
         let wait_is_a_fence = group.wait_is_a_fence();
+        let proven = group.operation.as_ref().map(|it| group.proven(policy, &it.from, self.at)).unwrap_or_default();
         let (system, above) = (group.system, newest(&group, group.grant.as_ref()));
         let operation = open(&mut group, None)?;
         let text = step.to_string();
@@ -434,9 +442,9 @@ impl At<'_> {
                     return Err(wrong_phase(operation, "no fence is waited for"));
                 }
                 operation.fence = Some(match proof {
-                    Proof::Confirmed { by } if by == AGENT => Fence::Confirmed { by: by.clone() },
+                    Proof::Confirmed { by } if by == AGENT || proven.contains(by) => Fence::Confirmed { by: by.clone() },
                     Proof::Confirmed { .. } => {
-                        let text = "no drill has proved that this rung stops a primary, so that it is advisory";
+                        let text = "no drill has proved lately that this rung stops a primary there, so that it is advisory";
                         return Err(wrong(Rule::FenceUnproven, text, "wait for the lease, or portolan failover --assert-fenced"));
                     }
                     Proof::Waited if wait_is_a_fence => Fence::Waited,
@@ -449,6 +457,12 @@ impl At<'_> {
                     }
                 });
                 (operation.phase, operation.held) = (Phase::Fenced, None);
+                if let Proof::Confirmed { by } = proof {
+                    self.note(operation, text);
+                    let region = operation.from.clone();
+                    self.note_cut(&mut group, policy, &region, by);
+                    return Ok(group);
+                }
             }
             Step::Stopped { stopped, .. } => {
                 if operation.phase != Phase::Decided || operation.kind != Kind::Switchover {
@@ -628,12 +642,15 @@ impl super::state::State {
         let token = Token { generation: self.generation, epoch: index };
         for group in self.groups.values_mut() {
             let before = std::mem::take(group);
-            let closed = At { index, at, token, who: "", why: "" }.close(before, Ending::Abandoned, None);
-            *group = Group { token, latest: closed.latest, earlier: closed.earlier, ..Group::default() };
+            let here = At { index, at, token, who: "", why: "" };
+            let mut closed = here.close(before, Ending::Abandoned, None);
+            here.interrupt_drill(&mut closed, "the majority that ran it is lost");
+            let drills = std::mem::take(&mut closed.drills);
+            *group = Group { token, latest: closed.latest, earlier: closed.earlier, drills, ..Group::default() };
         }
     }
 
-    /// The group as it is from now on. Of all operations that ended and were not the last of their groups the oldest leave, as many as are too
+    /// The group as it is from now on. Of all drills that ended, and of all operations that ended and were not the last of their groups the oldest leave, as many as are too
     /// many.
     pub(super) fn put_group(&mut self, name: Label, group: Group) {
         self.groups.insert(name, group);
@@ -643,6 +660,14 @@ impl super::state::State {
             let oldest_kept = ids[ids.len() - EARLIER_MAX];
             for group in self.groups.values_mut() {
                 group.earlier.retain(|closed| closed.operation.id >= oldest_kept);
+            }
+        }
+        let mut ids: Vec<u64> = self.groups.values().flat_map(|group| &group.drills.ended).map(|ended| ended.drill.id).collect();
+        if ids.len() > DRILLS_MAX {
+            ids.sort_unstable();
+            let oldest_kept = ids[ids.len() - DRILLS_MAX];
+            for group in self.groups.values_mut() {
+                group.drills.ended.retain(|ended| ended.drill.id >= oldest_kept);
             }
         }
     }

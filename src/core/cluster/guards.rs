@@ -38,6 +38,7 @@ impl State {
         Some(Stand {
             vetoes: self.vetoes(name, group, policy, at).into_iter().map(|veto| veto.text).collect(),
             doubts: self.doubts(name, group, policy, at).into_iter().map(|doubt| doubt.text).collect(),
+            confirming: group.primary().map(|primary| group.proven(policy, primary, at)).unwrap_or_default(),
             attesting: self.attesting(group).into_iter().cloned().collect(),
             plan_revision: self.plan.as_ref().map_or(0, |it| it.plan.revision),
             free: OPERATIONS_AT_ONCE.saturating_sub(self.n_automatic()),
@@ -97,9 +98,10 @@ impl State {
     pub(super) fn doubts(&self, name: &Label, group: &Group, policy: &Policy, at: Timestamp) -> Vec<Refusal> {
         let mut doubts = Vec::new();
         let is_armed = group.grant.as_ref().is_some_and(|grant| matches!(grant.class, Class::Armed { .. }));
+        let is_proven = group.primary().is_some_and(|primary| !group.proven(policy, primary, at).is_empty());
         let mode = match policy.mode {
             Some(Mode::Act) => None,
-            None if is_armed => None,
+            None if is_armed || is_proven => None,
             None => Some("no mode is written, and the primary's agent is not armed: recommend".to_owned()),
             // Observing is a veto.
             Some(Mode::Observe) => None,

@@ -64,6 +64,10 @@ pub const GROUPS_MAX: usize = 1024;
 /// The most operations of all groups together that ended and were not the last of their group: a few megabytes, also after a year of drills of
 /// a thousand groups.
 pub const EARLIER_MAX: usize = 512;
+/// The most drills of all groups together that ended: a few megabytes, also when each has all its lines.
+pub const DRILLS_MAX: usize = 1024;
+/// The most programs of a group that may stop a primary: nobody tries more while a lease runs out.
+pub const RUNGS_MAX: usize = 16;
 /// The longest time in the policy of a data group: the plan's own keys have no longer one.
 pub const POLICY_TIME_MAX: Duration = Duration::from_hours(365 * 24);
 

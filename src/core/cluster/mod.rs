@@ -22,6 +22,7 @@
 mod apply;
 pub mod audit;
 mod change;
+mod drills;
 mod entry;
 mod groups;
 mod guardrails;

@@ -8,7 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    limits::{ENDPOINTS_MAX, GROUPS_MAX, NAME_MAX, OBJECT_MAX, PLAN_FREEZES_MAX, POLICY_TIME_MAX, REASON_MAX, SERVICES_MAX, count, line},
+    limits::{
+        ENDPOINTS_MAX, GROUPS_MAX, NAME_MAX, OBJECT_MAX, PLAN_FREEZES_MAX, POLICY_TIME_MAX, REASON_MAX, RUNGS_MAX, SERVICES_MAX, count,
+        line,
+    },
     refusal::{Refusal, Rule},
 };
 use crate::{
@@ -152,6 +155,8 @@ impl Outline {
                 return refuse(format!("it has a member in {region}, which is no region of the plan"));
             }
         }
+        count("programs that may stop a primary", policy.rungs.len(), RUNGS_MAX)?;
+        policy.rungs.iter().try_for_each(|rung| line("the name of a hook", &rung.hook, NAME_MAX))?;
         if !policy.members.contains_key(&policy.primary) {
             return refuse(format!("its primary's region {} has no member", policy.primary));
         }

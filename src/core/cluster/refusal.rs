@@ -58,6 +58,10 @@ pub enum Rule {
     OperationOpen,
     /// The operation is not open.
     NoOperation,
+    /// Another drill of the group is under way.
+    DrillOpen,
+    /// The drill is not under way.
+    NoDrill,
     /// Something happened to the group since the proposer looked.
     ExpectedEpoch,
     /// The operation is not where this step belongs.
@@ -114,6 +118,8 @@ impl Rule {
             Self::AlreadyAdopted => "ALREADY_ADOPTED",
             Self::OperationOpen => "OPERATION_OPEN",
             Self::NoOperation => "NO_OPERATION",
+            Self::DrillOpen => "DRILL_OPEN",
+            Self::NoDrill => "NO_DRILL",
             Self::ExpectedEpoch => "EXPECTED_EPOCH",
             Self::WrongPhase => "WRONG_PHASE",
             Self::NeverSkipped => "NEVER_SKIPPED",

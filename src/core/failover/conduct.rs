@@ -31,7 +31,7 @@ use crate::{
         ids::Label,
         time::Tick,
     },
-    recovery::exposure::Bracket,
+    recovery::{drill::DrillStep, exposure::Bracket},
 };
 
 /// How long what is waited for, before it is held, given back or given up.
@@ -304,6 +304,9 @@ impl<'a> Part<'a> {
             return self.adopt();
         }
         let Some(grant) = self.group.in_force() else { return };
+        if self.group.drills.is_cut_primary(&grant.region) {
+            self.let_in(grant, &grant.region);
+        }
         self.lead(grant);
         let writes = self.status(&grant.region).is_some_and(|status| status.writes && status.grant == Some(grant.token));
         if writes {
@@ -333,6 +336,10 @@ impl<'a> Part<'a> {
 
     fn followers(&mut self, grant: &'a Grant) {
         for region in self.policy.others(&grant.region) {
+            if self.group.drills.is_cut_primary(region) {
+                self.let_in(grant, region);
+                continue;
+            }
             let is_it = |(token, upstream): &(Token, Label)| *token == grant.token && *upstream == grant.region;
             let is_there = self.status(region).is_some_and(|status| status.follows.as_ref().is_some_and(is_it));
             if !is_there {
@@ -340,6 +347,19 @@ impl<'a> Part<'a> {
             } else if self.group.absent.contains(region) {
                 self.propose(Step::Followed { token: grant.token, region: region.clone() });
             }
+        }
+    }
+
+    /// Whoever was cut off as a primary is stopped by its agent before it is let in again: behind the fence its database may be what it was. The
+    /// holder itself is let in as it is.
+    fn let_in(&mut self, grant: &Grant, region: &Label) {
+        let waits = self.group.drills.cuts.iter().any(|cut| cut.region == *region && !cut.is_standby && cut.lift.is_none());
+        let is_stopped = *region == grant.region || self.desk.said(region).any(|said| *said == Said::Fenced);
+        if !is_stopped {
+            self.send(region, Verb::Fence);
+        } else if waits {
+            let act = Box::new(DrillStep::Lift { region: region.clone() });
+            self.propose(Step::Drill { token: grant.token, act });
         }
     }
 
@@ -623,5 +643,54 @@ mod tests {
         assert_eq!(at(&switchover, 71), (true, false), "not two seconds after the last order");
         assert_eq!(at(&switchover, 130), (true, false));
         assert_eq!(at(&switchover, 131), (false, true), "another minute");
+    }
+
+    /// Behind a fence a database may be what it was: it is stopped before it is let in, and follows only then.
+    #[test]
+    fn who_was_cut_off_is_stopped_before_it_is_let_in() {
+        use super::super::{choose::Durability, order::Answer};
+        use crate::{
+            model::group::policy,
+            recovery::drill::{Cut, Drills},
+        };
+
+        let (orders, us, eu, second) = (Label::new("orders"), Label::new("us"), Label::new("eu"), 1_000_000);
+        let (policy, token) = (policy("eu", &["us", "eu"]), Token { generation: 0, epoch: 9 });
+        let grant = Grant {
+            token,
+            region: eu.clone(),
+            ttl: policy.ttl,
+            margin: policy.margin,
+            longest: policy.ttl,
+            class: Class::Bare,
+            is_attested: true,
+            durability: Durability::Async,
+            on_control_loss: policy.on_control_loss,
+            peers: std::collections::BTreeSet::new(),
+            above: 1,
+        };
+        let cut =
+            Cut { region: us.clone(), hook: "cut".to_owned(), token: Token { generation: 0, epoch: 5 }, is_standby: false, lift: None };
+        let group = |cuts| Group { token, grant: Some(grant.clone()), drills: Drills { cuts, ..Drills::default() }, ..Group::default() };
+        let mut conductor = Conductor::new(Patience::default(), Tick(0));
+        let status = Status { sequence: (1, 1), writes: true, grant: Some(token), ..Status::default() };
+        conductor.told(&orders, &eu, status, Tick(1));
+        let about_us = |conductor: &mut Conductor, group: &Group, at: u64| {
+            let actions = conductor.conduct(&orders, group, &policy, &Nothing, Tick(at * second));
+            actions
+                .into_iter()
+                .find_map(|action| match action {
+                    Action::Send(region, order) if region == us => Some(format!("{:?}", order.verb)),
+                    Action::Propose(step @ Step::Drill { .. }) => Some(step.to_string()),
+                    _ => None,
+                })
+                .unwrap_or_default()
+        };
+        assert_eq!(about_us(&mut conductor, &group(vec![cut.clone()]), 1), "Fence");
+        conductor.answered(&orders, &us, Answer { token, said: Said::Fenced }, Tick(second + 1));
+        assert_eq!(about_us(&mut conductor, &group(vec![cut.clone()]), 2), "us may be let in again");
+        let lifted = Cut { lift: Some(Token { generation: 0, epoch: 10 }), ..cut };
+        assert_eq!(about_us(&mut conductor, &group(vec![lifted]), 5), "", "until the program has said yes");
+        assert!(about_us(&mut conductor, &group(Vec::new()), 6).starts_with("Follow"));
     }
 }

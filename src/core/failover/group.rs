@@ -28,15 +28,16 @@ use super::{
     grounds::Grounds,
     keys::{Key, holds},
     lease::{Class, Grant, Verdict},
+    step::AGENT,
     token::Token,
 };
 use crate::{
     model::{
-        group::OnControlLoss,
+        group::{OnControlLoss, Policy},
         ids::Label,
         time::{Human, Timestamp},
     },
-    recovery::exposure::Bracket,
+    recovery::{drill::Drills, exposure::Bracket},
 };
 
 /// The most promotions that a group remembers as forks of its history. Copies that stand before the oldest of them are out of line.
@@ -79,6 +80,9 @@ pub struct Group {
     /// Those that ended before it, the oldest first: fewer than [`OPERATIONS_KEPT`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub earlier: Vec<Closed>,
+    /// Its drills, what they proved, and who is cut off.
+    #[serde(default, skip_serializing_if = "Drills::is_empty")]
+    pub drills: Drills,
 }
 
 /// What kind of operation it is.
@@ -263,6 +267,15 @@ pub enum Origin {
         /// The reason given.
         why: String,
     },
+    /// A drill: whoever wanted that.
+    Drill {
+        /// The drill's id.
+        of: u64,
+        /// Who.
+        who: String,
+        /// The reason given.
+        why: String,
+    },
 }
 
 /// Who is to be promoted, and what that would lose.
@@ -408,6 +421,18 @@ impl Operation {
         too_much(chosen.loss, self.allowed_loss, rpo_target)
     }
 
+    /// How long its primary took to stop, from the decision: by its agent, cleanly or not. `None`: it was stopped by other means, or is not.
+    #[must_use]
+    pub fn stopped_within(&self) -> Option<Duration> {
+        let is_by_agent = match self.fence.as_ref()? {
+            Fence::Stopped => true,
+            Fence::Confirmed { by } => by == AGENT,
+            Fence::Waited | Fence::Asserted { .. } => false,
+        };
+        let at = |phase| self.marks.iter().find(|mark| mark.phase == phase).map(|mark| mark.at);
+        at(Phase::Decided).zip(at(Phase::Fenced)).filter(|_| is_by_agent).map(|(decided, fenced)| fenced.since(decided))
+    }
+
     /// When the present phase began, by the entry's time.
     #[must_use]
     pub fn phase_began(&self) -> Option<&Mark> {
@@ -540,6 +565,14 @@ impl Group {
             .map(|(operation, copy)| Sealed { priority: copy.priority.filter(|_| wanted(operation, copy)), ..copy.clone() })
             .collect();
         choose(&copies, self.system, &self.forks, &self.durability())
+    }
+
+    /// The programs that are known to stop a member, by the plan and by a drill of the last ninety days (A8).
+    #[must_use]
+    pub fn proven(&self, policy: &Policy, region: &Label, now: Timestamp) -> Vec<String> {
+        let is_proven = |hook: &str| self.drills.proof(region, hook).is_some_and(|proof| proof.counts(now));
+        let rungs = policy.rungs.iter().filter(|rung| rung.confirms && rung.is_undone && is_proven(&rung.hook));
+        rungs.map(|rung| rung.hook.clone()).collect()
     }
 
     /// Who must have had the writes that the revoked grant let be acknowledged.

@@ -14,7 +14,10 @@ use super::{
     lease::Class,
     token::Token,
 };
-use crate::{model::ids::Label, recovery::exposure::Bracket};
+use crate::{
+    model::ids::Label,
+    recovery::{drill::DrillStep, exposure::Bracket},
+};
 
 /// A step of a group. Kind numbers as in [`crate::cluster::Change::kind`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -207,6 +210,13 @@ pub enum Step {
         /// Which, and what it said.
         ran: Ran,
     },
+    /// Kinds 126 to 133: something of a drill.
+    Drill {
+        /// Expected.
+        token: Token,
+        /// What.
+        act: Box<DrillStep>,
+    },
 }
 
 /// When a program of the operator is run.
@@ -258,6 +268,9 @@ pub struct Decide {
     pub allowed_loss: Option<Duration>,
     /// What makes a failover automatic; `None`: a person wants it, or it goes back after a setback.
     pub grounds: Option<Grounds>,
+    /// The open drill that it is a part of; `None`: it is none's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drill: Option<u64>,
     /// What makes a switchover automatic: it takes back an operation whose result is bad. `None`: it does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub setback: Option<Setback>,
@@ -286,7 +299,7 @@ pub enum Proof {
 impl Step {
     /// Its number, which never changes.
     #[must_use]
-    pub const fn kind(&self) -> u32 {
+    pub fn kind(&self) -> u32 {
         match self {
             Self::Adopt { .. } => 100,
             Self::Decide(_) => 101,
@@ -314,6 +327,7 @@ impl Step {
             Self::Skip { .. } => 123,
             Self::Setback { .. } => 124,
             Self::Ran { .. } => 125,
+            Self::Drill { act, .. } => act.kind(),
         }
     }
 
@@ -346,7 +360,8 @@ impl Step {
             | Self::Retry { token, .. }
             | Self::Skip { token, .. }
             | Self::Setback { token, .. }
-            | Self::Ran { token, .. } => *token,
+            | Self::Ran { token, .. }
+            | Self::Drill { token, .. } => *token,
         }
     }
 
@@ -369,14 +384,24 @@ impl Step {
             | Self::Release { token }
             | Self::Reject { token, .. }
             | Self::Retry { token, .. }
-            | Self::Skip { token, .. } => *token = unseen,
+            | Self::Skip { token, .. }
+            | Self::Drill { token, .. } => *token = unseen,
             // What nobody but the leader proposes carries no request id.
             _ => {}
         }
         step
     }
 
-    /// Whether only a person takes it, so that it needs a reason.
+    /// Whether it is refused without a reason.
+    #[must_use]
+    pub fn needs_reason(&self) -> bool {
+        match self {
+            Self::Drill { act, .. } => act.is_by_a_person(),
+            other => other.is_by_a_person(),
+        }
+    }
+
+    /// Whether only a person takes it, about an operation.
     #[must_use]
     pub const fn is_by_a_person(&self) -> bool {
         matches!(
@@ -427,6 +452,7 @@ impl fmt::Display for Step {
             Self::Skip { operation, .. } => write!(f, "skip the validation of op-{operation}"),
             Self::Setback { setback, .. } => write!(f, "{setback}: it stays"),
             Self::Ran { operation, ran, .. } => write!(f, "op-{operation}, {ran}"),
+            Self::Drill { act, .. } => write!(f, "{act}"),
         }
     }
 }

@@ -29,6 +29,9 @@ pub struct Policy {
     pub on_control_loss: OnControlLoss,
     /// Whether the end of the lease may be waited for as a fence: `fence` has the rung `lease: expire`.
     pub may_wait: bool,
+    /// The programs that may stop an old primary, in the order in which they are tried.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rungs: Vec<Rung>,
     /// How long one round lasts, longer than zero.
     pub probe_interval: Duration,
     /// So many failed rounds call for a failover, at least 1.
@@ -76,6 +79,17 @@ impl Policy {
         let targets = [("rpo_target", self.rpo_target), ("rto_target", self.rto_target)];
         always.into_iter().chain(targets.into_iter().filter_map(|(word, time)| Some((word, time?))))
     }
+}
+
+/// A program that may stop an old primary.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rung {
+    /// Its name.
+    pub hook: String,
+    /// Its success is meant to prove it: which it does in a region where a drill has shown that it does (A8).
+    pub confirms: bool,
+    /// There is a program that lets in again whom it cut off. Without one no drill can show anything.
+    pub is_undone: bool,
 }
 
 /// One copy of the data.
@@ -155,6 +169,7 @@ pub(crate) fn policy(primary: &str, regions: &[&str]) -> Policy {
         durability: Durability::Async,
         on_control_loss: OnControlLoss::HoldIfAllAck,
         may_wait: true,
+        rungs: Vec::new(),
         probe_interval: seconds(15),
         failures: 3,
         failure_window: seconds(300),

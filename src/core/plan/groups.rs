@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use super::{
     overlay,
     resolve::lies_in,
-    sections::{DataGroup, DurabilityWord, FailoverAutomation, LeaseVerb, ModeWord, OnControlLossWord, Plan, RecoverySource},
+    sections::{DataGroup, DurabilityWord, FailoverAutomation, FenceRung, LeaseVerb, ModeWord, OnControlLossWord, Plan, RecoverySource},
 };
 use crate::model::{
-    group::{Durability, Member, Mode, OnControlLoss, Policy},
+    group::{Durability, Member, Mode, OnControlLoss, Policy, Rung},
     ids::Label,
 };
 
@@ -59,6 +59,7 @@ fn policy(plan: &Plan, group: &DataGroup) -> Policy {
             OnControlLossWord::Keep => OnControlLoss::Keep,
         },
         may_wait: group.fence.iter().any(|rung| rung.lease == Some(LeaseVerb::Expire)),
+        rungs: group.fence.iter().filter_map(rung).collect(),
         probe_interval: group.probe.interval,
         failures: health_check_failures,
         failure_window,
@@ -72,4 +73,9 @@ fn policy(plan: &Plan, group: &DataGroup) -> Policy {
         rpo_target: recovery.map(|recovery| recovery.rpo_target),
         rto_target: recovery.map(|recovery| recovery.rto_target),
     }
+}
+
+fn rung(rung: &FenceRung) -> Option<Rung> {
+    let hook = rung.hook.as_ref()?.0.to_string();
+    Some(Rung { hook, confirms: rung.confirms, is_undone: rung.unfence.is_some() })
 }

@@ -3,6 +3,8 @@
 //! Invariants: unknown is never zero; what is said brackets what is true.
 
 pub mod backups;
+pub mod drill;
+mod drilled;
 pub mod exposure;
 pub mod incident;
 pub mod observation;

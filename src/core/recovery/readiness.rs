@@ -11,6 +11,7 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    drilled::findings,
     exposure::Bracket,
     incident::{Measured, Prediction, Standing},
 };
@@ -23,7 +24,11 @@ use crate::{
         order::{Role, Status},
         witness::SILENT_AFTER,
     },
-    model::{group::Policy, ids::Label, time::Human},
+    model::{
+        group::Policy,
+        ids::Label,
+        time::{Human, Timestamp},
+    },
 };
 
 /// How a finding stands.
@@ -95,6 +100,8 @@ impl Readiness {
 /// What a group is judged by.
 #[derive(Clone, Debug)]
 pub struct Scene<'a> {
+    /// Its name.
+    pub name: &'a Label,
     /// What is agreed on.
     pub group: &'a Group,
     /// What the plan says.
@@ -109,6 +116,8 @@ pub struct Scene<'a> {
     pub estimate: Bracket,
     /// What was measured of a recovery.
     pub measured: Measured,
+    /// When this is judged.
+    pub now: Timestamp,
 }
 
 /// Judges a group.
@@ -129,6 +138,7 @@ pub fn judge(scene: &Scene<'_>) -> Readiness {
     scene.primary(primary, &mut notes);
     scene.standbys(primary, &mut notes);
     scene.targets(&mut notes);
+    notes.0.extend(findings(scene.name, scene.group, scene.policy, scene.now));
     notes.judged()
 }
 
@@ -184,6 +194,10 @@ impl Scene<'_> {
         }
         let is_armed = matches!(status.class, Class::Armed { .. }) && self.group.wait_is_a_fence();
         match (is_armed, self.policy.may_wait) {
+            _ if !self.stand.confirming.is_empty() && !(is_armed && self.policy.may_wait) => {
+                let text = format!("a drill has shown that {primary} is stopped by hook {}", self.stand.confirming.join(", "));
+                notes.note("fence", Grade::Pass, text, "");
+            }
             (true, true) => notes.note("fence", Grade::Pass, "the database ends with its lease", ""),
             (true, false) => {
                 let text = "the database ends with its lease, and the plan does not let that count";
@@ -191,7 +205,12 @@ impl Scene<'_> {
             }
             (false, _) => {
                 let text = "nothing would prove that a silent primary is stopped";
-                notes.note("fence", Grade::Fail, text, "run the database under portolan supervise");
+                notes.note(
+                    "fence",
+                    Grade::Fail,
+                    text,
+                    "run the database under portolan supervise, or prove a hook that confirms: portolan drill start",
+                );
             }
         }
     }
@@ -272,6 +291,7 @@ mod tests {
             token::Token,
         },
         model::group::{self, OnControlLoss},
+        recovery::drill::Proof,
     };
 
     const GRANT: Token = Token { generation: 0, epoch: 7 };
@@ -334,7 +354,9 @@ mod tests {
     /// What is not a pass, one line each, behind the answer.
     fn told(play: &Play) -> String {
         let agents = play.agents.iter().map(|(region, (age, status))| (region, (*age, status))).collect();
+        let name = Label::new("orders");
         let scene = Scene {
+            name: &name,
             group: &play.group,
             policy: &play.policy,
             stand: &play.stand,
@@ -342,6 +364,7 @@ mod tests {
             agents,
             estimate: play.estimate,
             measured: play.measured,
+            now: Timestamp(100 * 86_400_000),
         };
         let readiness = judge(&scene);
         assert!(readiness.findings.iter().all(|finding| (finding.grade == Grade::Pass) == finding.fix.is_empty()), "{readiness:#?}");
@@ -396,6 +419,39 @@ mod tests {
         let text = "no\nwarn standby: the agent in ap: RECLONE_REQUIRED: a rewind ended half way\n\
             fail candidate: no member that may be promoted follows the primary";
         assert_eq!(with(never), text);
+    }
+
+    #[test]
+    fn a_rung_counts_where_a_drill_has_shown_it_and_no_longer_than_ninety_days() {
+        let rung = |confirms, is_undone| group::Rung { hook: "cut".to_owned(), confirms, is_undone };
+        let days = |days: i64| Timestamp(days * 86_400_000);
+        let proof = |region: &str, at| Proof { region: region.into(), hook: "cut".to_owned(), at, drill: 7 };
+        let shown = |rungs: Vec<group::Rung>, proofs: Vec<Proof>| {
+            with(|play| {
+                play.policy.rungs = rungs;
+                play.group.drills.proofs = proofs;
+                play.stand.confirming = play.group.proven(&play.policy, &"us".into(), days(100));
+                play.agents.get_mut(&"us".into()).unwrap().1.class = Class::Bare;
+            })
+        };
+        let bare = "fail fence: nothing would prove that a silent primary is stopped";
+        let never = |region| format!("warn rung: hook cut in {region} is advisory: no drill has proved it");
+        assert_eq!(shown(vec![rung(false, true)], vec![proof("us", days(99))]), format!("no\n{bare}"));
+        let all = ["ap", "eu", "us"].map(never).join("\n");
+        assert_eq!(shown(vec![rung(true, true)], vec![]), format!("no\n{bare}\n{all}"));
+        let others = ["ap", "eu"].map(never).join("\n");
+        assert_eq!(shown(vec![rung(true, true)], vec![proof("us", days(11))]), format!("yes\n{others}"));
+        let old = "warn rung: hook cut in us is advisory: drill-7 proved it 90d ago, which counts for 90d";
+        assert_eq!(shown(vec![rung(true, true)], vec![proof("us", days(10))]), format!("no\n{bare}\n{others}\n{old}"));
+        let one_way = shown(vec![rung(true, false)], vec![proof("us", days(99))]);
+        assert!(one_way.starts_with("no\n") && one_way.contains("it has no `unfence`"), "{one_way}");
+    }
+
+    #[test]
+    fn a_margin_is_twice_the_longest_stop_that_a_drill_measured() {
+        let stop = |seconds| with(|play| play.group.drills.longest_stop = Some(Duration::from_secs(seconds)));
+        assert_eq!(stop(5), "yes\n");
+        assert_eq!(stop(6), "yes\nwarn margin: a drill saw the primary take 6s to stop, and lease.margin is 10s");
     }
 
     #[test]

@@ -109,6 +109,7 @@ impl Play {
             estimate: Bracket { low: ZERO, high: Some(ZERO) },
             allowed_loss: None,
             grounds: None,
+            drill: None,
             setback: None,
             guards: Vec::new(),
         };

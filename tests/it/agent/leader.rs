@@ -90,6 +90,7 @@ fn policy(regions: &[&str], durability: Durability) -> Policy {
         durability,
         on_control_loss: OnControlLoss::Fence,
         may_wait: true,
+        rungs: Vec::new(),
         probe_interval: seconds(1),
         failures: 3,
         failure_window: seconds(300),

@@ -57,6 +57,7 @@ fn propose(node: &Node, guards: &[&str]) {
             estimate: between(0, 1),
             allowed_loss: Some(Duration::from_secs(1)),
             grounds: None,
+            drill: None,
             setback: None,
             guards: guards.iter().map(|guard| (*guard).to_owned()).collect(),
         }))

@@ -3,7 +3,7 @@
 //! ```text
 //! at 10m                               # the proposer's clock from here on, since the start
 //! found shop
-//! plan 7 us+eu+ap api:us+eu:min=2 web:us+eu+ap group=orders+books mode=observe moved=25% freeze=1h..2h/automation expected=6 digest=b
+//! plan 7 us+eu+ap api:us+eu:min=2 web:us+eu+ap group=orders+books rungs=cut! mode=observe moved=25% freeze=1h..2h/automation expected=6 digest=b
 //! drain region:us for 1h               # also: up down maintenance hold weight=N; scopes as in the node's drills; `for -5m` is in the past
 //! lift o-3 | freeze everything for 1h | freeze service:api automation for 1h | unfreeze f-4 | ack OBJECT for 1h
 //! node 1 a us voter level=1 plan=7 | forget 1 | level 2 | generation 1 lost=1+2 | expire
@@ -27,7 +27,7 @@ use crate::{
     },
     health::overlay::{OverrideKind, Scope},
     model::{
-        group::{Mode, Policy, policy},
+        group::{Mode, Policy, Rung, policy},
         ids::Label,
         time::{Human, Timestamp},
         units::{Share, Weight},
@@ -344,12 +344,22 @@ fn plan(words: &[&str]) -> PutPlan {
             regions: regions.iter().map(|region| Label::new(region)).collect(),
             services: services.collect(),
             groups: list(value(words, "group").unwrap_or(""))
-                .map(|name| (Label::new(name), Policy { mode, ..policy(regions[0], &regions) }))
+                .map(|name| (Label::new(name), Policy { mode, rungs: rungs(words), ..policy(regions[0], &regions) }))
                 .collect(),
             max_share_moved: value(words, "moved").map_or(Share::FULL, percent),
             freezes: freezes.into_iter().collect(),
         },
     }
+}
+
+/// `rungs=cut!+power?+isolate`: one that confirms and can be undone, one that only confirms, one that only is there.
+fn rungs(words: &[&str]) -> Vec<Rung> {
+    let rung = |text: &str| Rung {
+        hook: text.trim_end_matches(['!', '?']).to_owned(),
+        confirms: text.ends_with(['!', '?']),
+        is_undone: text.ends_with('!'),
+    };
+    list(value(words, "rungs").unwrap_or("")).map(rung).collect()
 }
 
 fn node(words: &[&str]) -> Node {

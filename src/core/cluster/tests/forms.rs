@@ -21,12 +21,15 @@ use crate::{
     },
     health::overlay::OverrideKind,
     model::{
-        group::{Durability, Mode, OnControlLoss, Policy, policy},
+        group::{Durability, Mode, OnControlLoss, Policy, Rung, policy},
         ids::Label,
         time::Timestamp,
         units::{Share, Weight},
     },
-    recovery::exposure::Bracket,
+    recovery::{
+        drill::{Aim, DrillKind, DrillStep, Figures, Outcome},
+        exposure::Bracket,
+    },
 };
 
 /// One change of each kind, in order, with every variant of what is inside.
@@ -37,7 +40,8 @@ fn changes() -> Vec<Change> {
     let targetless =
         Policy { rpo_target: None, rto_target: None, ..group(Some(Mode::Observe), Durability::RemoteQuorum, OnControlLoss::Fence) };
     outline.groups.insert(Label::new("carts"), group(Some(Mode::Recommend), Durability::Async, OnControlLoss::Keep));
-    outline.groups.insert(Label::new("logs"), targetless);
+    let rungs = vec![Rung { hook: "cut".to_owned(), confirms: true, is_undone: true }];
+    outline.groups.insert(Label::new("logs"), Policy { rungs, ..targetless });
     outline.groups.insert(Label::new("users"), group(None, Durability::Async, OnControlLoss::HoldIfAllAck));
     let mut plan = put_plan(7, 'a', outline);
     plan.expected_revision = Some(6);
@@ -105,6 +109,7 @@ fn steps() -> Vec<Step> {
             estimate,
             allowed_loss: to.map(|_| Duration::from_secs(30)),
             grounds,
+            drill: None,
             setback: None,
             guards: vec!["storm".to_owned()],
         }))
@@ -167,7 +172,30 @@ fn steps() -> Vec<Step> {
     steps.push(Step::Setback { token, setback: setback() });
     let ran = |when| Ran { when, name: "isolate".to_owned(), said: "done".to_owned() };
     steps.extend([When::Fence, When::After].map(|when| Step::Ran { token, operation: 1, ran: ran(when) }));
+    steps.extend(drills().into_iter().map(|act| Step::Drill { token, act: Box::new(act) }));
     steps
+}
+
+/// One step of each kind about drills.
+fn drills() -> Vec<DrillStep> {
+    let (eu, hour) = (Label::new("eu"), Duration::from_secs(3600));
+    let fence = Aim { region: Some(eu.clone()), hook: Some("cut".to_owned()), on_primary: true, ..Aim::new(DrillKind::Fence) };
+    let switchover = Aim { region: Some(eu.clone()), stays: true, ..Aim::new(DrillKind::Switchover) };
+    let starts = [fence, switchover, Aim::new(DrillKind::DryRun)].into_iter().map(|aim| DrillStep::Start { aim, schedule: None });
+    let mut acts: Vec<DrillStep> = starts.collect();
+    acts.push(DrillStep::Start { aim: Aim::new(DrillKind::DryRun), schedule: Some(7) });
+    acts.push(DrillStep::Lift { region: eu.clone() });
+    let loss = Some(Bracket { low: Duration::ZERO, high: Some(hour) });
+    let figures = Figures { loss, recovery: Some(hour), stop: Some(hour) };
+    let outcomes = [Outcome::Passed, Outcome::Failed, Outcome::Cancelled, Outcome::Interrupted, Outcome::Missed];
+    acts.extend(outcomes.map(|outcome| DrillStep::End { drill: 1, outcome, figures, lines: vec!["seen".to_owned()] }));
+    acts.push(DrillStep::Cancel { drill: 1 });
+    acts.push(DrillStep::Lifted { region: eu, hook: "cut".to_owned() });
+    let every = |first| DrillStep::Schedule { aim: Aim::new(DrillKind::DryRun), every: hour, first };
+    acts.extend([every(None), every(Some(Timestamp(1)))]);
+    acts.push(DrillStep::Unschedule { schedule: 1 });
+    acts.push(DrillStep::Missed { schedule: 1, why: "a freeze".to_owned() });
+    acts
 }
 
 /// Brings the group to an operation with everything in it, behind one that has ended.
@@ -189,6 +217,7 @@ fn fill_group(state: &mut State) {
             estimate: loss,
             allowed_loss,
             grounds,
+            drill: None,
             setback: None,
             guards,
         }))

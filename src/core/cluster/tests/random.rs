@@ -19,13 +19,21 @@ use crate::{
     },
     health::overlay::{OverrideKind, Scope},
     model::{
-        group::{Durability, Mode, OnControlLoss, Policy, policy},
+        group::{Durability, Mode, OnControlLoss, Policy, Rung, policy},
         ids::Label,
         time::Timestamp,
         units::{Share, Weight},
     },
-    recovery::exposure::Bracket,
+    recovery::{
+        drill::{Aim, DrillKind, DrillStep, Figures, Outcome},
+        exposure::Bracket,
+    },
 };
+
+/// A program that may be proven.
+fn cut() -> Rung {
+    Rung { hook: "cut".to_owned(), confirms: true, is_undone: true }
+}
 
 /// A plan for everybody: three regions, two services, a group.
 pub(super) fn outline(min: usize, moved: Share, freezes: Vec<Window>) -> Outline {
@@ -38,7 +46,7 @@ pub(super) fn outline(min: usize, moved: Share, freezes: Vec<Window>) -> Outline
     Outline {
         regions: labels(&["us", "eu", "ap"]),
         services: [(Label::new("api"), service(&["us", "eu", "ap"])), (Label::new("web"), service(&["us", "eu"]))].into_iter().collect(),
-        groups: [(Label::new("orders"), policy("eu", &["eu", "ap"]))].into_iter().collect(),
+        groups: [(Label::new("orders"), Policy { rungs: vec![cut()], ..policy("eu", &["eu", "ap"]) })].into_iter().collect(),
         max_share_moved: moved,
         freezes,
     }
@@ -222,6 +230,7 @@ fn steps() -> impl Strategy<Value = Step> {
                 estimate: Bracket { low: Duration::ZERO, high: loss },
                 allowed_loss,
                 grounds: None,
+                drill: None,
                 setback: None,
                 guards,
             }))
@@ -237,9 +246,9 @@ fn steps() -> impl Strategy<Value = Step> {
         6 => decide,
         2 => (tokens(), numbers(), losses()).prop_map(|(token, operation, allowed_loss)| Step::Approve { token, operation, allowed_loss }),
         2 => (tokens(), numbers(), classes()).prop_map(|(token, operation, class)| Step::Cancel { token, operation, class }),
-        2 => (tokens(), any::<bool>()).prop_map(|(token, is_confirmed)| Step::Fenced {
+        3 => (tokens(), prop::sample::select(vec!["agent", "cut", ""])).prop_map(|(token, by)| Step::Fenced {
             token,
-            proof: if is_confirmed { Proof::Confirmed { by: "agent".to_owned() } } else { Proof::Waited },
+            proof: if by.is_empty() { Proof::Waited } else { Proof::Confirmed { by: by.to_owned() } },
         }),
         3 => copy,
         2 => (tokens(), classes()).prop_map(|(token, class)| Step::Promote { token, class }),
@@ -259,10 +268,43 @@ fn steps() -> impl Strategy<Value = Step> {
             let when = if is_fence { When::Fence } else { When::After };
             Step::Ran { token, operation, ran: Ran { when, name: "isolate".to_owned(), said } }
         }),
+        8 => (tokens(), drills()).prop_map(|(token, act)| Step::Drill { token, act: Box::new(act) }),
         1 => tokens().prop_map(|token| Step::Settle { token }),
         1 => (tokens(), regions()).prop_map(|(token, region)| Step::Followed { token, region }),
         1 => (tokens(), prop::sample::select(vec![HeldFor::Drain, HeldFor::SwitchoverUnanswered]), ".{0,20}")
             .prop_map(|(token, reason, text)| Step::Hold { token, reason, text }),
+    ]
+}
+
+/// About drills of the group, whose plan has now and then a rung that could be proven.
+fn drills() -> impl Strategy<Value = DrillStep> {
+    let regions = || prop::sample::select(vec!["eu", "ap", "mars"]).prop_map(Label::new);
+    let numbers = || (0_u64..12).prop_map(|n| 3 * n + 1);
+    let aims = || {
+        let hook = prop::option::of(prop::sample::select(vec!["cut".to_owned(), String::new()]));
+        (prop::sample::select(DrillKind::ALL.to_vec()), prop::option::of(regions()), hook, any::<bool>(), any::<bool>())
+            .prop_map(|(kind, region, hook, on_primary, stays)| Aim { kind, region, hook, on_primary, stays })
+    };
+    let outcomes = prop::sample::select(vec![Outcome::Passed, Outcome::Failed, Outcome::Missed]);
+    let fence = (regions(), any::<bool>()).prop_map(|(region, on_primary)| {
+        let aim = Aim { region: Some(region), hook: Some("cut".to_owned()), on_primary, ..Aim::new(DrillKind::Fence) };
+        DrillStep::Start { aim, schedule: None }
+    });
+    prop_oneof![
+        4 => fence,
+        3 => (aims(), prop::option::of(numbers())).prop_map(|(aim, schedule)| DrillStep::Start { aim, schedule }),
+        2 => regions().prop_map(|region| DrillStep::Lift { region }),
+        4 => (numbers(), outcomes, prop::collection::vec(".{0,20}", 0..3))
+            .prop_map(|(drill, outcome, lines)| DrillStep::End { drill, outcome, figures: Figures::default(), lines }),
+        1 => numbers().prop_map(|drill| DrillStep::Cancel { drill }),
+        2 => regions().prop_map(|region| DrillStep::Lifted { region, hook: "cut".to_owned() }),
+        2 => (aims(), 0_u64..9000, prop::option::of(0_i64..7200)).prop_map(|(aim, every, first)| DrillStep::Schedule {
+            aim,
+            every: Duration::from_secs(every),
+            first: first.map(|seconds| Timestamp(START.0 + seconds * 1000)),
+        }),
+        1 => numbers().prop_map(|schedule| DrillStep::Unschedule { schedule }),
+        1 => (numbers(), ".{0,20}").prop_map(|(schedule, why)| DrillStep::Missed { schedule, why }),
     ]
 }
 

@@ -7,6 +7,9 @@
 //! orders revoke | orders promoted 2 10 | orders verified | orders routed | orders close succeeded | orders cancel 5
 //! orders regrant bare | orders settle | orders followed ap | orders turn 5 | orders release | orders reject 5 | orders retry 5 | orders skip 5
 //! orders ran 5 fence isolate because done | orders ran 5 after reload because done
+//! orders drill fence eu hook=cut primary | orders drill switchover eu stays | orders drill dry_run schedule=5 | orders drill-cancel 5
+//! orders drill-lift eu | orders drill-lifted eu cut | orders drill-end 5 passed because it was cut
+//! orders drill-every dry_run every=24h first=1h | orders drill-unschedule 5 | orders drill-missed 5 because a freeze
 //! orders setback 5 because error_rate is high | orders decide switchover from eu to us setback=5
 //! ```
 
@@ -29,7 +32,10 @@ use crate::{
         time::{Human, Timestamp},
     },
     node::tests::plan_text::value,
-    recovery::exposure::Bracket,
+    recovery::{
+        drill::{Aim, DrillStep, Drills, Figures, Outcome, Schedule},
+        exposure::Bracket,
+    },
     testing::script::duration,
 };
 
@@ -111,8 +117,64 @@ pub(super) fn step(name: &Label, words: &[&str], reason: &str, state: &State, at
             Step::Ran { token, operation: number(1), ran: Ran { when, name: words[3].to_owned(), said: reason.to_owned() } }
         }
         "setback" => Step::Setback { token, setback: Setback { operation: number(1), text: reason.to_owned() } },
+        verb if verb.starts_with("drill") => Step::Drill { token, act: Box::new(drill(verb, words, reason, at)) },
         other => panic!("`{other}` is not a step"),
     }
+}
+
+fn aim(words: &[&str]) -> Aim {
+    let region = words.get(2).filter(|word| !word.contains('=') && **word != "stays").map(|word| Label::new(word));
+    let (on_primary, stays) = (words.contains(&"primary"), words.contains(&"stays"));
+    Aim { kind: word(words[1]), region, hook: value(words, "hook").map(str::to_owned), on_primary, stays }
+}
+
+fn drill(verb: &str, words: &[&str], reason: &str, at: Timestamp) -> DrillStep {
+    let number = || words[1].parse::<u64>().unwrap();
+    match verb {
+        "drill" => DrillStep::Start { aim: aim(words), schedule: value(words, "schedule").map(|id| id.parse().unwrap()) },
+        "drill-lift" => DrillStep::Lift { region: Label::new(words[1]) },
+        "drill-lifted" => DrillStep::Lifted { region: Label::new(words[1]), hook: words[2].to_owned() },
+        "drill-end" => {
+            let (outcome, figures) = (word::<Outcome>(words[2]), Figures::default());
+            DrillStep::End { drill: number(), outcome, figures, lines: vec![reason.to_owned()] }
+        }
+        "drill-cancel" => DrillStep::Cancel { drill: number() },
+        "drill-every" => DrillStep::Schedule {
+            aim: aim(words),
+            every: duration(value(words, "every").unwrap()),
+            first: value(words, "first").map(|text| at + duration(text)),
+        },
+        "drill-unschedule" => DrillStep::Unschedule { schedule: number() },
+        "drill-missed" => DrillStep::Missed { schedule: number(), why: reason.to_owned() },
+        other => panic!("`{other}` is not a step"),
+    }
+}
+
+/// What is agreed about drills, in a few lines.
+fn drilled(drills: &Drills) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(drill) = &drills.open {
+        lines.push(format!("  drill-{} by {}: {}", drill.id, drill.who, drill.aim));
+    }
+    for ended in &drills.ended {
+        let drill = &ended.drill;
+        let (stop, operations) = (ended.figures.stop, &drill.operations);
+        let stop = stop.map(|stop| format!(", stopped in {}", Human(stop))).unwrap_or_default();
+        let operations: String = operations.iter().map(|id| format!(", op-{id}")).collect();
+        lines.push(format!("  drill-{} {}{stop}{operations}: {}: {}", drill.id, ended.outcome, drill.aim, ended.lines.join("; ")));
+    }
+    lines.extend(
+        drills.proofs.iter().map(|proof| format!("  hook {} stops {}: drill-{} at {}", proof.hook, proof.region, proof.drill, proof.at)),
+    );
+    for cut in &drills.cuts {
+        let lift = cut.lift.map_or_else(|| "stays".to_owned(), |token| format!("let in by {token}"));
+        let who = if cut.is_standby { "standby" } else { "primary" };
+        lines.push(format!("  {who} {} cut by {} with {}, {lift}", cut.region, cut.hook, cut.token));
+    }
+    let schedule =
+        |(id, it): (&u64, &Schedule)| format!("  schedule-{id} by {}: {} every {}, next {}", it.who, it.aim, Human(it.every), it.next);
+    lines.extend(drills.schedules.iter().map(schedule));
+    lines
 }
 
 fn system(words: &[&str]) -> u64 {
@@ -140,6 +202,7 @@ fn decide(words: &[&str], token: Token, state: &State, at: Timestamp) -> Decide 
         estimate: loss(words),
         allowed_loss: allowed(words),
         grounds,
+        drill: value(words, "drill").map(|id| id.parse().unwrap()),
         setback: value(words, "setback").map(|id| Setback { operation: id.parse().unwrap(), text: "error_rate is high".to_owned() }),
         guards: value(words, "guard").map(str::to_owned).into_iter().collect(),
     }
@@ -192,5 +255,6 @@ pub(super) fn show(name: &Label, group: &Group) -> Vec<String> {
         let acts = &closed.operation.acts;
         lines.extend(acts.iter().map(|act| format!("    {} {} by {}: {}", act.index, act.deed, act.who, act.why)));
     }
+    lines.extend(drilled(&group.drills));
     lines
 }

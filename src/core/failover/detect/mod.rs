@@ -79,6 +79,8 @@ pub struct Stand {
     pub vetoes: Vec<String>,
     /// Why a person is to approve it, one line each.
     pub doubts: Vec<String>,
+    /// The programs that are known to stop the primary (A8).
+    pub confirming: Vec<String>,
     /// The vantage regions whose attestations count.
     pub attesting: BTreeSet<Label>,
     /// The plan in force.
@@ -292,6 +294,7 @@ impl Patience {
             estimate: sights.estimate(case.name),
             allowed_loss: None,
             grounds: Some(grounds),
+            drill: None,
             setback: None,
             guards,
         })))
@@ -303,8 +306,9 @@ fn doubts(case: &Case<'_>, watch: &Watch, brake: &Brake, sights: &impl Sights) -
     let mut doubts = case.stand.doubts.clone();
     let Some(primary) = case.group.primary() else { return doubts };
     doubts.extend(brake.doubt(primary, sights.is_down(primary)));
-    // A silent agent confirms no fence; then only the end of the lease can.
-    if watch.evidence() == Evidence::Isolated && !(case.group.wait_is_a_fence() && case.policy.may_wait) {
+    // A silent agent confirms no fence; then only the end of the lease can, or a program of which a drill has shown it.
+    let would_confirm = case.group.wait_is_a_fence() && case.policy.may_wait || !case.stand.confirming.is_empty();
+    if watch.evidence() == Evidence::Isolated && !would_confirm {
         doubts.push(format!("no fence of {primary} would confirm, and the end of its lease proves nothing"));
     }
     if case.policy.durability == Durability::Async {

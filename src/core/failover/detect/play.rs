@@ -290,7 +290,7 @@ fn cases(groups: &BTreeMap<Label, Declared>) -> Vec<Case<'_>> {
     let stand = |it: &Declared| {
         let attesting = ["us", "eu", "ap"].into_iter().map(Label::new).filter(|region| Some(region) != it.group.primary()).collect();
         let doubts = (it.policy.mode == Some(Mode::Recommend)).then(|| "the mode is recommend".to_owned());
-        Stand { vetoes: it.vetoes.clone(), doubts: doubts.into_iter().collect(), attesting, plan_revision: 1, free }
+        Stand { vetoes: it.vetoes.clone(), doubts: doubts.into_iter().collect(), attesting, plan_revision: 1, free, confirming: Vec::new() }
     };
     groups.iter().map(|(name, it)| Case { name, group: &it.group, policy: &it.policy, stand: stand(it) }).collect()
 }

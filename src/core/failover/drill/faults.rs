@@ -226,6 +226,7 @@ impl World {
             estimate: Bracket { low: std::time::Duration::ZERO, high: Some(std::time::Duration::from_secs(1)) },
             allowed_loss: None,
             grounds,
+            drill: None,
             setback: None,
             guards: Vec::new(),
         })))

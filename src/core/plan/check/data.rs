@@ -180,13 +180,20 @@ fn fence(group: &DataGroup, path: &Path, out: &mut Findings) {
             _ => out.error(here(i), "a rung is one of `agent`, `hook` and `lease`", "write each as a rung of its own"),
         }
         if hook.is_none() {
-            for (key, is_written) in
-                [("arguments", !rung.arguments.is_empty()), ("confirms", rung.confirms), ("timeout", rung.timeout.is_some())]
-            {
+            for (key, is_written) in [
+                ("arguments", !rung.arguments.is_empty()),
+                ("confirms", rung.confirms),
+                ("unfence", rung.unfence.is_some()),
+                ("timeout", rung.timeout.is_some()),
+            ] {
                 if is_written {
                     out.warning(here(i).key(key), "is only used with `hook`", format!("remove `{key}`"));
                 }
             }
+        }
+        if hook.is_some() && rung.confirms && rung.unfence.is_none() {
+            let message = "without `unfence` no drill can show that it stops a primary, so that its success proves nothing";
+            out.warning(here(i).key("confirms"), message, "add `unfence`, the program that lets in again whom this one cut off");
         }
         if agent.is_some() && group.members.iter().all(|(_, member)| member.agent.is_none()) {
             out.error(here(i).key("agent"), "no member has an agent", "add `agent` to the members, or remove this rung");

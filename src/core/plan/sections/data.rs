@@ -156,10 +156,12 @@ section! {
         hook: Option<Secret> = None,
         /// hook: its arguments; {region} is replaced.
         arguments: Vec<Text> = Vec::new(),
-        /// hook: whether its success is meant to prove that the old primary cannot write: no other program is tried after it. Until a drill has shown
-        /// it, the lease is waited for all the same.
+        /// hook: whether its success proves that the old primary cannot write: in a region where a drill has shown it within the last 90 days. Elsewhere
+        /// the lease is waited for all the same. No other program is tried after it.
         confirms: bool = false,
-        /// hook: how long it may take.
+        /// hook: the program that lets in again whom it cut off, called with a higher token; without one no drill can show that it confirms.
+        unfence: Option<Secret> = None,
+        /// hook: how long it may take, and `unfence` too.
         timeout: Option<Duration> where (seconds(1)..=hours(1)) = None,
         /// The end of the lease is waited for.
         lease: Option<LeaseVerb> = None,

@@ -211,7 +211,7 @@ impl Report {
         let (is_automatic, who, why) = match &operation.origin {
             Origin::Automatic => (true, None, None),
             Origin::Setback { of, why } => (true, None, Some(format!("setback of op-{of}: {why}"))),
-            Origin::Person { who, why } => (false, Some(who.clone()), Some(why.clone())),
+            Origin::Person { who, why } | Origin::Drill { who, why, .. } => (false, Some(who.clone()), Some(why.clone())),
         };
         Self {
             version: REPORT_VERSION,

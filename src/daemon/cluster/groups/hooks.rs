@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  before   on the node that proposes a decision, when everything else is there: anything but "yes" becomes a guard, so that a person approves
-//!  fence    on the leader, rung by rung, while the lease is waited for: what each said is committed; none of them proves anything
+//!  fence    on the leader, rung by rung, while the lease is waited for: what each said is committed; it proves something where a drill has shown it
 //!  after    on the leader, when it has ended: tried again while it fails, and noted once it was told, so that no later leader tells it again
 //! ```
 //!
@@ -11,9 +11,10 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use portolan_core::{
+    cluster::Outcome,
     failover::{
         group::{Closed, Group, Kind, Operation, Phase},
-        step::{Decide, Ran, Step, When},
+        step::{Decide, Proof, Ran, Step, When},
         token::Token,
     },
     model::{
@@ -61,9 +62,11 @@ const SAID_CHARS_MAX: usize = 300;
 /// A program that is tried as a fence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Rung {
-    name: String,
+    pub(super) name: String,
     arguments: Vec<String>,
-    timeout: Duration,
+    pub(super) timeout: Duration,
+    /// The program that lets in again whom it cut off.
+    pub(super) unfence: Option<String>,
     /// The plan takes its success for the end: no other program is tried after it.
     confirms: bool,
     /// The agent is given a moment before it.
@@ -86,6 +89,7 @@ impl Hooks {
                 name: rung.hook.as_ref()?.0.to_string(),
                 arguments: rung.arguments.iter().map(|text| text.0.clone()).collect(),
                 timeout: rung.timeout.unwrap_or(FENCE_TIME),
+                unfence: rung.unfence.as_ref().map(|name| name.0.to_string()),
                 confirms: rung.confirms,
                 is_after_agent: data.fence[..i].iter().any(|rung| rung.agent.is_some()),
             })
@@ -96,6 +100,25 @@ impl Hooks {
             rungs: data.fence.iter().enumerate().filter_map(rung).collect(),
             after: data.hooks.after.as_ref().map(name),
         }
+    }
+}
+
+impl Hooks {
+    /// The rung of a program.
+    pub(super) fn rung(&self, name: &str) -> Option<&Rung> {
+        self.rungs.iter().find(|rung| rung.name == name)
+    }
+
+    /// How long that program, and the one that lets in again, may take.
+    pub(super) fn patience(&self, name: &str) -> Duration {
+        self.rung(name).map_or(FENCE_TIME, |rung| rung.timeout)
+    }
+}
+
+impl Rung {
+    /// Its arguments, about the member of this region.
+    pub(super) fn arguments_for(&self, region: &str) -> Vec<String> {
+        self.arguments.iter().map(|text| text.replace("{region}", region)).collect()
     }
 }
 
@@ -212,22 +235,58 @@ pub(super) async fn fence(shared: Arc<Shared>, name: Label, operation: Operation
             return;
         }
         let key = format!("{name}/{token_text}/fence/{}", rung.name);
-        let arguments = rung.arguments.iter().map(|text| text.replace("{region}", region)).collect();
         let input = json!({ "verb": "fence", "group": name, "operation": id, "region": region, "token": token_text });
         let told =
             [("VERB", "fence"), ("GROUP", name.as_str()), ("OPERATION", &id), ("REGION", region), ("TOKEN", &token_text), ("KEY", &key)];
-        let (said, is_done) = match call(&shared, &rung.name, arguments, &told, input, rung.timeout).await {
+        // Whom it cuts off is to be let in again one day: on record before it is run.
+        if rung.unfence.is_some() && !note(&shared, &name, token, &operation, rung, "begins".to_owned()).await {
+            return;
+        }
+        let is_proven = rung.confirms && proves(&shared, &name, &operation, rung);
+        let (said, is_done) = match call(&shared, &rung.name, rung.arguments_for(region), &told, input, rung.timeout).await {
+            Answer::Yes(_) if is_proven => ("done".to_owned(), true),
             Answer::Yes(_) => ("done; advisory, since no drill has proved it".to_owned(), true),
             Answer::Again(why) | Answer::No(why) | Answer::Failed(why) => (cut(&why), false),
         };
         info!(group = %name, region, "fence hook `{}`: {said}", rung.name);
-        let ran = Ran { when: When::Fence, name: rung.name.clone(), said };
-        let step = Step::Ran { token, operation: operation.id, ran };
-        if let Err(why) = shared.propose(entry(&shared, &name, step)).await {
-            debug!(group = %name, "what a hook said is not on the record: {why}");
+        note(&shared, &name, token, &operation, rung, said).await;
+        if is_done && is_proven {
+            confirm(&shared, &name, token, &rung.name, &stands).await;
         }
         if is_done && rung.confirms {
             return;
+        }
+    }
+}
+
+/// Puts on record what a rung said; `false`: it is not there.
+async fn note(shared: &Arc<Shared>, name: &Label, token: Token, operation: &Operation, rung: &Rung, said: String) -> bool {
+    let ran = Ran { when: When::Fence, name: rung.name.clone(), said };
+    let step = Step::Ran { token, operation: operation.id, ran };
+    match shared.propose(entry(shared, name, step)).await {
+        Ok(committed) => matches!(committed.outcome, Outcome::Accepted { .. }),
+        Err(why) => {
+            debug!(group = %name, "what a hook said is not on the record: {why}");
+            false
+        }
+    }
+}
+
+/// Whether a drill has shown lately that a rung stops a member.
+fn proves(shared: &Shared, name: &Label, operation: &Operation, rung: &Rung) -> bool {
+    let state = shared.consensus().standing().borrow().state.clone();
+    let policy = state.plan().and_then(|plan| plan.plan.outline.groups.get(name));
+    let known = policy.zip(state.group(name));
+    known.is_some_and(|(policy, group)| group.proven(policy, &operation.from, shared.clock.now().wall).contains(&rung.name))
+}
+
+/// Says that the old primary is stopped, as long as nobody has said so.
+async fn confirm(shared: &Arc<Shared>, name: &Label, token: Token, hook: &str, stands: impl Fn() -> bool) {
+    let proof = Proof::Confirmed { by: hook.to_owned() };
+    while stands() {
+        match shared.propose(entry(shared, name, Step::Fenced { token, proof: proof.clone() })).await {
+            Ok(committed) => return info!(group = %name, "hook `{hook}` confirms: {}", committed.outcome),
+            Err(why) => debug!(group = %name, "that hook `{hook}` confirms is not on the record yet: {why}"),
         }
     }
 }

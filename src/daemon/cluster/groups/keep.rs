@@ -36,6 +36,7 @@ use tracing::{debug, info, warn};
 use super::{
     attest,
     crew::DaemonCrew,
+    drills::Drills,
     hooks::{self, Errands, Told},
     lookout::Lookout,
     observe::{self, Looked, Observer},
@@ -85,6 +86,7 @@ struct Lead {
     proposing: BTreeSet<Label>,
     observer: Observer,
     errands: Errands,
+    drills: Drills,
 }
 
 struct Keeper {
@@ -173,6 +175,7 @@ impl Keeper {
                     self.decide(&state, now);
                     self.observe(&state, now);
                     self.tell(&state, now);
+                    self.drill(&state, now);
                 }
                 self.fence(&state, only);
                 self.conduct(&state, only);
@@ -230,6 +233,7 @@ impl Keeper {
                         proposing: BTreeSet::new(),
                         observer: Observer::default(),
                         errands: Errands::default(),
+                        drills: Drills::new(&self.shared),
                     });
                 }
             }
@@ -411,6 +415,18 @@ impl Keeper {
                     let _ = news.send(News::Told(told)).await;
                 }
             }));
+        }
+    }
+
+    /// Sees to drills that are open, and to whom they, and fences, cut off.
+    fn drill(&mut self, state: &State, now: Now) {
+        for (name, group, _) in groups(state, None) {
+            let Some(lead) = &mut self.lead else { return };
+            let unready = || {
+                let outlook = self.lookout.outlook(state, name, self.crew.roster().tail(name), now)?;
+                outlook.readiness.against().next().map(|finding| format!("the group is not ready: {}", finding.text))
+            };
+            lead.drills.look(&self.shared, &self.crew, name, &group, now, unready);
         }
     }
 

@@ -24,6 +24,7 @@ use portolan_core::{
     },
     node::Databases,
     recovery::{
+        drill::{DrillKind, Drills, Outcome},
         exposure::Bracket,
         incident::{Measured, Prediction, Standing},
         observation::Origin,
@@ -196,6 +197,7 @@ impl Lookout {
         let sights = Sighting { witnesses: &self.witnesses, databases: &self.databases.borrow().clone(), state, now: now.tick };
         let agents = policy.members.keys().filter_map(|region| Some((region, witness.status(region, now.tick)?))).collect();
         let scene = Scene {
+            name,
             group,
             policy,
             stand: &case.stand,
@@ -203,6 +205,7 @@ impl Lookout {
             agents,
             estimate: witness.estimate(group, policy, now.tick),
             measured: Measured::by(group.latest.as_ref(), Some(tail)),
+            now: now.wall,
         };
         let exposed = |region: &Label| Exposed {
             time: witness.exposure(group, region, now.tick),
@@ -242,6 +245,7 @@ impl Lookout {
                 ready: judged.map(|(ready, _)| *ready),
                 predicted: judged.and_then(|(_, predicted)| *predicted),
                 is_held: group.operation.as_ref().is_some_and(|operation| operation.held.is_some()),
+                drills: drilled(&group.drills, now),
             }
         };
         policies(state).map(reading).collect()
@@ -300,6 +304,13 @@ impl Sights for Sighting<'_> {
         let known = self.witnesses.get(name).zip(self.state.group(name)).zip(policy);
         known.map_or(Bracket::UNKNOWN, |((witness, group), policy)| witness.estimate(group, policy, self.now))
     }
+}
+
+/// The last drill of each kind.
+fn drilled(drills: &Drills, now: Now) -> Vec<(&'static str, Duration, bool)> {
+    let last = |kind| drills.ended.iter().rev().find(|ended| ended.drill.aim.kind == kind);
+    let known = DrillKind::ALL.into_iter().filter_map(last);
+    known.map(|ended| (ended.drill.aim.kind.word(), now.wall.since(ended.at), ended.outcome == Outcome::Passed)).collect()
 }
 
 /// The plan's groups.

@@ -12,6 +12,7 @@
 
 mod attest;
 mod crew;
+mod drills;
 mod hooks;
 mod keep;
 mod lookout;
@@ -19,7 +20,7 @@ mod observe;
 mod roster;
 mod validate;
 
-pub(super) use attest::answer;
+pub(super) use attest::answer_any;
 pub(super) use crew::DaemonCrew;
 pub(super) use hooks::ask_before;
 pub(super) use keep::{Asked, keep};

@@ -108,6 +108,7 @@ pub(super) fn step(state: &State, looked: &Looked, fired: &str, seen: Origin, es
             estimate,
             allowed_loss: None,
             grounds: None,
+            drill: None,
             setback: Some(setback(fired.to_owned())),
             guards,
         })),

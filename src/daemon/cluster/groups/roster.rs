@@ -53,6 +53,15 @@ struct Shown {
     triggers: Arc<Vec<Trigger>>,
 }
 
+/// A member as sessions reach it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Target {
+    pub(super) engine: Engine,
+    pub(super) address: Address,
+    /// The name of its connection string; `None`: it has none.
+    pub(super) dsn: Option<String>,
+}
+
 /// All agents of a plan.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Roster {
@@ -124,6 +133,12 @@ impl Roster {
     pub(super) fn subject(&self, group: &Label, region: &Label, token: Token) -> Option<Subject> {
         let Shown { engine, address, dsn, steps, .. } = self.members.get(&(group.clone(), region.clone()))?.clone();
         Some(Subject { group: group.clone(), region: region.clone(), engine, address, dsn, steps, token })
+    }
+
+    /// Where a member is asked.
+    pub(super) fn target(&self, group: &Label, region: &Label) -> Option<Target> {
+        let Shown { engine, address, dsn, .. } = self.members.get(&(group.clone(), region.clone()))?.clone();
+        Some(Target { engine, address, dsn })
     }
 
     /// The rollback triggers as they are asked for in a member's region; empty: there are none.

@@ -1,0 +1,432 @@
+//! Drills: what is tried on purpose, so that a bad day is not the first time. What is agreed about them, per group.
+//!
+//! ```text
+//! Start --> open --Lift--> what was cut off is let in again --Lifted--> End: passed, failed
+//!            |  '-------- a person: Cancel; a decision about the group: interrupted, at once, and in nobody's way
+//!            '- a fence that passed: the rung is proven in that region, for ninety days (A8)
+//! schedule --due--> Start, or Missed
+//! ```
+//!
+//! Invariants: one drill of a group at a time, and none beside an operation; no drill delays or refuses a decision of the cluster; what a drill cuts
+//! off is on record before it is cut, and stays there until it was let in again.
+//!
+//! Source: Google's DiRT (drills are the product, not the report); A8 of the lease protocol: a claim of a fence is no proof, a test is.
+
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use super::exposure::Bracket;
+use crate::{
+    failover::token::Token,
+    model::{
+        ids::Label,
+        time::{Human, Timestamp},
+    },
+};
+
+/// Drills that a group remembers after they ended: a year of monthly ones, with room for what was repeated.
+pub const DRILLS_KEPT: usize = 16;
+
+/// How long it counts that a drill proved a rung: a quarter, after which rules of firewalls and who may change them are others.
+pub const PROOF_LASTS: Duration = Duration::from_hours(90 * 24);
+
+/// The most proofs that a group remembers: sixteen regions with four programs each.
+pub const PROOFS_MAX: usize = 64;
+
+/// The most schedules of a group: each kind, and some rungs.
+pub const SCHEDULES_MAX: usize = 16;
+
+/// The most lines of evidence of one drill, and the longest of them in octets: a screen, and two lines on it.
+pub const LINES_MAX: usize = 16;
+/// See [`LINES_MAX`].
+pub const LINE_MAX: usize = 240;
+
+/// The shortest and the longest time between two drills by a schedule.
+pub const EVERY: std::ops::RangeInclusive<Duration> = Duration::from_hours(1)..=Duration::from_hours(366 * 24);
+
+/// What kind of drill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DrillKind {
+    /// What an operation would do, step by step; nothing is done.
+    DryRun,
+    /// A live switchover, and back.
+    Switchover,
+    /// A program of the plan cuts a member off, and lets it in again.
+    Fence,
+}
+
+impl DrillKind {
+    /// All, in the order of how much they touch.
+    pub const ALL: [Self; 3] = [Self::DryRun, Self::Fence, Self::Switchover];
+
+    /// The word in commands, logs, metrics and the API.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::DryRun => "dry_run",
+            Self::Switchover => "switchover",
+            Self::Fence => "fence",
+        }
+    }
+
+    /// The kind of this word.
+    #[must_use]
+    pub fn of(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.word() == word)
+    }
+}
+
+impl fmt::Display for DrillKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
+}
+
+/// What a drill is to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Aim {
+    /// What kind.
+    pub kind: DrillKind,
+    /// Of a fence: the member that is cut off. Of a switchover and a rehearsal: where to. `None`: of the others, or whoever is chosen.
+    pub region: Option<Label>,
+    /// Of a fence: the program.
+    pub hook: Option<String>,
+    /// Of a fence: the member may be the primary, which is an outage.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub on_primary: bool,
+    /// Of a switchover: it stays where it went.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stays: bool,
+}
+
+impl Aim {
+    /// Nothing but a kind.
+    #[must_use]
+    pub const fn new(kind: DrillKind) -> Self {
+        Self { kind, region: None, hook: None, on_primary: false, stays: false }
+    }
+}
+
+/// `fence of eu by hook cut`.
+impl fmt::Display for Aim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.kind.word())?;
+        match (&self.region, self.kind) {
+            (Some(region), DrillKind::Fence) => write!(f, " of {region}")?,
+            (Some(region), _) => write!(f, " to {region}")?,
+            (None, _) => {}
+        }
+        if let Some(hook) = &self.hook {
+            write!(f, " by hook {hook}")?;
+        }
+        f.write_str(if self.stays { ", it stays there" } else { "" })
+    }
+}
+
+/// A drill.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drill {
+    /// The log index of the entry that began it: its name is `drill-` and this number.
+    pub id: u64,
+    /// What it is to do.
+    pub aim: Aim,
+    /// Who wanted it; of a schedule: whoever made that.
+    pub who: String,
+    /// Why.
+    pub why: String,
+    /// When, by the entry's time.
+    pub began: Timestamp,
+    /// By which schedule; `None`: a person began it.
+    pub schedule: Option<u64>,
+    /// The operations that it led to, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub operations: Vec<u64>,
+}
+
+/// How a drill ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// What it was to show was shown.
+    Passed,
+    /// It was not.
+    Failed,
+    /// A person ended it.
+    Cancelled,
+    /// Something real happened to the group.
+    Interrupted,
+    /// It was due, and could not begin.
+    Missed,
+}
+
+impl Outcome {
+    /// The word in logs, metrics and the API.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Interrupted => "interrupted",
+            Self::Missed => "missed",
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
+}
+
+/// What a drill measured; `None`: it measured no such thing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Figures {
+    /// What was lost, or would have been.
+    pub loss: Option<Bracket>,
+    /// From the decision until the new primary was open to clients, or how long that would take.
+    pub recovery: Option<Duration>,
+    /// Until whatever was to be stopped was.
+    pub stop: Option<Duration>,
+}
+
+/// A drill that is over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// As it was.
+    pub drill: Drill,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// When, by the entry's time.
+    pub at: Timestamp,
+    /// What it measured.
+    pub figures: Figures,
+    /// What was seen, one line each, at most [`LINES_MAX`].
+    pub lines: Vec<String>,
+}
+
+/// A rung that a drill has shown to stop a member.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proof {
+    /// Which member.
+    pub region: Label,
+    /// Which program.
+    pub hook: String,
+    /// When the drill ended.
+    pub at: Timestamp,
+    /// Which drill.
+    pub drill: u64,
+}
+
+impl Proof {
+    /// Whether it still counts. One that was made in the future of `now` does: clocks of leaders differ.
+    #[must_use]
+    pub fn counts(&self, now: Timestamp) -> bool {
+        now.since(self.at) < PROOF_LASTS
+    }
+}
+
+/// Drills that begin by themselves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Schedule {
+    /// What they are to do.
+    pub aim: Aim,
+    /// How far apart.
+    pub every: Duration,
+    /// When the next one is due.
+    pub next: Timestamp,
+    /// Who made it.
+    pub who: String,
+    /// Why.
+    pub why: String,
+}
+
+/// A member that a program of the operator has cut off, or was told to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cut {
+    /// Which member.
+    pub region: Label,
+    /// By which program.
+    pub hook: String,
+    /// Its token: it is let in again by a higher one only (A8).
+    pub token: Token,
+    /// A drill did it to a standby, which can be let in again as it is. Else it was a primary: it is stopped first.
+    pub is_standby: bool,
+    /// The token by which it may be let in again; `None`: not yet.
+    pub lift: Option<Token>,
+}
+
+/// Everything that is agreed about the drills of a group.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drills {
+    /// What is under way; one at a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open: Option<Drill>,
+    /// What has ended, the oldest first: at most [`DRILLS_KEPT`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ended: Vec<Ended>,
+    /// What was proven, the oldest first: one for each region and program, at most [`PROOFS_MAX`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub proofs: Vec<Proof>,
+    /// The longest time that a drill saw a primary's agent take to stop its database.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub longest_stop: Option<Duration>,
+    /// What begins by itself, by the log index of the entry that made it: `schedule-` and this number.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub schedules: BTreeMap<u64, Schedule>,
+    /// What is cut off.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cuts: Vec<Cut>,
+}
+
+impl Drills {
+    /// Whether nothing is agreed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Ends what is under way; the oldest of those that ended is forgotten when there are [`DRILLS_KEPT`].
+    pub(crate) fn end(&mut self, outcome: Outcome, at: Timestamp, figures: Figures, lines: Vec<String>) {
+        if let Some(drill) = self.open.take() {
+            self.remember(Ended { drill, outcome, at, figures, lines });
+        }
+    }
+
+    pub(crate) fn remember(&mut self, ended: Ended) {
+        self.ended.push(ended);
+        let beyond = self.ended.len().saturating_sub(DRILLS_KEPT);
+        self.ended.drain(..beyond);
+    }
+
+    /// A rung was shown.
+    pub(crate) fn prove(&mut self, proof: Proof) {
+        self.proofs.retain(|known| (&known.region, &known.hook) != (&proof.region, &proof.hook));
+        self.proofs.push(proof);
+        let beyond = self.proofs.len().saturating_sub(PROOFS_MAX);
+        self.proofs.drain(..beyond);
+    }
+
+    /// What a drill has shown of a program in a region, whenever that was.
+    #[must_use]
+    pub fn proof(&self, region: &Label, hook: &str) -> Option<&Proof> {
+        self.proofs.iter().find(|proof| proof.region == *region && proof.hook == hook)
+    }
+
+    /// What is under way, or has ended, of this id, and how it ended.
+    #[must_use]
+    pub fn find(&self, id: u64) -> Option<(&Drill, Option<&Ended>)> {
+        let open = self.open.as_ref().filter(|drill| drill.id == id).map(|drill| (drill, None));
+        open.or_else(|| self.ended.iter().rev().find(|ended| ended.drill.id == id).map(|ended| (&ended.drill, Some(ended))))
+    }
+
+    /// Whether a member that was a primary is cut off, so that it is stopped before it is let in again.
+    #[must_use]
+    pub fn is_cut_primary(&self, region: &Label) -> bool {
+        self.cuts.iter().any(|cut| cut.region == *region && !cut.is_standby)
+    }
+}
+
+/// What is committed about drills. Kind numbers as in [`crate::cluster::Change::kind`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DrillStep {
+    /// Kind 126: it begins.
+    Start {
+        /// What it is to do.
+        aim: Aim,
+        /// Which schedule it is due by; `None`: a person begins it.
+        schedule: Option<u64>,
+    },
+    /// Kind 127: whatever is cut off in a region may be let in again, by the token of this entry.
+    Lift {
+        /// Where.
+        region: Label,
+    },
+    /// Kind 128: it is over.
+    End {
+        /// Its id.
+        drill: u64,
+        /// How it ended: passed, or failed.
+        outcome: Outcome,
+        /// What it measured.
+        figures: Figures,
+        /// What was seen.
+        lines: Vec<String>,
+    },
+    /// Kind 129: a person ends it.
+    Cancel {
+        /// Its id.
+        drill: u64,
+    },
+    /// Kind 130: a program let a member in again.
+    Lifted {
+        /// Where.
+        region: Label,
+        /// Which program had cut it off.
+        hook: String,
+    },
+    /// Kind 131: drills shall begin by themselves.
+    Schedule {
+        /// What they are to do.
+        aim: Aim,
+        /// How far apart.
+        every: Duration,
+        /// When the first one is due; `None`: after that time.
+        first: Option<Timestamp>,
+    },
+    /// Kind 132: they shall not any more.
+    Unschedule {
+        /// Its id.
+        schedule: u64,
+    },
+    /// Kind 133: what was due could not begin.
+    Missed {
+        /// The schedule's id.
+        schedule: u64,
+        /// Why, in one line.
+        why: String,
+    },
+}
+
+impl DrillStep {
+    /// Its number, which never changes.
+    #[must_use]
+    pub const fn kind(&self) -> u32 {
+        match self {
+            Self::Start { .. } => 126,
+            Self::Lift { .. } => 127,
+            Self::End { .. } => 128,
+            Self::Cancel { .. } => 129,
+            Self::Lifted { .. } => 130,
+            Self::Schedule { .. } => 131,
+            Self::Unschedule { .. } => 132,
+            Self::Missed { .. } => 133,
+        }
+    }
+
+    /// Whether only a person takes it, so that it needs a reason.
+    #[must_use]
+    pub const fn is_by_a_person(&self) -> bool {
+        matches!(self, Self::Start { schedule: None, .. } | Self::Cancel { .. } | Self::Schedule { .. } | Self::Unschedule { .. })
+    }
+}
+
+/// One line for the audit.
+impl fmt::Display for DrillStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Start { aim, schedule: None } => write!(f, "drill: {aim}"),
+            Self::Start { aim, schedule: Some(id) } => write!(f, "drill by schedule-{id}: {aim}"),
+            Self::Lift { region } => write!(f, "{region} may be let in again"),
+            Self::End { drill, outcome, .. } => write!(f, "drill-{drill} {outcome}"),
+            Self::Cancel { drill } => write!(f, "cancel drill-{drill}"),
+            Self::Lifted { region, hook } => write!(f, "{region} is let in again by hook {hook}"),
+            Self::Schedule { aim, every, .. } => write!(f, "drill every {}: {aim}", Human(*every)),
+            Self::Unschedule { schedule } => write!(f, "end schedule-{schedule}"),
+            Self::Missed { schedule, why } => write!(f, "the drill of schedule-{schedule} was missed: {why}"),
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! What drills have shown of a group, as findings of its readiness: rungs that are proven, members that are cut off, a margin that is too short,
+//! drills that were missed.
+//!
+//! Invariant: a rung that no drill has shown in a region within ninety days is advisory there, and says so.
+
+use std::time::Duration;
+
+use super::{
+    drill::{Ended, Outcome, PROOF_LASTS},
+    readiness::{Finding, Grade},
+};
+use crate::{
+    failover::group::Group,
+    model::{
+        group::Policy,
+        ids::Label,
+        time::{Human, Timestamp},
+    },
+};
+
+/// So much longer than the longest stop is a margin at least.
+const MARGIN_FACTOR: u32 = 2;
+
+/// What is found. `now`: by the wall clock, as proofs are dated.
+pub(super) fn findings(name: &Label, group: &Group, policy: &Policy, now: Timestamp) -> Vec<Finding> {
+    let mut out = Vec::new();
+    let mut note = |check: &str, grade, text: String, fix: String| out.push(Finding { check: check.to_owned(), grade, text, fix });
+    for rung in policy.rungs.iter().filter(|rung| rung.confirms) {
+        let hook = &rung.hook;
+        for region in policy.members.keys() {
+            let drill = format!("portolan drill start {name} --kind fence --region {region} --rung {hook}");
+            let (grade, text, fix) = match group.drills.proof(region, hook) {
+                _ if !rung.is_undone => (
+                    Grade::Warn,
+                    format!("hook {hook} in {region} is advisory: it has no `unfence`, so no drill can prove it"),
+                    "write `unfence` beside it, a program that lets a member in again".to_owned(),
+                ),
+                Some(proof) if proof.counts(now) => {
+                    let ago = Human(now.since(proof.at));
+                    (Grade::Pass, format!("hook {hook} stops {region}: drill-{} proved it {ago} ago", proof.drill), String::new())
+                }
+                Some(proof) => {
+                    let (ago, lasts) = (Human(now.since(proof.at)), Human(PROOF_LASTS));
+                    let text =
+                        format!("hook {hook} in {region} is advisory: drill-{} proved it {ago} ago, which counts for {lasts}", proof.drill);
+                    (Grade::Warn, text, drill)
+                }
+                None => (Grade::Warn, format!("hook {hook} in {region} is advisory: no drill has proved it"), drill),
+            };
+            note("rung", grade, text, fix);
+        }
+    }
+    for cut in &group.drills.cuts {
+        let is_drilled = group.drills.open.as_ref().is_some_and(|drill| drill.aim.region.as_ref() == Some(&cut.region));
+        if !is_drilled {
+            let text = format!("{} is still cut off by hook {}, with token {}", cut.region, cut.hook, cut.token);
+            note("cut", Grade::Warn, text, "see what its `unfence` says in the leader's log; its agent must be there first".to_owned());
+        }
+    }
+    if let Some(longest) = group.drills.longest_stop {
+        let (wanted, margin) = (longest * MARGIN_FACTOR, policy.margin);
+        let text = format!("a drill saw the primary take {} to stop, and lease.margin is {}", Human(longest), Human(margin));
+        let fix = if wanted > margin { format!("let lease.margin be at least {}", Human(rounded_up(wanted))) } else { String::new() };
+        note("margin", if wanted > margin { Grade::Warn } else { Grade::Pass }, text, fix);
+    }
+    for ended in missed(group) {
+        let said = ended.lines.first().map_or("", String::as_str);
+        let text = format!("the drill of {} was missed at {}: {said}", ended.drill.aim, ended.at);
+        note("drill", Grade::Warn, text, format!("portolan drill start {name} --kind {}", ended.drill.aim.kind));
+    }
+    out
+}
+
+/// Drills that were missed, and not held since.
+fn missed(group: &Group) -> impl Iterator<Item = &Ended> {
+    let last = |ended: &&Ended| group.drills.ended.iter().rev().find(|it| it.drill.aim == ended.drill.aim) == Some(*ended);
+    group.drills.ended.iter().filter(|ended| ended.outcome == Outcome::Missed).filter(last)
+}
+
+fn rounded_up(time: Duration) -> Duration {
+    Duration::from_secs(time.as_secs() + u64::from(time.subsec_nanos() > 0))
+}

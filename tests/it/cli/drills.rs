@@ -1,0 +1,76 @@
+//! `portolan drill`, over a cluster of one log: the leader's part is played by the test.
+
+use std::time::Duration;
+
+use portolan::cli::Exit;
+use portolan_core::{
+    cluster::Change,
+    failover::{order::Role, step::Step},
+    recovery::drill::{DrillStep, Figures, Outcome},
+};
+
+use super::{
+    cluster::Node,
+    double,
+    recovery::{GROUPS, group, orders, says},
+};
+
+fn node() -> Node {
+    let node = Node::start();
+    let groups = GROUPS.replace("{ agent: stop }, ", "{ agent: stop }, { hook: cut, unfence: uncut, confirms: true }, ");
+    node.cluster.put(&format!("{}{groups}", double::PLAN.replace("revision: 1", "revision: 2")));
+    says(&node, "us-east-1", Role::Writes, None);
+    says(&node, "eu-west-1", Role::Standby, None);
+    assert_eq!(node.run(&["adopt", "orders", "--primary", "us-east-1", "--reason", "first", "--yes"]).exit, Exit::Ok);
+    node
+}
+
+/// The leader puts something on record.
+fn leader(node: &Node, act: DrillStep) {
+    let step = Step::Drill { token: group(node).token, act: Box::new(act) };
+    node.cluster.commit(Change::Group { group: orders(), step });
+}
+
+#[test]
+fn a_drill_is_started_shown_and_proves_a_rung() {
+    let node = node();
+    let none = node.run(&["drill", "list"]);
+    assert!(none.exit == Exit::Ok && none.out.starts_with("no drill was ever held"), "{}", none.out);
+    let start = ["drill", "start", "orders", "--kind", "fence", "--region", "eu-west-1", "--reason", "quarterly"];
+    let dry = node.run(&[&start[..], &["--dry-run"]].concat());
+    assert!(dry.exit == Exit::Ok && dry.out.contains("would be accepted now"), "{}{}", dry.out, dry.err);
+    assert!(group(&node).drills.is_empty());
+    let primary = node.run(&["drill", "start", "orders", "--kind", "fence", "--region", "us-east-1", "--reason", "quarterly"]);
+    assert!(primary.exit == Exit::Usage && primary.err.contains("--on-primary"), "{}", primary.err);
+    let ran = node.run(&start);
+    let id = group(&node).drills.open.unwrap().id;
+    assert_eq!((ran.exit, ran.out), (Exit::Ok, format!("drill fence of eu-west-1 of orders [drill-{id}]\n")), "{}", ran.err);
+    let again = node.run(&start);
+    assert!(again.exit == Exit::Refused && again.err.contains("[DRILL_OPEN]"), "{}", again.err);
+    leader(&node, DrillStep::Lift { region: "eu-west-1".into() });
+    leader(&node, DrillStep::Lifted { region: "eu-west-1".into(), hook: "cut".to_owned() });
+    let figures = Figures { stop: Some(Duration::from_millis(1500)), ..Figures::default() };
+    let lines = vec!["the session that stood before was cut".to_owned(), "nobody got in for 10s".to_owned()];
+    leader(&node, DrillStep::End { drill: id, outcome: Outcome::Passed, figures, lines });
+    let shown = node.run(&["drill", "show", &format!("drill-{id}")]);
+    let head = format!("drill-{id}: fence of eu-west-1 by hook cut of orders, passed\n");
+    assert!(shown.exit == Exit::Ok && shown.out.starts_with(&head), "{}", shown.out);
+    assert!(shown.out.ends_with("  the session that stood before was cut\n  nobody got in for 10s\n"), "{}", shown.out);
+    let every = ["drill", "schedule", "orders", "--kind", "dry_run", "--every", "1d", "--reason", "daily"];
+    assert_eq!(node.run(&every).exit, Exit::Ok);
+    assert_eq!(node.run(&["drill", "start", "orders", "--kind", "dry_run", "--reason", "let me see"]).exit, Exit::Ok);
+    let open = group(&node).drills.open.unwrap().id;
+    assert_eq!(node.run(&["drill", "cancel", &format!("drill-{open}"), "--reason", "seen enough"]).exit, Exit::Ok);
+    let schedule = *group(&node).drills.schedules.keys().next().unwrap();
+    let list = node.run(&["drill", "list", "orders"]);
+    assert_eq!(list.exit, Exit::Ok);
+    for text in [format!("drill-{id}"), format!("schedule-{schedule}"), "COUNTS UNTIL".to_owned(), "cancelled".to_owned()] {
+        assert!(list.out.contains(&text) && list.out.is_ascii(), "{text} in {}", list.out);
+    }
+    assert_eq!(node.run(&["drill", "unschedule", &format!("schedule-{schedule}"), "--reason", "enough"]).exit, Exit::Ok);
+    let unknown = node.run(&["drill", "show", "drill-999"]);
+    assert!(unknown.exit == Exit::Error && unknown.err.contains("[UNKNOWN_DRILL]"), "{}", unknown.err);
+    // Nobody knows here whether the group is ready.
+    let moved = node.run(&["drill", "start", "orders", "--kind", "switchover", "--region", "eu-west-1", "--reason", "game day", "--yes"]);
+    assert!(moved.exit != Exit::Ok && moved.err.contains("starting or stopping"), "{}", moved.err);
+}
