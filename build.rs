@@ -11,6 +11,7 @@ const CONTROL: &[&str] = &[
     "proto/portolan/v1/audit_service.proto",
     "proto/portolan/v1/cluster_service.proto",
     "proto/portolan/v1/dns_service.proto",
+    "proto/portolan/v1/evacuation_service.proto",
     "proto/portolan/v1/event_service.proto",
     "proto/portolan/v1/explain_service.proto",
     "proto/portolan/v1/freeze_service.proto",

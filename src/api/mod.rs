@@ -18,6 +18,7 @@ pub mod auth;
 pub mod cluster;
 pub mod convert;
 pub mod dns;
+pub mod evacuations;
 pub mod event_log;
 pub mod events;
 pub mod explain;

@@ -16,6 +16,7 @@ use super::{
     auth::{AuthOptions, Guard, Tokens, methods::METHODS},
     cluster::ClusterApi,
     dns::DnsApi,
+    evacuations::EvacuationApi,
     events::EventApi,
     explain::ExplainApi,
     freezes::FreezeApi,
@@ -28,7 +29,8 @@ use super::{
     proto::{
         self, access_service_server::AccessServiceServer, acknowledgement_service_server::AcknowledgementServiceServer,
         audit_service_server::AuditServiceServer, cluster_service_server::ClusterServiceServer, dns_service_server::DnsServiceServer,
-        event_service_server::EventServiceServer, explain_service_server::ExplainServiceServer, freeze_service_server::FreezeServiceServer,
+        evacuation_service_server::EvacuationServiceServer, event_service_server::EventServiceServer,
+        explain_service_server::ExplainServiceServer, freeze_service_server::FreezeServiceServer,
         heartbeat_service_server::HeartbeatServiceServer, operation_service_server::OperationServiceServer,
         override_service_server::OverrideServiceServer, plan_service_server::PlanServiceServer,
         recovery_service_server::RecoveryServiceServer, simulate_service_server::SimulateServiceServer,
@@ -217,6 +219,7 @@ impl ApiServer {
             .add_service(service!(AcknowledgementServiceServer, AcknowledgementApi::new(Arc::clone(&cluster))))
             .add_service(service!(AuditServiceServer, AuditApi::new(Arc::clone(&cluster))))
             .add_service(service!(ClusterServiceServer, ClusterApi::new(Arc::clone(&cluster))))
+            .add_service(service!(EvacuationServiceServer, EvacuationApi::new(Arc::clone(&cluster), stop.clone())))
             .add_service(service!(EventServiceServer, EventApi::new(Arc::clone(&cluster), stop.clone())))
             .add_service(service!(FreezeServiceServer, FreezeApi::new(Arc::clone(&cluster))))
             .add_service(service!(OperationServiceServer, OperationApi::new(Arc::clone(&cluster), stop.clone())))

@@ -12,7 +12,8 @@ use super::{ANSWER_OCTETS_MAX, Client, ClientError, pauses, timed};
 use crate::api::{
     proto::{
         self, access_service_client::AccessServiceClient, acknowledgement_service_client::AcknowledgementServiceClient,
-        audit_service_client::AuditServiceClient, cluster_service_client::ClusterServiceClient, event_service_client::EventServiceClient,
+        audit_service_client::AuditServiceClient, cluster_service_client::ClusterServiceClient,
+        evacuation_service_client::EvacuationServiceClient, event_service_client::EventServiceClient,
         freeze_service_client::FreezeServiceClient, operation_service_client::OperationServiceClient,
         override_service_client::OverrideServiceClient, plan_service_client::PlanServiceClient,
         recovery_service_client::RecoveryServiceClient, simulate_service_client::SimulateServiceClient,
@@ -90,7 +91,10 @@ once!(
     AssertFencedRequest,
     RetryStepRequest,
     SkipStepRequest,
-    ReleaseCoolDownRequest
+    ReleaseCoolDownRequest,
+    StartFailbackRequest,
+    StartEvacuationRequest,
+    CancelEvacuationRequest
 );
 
 /// 128 random bits as a UUID of version 4 (RFC 9562 section 5.4).
@@ -290,6 +294,8 @@ calls! {
         adopt_group(AdoptGroupRequest) -> AdoptGroupResponse;
         /// Begins a switchover.
         start_switchover(StartSwitchoverRequest) -> StartSwitchoverResponse;
+        /// Begins a switchover to where the plan expects the primary.
+        start_failback(StartFailbackRequest) -> StartFailbackResponse;
         /// Begins a failover.
         start_failover(StartFailoverRequest) -> StartFailoverResponse;
         /// Lets an operation go on.
@@ -322,6 +328,20 @@ calls! {
     stream OperationServiceClient {
         /// An operation until it ends.
         watch_operation(WatchOperationRequest) -> WatchOperationResponse;
+    }
+    read EvacuationServiceClient {
+        /// Evacuations, the newest first.
+        list_evacuations(ListEvacuationsRequest) -> ListEvacuationsResponse;
+    }
+    change EvacuationServiceClient {
+        /// Begins an evacuation.
+        start_evacuation(StartEvacuationRequest) -> StartEvacuationResponse;
+        /// Begins no further group of one.
+        cancel_evacuation(CancelEvacuationRequest) -> CancelEvacuationResponse;
+    }
+    stream EvacuationServiceClient {
+        /// An evacuation until it ends.
+        watch_evacuation(WatchEvacuationRequest) -> WatchEvacuationResponse;
     }
     read SimulateServiceClient {
         /// What would happen if regions failed.

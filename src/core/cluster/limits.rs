@@ -64,6 +64,8 @@ pub const GROUPS_MAX: usize = 1024;
 /// The most operations of all groups together that ended and were not the last of their group: a few megabytes, also after a year of drills of
 /// a thousand groups.
 pub const EARLIER_MAX: usize = 512;
+/// The most evacuations, open and over. The oldest that ended leave first; each has at most as many lines as there are data groups.
+pub const EVACUATIONS_MAX: usize = 8;
 /// The longest time in the policy of a data group: the plan's own keys have no longer one.
 pub const POLICY_TIME_MAX: Duration = Duration::from_hours(365 * 24);
 

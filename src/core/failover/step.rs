@@ -207,6 +207,13 @@ pub enum Step {
         /// Which, and what it said.
         ran: Ran,
     },
+    /// Kind 134: the next group of an evacuation is switched over.
+    Evacuate {
+        /// The evacuation's id.
+        evacuation: u64,
+        /// Where to, and by what.
+        decide: Box<Decide>,
+    },
 }
 
 /// When a program of the operator is run.
@@ -314,6 +321,7 @@ impl Step {
             Self::Skip { .. } => 123,
             Self::Setback { .. } => 124,
             Self::Ran { .. } => 125,
+            Self::Evacuate { .. } => 134,
         }
     }
 
@@ -321,7 +329,7 @@ impl Step {
     #[must_use]
     pub fn token(&self) -> Token {
         match self {
-            Self::Decide(decide) => decide.token,
+            Self::Decide(decide) | Self::Evacuate { decide, .. } => decide.token,
             Self::Adopt { token, .. }
             | Self::Approve { token, .. }
             | Self::Assert { token, .. }
@@ -427,6 +435,7 @@ impl fmt::Display for Step {
             Self::Skip { operation, .. } => write!(f, "skip the validation of op-{operation}"),
             Self::Setback { setback, .. } => write!(f, "{setback}: it stays"),
             Self::Ran { operation, ran, .. } => write!(f, "op-{operation}, {ran}"),
+            Self::Evacuate { evacuation, decide } => write!(f, "evac-{evacuation}: {decide}"),
         }
     }
 }

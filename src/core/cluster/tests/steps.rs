@@ -7,6 +7,7 @@
 //! orders revoke | orders promoted 2 10 | orders verified | orders routed | orders close succeeded | orders cancel 5
 //! orders regrant bare | orders settle | orders followed ap | orders turn 5 | orders release | orders reject 5 | orders retry 5 | orders skip 5
 //! orders ran 5 fence isolate because done | orders ran 5 after reload because done
+//! orders evacuate 8 switchover from us to eu
 //! orders setback 5 because error_rate is high | orders decide switchover from eu to us setback=5
 //! ```
 
@@ -66,6 +67,7 @@ pub(super) fn step(name: &Label, words: &[&str], reason: &str, state: &State, at
     match words[0] {
         "adopt" => Step::Adopt { token, primary: region(1), system: 7, timeline: 1, class: class(words) },
         "decide" => Step::Decide(Box::new(decide(words, token, state, at))),
+        "evacuate" => Step::Evacuate { evacuation: number(1), decide: Box::new(decide(&words[1..], token, state, at)) },
         "approve" => Step::Approve { token, operation: number(1), allowed_loss: allowed(words) },
         "assert" => Step::Assert { token, operation: number(1), region: region(2) },
         "held" => Step::Hold { token, reason: word::<HeldFor>(words[1]), text: reason.to_owned() },

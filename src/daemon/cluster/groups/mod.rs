@@ -12,6 +12,7 @@
 
 mod attest;
 mod crew;
+mod evacuate;
 mod hooks;
 mod keep;
 mod lookout;
