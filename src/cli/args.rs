@@ -178,7 +178,7 @@ pub(super) enum Verb {
     Approve(Approve),
     /// Say no to an operation that waits for approval; nothing was revoked, and nothing changes.
     Reject(About),
-    /// End an operation before its point of no return, so that the old primary goes on; or begin no further group of an evacuation.
+    /// End an operation before its point of no return; of an evacuation: begin no further group.
     Cancel(Cancel),
     /// Let a switchover whose old primary does not answer go on as a failover; what it did not hand over may be lost.
     Turn(About),
