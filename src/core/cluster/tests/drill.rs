@@ -209,7 +209,8 @@ impl Drill {
             for item in &evacuation.items {
                 let because = item.progress.because();
                 let operation = item.progress.operation().map_or_else(String::new, |id| format!(" op-{id}"));
-                self.note(&format!("  {}: {}{operation} {because}", item.group, item.progress.word()).trim_end());
+                let line = format!("  {}: {}{operation} {because}", item.group, item.progress.word());
+                self.note(line.trim_end());
             }
             if evacuation.ended.is_none() {
                 self.note(&format!("  next: {:?}", state.next_of(evacuation, at)));

@@ -449,10 +449,7 @@ impl Keeper {
 
     /// Begins the next group of each evacuation, or notes why it does not begin.
     fn evacuate(&mut self, state: &State, now: Now) {
-        let term = match &mut self.lead {
-            Some(lead) => lead.term,
-            None => return,
-        };
+        let Some(term) = self.lead.as_ref().map(|lead| lead.term) else { return };
         for evacuation in state.evacuations().filter(|it| it.ended.is_none()) {
             let Some(lead) = &mut self.lead else { return };
             if !lead.evacuations.is_due(evacuation.id, now.tick) {
