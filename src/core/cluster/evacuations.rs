@@ -49,7 +49,7 @@ impl State {
             let text = format!("its op-{} is open, {}", open.id, open.phase);
             return Next::Waits(group, text);
         }
-        let is_frozen = !evacuation.overrules_freezes.is_some_and(|until| at < until);
+        let is_frozen = evacuation.overrules_freezes.is_none_or(|until| at >= until);
         let freeze = self.freezes_of(&Scope::Group(group.clone()), at).into_iter().next().filter(|_| is_frozen);
         let freeze = freeze.map(|freeze| format!("freeze `{}` is in force until {}", freeze.id, freeze.until));
         let hold = self.on_hold(&group, at).map(|refusal| refusal.text);

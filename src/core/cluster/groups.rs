@@ -145,7 +145,7 @@ impl Judge<'_> {
             }
             (None, None) if !is_proposed => {
                 self.check_on_hold(name)?;
-                if !evacuation.is_some_and(|it| it.overrules_freezes.is_some_and(|until| at.at < until)) {
+                if evacuation.is_none_or(|it| it.overrules_freezes.is_none_or(|until| at.at >= until)) {
                     self.check_freeze(&Scope::Group(name.clone()))?;
                 }
             }
