@@ -62,7 +62,7 @@ pub(super) fn next(state: &State, lookout: &Lookout, evacuation: &Evacuation, no
     };
     let known = evacuation.first_waiting().map(|item| &item.progress);
     let is_known = matches!(known, Some(Progress::Waiting { because }) if *because == why);
-    (!is_known).then(|| Todo::Note(Change::NoteEvacuation { evacuation: evacuation.id, group, because: why }))
+    (!is_known).then_some(Todo::Note(Change::NoteEvacuation { evacuation: evacuation.id, group, because: why }))
 }
 
 fn begin(state: &State, lookout: &Lookout, evacuation: &Evacuation, group: Label, to: Label, now: Now) -> Option<Todo> {
