@@ -12,6 +12,7 @@ const CONTROL: &[&str] = &[
     "proto/portolan/v1/cluster_service.proto",
     "proto/portolan/v1/dns_service.proto",
     "proto/portolan/v1/drill_service.proto",
+    "proto/portolan/v1/evacuation_service.proto",
     "proto/portolan/v1/event_service.proto",
     "proto/portolan/v1/explain_service.proto",
     "proto/portolan/v1/freeze_service.proto",

@@ -19,6 +19,7 @@ pub mod cluster;
 pub mod convert;
 pub mod dns;
 pub mod drills;
+pub mod evacuations;
 pub mod event_log;
 pub mod events;
 pub mod explain;

@@ -92,6 +92,12 @@ pub enum Reason {
     PlanChanged,
     /// The database that a person answers for takes writes, by its own agent's word.
     StillWrites,
+    /// Nobody can take over a group whose primary is to be moved away.
+    GroupsNotReady,
+    /// The primary is where the plan expects it.
+    AtHome,
+    /// The member that shall take over does not follow, lacks too much, or is away.
+    NotProtected,
     /// A defect.
     Internal,
 }
@@ -136,6 +142,9 @@ impl Reason {
             Self::GroupNotReady => "GROUP_NOT_READY",
             Self::PlanChanged => "PLAN_CHANGED",
             Self::StillWrites => "STILL_WRITES",
+            Self::GroupsNotReady => "GROUPS_NOT_READY",
+            Self::AtHome => "AT_HOME",
+            Self::NotProtected => "NOT_PROTECTED",
             Self::Internal => "INTERNAL",
         }
     }
@@ -152,6 +161,7 @@ impl Reason {
             Self::NameTaken => Code::AlreadyExists,
             Self::GroupNotReady | Self::NoCluster | Self::Halted | Self::Membership | Self::NoHistory => Code::FailedPrecondition,
             Self::NotAdopted | Self::NotSeen | Self::TokenMismatch | Self::PlanChanged | Self::StillWrites => Code::FailedPrecondition,
+            Self::GroupsNotReady | Self::AtHome | Self::NotProtected => Code::FailedPrecondition,
             // Not UNAVAILABLE, which clients repeat by themselves: without a request id that could act twice.
             Self::UnknownOutcome => Code::DeadlineExceeded,
             Self::TokenOutOfRange | Self::AuditGap | Self::HistoryRange => Code::OutOfRange,
@@ -199,6 +209,9 @@ impl Reason {
             Self::GroupNotReady => "mend what is in the way first: portolan recovery readiness",
             Self::PlanChanged => "look again with --dry-run, which prints the plan id of what would be done now",
             Self::StillWrites => "stop it where it stands; its agent then says so, and confirms the fence by itself",
+            Self::GroupsNotReady => "mend what the message names, or leave those groups where they are with `skip`",
+            Self::AtHome => "nothing is to be done; `portolan switchover` moves it elsewhere",
+            Self::NotProtected => "wait until it follows: portolan recovery status; or move it elsewhere: portolan switchover",
             Self::Internal => "report it with the node's log",
         }
     }

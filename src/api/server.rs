@@ -17,6 +17,7 @@ use super::{
     cluster::ClusterApi,
     dns::DnsApi,
     drills::DrillApi,
+    evacuations::EvacuationApi,
     events::EventApi,
     explain::ExplainApi,
     freezes::FreezeApi,
@@ -29,12 +30,13 @@ use super::{
     proto::{
         self, access_service_server::AccessServiceServer, acknowledgement_service_server::AcknowledgementServiceServer,
         audit_service_server::AuditServiceServer, cluster_service_server::ClusterServiceServer, dns_service_server::DnsServiceServer,
-        drill_service_server::DrillServiceServer, event_service_server::EventServiceServer, explain_service_server::ExplainServiceServer,
-        freeze_service_server::FreezeServiceServer, heartbeat_service_server::HeartbeatServiceServer,
-        operation_service_server::OperationServiceServer, override_service_server::OverrideServiceServer,
-        plan_service_server::PlanServiceServer, recovery_service_server::RecoveryServiceServer,
-        simulate_service_server::SimulateServiceServer, status_service_server::StatusServiceServer,
-        traffic_service_server::TrafficServiceServer,
+        drill_service_server::DrillServiceServer,
+        evacuation_service_server::EvacuationServiceServer, event_service_server::EventServiceServer,
+        explain_service_server::ExplainServiceServer, freeze_service_server::FreezeServiceServer,
+        heartbeat_service_server::HeartbeatServiceServer, operation_service_server::OperationServiceServer,
+        override_service_server::OverrideServiceServer, plan_service_server::PlanServiceServer,
+        recovery_service_server::RecoveryServiceServer, simulate_service_server::SimulateServiceServer,
+        status_service_server::StatusServiceServer, traffic_service_server::TrafficServiceServer,
     },
     recovery::RecoveryApi,
     rotate,
@@ -220,6 +222,7 @@ impl ApiServer {
             .add_service(service!(AuditServiceServer, AuditApi::new(Arc::clone(&cluster))))
             .add_service(service!(ClusterServiceServer, ClusterApi::new(Arc::clone(&cluster))))
             .add_service(service!(DrillServiceServer, DrillApi::new(Arc::clone(&cluster))))
+            .add_service(service!(EvacuationServiceServer, EvacuationApi::new(Arc::clone(&cluster), stop.clone())))
             .add_service(service!(EventServiceServer, EventApi::new(Arc::clone(&cluster), stop.clone())))
             .add_service(service!(FreezeServiceServer, FreezeApi::new(Arc::clone(&cluster))))
             .add_service(service!(OperationServiceServer, OperationApi::new(Arc::clone(&cluster), stop.clone())))

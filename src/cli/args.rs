@@ -23,7 +23,7 @@ use super::{
     peers::PeersVerb,
     pki::PkiVerb,
     plan::{PlanApply, PlanDiff},
-    recovery::{About, Adopt, Approve, AssertFenced, Failover, RecoveryVerb, Switchover, Watch},
+    recovery::{About, Adopt, Approve, AssertFenced, Cancel, Evacuate, Failback, Failover, RecoveryVerb, Switchover, Watch},
     shell::Shell,
 };
 use crate::client::ClientNetwork;
@@ -172,14 +172,20 @@ pub(super) enum Verb {
     Adopt(Adopt),
     /// Move the primary of a data group without loss; it cannot be written to for some seconds.
     Switchover(Switchover),
+    /// Move the primary of a data group without loss to where the plan expects it; never done by itself.
+    Failback(Failback),
+    /// Drain a region and switch over the data groups whose primary is there, in order, as one operation.
+    Evacuate(Evacuate),
+    /// Evacuations, the newest first.
+    Evacuations,
     /// Give the primary of a data group up, and go on with the best copy; what only it had is lost.
     Failover(Failover),
     /// Let an operation that waits for a person go on.
     Approve(Approve),
     /// Say no to an operation that waits for approval; nothing was revoked, and nothing changes.
     Reject(About),
-    /// End an operation before its point of no return; the old primary goes on.
-    Cancel(About),
+    /// End an operation before its point of no return; of an evacuation: begin no further group.
+    Cancel(Cancel),
     /// Let a switchover whose old primary does not answer go on as a failover; what it did not hand over may be lost.
     Turn(About),
     /// Answer in your own name for it that an old primary is stopped; its lease is waited for all the same.
@@ -188,7 +194,7 @@ pub(super) enum Verb {
     RetryStep(About),
     /// Go on without the validation of a new primary; no other step can be skipped.
     SkipStep(About),
-    /// Follow an operation until it ends; exits 0 when it succeeded.
+    /// Follow an operation or an evacuation until it ends; exits 0 when it succeeded.
     Watch(Watch),
     /// What an operation did, how long it took and what it lost; markdown, or -o html, json, yaml.
     Report {

@@ -13,10 +13,11 @@ use crate::api::{
     proto::{
         self, access_service_client::AccessServiceClient, acknowledgement_service_client::AcknowledgementServiceClient,
         audit_service_client::AuditServiceClient, cluster_service_client::ClusterServiceClient, drill_service_client::DrillServiceClient,
-        event_service_client::EventServiceClient, freeze_service_client::FreezeServiceClient,
-        operation_service_client::OperationServiceClient, override_service_client::OverrideServiceClient,
-        plan_service_client::PlanServiceClient, recovery_service_client::RecoveryServiceClient,
-        simulate_service_client::SimulateServiceClient, traffic_service_client::TrafficServiceClient,
+        evacuation_service_client::EvacuationServiceClient, event_service_client::EventServiceClient,
+        freeze_service_client::FreezeServiceClient, operation_service_client::OperationServiceClient,
+        override_service_client::OverrideServiceClient, plan_service_client::PlanServiceClient,
+        recovery_service_client::RecoveryServiceClient, simulate_service_client::SimulateServiceClient,
+        traffic_service_client::TrafficServiceClient,
     },
     refusal::{Reason, Refusal},
 };
@@ -94,7 +95,10 @@ once!(
     StartDrillRequest,
     CancelDrillRequest,
     CreateDrillScheduleRequest,
-    DeleteDrillScheduleRequest
+    DeleteDrillScheduleRequest,
+    StartFailbackRequest,
+    StartEvacuationRequest,
+    CancelEvacuationRequest
 );
 
 /// 128 random bits as a UUID of version 4 (RFC 9562 section 5.4).
@@ -294,6 +298,8 @@ calls! {
         adopt_group(AdoptGroupRequest) -> AdoptGroupResponse;
         /// Begins a switchover.
         start_switchover(StartSwitchoverRequest) -> StartSwitchoverResponse;
+        /// Begins a switchover to where the plan expects the primary.
+        start_failback(StartFailbackRequest) -> StartFailbackResponse;
         /// Begins a failover.
         start_failover(StartFailoverRequest) -> StartFailoverResponse;
         /// Lets an operation go on.
@@ -342,6 +348,20 @@ calls! {
         create_drill_schedule(CreateDrillScheduleRequest) -> CreateDrillScheduleResponse;
         /// Lets them begin no more.
         delete_drill_schedule(DeleteDrillScheduleRequest) -> DeleteDrillScheduleResponse;
+    }
+    read EvacuationServiceClient {
+        /// Evacuations, the newest first.
+        list_evacuations(ListEvacuationsRequest) -> ListEvacuationsResponse;
+    }
+    change EvacuationServiceClient {
+        /// Begins an evacuation.
+        start_evacuation(StartEvacuationRequest) -> StartEvacuationResponse;
+        /// Begins no further group of one.
+        cancel_evacuation(CancelEvacuationRequest) -> CancelEvacuationResponse;
+    }
+    stream EvacuationServiceClient {
+        /// An evacuation until it ends.
+        watch_evacuation(WatchEvacuationRequest) -> WatchEvacuationResponse;
     }
     read SimulateServiceClient {
         /// What would happen if regions failed.

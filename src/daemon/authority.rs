@@ -4,10 +4,10 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use ipnet::IpNet;
 use portolan_core::{
-    cluster::{Change, Entry, NodeId, NodeRole, Outcome, Outline, PutPlan, observed_regions},
+    cluster::{Change, Entry, NodeId, NodeRole, Outcome, Outline, PutPlan, State, observed_regions},
     document::Severity as ProblemSeverity,
     failover::step::Step,
-    health::overlay::Override,
+    health::overlay::{Override, OverrideKind, Scope},
     model::{
         ids::Label,
         time::{Now, Timestamp},
@@ -60,12 +60,14 @@ pub(super) struct Authority {
 impl Authority {
     /// The share of clients that a change moves, and what speaks against it by what is observed. `None`: nobody knows, or it moves none.
     async fn foresee(&self, entry: &Entry) -> (Option<Share>, Option<Outcome>) {
-        let (Some((node, now)), true) = (self.pictures.copy().await, moves_clients(&entry.change)) else {
+        let truth = self.cluster.truth().borrow().clone();
+        let orders = as_order(&truth.state, &entry.change);
+        let (Some((node, now)), true) = (self.pictures.copy().await, moves_clients(orders.as_ref().unwrap_or(&entry.change))) else {
             return (Some(Share::NONE), None);
         };
-        let truth = self.cluster.truth().borrow().clone();
         let held = self.cluster.local().all(now.wall);
-        let (entry, allowed, file) = (entry.clone(), self.allowed_targets.clone(), self.plan_file.display().to_string());
+        let entry = Entry { change: orders.unwrap_or_else(|| entry.change.clone()), ..entry.clone() };
+        let (allowed, file) = (self.allowed_targets.clone(), self.plan_file.display().to_string());
         let worked_out = tokio::task::spawn_blocking(move || {
             let before = node.table()?.clone();
             let after = if let Change::PutPlan(plan) = &entry.change {
@@ -123,6 +125,19 @@ impl Authority {
             return Some(member.name.clone());
         }
         self.cluster.truth().borrow().state.node(NodeId(id)).map(|known| known.node.name.to_string())
+    }
+}
+
+/// The order that is given or taken back with a change; `None`: the change is one itself, or moves nobody.
+fn as_order(state: &State, change: &Change) -> Option<Change> {
+    match change {
+        Change::Evacuate { region, end, .. } => {
+            Some(Change::PutOverride { id: None, kind: OverrideKind::Drain, scope: Scope::Region(region.clone()), end: *end })
+        }
+        Change::CancelEvacuation { evacuation, undrain: true } => {
+            Some(Change::RemoveOverride { id: state.evacuation(*evacuation)?.order.clone() })
+        }
+        _ => None,
     }
 }
 

@@ -37,7 +37,7 @@ const fn change(name: &'static str, least: Role) -> Method {
 }
 
 /// Every method that is served, by name.
-pub const METHODS: [Method; 71] = [
+pub const METHODS: [Method; 76] = [
     open("grpc.health.v1.Health/Check"),
     open("grpc.health.v1.Health/Watch"),
     read("grpc.reflection.v1.ServerReflection/ServerReflectionInfo"),
@@ -67,6 +67,10 @@ pub const METHODS: [Method; 71] = [
     read("portolan.v1.DrillService/GetDrill"),
     read("portolan.v1.DrillService/ListDrills"),
     change("portolan.v1.DrillService/StartDrill", Role::Operator),
+    change("portolan.v1.EvacuationService/CancelEvacuation", Role::Operator),
+    read("portolan.v1.EvacuationService/ListEvacuations"),
+    change("portolan.v1.EvacuationService/StartEvacuation", Role::Operator),
+    read("portolan.v1.EvacuationService/WatchEvacuation"),
     read("portolan.v1.EventService/ListEvents"),
     read("portolan.v1.EventService/WatchEvents"),
     read("portolan.v1.ExplainService/Why"),
@@ -100,6 +104,7 @@ pub const METHODS: [Method; 71] = [
     change("portolan.v1.RecoveryService/ReleaseCoolDown", Role::Operator),
     change("portolan.v1.RecoveryService/RetryStep", Role::Operator),
     change("portolan.v1.RecoveryService/SkipStep", Role::Approver),
+    change("portolan.v1.RecoveryService/StartFailback", Role::Operator),
     // What may be lost beyond the plan, and that a primary is stopped, is for an approver to say; the service asks.
     change("portolan.v1.RecoveryService/StartFailover", Role::Operator),
     change("portolan.v1.RecoveryService/StartSwitchover", Role::Operator),

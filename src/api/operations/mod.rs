@@ -91,10 +91,16 @@ impl OperationService for OperationApi {
         let request = request.into_inner();
         let kind = match request.kind.as_str() {
             "failover" => Kind::Failover,
-            "switchover" => Kind::Switchover,
-            _ => return Err(bad_field("kind", "is neither failover nor switchover")),
+            "switchover" | "failback" => Kind::Switchover,
+            _ => return Err(bad_field("kind", "is neither failover nor switchover nor failback")),
         };
-        let to = (!request.to.is_empty()).then(|| Label::new(&request.to));
+        let mut to = (!request.to.is_empty()).then(|| Label::new(&request.to));
+        if request.kind == "failback" {
+            if to.is_some() {
+                return Err(bad_field("to", "is set: a failback goes where the plan expects the primary"));
+            }
+            to = Some(self.groups.seen(&request.group)?.policy.primary);
+        }
         if kind == Kind::Switchover && to.is_none() {
             return Err(bad_field("to", "is not set: name the region that shall have the primary"));
         }

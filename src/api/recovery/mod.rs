@@ -22,8 +22,8 @@ use super::{
         AssertFencedResponse, CancelOperationRequest, CancelOperationResponse, GetOutlookRequest, GetOutlookResponse, ListBackupsRequest,
         ListBackupsResponse, ListGroupsRequest, ListGroupsResponse, RejectOperationRequest, RejectOperationResponse,
         ReleaseCoolDownRequest, ReleaseCoolDownResponse, RetryStepRequest, RetryStepResponse, SkipStepRequest, SkipStepResponse,
-        StartFailoverRequest, StartFailoverResponse, StartSwitchoverRequest, StartSwitchoverResponse, TurnOperationRequest,
-        TurnOperationResponse, recovery_service_server::RecoveryService,
+        StartFailbackRequest, StartFailbackResponse, StartFailoverRequest, StartFailoverResponse, StartSwitchoverRequest,
+        StartSwitchoverResponse, TurnOperationRequest, TurnOperationResponse, recovery_service_server::RecoveryService,
     },
     refusal::{Reason, bad_field},
     source::cluster::ClusterSource,
@@ -141,6 +141,21 @@ impl RecoveryService for RecoveryApi {
         let step = self.groups.decide(&seen, &wish, &request.expected_token, &request.request_id).await?;
         let (group, commit) = self.groups.step(&caller, &seen, envelope!(request, Vec::new()), step).await?;
         Ok(Response::new(StartSwitchoverResponse { group, commit }))
+    }
+
+    async fn start_failback(&self, request: Request<StartFailbackRequest>) -> Result<Response<StartFailbackResponse>, Status> {
+        let caller = caller(&request)?;
+        let mut request = request.into_inner();
+        let seen = self.groups.seen(&request.name)?;
+        let home = seen.policy.primary.clone();
+        // What was asked before may have been done, which is why it is there.
+        if !seen.standing.state.knows_request(&request.request_id, seen.standing.now) {
+            self.groups.check_home(&seen, &home).await?;
+        }
+        let wish = Wish { kind: Kind::Switchover, to: Some(home), allowed_loss: None, plan_id: &request.plan_id };
+        let step = self.groups.decide(&seen, &wish, &request.expected_token, &request.request_id).await?;
+        let (group, commit) = self.groups.step(&caller, &seen, envelope!(request, Vec::new()), step).await?;
+        Ok(Response::new(StartFailbackResponse { group, commit }))
     }
 
     async fn start_failover(&self, request: Request<StartFailoverRequest>) -> Result<Response<StartFailoverResponse>, Status> {

@@ -120,6 +120,21 @@ impl Groups {
         })))
     }
 
+    /// The primary is not where the plan expects it, and the member there can take over.
+    pub(in crate::api) async fn check_home(&self, seen: &Seen, home: &Label) -> Result<(), Status> {
+        if seen.primary()? == home {
+            let message = format!("fail {} back: its primary is in {home}, where the plan expects it", seen.name);
+            return Err(Reason::AtHome.status(message, seen.name.as_str(), &[]));
+        }
+        let unfit = match self.source.outlook(&seen.name).await {
+            Some(outlook) => outlook.unfit.get(home).cloned(),
+            None => Some("is not heard of by this node; ask a voter".to_owned()),
+        };
+        let Some(why) = unfit else { return Ok(()) };
+        let message = format!("fail {} back to {home}, where the plan expects its primary: {home} {why}", seen.name);
+        Err(Reason::NotProtected.status(message, home.as_str(), &[]))
+    }
+
     /// A person may answer for it that the database in `region` is stopped: its own agent does not say that it writes.
     pub(in crate::api) fn check_assertion(&self, seen: &Seen, region: &Label) -> Result<(), Status> {
         let agents = self.source.agents();

@@ -1,14 +1,15 @@
 //! The verbs by which people move primaries. Each is one call of the API, judged only with `--dry-run`, and asked about before it is sent.
 
 use super::{
-    About, Adopt, Approve, AssertFenced, Failover, GROUPS, OPERATIONS, Switchover, full,
+    About, Adopt, Approve, AssertFenced, Cancel, Failback, Failover, GROUPS, OPERATIONS, Switchover, evacuate, full,
     rehearsal::{self, Wish},
     short,
 };
 use crate::{
     api::proto::{
         AdoptGroupRequest, ApproveOperationRequest, AssertFencedRequest, CancelOperationRequest, Commit, Group, RejectOperationRequest,
-        ReleaseCoolDownRequest, RetryStepRequest, SkipStepRequest, StartFailoverRequest, StartSwitchoverRequest, TurnOperationRequest,
+        ReleaseCoolDownRequest, RetryStepRequest, SkipStepRequest, StartFailbackRequest, StartFailoverRequest, StartSwitchoverRequest,
+        TurnOperationRequest,
     },
     cli::{
         Exit, Failure, Outcome, change,
@@ -83,6 +84,23 @@ pub(in crate::cli) async fn switchover(desk: &mut Desk<'_>, args: &Switchover) -
     })
 }
 
+pub(in crate::cli) async fn failback(desk: &mut Desk<'_>, args: &Failback) -> Outcome {
+    let group = short(&args.group);
+    let what = format!("fail {group} back to where the plan expects its primary");
+    if args.change.dry_run {
+        let wish = Wish { kind: "failback", group, to: "", allowed_loss: None };
+        rehearsal::show(desk, &wish).await?;
+    }
+    ordered!(desk, args, what, Some(group), "StartFailbackResponse", start_failback, |request_id| StartFailbackRequest {
+        name: full(GROUPS, &args.group),
+        expected_token: String::new(),
+        plan_id: args.plan.clone(),
+        validate_only: args.change.dry_run,
+        request_id,
+        reason: args.change.reason.clone(),
+    })
+}
+
 pub(in crate::cli) async fn failover(desk: &mut Desk<'_>, args: &Failover) -> Outcome {
     let group = short(&args.group);
     let to = if args.to.is_empty() { "the best copy" } else { &args.to };
@@ -119,7 +137,16 @@ pub(in crate::cli) async fn approve(desk: &mut Desk<'_>, args: &Approve) -> Outc
     })
 }
 
-pub(in crate::cli) async fn cancel(desk: &mut Desk<'_>, args: &About) -> Outcome {
+/// Ends an operation, or an evacuation.
+pub(in crate::cli) async fn cancel(desk: &mut Desk<'_>, args: &Cancel) -> Outcome {
+    if evacuate::is_one(&args.about.operation) {
+        return evacuate::cancel(desk, args).await;
+    }
+    if args.undrain || !args.overrules.rules.is_empty() {
+        let message = format!("cancel {}: --undrain and --override are for evacuations: evac-17", plain(short(&args.about.operation)));
+        return Err(Failure::new(Exit::Usage, message));
+    }
+    let args = &args.about;
     let name = short(&args.operation);
     ordered!(desk, args, format!("cancel {name}"), Some(name), "CancelOperationResponse", cancel_operation, |request_id| {
         CancelOperationRequest {

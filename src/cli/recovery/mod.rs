@@ -3,6 +3,7 @@
 
 mod backups;
 mod buttons;
+mod evacuate;
 mod outlook;
 mod rehearsal;
 mod report;
@@ -13,7 +14,8 @@ use std::time::Duration;
 use portolan_core::{document::Word as _, model::time::Human};
 
 pub(super) use backups::backups;
-pub(super) use buttons::{adopt, approve, assert_fenced, cancel, failover, reject, release, retry, skip, switchover, turn};
+pub(super) use buttons::{adopt, approve, assert_fenced, cancel, failback, failover, reject, release, retry, skip, switchover, turn};
+pub(super) use evacuate::{Cancel, Evacuate, evacuate, evacuations};
 pub(super) use outlook::{exposure, readiness, why};
 pub(super) use report::report;
 pub(super) use watch::watch;
@@ -89,6 +91,19 @@ pub(super) struct Switchover {
 }
 
 #[derive(Debug, clap::Args)]
+pub(super) struct Failback {
+    /// The data group.
+    pub(super) group: String,
+    /// Do exactly what --dry-run showed under this id, or nothing [default: whatever it would be now].
+    #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
+    pub(super) plan: String,
+    #[command(flatten)]
+    pub(super) change: Change,
+    #[command(flatten)]
+    pub(super) once: Once,
+}
+
+#[derive(Debug, clap::Args)]
 pub(super) struct Failover {
     /// The data group.
     pub(super) group: String,
@@ -152,7 +167,7 @@ pub(super) struct AssertFenced {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Watch {
-    /// The operation: op-17.
+    /// The operation: op-17, or the evacuation: evac-17.
     pub(super) operation: String,
     /// Only what was committed after this entry, whose number stands in front of each line.
     #[arg(long, value_name = "ENTRY", default_value_t = 0, hide_default_value = true)]

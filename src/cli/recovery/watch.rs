@@ -1,6 +1,6 @@
 //! `portolan watch`: an operation as it goes on, until it ends.
 
-use super::{OPERATIONS, Watch, full, short, ways_on};
+use super::{OPERATIONS, Watch, evacuate, full, short, ways_on};
 use crate::{
     api::proto::{Mark, Operation, WatchOperationRequest, WatchOperationResponse},
     cli::{
@@ -26,6 +26,9 @@ struct Shown {
 
 /// Shows each mark and each change of what holds it; exits 0 when it succeeded.
 pub(in crate::cli) async fn watch(desk: &mut Desk<'_>, args: &Watch) -> Outcome {
+    if evacuate::is_one(&args.operation) {
+        return evacuate::watch(desk, &args.operation).await;
+    }
     let mut shown = Shown { after: args.after, held: String::new() };
     let name = full(OPERATIONS, &args.operation);
     let mut client = desk.client().await?;

@@ -22,7 +22,7 @@ use super::{
     state::{Acknowledgement, Freeze, PlanInForce, State},
 };
 use crate::{
-    failover::group::Group,
+    failover::{evacuation::Evacuation, group::Group},
     health::overlay::Override,
     model::{ids::Label, time::Timestamp},
 };
@@ -74,6 +74,8 @@ pub enum Part {
     Generation,
     /// Data groups: grants and operations.
     Groups,
+    /// Evacuations.
+    Evacuations,
 }
 
 impl fmt::Display for Outcome {
@@ -111,6 +113,16 @@ pub(super) enum Step {
     },
     /// The group as it is from now on.
     Group(Label, Box<Group>),
+    /// The group of an evacuation, which is begun.
+    Move {
+        evacuation: u64,
+        name: Label,
+        group: Box<Group>,
+    },
+    /// An evacuation begins with its drain.
+    Evacuate(Box<Evacuation>, Override),
+    /// The evacuation as it is from now on, and an order that is taken back.
+    Evacuation(Box<Evacuation>, Option<Label>),
     /// Everything that ended by this time leaves.
     Expire(Timestamp),
 }
@@ -120,6 +132,7 @@ impl Step {
         match self {
             Self::PutOrder(order) => Some(order.id.clone()),
             Self::Freeze(freeze) => Some(freeze.id.clone()),
+            Self::Evacuate(evacuation, _) => Some(Label::new(&format!("evac-{}", evacuation.id))),
             _ => None,
         }
     }
@@ -160,7 +173,8 @@ impl State {
             }
             Ok((step, overruled)) => {
                 let outcome = Outcome::Accepted { object: step.object() };
-                let touched = self.commit(step);
+                let mut touched = self.commit(step);
+                touched.extend(self.follow_evacuations(&touched, entry.at));
                 let mut told = if touched.is_empty() { "accepted, nothing to change".to_owned() } else { outcome.to_string() };
                 told.push_str(&overruled);
                 (outcome, told, touched, true)
@@ -293,6 +307,21 @@ impl State {
                 self.put_group(name, *group);
                 Part::Groups
             }
+            Step::Move { evacuation, name, group } => {
+                self.put_moving(evacuation, &name, &group);
+                self.put_group(name, *group);
+                return BTreeSet::from([Part::Groups, Part::Evacuations]);
+            }
+            Step::Evacuate(evacuation, order) => {
+                self.orders.insert(order.id.clone(), order);
+                self.put_evacuation(*evacuation);
+                return BTreeSet::from([Part::Overrides, Part::Evacuations]);
+            }
+            Step::Evacuation(evacuation, order) => {
+                let lifted = order.and_then(|id| self.orders.remove(&id)).map(|_| Part::Overrides);
+                self.put_evacuation(*evacuation);
+                return lifted.into_iter().chain([Part::Evacuations]).collect();
+            }
             Step::Expire(now) => return self.expire(now),
         };
         BTreeSet::from([part])
@@ -331,6 +360,9 @@ impl<'a> Judge<'a> {
             Change::RaiseFeatureLevel { level } => self.raise_feature_level(*level),
             Change::RaiseGeneration { generation, lost } => self.raise_generation(*generation, lost),
             Change::Expire => Ok(Step::Expire(self.entry.at)),
+            Change::Evacuate { region, skip, end } => self.evacuate(region, skip, *end),
+            Change::NoteEvacuation { evacuation, group, because } => self.note_evacuation(*evacuation, group, because),
+            Change::CancelEvacuation { evacuation, undrain } => self.cancel_evacuation(*evacuation, *undrain),
             Change::Group { group, step } => self.group(group, step),
         }
     }

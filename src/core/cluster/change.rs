@@ -100,6 +100,31 @@ pub enum Change {
     },
     /// Kind 12: removes orders, freezes and acknowledgements that ended before the time of the entry.
     Expire,
+    /// Kind 15: drains a region, and has the data groups whose primary is there switched over, in order.
+    Evacuate {
+        /// Which region.
+        region: Label,
+        /// Groups that stay.
+        skip: BTreeSet<Label>,
+        /// When the drain ends by itself. The groups stay where they are led.
+        end: End,
+    },
+    /// Kind 16: why the next group of an evacuation does not begin, as the leader sees it.
+    NoteEvacuation {
+        /// Its id.
+        evacuation: u64,
+        /// Which group.
+        group: Label,
+        /// Why, in one line; empty: nothing is in the way any more.
+        because: String,
+    },
+    /// Kind 17: no further group of an evacuation is begun. Operations that were begun go on.
+    CancelEvacuation {
+        /// Its id.
+        evacuation: u64,
+        /// Whether the drain is taken back, too.
+        undrain: bool,
+    },
     /// Kinds 100 and up: a step of a data group.
     Group {
         /// Which.
@@ -172,7 +197,7 @@ impl fmt::Display for End {
 
 impl Change {
     /// The kind numbers that this version knows: what is agreed in general, and what is agreed about data groups.
-    pub const KINDS: [std::ops::RangeInclusive<u32>; 2] = [1..=12, 100..=133];
+    pub const KINDS: [std::ops::RangeInclusive<u32>; 3] = [1..=12, 15..=17, 100..=134];
 
     /// Its number, which never changes.
     #[must_use]
@@ -190,6 +215,9 @@ impl Change {
             Self::RaiseFeatureLevel { .. } => 10,
             Self::RaiseGeneration { .. } => 11,
             Self::Expire => 12,
+            Self::Evacuate { .. } => 15,
+            Self::NoteEvacuation { .. } => 16,
+            Self::CancelEvacuation { .. } => 17,
             Self::Group { step, .. } => step.kind(),
         }
     }
@@ -210,6 +238,9 @@ impl Change {
             | Self::RaiseFeatureLevel { .. }
             | Self::RaiseGeneration { .. }
             | Self::Expire
+            | Self::Evacuate { .. }
+            | Self::NoteEvacuation { .. }
+            | Self::CancelEvacuation { .. }
             | Self::Group { .. } => 1,
         }
     }
@@ -223,13 +254,16 @@ impl Change {
             | Self::Freeze { .. }
             | Self::Unfreeze { .. }
             | Self::Acknowledge { .. }
-            | Self::RaiseGeneration { .. } => true,
+            | Self::RaiseGeneration { .. }
+            | Self::Evacuate { .. }
+            | Self::CancelEvacuation { .. } => true,
             Self::Found { .. }
             | Self::PutPlan(_)
             | Self::RecordNode(_)
             | Self::ForgetNode { .. }
             | Self::RaiseFeatureLevel { .. }
-            | Self::Expire => false,
+            | Self::Expire
+            | Self::NoteEvacuation { .. } => false,
             Self::Group { step, .. } => step.needs_reason(),
         }
     }
@@ -272,6 +306,20 @@ impl fmt::Display for Change {
                 write!(f, "raise the recovery generation to {generation}, lost for ever: {}{more}", named.join(", "))
             }
             Self::Expire => write!(f, "remove what has ended"),
+            Self::Evacuate { region, skip, end } => {
+                let named: Vec<String> = skip.iter().take(10).map(|group| short(group.as_str())).collect();
+                let but = if named.is_empty() { String::new() } else { format!(" but {} groups: {}", skip.len(), named.join(", ")) };
+                write!(f, "evacuate {}{but}, drained until it ends {end}", short(region.as_str()))
+            }
+            Self::NoteEvacuation { evacuation, group, because } if because.is_empty() => {
+                write!(f, "evac-{evacuation}: nothing is in the way of group:{} any more", short(group.as_str()))
+            }
+            Self::NoteEvacuation { evacuation, group, because } => {
+                write!(f, "evac-{evacuation}: group:{} waits, {}", short(group.as_str()), short(because))
+            }
+            Self::CancelEvacuation { evacuation, undrain } => {
+                write!(f, "cancel evac-{evacuation}{}", if *undrain { ", and take its drain back" } else { "" })
+            }
             Self::Group { group, step } => write!(f, "group {}: {}", short(group.as_str()), short(&step.to_string())),
         }
     }

@@ -21,6 +21,7 @@ use super::{
 use crate::{
     failover::{
         choose::{Choice, Durability, Fork, Sealed},
+        evacuation::Evacuation,
         grounds::{Attestation, Grounds},
         group::{
             Chosen, Closed, Deed, Ending, FORKS_MAX, Fence, Group, Held, HeldFor, Kind, MARKS_MAX, Mark, Operation, Origin, Phase, Stopped,
@@ -74,7 +75,11 @@ impl Judge<'_> {
         let at = At { index: self.index, at: self.entry.at, token, who: &self.entry.by.name, why: &self.entry.reason };
         let after = match step {
             Step::Adopt { primary, system, timeline, class, .. } => at.adopt(group, policy, primary, *system, *timeline, *class)?,
-            Step::Decide(decide) => self.decide_group(at, name, group, policy, decide)?,
+            Step::Decide(decide) => self.decide_group(at, name, group, policy, decide, None)?,
+            Step::Evacuate { evacuation, decide } => {
+                let moved = self.move_away(at, name, group, policy, *evacuation, decide)?;
+                return Ok(Commit::Move { evacuation: *evacuation, name: name.clone(), group: Box::new(moved) });
+            }
             Step::Promote { class, .. } => {
                 self.check_on_hold(name)?;
                 at.promote(group, policy, *class)?
@@ -102,7 +107,16 @@ impl Judge<'_> {
         self.state.on_hold(name, self.entry.at).map_or(Ok(()), Err)
     }
 
-    fn decide_group(&mut self, at: At<'_>, name: &Label, mut group: Group, policy: &Policy, decide: &Decide) -> Result<Group, Refusal> {
+    /// `evacuation`: whose operation it is; `None`: nobody's.
+    pub(super) fn decide_group(
+        &mut self,
+        at: At<'_>,
+        name: &Label,
+        mut group: Group,
+        policy: &Policy,
+        decide: &Decide,
+        evacuation: Option<&Evacuation>,
+    ) -> Result<Group, Refusal> {
         let Some(grant) = group.grant.clone() else {
             return Err(not_adopted());
         };
@@ -132,7 +146,9 @@ impl Judge<'_> {
             }
             (None, None) if !is_proposed => {
                 self.check_on_hold(name)?;
-                self.check_freeze(&Scope::Group(name.clone()))?;
+                if evacuation.is_none_or(|it| it.overrules_freezes.is_none_or(|until| at.at >= until)) {
+                    self.check_freeze(&Scope::Group(name.clone()))?;
+                }
             }
             _ => {}
         }
@@ -140,6 +156,7 @@ impl Judge<'_> {
             check_loss(policy, decide.estimate, decide.allowed_loss)?;
         }
         let origin = match (&decide.grounds, &decide.setback) {
+            _ if let Some(evacuation) = evacuation => Origin::Person { who: evacuation.who.clone(), why: evacuation.reason() },
             (Some(_), _) => Origin::Automatic,
             (None, Some(setback)) => Origin::Setback { of: setback.operation, why: setback.text.clone() },
             (None, None) => match at.drilled(&mut group, decide)? {

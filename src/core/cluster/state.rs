@@ -17,7 +17,10 @@ use super::{
     requests::Requests,
 };
 use crate::{
-    failover::group::{Closed, Group, Operation},
+    failover::{
+        evacuation::Evacuation,
+        group::{Closed, Group, Operation},
+    },
     health::overlay::{Override, OverrideKind, Scope},
     model::{ids::Label, time::Timestamp},
 };
@@ -36,6 +39,9 @@ pub struct State {
     pub(super) acknowledgements: BTreeMap<String, Acknowledgement>,
     pub(super) nodes: BTreeMap<NodeId, Registered>,
     pub(super) groups: BTreeMap<Label, Group>,
+    /// By id; open ones and the last ones that ended.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) evacuations: BTreeMap<u64, Evacuation>,
     pub(super) requests: Requests,
     pub(super) audit: Chain,
     /// This node's own: the highest feature level that it supports.
@@ -113,6 +119,7 @@ impl State {
             acknowledgements: BTreeMap::new(),
             nodes: BTreeMap::new(),
             groups: BTreeMap::new(),
+            evacuations: BTreeMap::new(),
             requests: Requests::default(),
             audit: Chain::default(),
             supported: feature_level,
@@ -185,6 +192,13 @@ impl State {
         self.orders.values().filter(is_hold).filter(|it| meet(&it.scope, scope))
     }
 
+    /// Whether an order drains the region at `now`.
+    #[must_use]
+    pub fn is_drained(&self, region: &Label, now: Timestamp) -> bool {
+        let drains = |it: &Override| it.kind == OverrideKind::Drain && it.is_in_force(now);
+        self.orders.values().any(|it| drains(it) && matches!(&it.scope, Scope::Region(drained) if drained == region))
+    }
+
     /// The freezes in force at `now`, those of the plan first.
     #[must_use]
     pub fn freezes(&self, now: Timestamp) -> Vec<Freeze> {
@@ -245,6 +259,17 @@ impl State {
     #[must_use]
     pub fn group(&self, name: &Label) -> Option<&Group> {
         self.groups.get(name)
+    }
+
+    /// Evacuations, open ones and the last ones that ended, the newest first.
+    pub fn evacuations(&self) -> impl Iterator<Item = &Evacuation> {
+        self.evacuations.values().rev()
+    }
+
+    /// An evacuation; `None`: there was none of this id, or it is forgotten.
+    #[must_use]
+    pub fn evacuation(&self, id: u64) -> Option<&Evacuation> {
+        self.evacuations.get(&id)
     }
 
     /// Whether what became of a request is remembered at `now`: it is answered from there, whatever is so by then.

@@ -32,6 +32,7 @@ pub mod detect;
 #[cfg(test)]
 mod drill;
 pub mod engine;
+pub mod evacuation;
 pub mod evidence;
 pub mod grounds;
 pub mod group;

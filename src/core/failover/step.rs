@@ -217,6 +217,13 @@ pub enum Step {
         /// What.
         act: Box<DrillStep>,
     },
+    /// Kind 134: the next group of an evacuation is switched over.
+    Evacuate {
+        /// The evacuation's id.
+        evacuation: u64,
+        /// Where to, and by what.
+        decide: Box<Decide>,
+    },
 }
 
 /// When a program of the operator is run.
@@ -328,6 +335,7 @@ impl Step {
             Self::Setback { .. } => 124,
             Self::Ran { .. } => 125,
             Self::Drill { act, .. } => act.kind(),
+            Self::Evacuate { .. } => 134,
         }
     }
 
@@ -335,7 +343,7 @@ impl Step {
     #[must_use]
     pub fn token(&self) -> Token {
         match self {
-            Self::Decide(decide) => decide.token,
+            Self::Decide(decide) | Self::Evacuate { decide, .. } => decide.token,
             Self::Adopt { token, .. }
             | Self::Approve { token, .. }
             | Self::Assert { token, .. }
@@ -453,6 +461,7 @@ impl fmt::Display for Step {
             Self::Setback { setback, .. } => write!(f, "{setback}: it stays"),
             Self::Ran { operation, ran, .. } => write!(f, "op-{operation}, {ran}"),
             Self::Drill { act, .. } => write!(f, "{act}"),
+            Self::Evacuate { evacuation, decide } => write!(f, "evac-{evacuation}: {decide}"),
         }
     }
 }

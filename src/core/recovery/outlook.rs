@@ -40,6 +40,10 @@ pub struct Outlook {
     pub measured: Measured,
     /// How long a failover would take.
     pub prediction: Prediction,
+    /// Members that a switchover cannot go to now, and why, in words that follow their name.
+    pub unfit: BTreeMap<Label, String>,
+    /// Where a switchover would best go; `Err`: why nobody can take over, in one line.
+    pub target: Result<Label, String>,
 }
 
 impl Outlook {

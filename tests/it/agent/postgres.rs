@@ -67,6 +67,8 @@ pub(crate) enum Engine {
 /// One member's database, and what stands beside it.
 pub(crate) struct Member {
     pub(crate) region: Label,
+    /// What the name of its agent begins with.
+    pub(crate) prefix: &'static str,
     engine: Engine,
     pub(super) directory: PathBuf,
     pub(super) port: u16,
@@ -151,7 +153,18 @@ impl Trio {
             let region = Label::new(region);
             members.insert(
                 region.clone(),
-                Member { region, engine, directory, port, way: None, _held: held, supervisor: None, agent: None, process: None },
+                Member {
+                    region,
+                    prefix: "pg",
+                    engine,
+                    directory,
+                    port,
+                    way: None,
+                    _held: held,
+                    supervisor: None,
+                    agent: None,
+                    process: None,
+                },
             );
         }
         let mut trio = Self { directory, members };
@@ -301,11 +314,12 @@ impl Member {
         let voters = if voters.is_empty() { &nobody } else { voters };
         let voters: Vec<String> = voters.iter().map(|(node, address)| format!("{{ node: {node}, address: \"{address}\" }}")).collect();
         let config = format!(
-            "version: 1\nagent: pg-{2}\nvoters: [{3}]\ndata_dir: {0}/agent\nsecrets_dir: {0}\nsocket: {0}/sock\nuser: {1}\n{database}",
+            "version: 1\nagent: {4}-{2}\nvoters: [{3}]\ndata_dir: {0}/agent\nsecrets_dir: {0}\nsocket: {0}/sock\nuser: {1}\n{database}",
             self.directory.display(),
             owner().name,
             self.region,
             voters.join(", "),
+            self.prefix,
         );
         fs::write(self.directory.join("agent.yaml"), config).unwrap();
         let (own, replication) = match self.engine {

@@ -145,6 +145,8 @@ fn outlook() -> Outlook {
         exposed: [("ap-southeast-1".into(), behind), ("eu-west-1".into(), silent)].into(),
         measured,
         prediction: Prediction(vec![(Milestone::Detected, Some(seconds(45))), (Milestone::Drained, part), (Milestone::Validated, None)]),
+        unfit: [("ap-southeast-1".into(), "lacks too much, or nobody knows how much".to_owned())].into(),
+        target: Ok("eu-west-1".into()),
     }
 }
 
@@ -221,4 +223,44 @@ fn how_backups_stand_is_shown() {
     let class = &value["classes"][0];
     assert_eq!((&class["standing"], &class["age"], &class["restore_time"]), (&"unknown".into(), &"5400s".into(), &serde_json::Value::Null));
     assert_eq!((&class["places"][0]["complete"], &class["places"][1]["trouble_time"].is_null()), (&2.into(), &false), "{}", ran.out);
+}
+
+#[test]
+fn a_region_is_evacuated_and_the_evacuation_is_cancelled() {
+    let node = node();
+    says(&node, "us-east-1", Role::Writes, None);
+    says(&node, "eu-west-1", Role::Standby, None);
+    assert_eq!(node.run(&["adopt", "orders", "--primary", "us-east-1", "--reason", "first", "--yes"]).exit, Exit::Ok);
+    assert_eq!(node.run(&["evacuations"]).out, "no evacuation was begun\n");
+    let evacuate = ["evacuate", "us-east-1", "--for", "2h", "--reason", "flood warning"];
+    let given = [&evacuate[..], &["--yes", "--request-id", "evacuate-1"]].concat();
+    assert_eq!(node.expect("evacuate-unready", &given).exit, Exit::Refused, "the node hears nothing of the group");
+    *node.cluster.outlook.lock().unwrap() = Some(outlook());
+    assert_eq!(node.expect("evacuate-dry", &[&evacuate[..], &["--dry-run"]].concat()).exit, Exit::Ok);
+    assert_eq!(node.cluster.state().evacuations().count(), 0);
+    assert_eq!(node.typing(&evacuate, "us-east\n").exit, Exit::Error);
+    let ran = node.run(&given);
+    let id = node.cluster.state().evacuations().next().unwrap().id;
+    assert_eq!((ran.exit, ran.out), (Exit::Ok, format!("evacuate us-east-1 [evac-{id}]\n")), "{}", ran.err);
+    let again = node.run(&given);
+    assert!(again.out.contains("given before"), "{} {}", again.out, again.err);
+    let because = "nobody can take over: eu-west-1 does not follow".to_owned();
+    node.cluster.commit(Change::NoteEvacuation { evacuation: id, group: orders(), because });
+    let shown = node.run(&["evacuations"]).out;
+    assert!(shown.contains("waiting") && shown.contains("eu-west-1 does not follow"), "{shown}");
+    let name = format!("evac-{id}");
+    let cancel = ["cancel", &name, "--undrain", "--reason", "the flood stays away", "--yes"];
+    assert_eq!(node.run(&["cancel", "op-9", "--undrain", "--reason", "no", "--yes"]).exit, Exit::Usage);
+    assert_eq!(node.run(&cancel).exit, Exit::Ok);
+    assert_eq!(node.run(&cancel).exit, Exit::Refused, "it is over");
+    assert!(node.cluster.state().overrides().is_empty(), "and so is the drain");
+    let watched = node.run(&["watch", &name]);
+    assert_eq!(
+        (watched.exit, watched.out),
+        (Exit::Error, format!("orders: skipped, cancelled by local\n{name} cancelled\n")),
+        "{}",
+        watched.err
+    );
+    let home = node.run(&["failback", "orders", "--reason", "drill", "--yes"]);
+    assert!(home.exit == Exit::Refused && home.err.contains("where the plan expects it"), "{}", home.err);
 }

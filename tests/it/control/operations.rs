@@ -175,7 +175,7 @@ async fn what_was_rehearsed_is_done_or_named_what_changed() {
     assert!(refusal.message.contains(": the group's token, the plan's revision changed;"), "{refusal:?}");
     let now = rehearse("", 30).await;
     node.client.start_failover(pinned(now.plan_id, false)).await.unwrap();
-    let bad = RehearseOperationRequest { group: "orders".to_owned(), kind: "failback".to_owned(), ..RehearseOperationRequest::default() };
+    let bad = RehearseOperationRequest { group: "orders".to_owned(), kind: "move".to_owned(), ..RehearseOperationRequest::default() };
     assert_eq!(refused(node.client.rehearse_operation(bad).await).reason, "BAD_FIELD");
 }
 

@@ -7,7 +7,7 @@ use portolan_core::{
 };
 
 use super::{
-    cluster::VOTERS,
+    cluster::{Fleet, VOTERS},
     groups::{Play, group},
     plan::*,
     *,
@@ -20,9 +20,9 @@ fn closed(state: &State) -> Option<&Closed> {
 }
 
 /// Which daemon leads, as a majority of those that run says.
-async fn leader(play: &Play) -> usize {
+pub(super) async fn leader(fleet: &Fleet) -> usize {
     let ask = async || {
-        let members = play.fleet.running().next()?.client().await.list_members(ListMembersRequest::default()).await.ok()?.members;
+        let members = fleet.running().next()?.client().await.list_members(ListMembersRequest::default()).await.ok()?.members;
         let name = members.into_iter().find(|member| member.leader)?.node;
         VOTERS.iter().position(|(node, _)| *node == name)
     };
@@ -38,7 +38,7 @@ async fn the_leader_is_killed_at_each_step_of_an_operation_and_each_is_done_once
     drop(client);
     for (n, step) in STEPS.into_iter().enumerate() {
         let (from, to) = if n % 2 == 0 { (US, EU) } else { (EU, US) };
-        let leading = leader(&play).await;
+        let leading = leader(&play.fleet).await;
         let node = play.fleet.beds[leading].as_ref().unwrap();
         let wanted = StartSwitchoverRequest {
             name: "groups/orders".to_owned(),

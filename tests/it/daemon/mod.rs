@@ -15,6 +15,7 @@ mod cluster;
 mod control_loss;
 mod dig;
 mod drills;
+mod evacuation;
 mod failure;
 mod groups;
 mod history;

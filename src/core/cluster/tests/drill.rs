@@ -7,6 +7,7 @@
 //! drain region:us for 1h               # also: up down maintenance hold weight=N; scopes as in the node's drills; `for -5m` is in the past
 //! lift o-3 | freeze everything for 1h | freeze service:api automation for 1h | unfreeze f-4 | ack OBJECT for 1h
 //! node 1 a us voter level=1 plan=7 | forget 1 | level 2 | generation 1 lost=1+2 | expire
+//! evacuate us skip=orders for 4h | note 7 orders because why | abandon 7 undrain
 //! ... by=ana/admin request=r1 id=night moves=10% overrule=min_healthy_regions/2h because some reason
 //! raw {"kind":99,...}                  # octets as they stand in the log
 //! restart | upgrade 2 | show | audit | stand orders
@@ -203,6 +204,18 @@ impl Drill {
         for (name, group) in state.groups() {
             steps::show(name, group).iter().for_each(|line| self.note(line));
         }
+        for evacuation in state.evacuations() {
+            self.note(&format!("evac-{} of {}, {}", evacuation.id, evacuation.region, evacuation.standing()));
+            for item in &evacuation.items {
+                let because = item.progress.because();
+                let operation = item.progress.operation().map_or_else(String::new, |id| format!(" op-{id}"));
+                let line = format!("  {}: {}{operation} {because}", item.group, item.progress.word());
+                self.note(line.trim_end());
+            }
+            if evacuation.ended.is_none() {
+                self.note(&format!("  next: {:?}", state.next_of(evacuation, at)));
+            }
+        }
         if let Some(end) = state.next_end() {
             self.note(&format!("next end in {}", Human(end.since(at))));
         }
@@ -267,6 +280,14 @@ impl Drill {
                 lost: list(value(words, "lost").unwrap_or("")).map(|id| NodeId(id.parse().unwrap())).collect(),
             },
             "expire" => Change::Expire,
+            "evacuate" => {
+                let skip = list(value(words, "skip").unwrap_or("")).map(Label::new).collect();
+                Change::Evacuate { region: Label::new(rest[0]), skip, end: end() }
+            }
+            "note" => {
+                Change::NoteEvacuation { evacuation: rest[0].parse().unwrap(), group: Label::new(rest[1]), because: reason.to_owned() }
+            }
+            "abandon" => Change::CancelEvacuation { evacuation: rest[0].parse().unwrap(), undrain: rest.contains(&"undrain") },
             name if GROUPS.contains(&name) => {
                 let name = Label::new(name);
                 Change::Group { step: steps::step(&name, rest, reason, &self.one, self.at), group: name }

@@ -2,7 +2,7 @@
 //!
 //! A line that changes is a log that nodes in service cannot read: another form gets another kind number or feature level instead.
 
-use std::{fs, path::Path, time::Duration};
+use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 
 use super::{
     drill::scope,
@@ -80,6 +80,10 @@ fn changes() -> Vec<Change> {
         Change::RaiseFeatureLevel { level: 2 },
         Change::RaiseGeneration { generation: 1, lost: [NodeId(1), NodeId(2)].into_iter().collect() },
         Change::Expire,
+        Change::Evacuate { region: Label::new("us"), skip: BTreeSet::new(), end: End::AfterMs(1) },
+        Change::Evacuate { region: Label::new("us"), skip: [Label::new("orders")].into(), end: End::At(Timestamp(1)) },
+        Change::NoteEvacuation { evacuation: 1, group: Label::new("orders"), because: "it has no other member".to_owned() },
+        Change::CancelEvacuation { evacuation: 1, undrain: true },
     ]
     .into_iter()
     .chain(steps().into_iter().map(|step| Change::Group { group: Label::new("orders"), step }))
@@ -173,6 +177,9 @@ fn steps() -> Vec<Step> {
     let ran = |when| Ran { when, name: "isolate".to_owned(), said: "done".to_owned() };
     steps.extend([When::Fence, When::After].map(|when| Step::Ran { token, operation: 1, ran: ran(when) }));
     steps.extend(drills().into_iter().map(|act| Step::Drill { token, act: Box::new(act) }));
+    if let Step::Decide(decide) = decide(Kind::Switchover, Some(&eu), loss, None) {
+        steps.push(Step::Evacuate { evacuation: 1, decide });
+    }
     steps
 }
 

@@ -207,6 +207,14 @@ pub(super) fn changes() -> impl Strategy<Value = Change> {
         1 => (0_u32..3).prop_map(|level| Change::RaiseFeatureLevel { level }),
         1 => (0_u64..3, ids).prop_map(|(generation, lost)| Change::RaiseGeneration { generation, lost }),
         2 => Just(Change::Expire),
+        3 => (prop::sample::select(vec!["us", "eu", "mars"]), prop::bool::weighted(0.2), ends()).prop_map(|(region, skips, end)| {
+            let skip = skips.then(|| Label::new("orders")).into_iter().collect();
+            Change::Evacuate { region: Label::new(region), skip, end }
+        }),
+        2 => ((0_u64..12).prop_map(|n| 3 * n + 1), ".{0,20}")
+            .prop_map(|(evacuation, because)| Change::NoteEvacuation { evacuation, group: Label::new("orders"), because }),
+        2 => ((0_u64..12).prop_map(|n| 3 * n + 1), any::<bool>())
+            .prop_map(|(evacuation, undrain)| Change::CancelEvacuation { evacuation, undrain }),
         8 => steps().prop_map(|step| Change::Group { group: Label::new("orders"), step }),
     ]
 }
@@ -236,6 +244,7 @@ fn steps() -> impl Strategy<Value = Step> {
             }))
         },
     );
+    let decide = decide.boxed();
     let copy = (tokens(), regions(), 0_u32..3, 0_u64..20).prop_map(|(token, region, timeline, position)| {
         let copy = Sealed { region, system: 7, timeline, position, replayed: position, priority: Some(1) };
         Step::Sealed { token, copy }
@@ -243,7 +252,11 @@ fn steps() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (tokens(), regions(), classes())
             .prop_map(|(token, primary, class)| Step::Adopt { token, primary, system: 7, timeline: 1, class }),
-        6 => decide,
+        6 => decide.clone(),
+        3 => (numbers(), decide).prop_map(|(evacuation, decide)| match decide {
+            Step::Decide(decide) => Step::Evacuate { evacuation, decide },
+            other => other,
+        }),
         2 => (tokens(), numbers(), losses()).prop_map(|(token, operation, allowed_loss)| Step::Approve { token, operation, allowed_loss }),
         2 => (tokens(), numbers(), classes()).prop_map(|(token, operation, class)| Step::Cancel { token, operation, class }),
         3 => (tokens(), prop::sample::select(vec!["agent", "cut", ""])).prop_map(|(token, by)| Step::Fenced {

@@ -10,6 +10,7 @@
 //! orders drill fence eu hook=cut primary | orders drill switchover eu stays | orders drill dry_run schedule=5 | orders drill-cancel 5
 //! orders drill-lift eu | orders drill-lifted eu cut | orders drill-end 5 passed because it was cut
 //! orders drill-every dry_run every=24h first=1h | orders drill-unschedule 5 | orders drill-missed 5 because a freeze
+//! orders evacuate 8 switchover from us to eu
 //! orders setback 5 because error_rate is high | orders decide switchover from eu to us setback=5
 //! ```
 
@@ -72,6 +73,7 @@ pub(super) fn step(name: &Label, words: &[&str], reason: &str, state: &State, at
     match words[0] {
         "adopt" => Step::Adopt { token, primary: region(1), system: 7, timeline: 1, class: class(words) },
         "decide" => Step::Decide(Box::new(decide(words, token, state, at))),
+        "evacuate" => Step::Evacuate { evacuation: number(1), decide: Box::new(decide(&words[1..], token, state, at)) },
         "approve" => Step::Approve { token, operation: number(1), allowed_loss: allowed(words) },
         "assert" => Step::Assert { token, operation: number(1), region: region(2) },
         "held" => Step::Hold { token, reason: word::<HeldFor>(words[1]), text: reason.to_owned() },

@@ -37,6 +37,7 @@ use super::{
     attest,
     crew::DaemonCrew,
     drills::Drills,
+    evacuate::{self, Evacuations, Todo},
     hooks::{self, Errands, Told},
     lookout::Lookout,
     observe::{self, Looked, Observer},
@@ -87,6 +88,7 @@ struct Lead {
     observer: Observer,
     errands: Errands,
     drills: Drills,
+    evacuations: Evacuations,
 }
 
 struct Keeper {
@@ -176,6 +178,7 @@ impl Keeper {
                     self.observe(&state, now);
                     self.tell(&state, now);
                     self.drill(&state, now);
+                    self.evacuate(&state, now);
                 }
                 self.fence(&state, only);
                 self.conduct(&state, only);
@@ -234,6 +237,7 @@ impl Keeper {
                         observer: Observer::default(),
                         errands: Errands::default(),
                         drills: Drills::new(&self.shared),
+                        evacuations: Evacuations::default(),
                     });
                 }
             }
@@ -241,8 +245,10 @@ impl Keeper {
             News::Proposed { term, group, step, is_refused } => {
                 if let Some(lead) = self.lead.as_mut().filter(|lead| lead.term == term) {
                     lead.proposing.remove(&group);
-                    if let (Step::Ran { operation, .. }, true) = (&*step, is_refused) {
-                        lead.errands.forget(*operation);
+                    match (&*step, is_refused) {
+                        (Step::Ran { operation, .. }, true) => lead.errands.forget(*operation),
+                        (Step::Evacuate { evacuation, .. }, true) => lead.evacuations.refused(*evacuation, now),
+                        _ => {}
                     }
                     if is_refused {
                         lead.conductor.refused(&group, &step, now);
@@ -457,6 +463,31 @@ impl Keeper {
         }
     }
 
+    /// Begins the next group of each evacuation, or notes why it does not begin.
+    fn evacuate(&mut self, state: &State, now: Now) {
+        let Some(term) = self.lead.as_ref().map(|lead| lead.term) else { return };
+        for evacuation in state.evacuations().filter(|it| it.ended.is_none()) {
+            let Some(lead) = &mut self.lead else { return };
+            if !lead.evacuations.is_due(evacuation.id, now.tick) {
+                continue;
+            }
+            match evacuate::next(state, &self.lookout, evacuation, now) {
+                Some(Todo::Begin(group, step)) if lead.proposing.insert(group.clone()) => self.propose(term, group, step),
+                Some(Todo::Note(change)) => {
+                    lead.evacuations.noted(evacuation.id, now.tick);
+                    let (shared, entry) = (Arc::clone(&self.shared), of_system(&self.shared, change));
+                    tokio::spawn(self.shared.stop.clone().run_until_cancelled_owned(async move {
+                        // What is not noted now is noted when it is due again.
+                        if let Err(why) = shared.propose(entry).await {
+                            debug!("the state of an evacuation is not noted: {why}");
+                        }
+                    }));
+                }
+                _ => {}
+            }
+        }
+    }
+
     fn conduct(&mut self, state: &State, only: Option<&Label>) {
         self.validate(state, only);
         let now = self.shared.clock.tick();
@@ -497,7 +528,7 @@ impl Keeper {
         let hooks = self.crew.roster().hooks(&group);
         let stop = shared.stop.clone();
         tokio::spawn(stop.run_until_cancelled_owned(async move {
-            if let Step::Decide(decide) = &mut step {
+            if let Step::Decide(decide) | Step::Evacuate { decide, .. } = &mut step {
                 hooks::before(&shared, &hooks, &group, decide, &format!("node {}", shared.me.node)).await;
             }
             let is_refused = match shared.propose(entry(&shared, &group, step.clone())).await {
@@ -527,6 +558,11 @@ impl Keeper {
 
 /// A step that this node proposes by itself.
 pub(super) fn entry(shared: &Shared, group: &Label, step: Step) -> Entry {
+    of_system(shared, Change::Group { group: group.clone(), step })
+}
+
+/// A change that this node proposes by itself.
+fn of_system(shared: &Shared, change: Change) -> Entry {
     Entry {
         at: shared.clock.now().wall,
         by: Actor { name: format!("node {}", shared.me.node), role: Role::System },
@@ -534,7 +570,7 @@ pub(super) fn entry(shared: &Shared, group: &Label, step: Step) -> Entry {
         reason: String::new(),
         moves: None,
         overrules: Vec::new(),
-        change: Change::Group { group: group.clone(), step },
+        change,
     }
 }
 

@@ -9,6 +9,7 @@ use portolan_core::{
     failover::{
         conduct::Figures,
         detect::{Action, Case, Detector, Patience, Sights},
+        evacuation::{Candidate, target, unfit},
         evidence::Evidence,
         grounds::Attestation,
         group::{Group, HeldFor, Operation},
@@ -187,6 +188,38 @@ impl Lookout {
         (seen, witness.estimate(group, policy, now.tick))
     }
 
+    /// Where a switchover of the group would best go.
+    ///
+    /// # Errors
+    /// Why nobody can take over, in one line.
+    pub(super) fn target(&self, state: &State, name: &Label, now: Now) -> Result<Label, String> {
+        let known = policies(state).find(|(it, _)| *it == name).zip(state.group(name));
+        let Some(((_, policy), group)) = known else { return Err("it has no primary".to_owned()) };
+        target(group, policy, &self.candidates(state, name, now))
+    }
+
+    /// What is seen of its members.
+    fn candidates(&self, state: &State, name: &Label, now: Now) -> BTreeMap<Label, Candidate> {
+        let known = policies(state).find(|(it, _)| *it == name).zip(state.group(name));
+        let Some(((_, policy), group)) = known else { return BTreeMap::new() };
+        let unseen = Witness::default();
+        let witness = self.witnesses.get(name).unwrap_or(&unseen);
+        let databases = self.databases.borrow();
+        let token = group.in_force().map(|grant| grant.token);
+        let seen = policy.members.keys().map(|region| {
+            let status = witness.status(region, now.tick);
+            let receives = status.is_some_and(|(_, it)| token.is_some() && it.follows.as_ref().map(|(of, _)| *of) == token);
+            let is_away = databases.regions_down.contains(region) || state.is_drained(region, now.wall);
+            (region.clone(), Candidate { receives, lacks: Some(witness.exposure(group, region, now.tick)), is_away })
+        });
+        seen.collect()
+    }
+
+    /// What a switchover is decided by, as far as it is seen: what a failover would lose now.
+    pub(super) fn estimate(&self, state: &State, name: &Label, now: Now) -> Bracket {
+        Sighting { witnesses: &self.witnesses, databases: &self.databases.borrow().clone(), state, now: now.tick }.estimate(name)
+    }
+
     /// How a group stands now, for people; `None`: the plan has no such group. `tail`: as in [`Measured::tail`].
     pub(super) fn outlook(&self, state: &State, name: &Label, tail: Duration, now: Now) -> Option<Outlook> {
         let (name, policy) = policies(state).find(|(it, _)| *it == name)?;
@@ -221,6 +254,8 @@ impl Lookout {
             exposed: standbys.map(|region| (region.clone(), exposed(region))).collect(),
             measured: scene.measured,
             prediction: Prediction::of(policy, scene.measured),
+            unfit: unfit(group, policy, &self.candidates(state, name, now)),
+            target: self.target(state, name, now),
         })
     }
 

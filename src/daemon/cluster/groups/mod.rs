@@ -13,6 +13,7 @@
 mod attest;
 mod crew;
 mod drills;
+mod evacuate;
 mod hooks;
 mod keep;
 mod lookout;
