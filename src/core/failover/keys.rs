@@ -43,6 +43,8 @@ pub(crate) enum Key {
     Serial,
     /// A cancel gives a new grant.
     CancelNew,
+    /// Where a clock runs beyond what a lease bears, its end proves nothing.
+    Drift,
     /// A database dies with its supervisor.
     #[cfg(test)]
     SupDie,

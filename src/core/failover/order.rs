@@ -167,6 +167,9 @@ pub struct Status {
     pub replayed: Option<u64>,
     /// Why it does not come on, in one line; `None`: it does, or has nothing to do.
     pub trouble: Option<String>,
+    /// Why the end of its lease would prove nothing, though a supervisor holds the database, in one line; `None`: nothing speaks against it (L10).
+    #[serde(default)]
+    pub doubt: Option<String>,
     /// How long its right to write lasts from when it says this, until its soft deadline on its own clock; `None`: its database does not write
     /// by the grant in force.
     #[serde(default)]

@@ -15,7 +15,7 @@ use portolan_core::{
         order::Status,
         step::Step,
         token::Token,
-        witness::Witness,
+        witness::{SILENT_AFTER, Witness},
     },
     model::{
         group::Policy,
@@ -235,7 +235,10 @@ impl Lookout {
             let witness = self.witnesses.get(name).unwrap_or(&unseen);
             let standbys = policy.members.keys().filter(|region| group.primary() != Some(*region));
             let judged = self.ready.get(name);
+            let heard = |region: &Label| witness.status(region, now.tick).filter(|(age, _)| *age < SILENT_AFTER);
+            let doubts = policy.members.keys().filter_map(|region| Some((region.to_string(), heard(region)?.1.doubt.is_some())));
             GroupReading {
+                doubts: doubts.collect(),
                 name: name.to_string(),
                 evidence: self.detector.evidence(name).unwrap_or(Evidence::Unknown).word(),
                 exposures: standbys.map(|region| (region.to_string(), witness.exposure(group, region, now.tick).high)).collect(),
