@@ -2,7 +2,7 @@
 
 use super::{
     check::Findings,
-    sections::{BackupSource, Engine, Plan},
+    sections::{Engine, Plan},
 };
 use crate::document::Path;
 
@@ -29,11 +29,5 @@ pub(super) fn check(plan: &Plan, out: &mut Findings) {
     for (name, _) in plan.data_groups.iter().filter(|(_, group)| !has_agent(group.engine)) {
         let path = Path::root().key("data_groups").key(name).key("engine");
         out.warning(path, "takes effect with an agent for this engine; until then the group has no lease, and nothing moves it", "");
-    }
-    for (class, places) in plan.backups.iter() {
-        for (i, place) in places.iter().enumerate().filter(|(_, place)| matches!(place.source, BackupSource::Http | BackupSource::Exec)) {
-            let path = Path::root().key("backups").key(class).item(i).key("source");
-            out.warning(path, format!("`{}` takes effect later; until then this place is unknown", place.source), "");
-        }
     }
 }

@@ -77,7 +77,19 @@ pub enum Source {
         /// Credentials: a name in `secrets_dir`.
         secret: Label,
     },
-    /// Nothing that this version looks at: the plan's word for it.
+    /// A service that answers a listing.
+    Http {
+        /// Where.
+        url: String,
+        /// Who one is to it: a name in `secrets_dir`; `None`: nobody.
+        secret: Option<Label>,
+    },
+    /// A program that prints a listing.
+    Exec {
+        /// Its name in `hooks_dir`.
+        hook: Label,
+    },
+    /// Nothing that can be looked at: the plan's word for it. Of a plan that was checked there is none.
     Other(String),
 }
 
@@ -86,6 +98,9 @@ impl fmt::Display for Source {
         match self {
             Self::Directory(path) => f.write_str(path),
             Self::S3 { bucket, prefix, .. } => write!(f, "s3://{bucket}/{prefix}"),
+            // A query often holds what nobody should see.
+            Self::Http { url, .. } => f.write_str(url.split(['?', '#']).next().unwrap_or_default()),
+            Self::Exec { hook } => write!(f, "exec {hook}"),
             Self::Other(what) => f.write_str(what),
         }
     }
@@ -155,6 +170,10 @@ fn source(place: &Backup) -> Source {
                 secret: secret.0.clone(),
             }
         }
+        (BackupSource::Http, Some(url), ..) => {
+            Source::Http { url: url.as_str().to_owned(), secret: place.secret.as_ref().map(|secret| secret.0.clone()) }
+        }
+        (BackupSource::Exec, ..) if let Some(hook) = &place.hook => Source::Exec { hook: hook.0.clone() },
         (other, ..) => Source::Other(other.to_string()),
     }
 }
