@@ -20,7 +20,8 @@ use portolan_core::{
     model::{ids::Label, time::Timestamp},
     plan::Plan,
     recovery::{
-        backups::{Class, Place, Seen, Sight, Source, Standing, classes},
+        archive::Archived,
+        backups::{Class, Place, Seen, Sight, Source, Standing, Verdict, classes},
         readiness::{Finding, Grade},
     },
 };
@@ -103,9 +104,18 @@ impl Backups {
         self.standings().into_iter().map(reading).collect()
     }
 
-    /// What readiness says of the backups of a group's data: a failover needs none, so they never stand in its way.
-    pub(super) fn findings(&self, group: &Label) -> Vec<Finding> {
+    /// What readiness says of the backups of a group's data: a failover needs none, so they never stand in its way. `archived`: of the group.
+    pub(super) fn findings(&self, group: &Label, archived: Option<&Archived>) -> Vec<Finding> {
         let of_group = self.standings().into_iter().filter(|standing| standing.class.groups.contains(group));
+        let of_group: Vec<Standing> = of_group.collect();
+        let moments = of_group.iter().filter(|standing| standing.class.is_point_in_time).map(|standing| {
+            let found = standing.point_in_time(group, archived);
+            let is_well = found.verdict == Verdict::Pass;
+            let text = if is_well { found.text } else { format!("{}: {}", found.verdict, found.text) };
+            let grade = if is_well { Grade::Pass } else { Grade::Warn };
+            Finding { check: found.check.to_owned(), grade, text, fix: found.fix }
+        });
+        let moments: Vec<Finding> = moments.collect();
         let finding = |standing: Standing| {
             let name = &standing.class.name;
             let (grade, text, fix) = match standing.worst() {
@@ -117,7 +127,7 @@ impl Backups {
             };
             Finding { check: "backups".to_owned(), grade, text, fix }
         };
-        of_group.map(finding).collect()
+        of_group.into_iter().map(finding).chain(moments).collect()
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, Vec<Known>> {

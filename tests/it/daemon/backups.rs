@@ -14,7 +14,8 @@ use crate::backup::moto::{Moto, SECRET};
 fn strategy(directory: &Path, endpoint: &str) -> String {
     let directory = directory.display();
     format!(
-        "disaster_recovery:\n  rpo_target: 1h\n  rto_target: 30m\n  backup_strategy:\n    \
+        "disaster_recovery:\n  rpo_target: 1h\n  rto_target: 30m\n  recovery_procedures:\n    \
+         data_recovery: {{ primary_source: continuous_replication, backup_source: point_in_time_backup }}\n  backup_strategy:\n    \
          orders_data: {{ frequency: hourly, retention: 30d, storage: multi-region, encryption: AES-256, versioning: true }}\n\
          backups:\n  orders_data:\n    \
          - {{ source: directory, path: {directory}, region: {US}, look_every: 1s }}\n    \
@@ -125,6 +126,10 @@ async fn backups_are_looked_at_beside_everything_else() {
     let outlook = given("the group is known", async || bed.client().await.get_outlook(request.clone()).await.ok()?.outlook).await;
     let finding = outlook.findings.iter().find(|finding| finding.check == "backups").unwrap();
     assert_eq!((finding.grade.as_str(), finding.fix.as_str()), ("warn", "see all of it: portolan recovery backups orders_data"));
+    // Nobody tells how far the log of this group is archived: so nobody knows whether one can go back to any moment.
+    let moment = outlook.findings.iter().find(|finding| finding.check == "point_in_time").unwrap();
+    assert!(moment.grade == "warn" && moment.text.starts_with("unknown: the agent of the primary of orders"), "{moment:?}");
+    assert_eq!(grade(&class(&bed).await.unwrap(), "point_in_time"), "unknown");
     let (_, metrics) = bed.get("/metrics").await;
     for line in
         [r#"portolan_backup_standing{class="orders_data",standing="unknown"} 1"#, r#"portolan_backup_looks_failing{class="orders_data"} 1"#]

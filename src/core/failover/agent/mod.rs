@@ -391,6 +391,7 @@ impl Agent {
         let highest = self.disk.highest;
         let (said_at_us, seen_at_us) = (now.0, seen_at.0);
         let doubt = self.doubt.map(|doubt| doubt.found.to_string());
+        let archive = self.facts.archive.clone();
         Status {
             sequence,
             said_at_us,
@@ -405,6 +406,7 @@ impl Agent {
             replayed,
             trouble,
             doubt,
+            archive,
             holding,
         }
     }

@@ -7,7 +7,7 @@ use crate::{
     model::ids::Label,
     plan::{
         Plan,
-        sections::{Backup, BackupSource, Encryption, Storage},
+        sections::{Backup, BackupSource, DisasterRecovery, Encryption, RecoverySource, Storage},
     },
 };
 
@@ -40,6 +40,8 @@ pub struct Class {
     pub is_versioned: bool,
     /// How much work may be lost, in time.
     pub rpo_target: Duration,
+    /// The plan wants one to be able to go back to any moment: a source of recovery is `point_in_time_backup`.
+    pub is_point_in_time: bool,
     /// The data groups whose data it is: their replicas may lose less than it does.
     pub groups: Vec<Label>,
     /// Where it can be seen.
@@ -121,11 +123,19 @@ pub fn classes(plan: &Plan) -> Vec<Class> {
             is_encrypted: rule.encryption == Some(Encryption::Aes256),
             is_versioned: rule.versioning == Some(true),
             rpo_target: recovery.rpo_target,
+            is_point_in_time: is_point_in_time(recovery),
             groups: groups.map(|(name, _)| name.clone()).collect(),
             places: places.map(|place| Place::of(place, rule.frequency.0)).collect(),
         }
     };
     recovery.backup_strategy.iter().map(class).collect()
+}
+
+fn is_point_in_time(recovery: &DisasterRecovery) -> bool {
+    recovery.recovery_procedures.data_recovery.as_ref().is_some_and(|data| {
+        let wanted = RecoverySource::PointInTimeBackup;
+        data.primary_source == wanted || data.backup_source == Some(wanted)
+    })
 }
 
 impl Class {

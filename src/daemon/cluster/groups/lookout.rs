@@ -216,6 +216,7 @@ impl Lookout {
             reason: self.detector.explain(&case, &sights, now),
             estimate: scene.estimate,
             exposed: standbys.map(|region| (region.clone(), exposed(region))).collect(),
+            archived: witness.archived(group, now.tick),
             measured: scene.measured,
             prediction: Prediction::of(policy, scene.measured),
         })
