@@ -45,6 +45,8 @@ pub(crate) enum Key {
     CancelNew,
     /// Where a clock runs beyond what a lease bears, its end proves nothing.
     Drift,
+    /// A promotion that nobody confirms has a deadline (O9).
+    Deadline,
     /// A database dies with its supervisor.
     #[cfg(test)]
     SupDie,

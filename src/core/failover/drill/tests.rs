@@ -95,7 +95,10 @@ fn must_be_found(key: Key, setup: Setup, harm: &[&str]) {
             continue;
         }
         let (_, with) = play(seed, setup);
-        // A short run may end in the middle of an operation.
+        // A run may end in the middle of an operation: such a seed shows nothing of how runs end.
+        if why.starts_with("not live") && with.is_err() {
+            continue;
+        }
         assert!(with.as_ref().err().is_none_or(|why| why.starts_with("not live")), "seed {seed}, with all rules: {with:?}");
         println!("without {key:?}: seed {seed}: {why}");
         return;
@@ -206,6 +209,11 @@ fn serial_removed_is_found() {
 #[test]
 fn cancelnew_removed_is_found() {
     must_be_found(Key::CancelNew, with(LONG, Faults { cancel: 5, ..QUIET.faults }), &["not live"]);
+}
+
+#[test]
+fn deadline_removed_is_found() {
+    must_be_found(Key::Deadline, with(LONG, Faults { crash: 5, slow: 30, ..QUIET.faults }), &["not live"]);
 }
 
 /// The first region's clock runs so slowly that its database ends after the others have waited for it. There is time to see that.
