@@ -1,7 +1,9 @@
 //! What is told of a primary's archive: a real server whose archive command copies, and then fails.
 
-use std::fs::{self, OpenOptions};
-use std::io::Write as _;
+use std::{
+    fs::{self, OpenOptions},
+    io::Write as _,
+};
 
 use portolan::engine::{Ships as _, postgres::Postgres};
 use portolan_core::{failover::engine::postgres::position, model::ids::Label, recovery::archive::Archive};
