@@ -24,7 +24,7 @@ use nix::{
 };
 use serde_json::Value;
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
     process::{Child, Command},
     time::timeout,
 };
@@ -66,25 +66,71 @@ pub enum Answer {
 /// Runs a hook to its end.
 pub async fn run(directory: &Path, call: &Call) -> Answer {
     let name = &call.name;
-    let path = match find(directory, name) {
-        Ok(path) => path,
-        Err(why) => return Answer::Failed(format!("hook `{name}`: {why}")),
+    let ended = match end(directory, call, OUTPUT_OCTETS_MAX).await {
+        Ok(ended) => ended,
+        Err(why) => return Answer::Failed(why),
     };
+    let said = ended.said();
+    match ended.code {
+        Some(0) => Answer::Yes(said),
+        Some(75) => Answer::Again(format!("hook `{name}`: {}", last_words(&said))),
+        Some(77) => Answer::No(format!("hook `{name}`: {}", last_words(&said))),
+        _ => Answer::Failed(ended.failure(name)),
+    }
+}
+
+/// Runs a hook for what it prints: all of it, of at most so many octets. What it says on its standard error is for people only.
+///
+/// # Errors
+/// It could not be run, did not end in time, failed, or printed more; in one line.
+pub async fn print(directory: &Path, call: &Call, octets_max: u64) -> Result<Vec<u8>, String> {
+    let name = &call.name;
+    let ended = end(directory, call, octets_max.saturating_add(1)).await?;
+    if ended.printed.len() as u64 > octets_max {
+        return Err(format!("hook `{name}` printed more than {octets_max} octets"));
+    }
+    if ended.code != Some(0) {
+        return Err(ended.failure(name));
+    }
+    Ok(ended.printed)
+}
+
+/// How a hook ended.
+struct Ended {
+    /// Its exit code; `None`: it was killed.
+    code: Option<i32>,
+    printed: Vec<u8>,
+    complained: Vec<u8>,
+}
+
+impl Ended {
+    /// All that it said, for people.
+    fn said(&self) -> String {
+        let all = [self.printed.as_slice(), &self.complained].concat();
+        String::from_utf8_lossy(&all).chars().filter(|c| !c.is_control() || *c == '\n').collect()
+    }
+
+    fn failure(&self, name: &str) -> String {
+        let words = last_words(&self.said());
+        match self.code {
+            Some(code) => format!("hook `{name}` ended with {code}: {words}"),
+            None => format!("hook `{name}` was killed: {words}"),
+        }
+    }
+}
+
+/// `octets_max`: so much of what it prints is kept.
+async fn end(directory: &Path, call: &Call, octets_max: u64) -> Result<Ended, String> {
+    let name = &call.name;
+    let path = find(directory, name).map_err(|why| format!("hook `{name}`: {why}"))?;
     let mut command = Command::new(&path);
     command.args(&call.arguments).env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin").envs(&call.environment);
     command.current_dir("/").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-    let child = match command.spawn() {
-        Ok(child) => Group { leader: child.id().and_then(|id| i32::try_from(id).ok()), child },
-        Err(error) => return Answer::Failed(format!("hook `{name}`: run `{}`: {error}", path.display())),
-    };
-    match timeout(call.timeout, talk(child, &call.input)).await {
-        Ok(Ok((Some(0), said))) => Answer::Yes(said),
-        Ok(Ok((Some(75), said))) => Answer::Again(format!("hook `{name}`: {}", last_words(&said))),
-        Ok(Ok((Some(77), said))) => Answer::No(format!("hook `{name}`: {}", last_words(&said))),
-        Ok(Ok((Some(code), said))) => Answer::Failed(format!("hook `{name}` ended with {code}: {}", last_words(&said))),
-        Ok(Ok((None, said))) => Answer::Failed(format!("hook `{name}` was killed: {}", last_words(&said))),
-        Ok(Err(error)) => Answer::Failed(format!("hook `{name}`: {error}")),
-        Err(_) => Answer::Failed(format!("hook `{name}` did not end within {}s, and was killed", call.timeout.as_secs())),
+    let child = command.spawn().map_err(|error| format!("hook `{name}`: run `{}`: {error}", path.display()))?;
+    let group = Group { leader: child.id().and_then(|id| i32::try_from(id).ok()), child };
+    match timeout(call.timeout, talk(group, &call.input, octets_max)).await {
+        Ok(ended) => ended.map_err(|error| format!("hook `{name}`: {error}")),
+        Err(_) => Err(format!("hook `{name}` did not end within {}s, and was killed", call.timeout.as_secs())),
     }
 }
 
@@ -103,7 +149,7 @@ impl Drop for Group {
     }
 }
 
-async fn talk(mut group: Group, input: &Value) -> std::io::Result<(Option<i32>, String)> {
+async fn talk(mut group: Group, input: &Value, octets_max: u64) -> std::io::Result<Ended> {
     let missing = || std::io::Error::other("it has no pipes");
     let child = &mut group.child;
     let mut stdin = child.stdin.take().ok_or_else(missing)?;
@@ -114,17 +160,16 @@ async fn talk(mut group: Group, input: &Value) -> std::io::Result<(Option<i32>, 
         let _ = stdin.write_all(&octets).await;
         drop(stdin);
     };
-    let (mut said, mut complained) = (Vec::new(), Vec::new());
-    let hear = async {
-        let (mut out, mut err) = (out.take(OUTPUT_OCTETS_MAX), err.take(OUTPUT_OCTETS_MAX));
-        tokio::try_join!(out.read_to_end(&mut said), err.read_to_end(&mut complained)).map(|_| ())
-    };
-    let ((), heard) = tokio::join!(give, hear);
-    heard?;
+    let ((), printed, complained) = tokio::join!(give, keep(out, octets_max), keep(err, OUTPUT_OCTETS_MAX));
     let status = child.wait().await?;
-    said.extend_from_slice(&complained);
-    let text = String::from_utf8_lossy(&said).chars().filter(|c| !c.is_control() || *c == '\n').collect();
-    Ok((status.code(), text))
+    Ok(Ended { code: status.code(), printed: printed?, complained: complained? })
+}
+
+/// What comes through a pipe, up to a bound. The pipe is closed then: who goes on to write ends by that, and waits for nobody.
+async fn keep(pipe: impl AsyncRead + Unpin, octets_max: u64) -> std::io::Result<Vec<u8>> {
+    let mut kept = Vec::new();
+    pipe.take(octets_max).read_to_end(&mut kept).await?;
+    Ok(kept)
 }
 
 fn last_words(said: &str) -> String {
@@ -201,6 +246,19 @@ mod tests {
         put(at, "flood", "yes | head -c 10000000");
         let (Answer::Yes(said) | Answer::Failed(said)) = run(at, &call("flood")).await else { panic!("an answer") };
         assert!(said.len() as u64 <= OUTPUT_OCTETS_MAX + 300);
+    }
+
+    #[tokio::test]
+    async fn what_it_prints_is_given_whole_or_not_at_all() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = directory.path();
+        put(at, "list", "printf '[\\001]'; echo looked >&2");
+        assert_eq!(print(at, &call("list"), 3).await, Ok(b"[\x01]".to_vec()));
+        assert_eq!(print(at, &call("list"), 2).await, Err("hook `list` printed more than 2 octets".to_owned()));
+        put(at, "bad", "echo '[]'; echo no bucket >&2; exit 3");
+        assert_eq!(print(at, &call("bad"), 100).await, Err("hook `bad` ended with 3: no bucket".to_owned()));
+        put(at, "flood", "yes | head -c 10000000");
+        assert_eq!(print(at, &call("flood"), 1000).await, Err("hook `flood` printed more than 1000 octets".to_owned()));
     }
 
     #[tokio::test]

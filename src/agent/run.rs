@@ -123,7 +123,11 @@ impl Runner {
         loop {
             // Time first: whoever was stopped for a while begins with what is overdue.
             let now = (self.clock)();
-            let effects = self.agent().advance(now);
+            let effects = {
+                let mut agent = self.agent();
+                agent.goes_on(now);
+                agent.advance(now)
+            };
             self.carry_out(effects).await?;
             self.tell_status(now);
             let wake = self.agent().next_deadline().map_or(TURN, |at| at.since((self.clock)()).min(TURN));
@@ -183,6 +187,9 @@ impl Runner {
         }
         let (done, facts, now) = (self.done.take(), look.facts.unwrap_or_default(), (self.clock)());
         let mut agent = self.agent();
+        if let Some((at, time)) = look.supervisor.as_ref().and_then(|state| state.stood_still) {
+            agent.stood_still(Tick(at), Duration::from_micros(time));
+        }
         agent.supervised(look.supervisor.map(|state| state.incarnation));
         match done {
             Some((task, trouble)) => agent.ended(&task, trouble, facts, now),
@@ -268,6 +275,7 @@ impl Runner {
             running.abort();
             let _ = running.await;
             self.hands.engine.settled().await;
+            self.agent().waited((self.clock)());
         }
     }
 
@@ -279,7 +287,9 @@ impl Runner {
             warn!("the supervisor does not answer: {verb:?} is not done");
             return None;
         };
-        match link.ask(verb).await {
+        let asked = link.ask(verb).await;
+        self.agent().waited((self.clock)());
+        match asked {
             Ok(state) => Some(state),
             Err(problem) => {
                 warn!("{verb:?}: {problem}");

@@ -1,4 +1,4 @@
-//! Places where backups lie: a directory, or a folder of a bucket in an S3-compatible store.
+//! Places where backups lie: a directory, a folder of a bucket in an S3-compatible store, or what a service or a program lists.
 //!
 //! ```text
 //!  place --look--> names, times, octets --> Listing (core)   and what the store proves: encryption, versioning
@@ -8,7 +8,10 @@
 //! Invariants: nothing outside the place is followed or listed; no credential and no signed URL is in an error.
 
 pub mod directory;
+pub mod http;
 pub mod s3;
+pub mod told;
+mod web;
 
 /// Why a place could not be looked at, in one line.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,4 +46,11 @@ pub enum LookError {
         /// What it says, and what would help.
         problem: String,
     },
+}
+
+/// Feeds octets to everything here that reads what a store, a service or a program says. For fuzzing: it must return, whatever the octets are.
+pub fn fuzz_stores(octets: &[u8]) {
+    s3::fuzz_stores(octets);
+    let _ = told::read(octets, None, portolan_core::model::time::Timestamp(0));
+    let _ = http::Credentials::parse(&String::from_utf8_lossy(octets));
 }

@@ -350,12 +350,20 @@ impl ClusterSource for Authority {
 
     async fn outlook(&self, group: &Label) -> Option<Outlook> {
         let mut outlook = self.cluster.outlook(group).await?;
-        outlook.readiness.findings.extend(self.backups.findings(group));
+        outlook.readiness.findings.extend(self.backups.findings(group, outlook.archived.as_ref()));
         Some(outlook)
     }
 
-    fn backups(&self) -> Vec<BackupStanding> {
-        self.backups.standings()
+    async fn backups(&self) -> Vec<BackupStanding> {
+        let mut standings = self.backups.standings();
+        for standing in standings.iter_mut().filter(|standing| standing.class.is_point_in_time) {
+            for group in standing.class.groups.clone() {
+                let archived = self.cluster.outlook(&group).await.and_then(|outlook| outlook.archived);
+                let found = standing.point_in_time(&group, archived.as_ref());
+                standing.findings.push(found);
+            }
+        }
+        standings
     }
 
     fn events(&self) -> Result<Arc<EventLog>, ClusterError> {

@@ -10,7 +10,7 @@
 //! Invariant: at most one look at a directory is under way, also when its file system hangs and the look was given up.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
@@ -20,7 +20,8 @@ use portolan_core::{
     model::{ids::Label, time::Timestamp},
     plan::Plan,
     recovery::{
-        backups::{Class, Place, Seen, Sight, Source, Standing, classes},
+        archive::Archived,
+        backups::{Class, Place, Seen, Sight, Source, Standing, Verdict, classes},
         readiness::{Finding, Grade},
     },
 };
@@ -36,13 +37,19 @@ use super::{Clock, Setup, secret};
 use crate::{
     backup::{
         LookError, directory,
+        http::{Credentials, Services},
         s3::{Folder, Limits, Stores, credentials},
+        told,
     },
+    hook::{self, Call},
     telemetry::BackupReading,
 };
 
 /// For one look: a hundred pages from another continent, or a hundred thousand names from a network file system.
 const LOOK_TIME_MAX: Duration = Duration::from_secs(120);
+
+/// For a service or a program to list what is there. Less than for a whole look, so that why there is none is told by who was asked.
+const LIST_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// Looks at a time: they are beside everything else, and nobody waits for them.
 const LOOKS_MAX: usize = 4;
@@ -69,7 +76,9 @@ impl Backups {
             backups: backups.clone(),
             region: Label::new(&setup.region),
             secrets_dir: setup.secrets_dir.clone(),
+            hooks_dir: setup.hooks_dir.clone(),
             stores: OnceLock::new(),
+            services: OnceLock::new(),
             looks: Semaphore::new(LOOKS_MAX),
             busy: Arc::default(),
         });
@@ -95,9 +104,18 @@ impl Backups {
         self.standings().into_iter().map(reading).collect()
     }
 
-    /// What readiness says of the backups of a group's data: a failover needs none, so they never stand in its way.
-    pub(super) fn findings(&self, group: &Label) -> Vec<Finding> {
+    /// What readiness says of the backups of a group's data: a failover needs none, so they never stand in its way. `archived`: of the group.
+    pub(super) fn findings(&self, group: &Label, archived: Option<&Archived>) -> Vec<Finding> {
         let of_group = self.standings().into_iter().filter(|standing| standing.class.groups.contains(group));
+        let of_group: Vec<Standing> = of_group.collect();
+        let moments = of_group.iter().filter(|standing| standing.class.is_point_in_time).map(|standing| {
+            let found = standing.point_in_time(group, archived);
+            let is_well = found.verdict == Verdict::Pass;
+            let text = if is_well { found.text } else { format!("{}: {}", found.verdict, found.text) };
+            let grade = if is_well { Grade::Pass } else { Grade::Warn };
+            Finding { check: found.check.to_owned(), grade, text, fix: found.fix }
+        });
+        let moments: Vec<Finding> = moments.collect();
         let finding = |standing: Standing| {
             let name = &standing.class.name;
             let (grade, text, fix) = match standing.worst() {
@@ -109,7 +127,7 @@ impl Backups {
             };
             Finding { check: "backups".to_owned(), grade, text, fix }
         };
-        of_group.map(finding).collect()
+        of_group.into_iter().map(finding).chain(moments).collect()
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, Vec<Known>> {
@@ -158,8 +176,11 @@ struct Looker {
     backups: Backups,
     region: Label,
     secrets_dir: Option<PathBuf>,
+    hooks_dir: Option<PathBuf>,
     /// Made with the first store of a plan: it reads the host's certificates, and without any there is no store, but a daemon.
     stores: OnceLock<Result<Stores, LookError>>,
+    /// The same, of services that list.
+    services: OnceLock<Result<Services, LookError>>,
     looks: Semaphore,
     /// Directories of which a look is under way.
     busy: Arc<Mutex<BTreeSet<String>>>,
@@ -206,17 +227,48 @@ impl Looker {
             }
             Source::Directory(path) => self.directory(path.clone(), place, now).await,
             Source::S3 { bucket, prefix, endpoint, sign_region, secret } => {
-                let directory = self.secrets_dir.as_ref().ok_or_else(|| format!("secret `{secret}`: this node has no secrets_dir"))?;
-                // Read at each look, so that a new one needs no restart.
-                let text = secret::read(directory, secret.as_str()).map_err(|error| format!("{error:#}"))?;
+                let text = self.secret(secret)?;
                 let credentials = credentials(&text).map_err(|error| format!("secret `{secret}`: {error}"))?;
                 let folder = Folder { bucket, prefix, endpoint: endpoint.as_deref(), sign_region };
                 let stores = self.stores.get_or_init(|| Stores::new(Limits::default())).as_ref().map_err(ToString::to_string)?;
                 let look = stores.look(&folder, &credentials, place.complete.as_ref(), now);
                 look.await.map_err(|error| error.to_string())
             }
+            Source::Http { url, secret } => {
+                let credentials = match secret {
+                    Some(secret) => {
+                        let text = self.secret(secret)?;
+                        Some(Credentials::parse(&text).map_err(|error| format!("secret `{secret}`: {error}"))?)
+                    }
+                    None => None,
+                };
+                let services = self.services.get_or_init(|| Services::new(LIST_TIME_MAX)).as_ref().map_err(ToString::to_string)?;
+                let look = services.look(url, credentials.as_ref(), place.complete.as_ref(), now);
+                look.await.map_err(|error| error.to_string())
+            }
+            Source::Exec { hook } => self.exec(hook, place, now).await,
             Source::Other(what) => Err(format!("source {what} is not looked at by this version")),
         }
+    }
+
+    /// Read at each look, so that a new one needs no restart.
+    fn secret(&self, name: &Label) -> Result<String, String> {
+        let directory = self.secrets_dir.as_ref().ok_or_else(|| format!("secret `{name}`: this node has no secrets_dir"))?;
+        secret::read(directory, name.as_str()).map_err(|error| format!("{error:#}"))
+    }
+
+    /// As every program of the operator is run: by its name, without a shell, and with an end.
+    async fn exec(&self, name: &Label, place: &Place, now: Timestamp) -> Result<Seen, String> {
+        let directory = self.hooks_dir.as_ref().ok_or_else(|| format!("hook `{name}`: this node has no hooks_dir"))?;
+        let call = Call {
+            name: name.to_string(),
+            arguments: vec!["backups".to_owned()],
+            environment: BTreeMap::new(),
+            input: serde_json::json!({ "region": self.region.as_str() }),
+            timeout: LIST_TIME_MAX,
+        };
+        let printed = hook::print(directory, &call, told::OCTETS_MAX as u64).await?;
+        told::read(&printed, place.complete.as_ref(), now).map_err(|why| format!("hook `{name}`: {why}"))
     }
 
     /// On a thread of its own, which a file system that hangs may keep for ever: neither the runtime nor the end of the daemon waits for it.

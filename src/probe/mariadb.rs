@@ -1,16 +1,16 @@
-//! Probes of a MariaDB primary: connect, authenticate, ask whether it takes writes and whether its agent's heartbeat is fresh.
+//! Probes of a MySQL or MariaDB server. Of a group's primary: connect, authenticate, ask whether it takes writes and whether its agent's heartbeat is fresh.
 //!
 //! As with PostgreSQL, nothing less will do. The client library makes its own connection, so how far it came is not noted in as many steps.
 
 use std::net::IpAddr;
 
 use portolan_core::model::{
-    check::{Address, Failure, FailureCategory},
+    check::{Address, Failure, FailureCategory, ServerRole},
     time::Human,
 };
 
 use super::{
-    ProbeEnv, bare_host,
+    ProbeEnv, as_expected, bare_host,
     open::resolve_failure,
     watch::{Mark, Watch},
 };
@@ -23,6 +23,16 @@ use crate::engine::{
 pub(super) async fn probe(address: &Address, dsn: &str, env: &ProbeEnv, watch: &Watch) -> Result<(), Failure> {
     let (account, at) = reach(address, dsn, env, watch).await?;
     engine::primary(&account, at).await.map_err(|unwell| failure(&unwell))
+}
+
+/// One probe of a server that nobody here leads, MySQL or MariaDB: it lets us in, answers a query, and is what it is to be.
+pub(super) async fn server(address: &Address, dsn: &str, role: Option<ServerRole>, env: &ProbeEnv, watch: &Watch) -> Result<(), Failure> {
+    let row = inquire(address, dsn, "select @@global.read_only + 0", env, watch).await?;
+    match row.first().and_then(Option::as_deref) {
+        Some("0") => as_expected(ServerRole::Primary, role),
+        Some(_) => as_expected(ServerRole::Replica, role),
+        None => Err(Failure::new(FailureCategory::Protocol, "it does not say whether it takes writes")),
+    }
 }
 
 /// Asks a server `sql`, in a transaction that writes nothing; the first row of the answer.

@@ -34,7 +34,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use portolan_core::{
     failover::token::Token,
     model::{
-        check::{Address, Check, Failure, FailureCategory, Host, Observation, Outcome, ProbeKind},
+        check::{Address, Check, Failure, FailureCategory, Host, Observation, Outcome, ProbeKind, ServerEngine, ServerRole},
         time::Timestamp,
     },
 };
@@ -101,6 +101,7 @@ pub fn is_probed(check: &Check) -> bool {
         | ProbeKind::Postgres { .. }
         | ProbeKind::Mariadb { .. }
         | ProbeKind::Redis { .. }
+        | ProbeKind::Server { .. }
         | ProbeKind::Fake => check.address.is_some(),
     }
 }
@@ -197,6 +198,14 @@ async fn look(check: &Check, env: &ProbeEnv, watch: &Watch) -> Result<(), Failur
         (ProbeKind::Postgres { dsn }, Some(address)) => postgres::probe(address, dsn, env, watch).await,
         (ProbeKind::Mariadb { dsn }, Some(address)) => mariadb::probe(address, dsn, env, watch).await,
         (ProbeKind::Redis { login }, Some(address)) => redis::probe(address, login.as_deref(), env, watch).await,
+        (ProbeKind::Server { engine, secret, tls, role }, Some(address)) => {
+            let secret = secret.as_deref();
+            match engine {
+                ServerEngine::Postgres => postgres::server(address, secret.unwrap_or_default(), *role, env, watch).await,
+                ServerEngine::Mysql => mariadb::server(address, secret.unwrap_or_default(), *role, env, watch).await,
+                ServerEngine::Redis => redis::server(address, secret, tls.as_ref(), *role, env, watch).await,
+            }
+        }
         (ProbeKind::Fake, Some(address)) => fake::probe(address, env, watch).await,
         (ProbeKind::Prometheus { url, query, bound }, _) => {
             prometheus::probe(url, query, *bound, check.probe.cadence.timeout, env, watch).await
@@ -212,6 +221,14 @@ pub fn fuzz_answers(octets: &[u8]) {
     let _ = tls::judge(octets, Duration::ZERO, Timestamp(0));
     let _ = http::judge_json(octets, "/data/result", "[]");
     let _ = prometheus::number(octets);
+}
+
+/// Whether a server is what it is to be. `found`: what it is.
+fn as_expected(found: ServerRole, role: Option<ServerRole>) -> Result<(), Failure> {
+    if role.is_none_or(|role| role == found) {
+        return Ok(());
+    }
+    Err(Failure::new(FailureCategory::Status, &format!("it is a {}", found.word())))
 }
 
 /// The name in a certificate for `address`, and what an HTTP request calls it without its port.

@@ -1,15 +1,15 @@
-//! Probes of a PostgreSQL primary: connect, authenticate, ask whether it takes writes and whether its agent's heartbeat is fresh.
+//! Probes of a PostgreSQL server. Of a group's primary: connect, authenticate, ask whether it takes writes and whether its agent's heartbeat is fresh.
 //!
 //! This is what automatic failover counts, so nothing less will do: a server that accepts connections and hangs, one that is a standby, and one
-//! whose agent cannot write to it have all failed.
+//! whose agent cannot write to it have all failed. Of a server that nobody here leads: the same without the heartbeat.
 
 use portolan_core::model::{
-    check::{Address, Failure, FailureCategory},
+    check::{Address, Failure, FailureCategory, ServerRole},
     time::Human,
 };
 
 use super::{
-    GOODBYE_MAX, ProbeEnv, bare_host,
+    GOODBYE_MAX, ProbeEnv, as_expected, bare_host,
     metered::Metered,
     open::{self, Stream},
     watch::{Mark, Watch, plain},
@@ -33,6 +33,16 @@ pub(super) async fn probe(address: &Address, dsn: &str, env: &ProbeEnv, watch: &
         Ok(()) = told => tokio::time::timeout(GOODBYE_MAX, asking).await.unwrap_or(Ok(())),
     };
     watch.verdict().unwrap_or_else(|| answer.map_err(|unwell| failure(&unwell, watch)))
+}
+
+/// One probe of a server that nobody here leads: it lets us in, answers a query, and is what it is to be.
+pub(super) async fn server(address: &Address, dsn: &str, role: Option<ServerRole>, env: &ProbeEnv, watch: &Watch) -> Result<(), Failure> {
+    let row = inquire(address, dsn, "select pg_is_in_recovery()", env, watch).await?;
+    match row.first().and_then(Option::as_deref) {
+        Some("f") => as_expected(ServerRole::Primary, role),
+        Some("t") => as_expected(ServerRole::Replica, role),
+        _ => Err(Failure::new(FailureCategory::Protocol, "it does not say whether it is a standby")),
+    }
 }
 
 /// Asks a server `sql`, in a transaction that writes nothing; the first row of the answer.

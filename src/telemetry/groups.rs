@@ -19,6 +19,8 @@ pub struct GroupReading {
     pub evidence: &'static str,
     /// Of each other member's region: at most so much would be lost with it; `None`: nobody knows.
     pub exposures: Vec<(String, Option<Duration>)>,
+    /// Of each member's region: the end of a lease proves nothing there, because of a clock or a loop that stood still. Silent agents are left out.
+    pub doubts: Vec<(String, bool)>,
     /// It would be failed over by itself, as of the last minute; `None`: it was not looked at yet.
     pub ready: Option<bool>,
     /// How long a failover would take; `None`: nobody knows.
@@ -95,6 +97,19 @@ pub(super) fn observe(meter: &Meter, readings: &Arc<dyn Readings>) {
     of_drill("portolan_drill_passed", "1 when the last drill of this kind passed; 0 also when it was missed.", |_, passed| {
         f64::from(u8::from(passed))
     });
+    let source = Arc::clone(readings);
+    let doubts = meter.u64_observable_gauge("portolan_group_lease_doubted").with_description(
+        "1 while the end of a lease proves nothing in the region: a clock runs badly, or an agent or supervisor stood still.",
+    );
+    doubts
+        .with_callback(move |observer| {
+            for group in source.groups() {
+                for (region, is_so) in group.doubts {
+                    observer.observe(u64::from(is_so), &[KeyValue::new("group", group.name.clone()), KeyValue::new("region", region)]);
+                }
+            }
+        })
+        .build();
     let source = Arc::clone(readings);
     let evidence = meter.u64_observable_gauge("portolan_group_evidence").with_description("1 for what the group's primary is now.");
     evidence

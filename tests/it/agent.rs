@@ -1,5 +1,6 @@
 //! Agents and supervisors beside real databases.
 
+mod archive;
 mod conformance;
 mod failover;
 mod leader;

@@ -1,6 +1,7 @@
-//! Places of backups: real directories, and a real S3 API (moto's server) beside stores that answer as none should.
+//! Places of backups: real directories, and a real S3 API (moto's server) beside stores and services that answer as none should.
 
 mod directory;
+mod http;
 pub(crate) mod moto;
 mod s3;
 mod stub;

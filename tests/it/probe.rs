@@ -19,7 +19,7 @@ use portolan::probe::{self, ProbeEnv};
 use portolan_core::model::{
     check::{
         Address, BodyMatch, Cadence, Check, Failure, FailureCategory, Flap, Host, HttpExpect, HttpMethod, Observation, Outcome, Probe,
-        ProbeKind,
+        ProbeKind, ServerEngine, ServerRole,
     },
     time::Timestamp,
 };

@@ -71,6 +71,7 @@ impl Readings for Fake {
         vec![GroupReading {
             name: "orders".to_owned(),
             evidence: "healthy",
+            doubts: vec![("eu-west-1".to_owned(), true)],
             exposures: vec![("eu-west-1".to_owned(), Some(Duration::from_millis(1500))), ("ap-southeast-1".to_owned(), None)],
             ready: Some(true),
             predicted: Some(Duration::from_secs(90)),
@@ -137,6 +138,7 @@ fn metrics_hold_what_they_were_given() {
         r#"portolan_notice{kind="plan_drift",severity="warning"} 1"#,
         r#"portolan_group_ready{group="orders"} 1"#,
         r#"portolan_group_held{group="orders"} 0"#,
+        r#"portolan_group_lease_doubted{group="orders",region="eu-west-1"} 1"#,
         r#"portolan_group_recovery_predicted_seconds{group="orders"} 90"#,
         r#"portolan_group_exposure_seconds{group="orders",region="eu-west-1"} 1.5"#,
         r#"portolan_group_exposure_known{group="orders",region="ap-southeast-1"} 0"#,

@@ -47,7 +47,7 @@ use nix::{
     },
     unistd::{Pid, getegid, geteuid},
 };
-use portolan_core::model::time::Tick;
+use portolan_core::{failover::agent::STANDSTILL_MAX, model::time::Tick};
 use tracing::{info, warn};
 
 use alarm::Alarm;
@@ -62,6 +62,9 @@ pub type SinceBoot = fn() -> Tick;
 
 /// Agents and people that are connected at once; more are turned away.
 const CLIENTS_MAX: usize = 8;
+
+/// It wakes so often where nothing happens, to see that it still does.
+const TURN: Duration = Duration::from_millis(500);
 
 /// For a clean stop, when the supervisor itself is told to end.
 const STOP: Duration = Duration::from_secs(30);
@@ -170,6 +173,8 @@ pub fn run(setup: Setup, clock: SinceBoot) -> Result<(), Problem> {
         n_clients: 0,
         ends_at: None,
         clock,
+        went_on: clock(),
+        stood_still: None,
     };
     let outcome = supervisor.serve(&listener, &signals);
     // Whoever is about to start another one finds no socket of a dead one.
@@ -240,13 +245,18 @@ struct Supervisor {
     /// It was told to end: when everything is killed.
     ends_at: Option<Tick>,
     clock: SinceBoot,
+    /// When its present turn began.
+    went_on: Tick,
+    /// As in [`State`].
+    stood_still: Option<(u64, u64)>,
 }
 
 impl Supervisor {
     fn serve(mut self, listener: &UnixListener, signals: &SignalFd) -> Result<(), Problem> {
         loop {
-            self.alarm.set(self.next_deadline())?;
+            self.alarm.set(Some(self.next_deadline()))?;
             self.wait(listener, signals)?;
+            self.go_on();
             while let Ok(Some(signal)) = signals.read_signal() {
                 let number = i32::try_from(signal.ssi_signo).unwrap_or(0);
                 if number == Signal::SIGTERM as i32 || number == Signal::SIGINT as i32 {
@@ -294,9 +304,20 @@ impl Supervisor {
         Some(Tick(kill_at + over_at.saturating_sub(kill_at) / 2))
     }
 
-    fn next_deadline(&self) -> Option<Tick> {
+    fn next_deadline(&self) -> Tick {
         let asked = self.asked.iter().filter_map(|asked| asked.by).min();
-        [self.backstop(), asked, self.ends_at].into_iter().flatten().min()
+        let turn = self.went_on + TURN;
+        [self.backstop(), asked, self.ends_at].into_iter().flatten().fold(turn, Tick::min)
+    }
+
+    /// Another turn. One that comes late shows that a kill might have, too (L10).
+    fn go_on(&mut self) {
+        let now = (self.clock)();
+        let stood = now.since(std::mem::replace(&mut self.went_on, now));
+        if stood > STANDSTILL_MAX {
+            warn!("it stood still for {stood:?}: until it went on for a while, the end of a lease proves nothing");
+            self.stood_still = Some((now.0, stood.as_micros().try_into().unwrap_or(u64::MAX)));
+        }
     }
 
     fn overdue(&self) -> Option<&'static str> {
@@ -362,7 +383,7 @@ impl Supervisor {
     }
 
     fn heard(&mut self, reply: Reply) {
-        self.state = State { incarnation: self.incarnation, ..reply.state };
+        self.state = State { incarnation: self.incarnation, stood_still: self.stood_still, ..reply.state };
         let asked = self.asked.iter().position(|asked| asked.id == reply.id).map(|at| self.asked.remove(at));
         match asked.and_then(|asked| asked.client) {
             Some((client, id)) => self.tell(client, &Reply { id, refused: reply.refused, state: self.state.clone() }),

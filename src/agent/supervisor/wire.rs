@@ -101,6 +101,9 @@ pub struct State {
     pub over_at: Option<u64>,
     /// How the database ended last; `None`: it has not.
     pub ended: Option<String>,
+    /// The last time that the supervisor stood still longer than it may: until when, and for how long, in microseconds; `None`: it never did.
+    #[serde(default)]
+    pub stood_still: Option<(u64, u64)>,
 }
 
 /// A line that cannot be taken.

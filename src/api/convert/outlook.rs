@@ -3,6 +3,7 @@
 use portolan_core::{
     model::ids::Label,
     recovery::{
+        archive::Archived,
         exposure::Bracket,
         outlook::{Exposed, Outlook},
         readiness::Finding,
@@ -28,6 +29,7 @@ pub(in crate::api) fn outlook_out(group: &Label, outlook: &Outlook) -> proto::Ou
             .map(|(mark, part)| proto::PredictedPart { mark: mark.word().to_owned(), duration: part.map(duration_out) })
             .collect(),
         predicted: outlook.duration().map(duration_out),
+        archive: outlook.archived.as_ref().map(archive_out),
     }
 }
 
@@ -42,6 +44,17 @@ fn exposure_out(region: &Label, exposed: &Exposed) -> proto::Exposure {
         time: Some(loss_out(exposed.time)),
         behind: exposed.behind,
         standing: exposed.standing.word().to_owned(),
+    }
+}
+
+fn archive_out(archived: &Archived) -> proto::ArchiveStatus {
+    proto::ArchiveStatus {
+        on: archived.archive.is_on,
+        time: Some(loss_out(archived.time)),
+        succeeded: archived.archive.succeeded.map(duration_out),
+        failed: archived.archive.n_failed,
+        failing: archived.archive.failing.clone().unwrap_or_default(),
+        text: archived.to_string(),
     }
 }
 

@@ -64,6 +64,7 @@ fn agent_out(age: Duration, status: &Status) -> proto::AgentStatus {
         follows: status.follows.as_ref().map(|(_, region)| region.to_string()).unwrap_or_default(),
         trouble: status.trouble.clone().unwrap_or_default(),
         class: status.class.to_string(),
+        doubt: status.doubt.clone().unwrap_or_default(),
     }
 }
 

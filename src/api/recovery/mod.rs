@@ -110,7 +110,7 @@ impl RecoveryService for RecoveryApi {
     }
 
     async fn list_backups(&self, _: Request<ListBackupsRequest>) -> Result<Response<ListBackupsResponse>, Status> {
-        Ok(Response::new(ListBackupsResponse { classes: backups_out(&self.groups.source.backups()) }))
+        Ok(Response::new(ListBackupsResponse { classes: backups_out(&self.groups.source.backups().await) }))
     }
 
     async fn adopt_group(&self, request: Request<AdoptGroupRequest>) -> Result<Response<AdoptGroupResponse>, Status> {

@@ -70,7 +70,7 @@ pub trait ClusterSource: Send + Sync + 'static {
     }
 
     /// How backups stand, class by class in the plan's order, as this node sees them. From memory; a node that does not look has none.
-    fn backups(&self) -> Vec<backups::Standing> {
+    async fn backups(&self) -> Vec<backups::Standing> {
         Vec::new()
     }
 

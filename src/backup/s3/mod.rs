@@ -9,22 +9,19 @@
 mod answer;
 mod credentials;
 
-use std::{error::Error, time::Duration};
+use std::time::Duration;
 
 use portolan_core::{
     model::time::Timestamp,
     recovery::backups::{Backup, Listing, Pattern, Proof, Seen},
 };
-use reqwest::{Client, Method, Response, StatusCode, header::HeaderMap, redirect};
+use reqwest::{Client, Method, StatusCode, header::HeaderMap};
 use rusty_s3::{Bucket, Credentials, S3Action, UrlStyle};
 
-use super::LookError;
+use super::{LookError, web};
 pub use answer::fuzz_stores;
 use answer::{Page, Refusal};
 pub use credentials::credentials;
-
-/// For a connection, names included: half way around the world takes a second at most.
-const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// How long a signature holds: as far as clocks may be apart (Amazon's RequestTimeTooSkewed).
 const SIGNED_FOR: Duration = Duration::from_secs(900);
@@ -77,11 +74,7 @@ impl Stores {
     /// # Errors
     /// When TLS cannot be set up.
     pub fn new(limits: Limits) -> Result<Self, LookError> {
-        // A store that sends elsewhere is in another region, which is told; proxies of the environment are nobody's choice.
-        let http =
-            Client::builder().redirect(redirect::Policy::none()).no_proxy().connect_timeout(CONNECT_TIME_MAX).timeout(limits.request);
-        let http = http.build().map_err(|error| LookError::Endpoint(format!("TLS cannot be set up: {}", chain(&error))))?;
-        Ok(Self { http, limits })
+        Ok(Self { http: web::client(limits.request)?, limits })
     }
 
     /// Looks once. `complete`: as in [`Listing::add`].
@@ -218,38 +211,13 @@ impl Asker<'_> {
     async fn ask<'b>(&self, method: Method, action: impl S3Action<'b>) -> Result<(HeaderMap, String), LookError> {
         let url = action.sign_with_time(SIGNED_FOR, &self.time);
         let sent = self.stores.http.request(method, url).send().await;
-        let mut answer = sent.map_err(|error| self.unanswered(chain(&error.without_url())))?;
-        let text = self.text(&mut answer).await?;
+        let mut answer = sent.map_err(|error| self.unanswered(web::chain(&error.without_url())))?;
+        let body = web::body(&mut answer, self.stores.limits.octets, &self.store).await?;
+        let text = String::from_utf8(body).map_err(|_| self.unanswered("its answer is no text".to_owned()))?;
         if answer.status() == StatusCode::OK {
             return Ok((answer.headers().clone(), text));
         }
         let problem = Refusal::read(&text).told(answer.status(), answer.headers());
         Err(LookError::Refused { store: self.store.clone(), problem })
     }
-
-    async fn text(&self, answer: &mut Response) -> Result<String, LookError> {
-        let octets_max = self.stores.limits.octets;
-        let mut body = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(|error| self.unanswered(chain(&error.without_url())))? {
-            if body.len() + chunk.len() > octets_max {
-                return Err(self.unanswered(format!("its answer is longer than {octets_max} octets")));
-            }
-            body.extend_from_slice(&chunk);
-        }
-        String::from_utf8(body).map_err(|_| self.unanswered("its answer is no text".to_owned()))
-    }
-}
-
-/// An error with its causes: reqwest says the kind only.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let said = error.to_string();
-        if !text.ends_with(&said) {
-            text = format!("{text}: {said}");
-        }
-        cause = error.source();
-    }
-    text
 }

@@ -271,6 +271,9 @@ fn row(group: &Group, member: &GroupMember) -> [Cell; 5] {
     if !agent.trouble.is_empty() {
         notes.push(agent.trouble.clone());
     }
+    if !agent.doubt.is_empty() {
+        notes.push(format!("the end of its lease proves nothing: {}", agent.doubt));
+    }
     let role = if agent.role.is_empty() { "unknown" } else { &agent.role };
     let tone = if is_primary == agent.writes && !agent.role.is_empty() && agent.trouble.is_empty() { Tone::Good } else { Tone::Doubtful };
     let at = match agent.position {

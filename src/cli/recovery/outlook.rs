@@ -29,6 +29,9 @@ pub(in crate::cli) async fn readiness(desk: &mut Desk<'_>, group: Option<&str>) 
     show(desk, group, |outlook| outlook.ready, ready).await
 }
 
+/// `archive: ` with its space.
+const ARCHIVE_COLUMNS: usize = 9;
+
 /// `portolan recovery exposure`.
 pub(in crate::cli) async fn exposure(desk: &mut Desk<'_>, group: Option<&str>) -> Outcome {
     let is_well = |outlook: &Outlook| outlook.exposures.iter().all(|it| matches!(it.standing.as_str(), "ok" | "at_risk"));
@@ -112,6 +115,10 @@ fn exposed(desk: &Desk<'_>, outlook: &Outlook) -> Result<String, Failure> {
     let headings = [("REGION", 20), ("AGAINST RPO", 12), ("TIME", 24), ("BEHIND", 16)];
     let table = Table { headings, rows: outlook.exposures.iter().map(row).collect() };
     text.push_str(&table.render(desk.width(), desk.terminal.colour));
+    if let Some(archive) = &outlook.archive {
+        // A string takes any text.
+        let _ = writeln!(text, "archive: {}", wrap(&plain(&archive.text), COLUMNS - ARCHIVE_COLUMNS, "         "));
+    }
     let part = |duration: Option<prost_types::Duration>| {
         let time = duration.and_then(|it| Duration::try_from(it).ok());
         time.map_or_else(|| "unknown".to_owned(), |time| Human(time).to_string())

@@ -150,8 +150,8 @@ impl Conductor {
     }
 
     /// A majority acknowledged the round: the answers, with group and region.
-    pub fn round_ended<'a>(&mut self, round: u64, rules: impl Fn(&Label) -> Option<&'a Verdict>) -> Vec<(Label, Label, Reply)> {
-        self.grantor.round_ended(round, rules)
+    pub fn round_ended<'a>(&mut self, round: u64, rules: impl Fn(&Label) -> Option<&'a Verdict>, now: Tick) -> Vec<(Label, Label, Reply)> {
+        self.grantor.round_ended(round, rules, now)
     }
 
     /// An agent answered an order.

@@ -14,7 +14,7 @@ use super::{
     lease::{Class, Grant, Reply, Request},
     token::Token,
 };
-use crate::model::ids::Label;
+use crate::{model::ids::Label, recovery::archive::Archive};
 
 /// An order to one agent of a group.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -167,6 +167,12 @@ pub struct Status {
     pub replayed: Option<u64>,
     /// Why it does not come on, in one line; `None`: it does, or has nothing to do.
     pub trouble: Option<String>,
+    /// Why the end of its lease would prove nothing, though a supervisor holds the database, in one line; `None`: nothing speaks against it (L10).
+    #[serde(default)]
+    pub doubt: Option<String>,
+    /// A primary: what it says of its archive; `None`: it does not.
+    #[serde(default)]
+    pub archive: Option<Archive>,
     /// How long its right to write lasts from when it says this, until its soft deadline on its own clock; `None`: its database does not write
     /// by the grant in force.
     #[serde(default)]

@@ -19,7 +19,10 @@ use super::{
 };
 use crate::{
     model::{group::Policy, ids::Label, time::Tick},
-    recovery::exposure::{Bracket, Moment, Ring},
+    recovery::{
+        archive::Archived,
+        exposure::{Bracket, Moment, Ring},
+    },
 };
 
 /// An agent that said nothing for so long is silent: it tells of itself every second.
@@ -184,6 +187,17 @@ impl Witness {
         furthest.map_or(Bracket::UNKNOWN, |position| self.loss(position, now))
     }
 
+    /// The archive of the primary's log; `None`: nobody knows, which is not that there is none.
+    #[must_use]
+    pub fn archived(&self, group: &Group, now: Tick) -> Option<Archived> {
+        let (_, told) = self.fresh(group.primary()?, now)?;
+        let archive = told.status.archive.clone()?;
+        let timeline = told.status.sight.map(|sight| sight.timeline);
+        let is_of_ring = self.of.as_ref().is_some_and(|(_, of)| Some(*of) == timeline);
+        let time = archive.up_to.filter(|_| is_of_ring).map_or(Bracket::UNKNOWN, |up_to| self.loss(up_to, now));
+        Some(Archived { archive, time })
+    }
+
     /// What a region lacks of what the primary has made durable.
     #[must_use]
     pub fn exposure(&self, group: &Group, region: &Label, now: Tick) -> Bracket {
@@ -222,6 +236,7 @@ mod tests {
             token::Token,
         },
         model::group::{OnControlLoss, policy},
+        recovery::archive::Archive,
     };
 
     const GRANT: Token = Token { generation: 0, epoch: 7 };
@@ -291,6 +306,25 @@ mod tests {
         witness.told(&group, &"us".into(), decided, None, at(14));
         assert_eq!(told(&witness, &group, 14), "Some(Fenced), ap Unknown, eu Down", "what it hears of another one is no sign of life");
         assert_eq!(told(&witness, &group, 24), "None, ap Unknown, eu Unknown");
+    }
+
+    /// The archive is a copy like another one: what it lacks is bracketed by where the primary was when.
+    #[test]
+    fn what_the_archive_lacks_is_known_only_of_this_timeline_and_lately() {
+        let (mut witness, group) = (Witness::default(), group());
+        let archive = |up_to| Archive { is_on: true, up_to, ..Archive::default() };
+        assert_eq!(witness.archived(&group, at(0)), None, "nobody has told");
+        for second in 0..10_u64 {
+            let told = Status { archive: Some(archive(Some(12))), ..status(second + 1, Role::Writes, 10 + second) };
+            witness.told(&group, &"us".into(), told, Some((at(second), at(0))), at(second));
+        }
+        let lacks = witness.archived(&group, at(9)).unwrap().time;
+        // 13 was there at the third second at the latest, and 12 at the second.
+        assert!(lacks.low <= Duration::from_secs(7) && lacks.high >= Some(Duration::from_secs(6)) && lacks.high.is_some(), "{lacks}");
+        let unknown = Status { archive: Some(archive(None)), ..status(20, Role::Writes, 20) };
+        witness.told(&group, &"us".into(), unknown, Some((at(10), at(0))), at(10));
+        assert_eq!(witness.archived(&group, at(10)).unwrap().time, Bracket::UNKNOWN);
+        assert_eq!(witness.archived(&group, at(20)), None, "it was told long ago");
     }
 
     #[test]

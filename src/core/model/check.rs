@@ -134,6 +134,17 @@ pub enum ProbeKind {
     },
     /// A fake database that takes writes, and that its agent has written to lately.
     Fake,
+    /// A database server that nobody here leads: it lets us in and answers, as what it is to be.
+    Server {
+        /// Whose protocol.
+        engine: ServerEngine,
+        /// The name in `secrets_dir` of the connection string, of Redis of the login; `None`: nobody is asked who they are.
+        secret: Option<String>,
+        /// `Some`: over TLS, where the connection string does not say it (Redis).
+        tls: Option<TlsCheck>,
+        /// What it is to be; `None`: either.
+        role: Option<ServerRole>,
+    },
     /// Somebody must say "alive" at least once per interval.
     Heartbeat {
         /// The name under which it is pushed.
@@ -165,8 +176,52 @@ impl ProbeKind {
             Self::Mariadb { .. } => "mariadb",
             Self::Redis { .. } => "redis",
             Self::Fake => "fake",
+            Self::Server { engine, .. } => engine.word(),
             Self::Heartbeat { .. } => "heartbeat",
             Self::Calculated { .. } => "calculated",
+        }
+    }
+}
+
+/// The protocols of database servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ServerEngine {
+    /// PostgreSQL: it is asked `select pg_is_in_recovery()`.
+    Postgres,
+    /// Redis: it is asked `PING`, and `ROLE` where that counts.
+    Redis,
+    /// MySQL or MariaDB: it is asked `select @@global.read_only`.
+    Mysql,
+}
+
+impl ServerEngine {
+    /// The word in plans and metrics.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Postgres => "postgres",
+            Self::Redis => "redis",
+            Self::Mysql => "mysql",
+        }
+    }
+}
+
+/// What a database server is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ServerRole {
+    /// It takes writes.
+    Primary,
+    /// It takes none.
+    Replica,
+}
+
+impl ServerRole {
+    /// The word in plans.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Primary => "primary",
+            Self::Replica => "replica",
         }
     }
 }

@@ -2,8 +2,7 @@
 
 use super::{
     check::Findings,
-    overlay,
-    sections::{BackupSource, CheckType, Engine, HealthChecks, Plan},
+    sections::{Engine, Plan},
 };
 use crate::document::Path;
 
@@ -30,48 +29,5 @@ pub(super) fn check(plan: &Plan, out: &mut Findings) {
     for (name, _) in plan.data_groups.iter().filter(|(_, group)| !has_agent(group.engine)) {
         let path = Path::root().key("data_groups").key(name).key("engine");
         out.warning(path, "takes effect with an agent for this engine; until then the group has no lease, and nothing moves it", "");
-    }
-    for (class, places) in plan.backups.iter() {
-        for (i, place) in places.iter().enumerate().filter(|(_, place)| matches!(place.source, BackupSource::Http | BackupSource::Exec)) {
-            let path = Path::root().key("backups").key(class).item(i).key("source");
-            out.warning(path, format!("`{}` takes effect later; until then this place is unknown", place.source), "");
-        }
-    }
-    databases(plan, out);
-}
-
-/// Databases are asked in their own protocol later.
-fn databases(plan: &Plan, out: &mut Findings) {
-    let mut judge = |checks: &HealthChecks, path: &dyn Fn() -> Path| {
-        if checks.kind.is_some() && matches!(overlay::kind(checks), CheckType::Postgres | CheckType::Redis | CheckType::Mysql) {
-            out.warning(path().key("type"), "takes effect with database probes; until then a TCP handshake judges", "");
-        }
-    };
-    judge(&plan.health_check_defaults, &|| Path::root().key("health_check_defaults"));
-    for (name, checks) in plan.checks.iter() {
-        judge(checks, &|| Path::root().key("checks").key(name));
-    }
-    for (region, routing) in plan.traffic_routing.iter() {
-        if let Some(checks) = &routing.health_checks {
-            judge(checks, &|| Path::root().key("traffic_routing").key(region).key("health_checks"));
-        }
-    }
-    for (name, service) in plan.services.iter() {
-        let at = || Path::root().key("services").key(name);
-        if let Some(checks) = &service.health_checks {
-            judge(checks, &|| at().key("health_checks"));
-        }
-        for (region, routing) in service.traffic_routing.iter() {
-            if let Some(checks) = &routing.health_checks {
-                judge(checks, &|| at().key("traffic_routing").key(region).key("health_checks"));
-            }
-        }
-        for (region, endpoints) in service.endpoints.iter() {
-            for (i, endpoint) in endpoints.iter().enumerate() {
-                if let Some(checks) = &endpoint.health_checks {
-                    judge(checks, &|| at().key("endpoints").key(region).item(i).key("health_checks"));
-                }
-            }
-        }
     }
 }

@@ -39,6 +39,8 @@ pub(super) fn overlay(base: &HealthChecks, over: &HealthChecks) -> HealthChecks 
         valid_for: over.valid_for.or(base.valid_for),
         tls: over.tls.or(base.tls),
         service: over.service.clone().or(base.service),
+        dsn: over.dsn.clone().or(base.dsn),
+        role: over.role.or(base.role),
         name: over.name.clone().or(base.name),
         record_type: over.record_type.or(base.record_type),
         source: over.source.clone().or(base.source),
@@ -152,9 +154,10 @@ pub(super) const fn has_target(kind: CheckType) -> bool {
 
 /// The keys that are written in this layer and belong to some protocol only, each with whether `kind` uses it.
 pub(super) fn protocol_keys(checks: &HealthChecks, kind: CheckType) -> Vec<(&'static str, bool)> {
-    use CheckType::{Calculated, Dns, Grpc, Heartbeat, Http, Https, Prometheus, Tls};
+    use CheckType::{Calculated, Dns, Grpc, Heartbeat, Http, Https, Mysql, Postgres, Prometheus, Redis, Tls};
     let http = matches!(kind, Http | Https);
-    let over_tls = matches!(kind, Https | Tls | Grpc);
+    let over_tls = matches!(kind, Https | Tls | Grpc | Redis);
+    let is_database = matches!(kind, Postgres | Redis | Mysql);
     let expect = match &checks.expect {
         Some(Expect::Http(_)) => http,
         Some(Expect::Data(_)) => kind == Dns,
@@ -172,7 +175,9 @@ pub(super) fn protocol_keys(checks: &HealthChecks, kind: CheckType) -> Vec<(&'st
         ("verify", checks.verify.is_some(), over_tls),
         ("ca", checks.ca.is_some(), over_tls),
         ("valid_for", checks.valid_for.is_some(), kind == Tls),
-        ("tls", checks.tls.is_some(), kind == Grpc),
+        ("tls", checks.tls.is_some(), matches!(kind, Grpc | Redis)),
+        ("dsn", checks.dsn.is_some(), is_database),
+        ("role", checks.role.is_some(), is_database),
         ("service", checks.service.is_some(), kind == Grpc),
         ("name", checks.name.is_some(), matches!(kind, Dns | Heartbeat)),
         ("record_type", checks.record_type.is_some(), kind == Dns),

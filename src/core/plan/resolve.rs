@@ -7,15 +7,18 @@ use super::{
     overlay::{self, Layers},
     rdata,
     sections::{
-        AllDownWord, CheckType, Endpoint as EndpointSection, Engine, Expect, ExpectHttp, FamiliesWord, FenceMode, HealthChecks, Method,
-        Plan, Preset, Require, Residency as ResidencySection, Routing, Service as ServiceSection, Source, SpreadWord, StageWord, StatusSet,
-        Zone as ZoneSection,
+        AllDownWord, CheckType, DatabaseRole, Endpoint as EndpointSection, Engine, Expect, ExpectHttp, FamiliesWord, FenceMode,
+        HealthChecks, Method, Plan, Preset, Require, Residency as ResidencySection, Routing, Service as ServiceSection, Source, SpreadWord,
+        StageWord, StatusSet, Zone as ZoneSection,
     },
 };
 use crate::{
     document::{PlainName, Table},
     model::{
-        check::{Address, BodyMatch, Bound, Cadence, Check, Flap, Host, HttpExpect, HttpMethod, Probe, ProbeKind, TlsCheck},
+        check::{
+            Address, BodyMatch, Bound, Cadence, Check, Flap, Host, HttpExpect, HttpMethod, Probe, ProbeKind, ServerEngine, ServerRole,
+            TlsCheck,
+        },
         follow::Follows,
         ids::{CheckIdx, EndpointIdx, Label, REGIONS_MAX, RegionIdx, RegionSet, ServiceIdx},
         name::Name,
@@ -209,8 +212,10 @@ impl Build<'_> {
                 headers: checks.headers.iter().flat_map(Table::iter).map(|(name, value)| (name.0.clone(), value.0.clone())).collect(),
                 expect: http_expect(checks.expect.as_ref()),
             },
-            // Until databases are asked in their own protocol, a handshake says that something listens.
-            CheckType::Tcp | CheckType::Postgres | CheckType::Redis | CheckType::Mysql => ProbeKind::Tcp,
+            CheckType::Tcp => ProbeKind::Tcp,
+            CheckType::Postgres => server(checks, ServerEngine::Postgres, None),
+            CheckType::Mysql => server(checks, ServerEngine::Mysql, None),
+            CheckType::Redis => server(checks, ServerEngine::Redis, checks.tls.unwrap_or(false).then(tls)),
             CheckType::Tls => ProbeKind::Tls { tls: tls(), valid_for: checks.valid_for.unwrap_or_default() },
             CheckType::Grpc => ProbeKind::Grpc {
                 tls: checks.tls.unwrap_or(false).then(tls),
@@ -375,6 +380,15 @@ struct Way {
 /// What a named check is laid over: times and thresholds of the plan's defaults, no protocol.
 pub(super) fn named_base(plan: &Plan) -> HealthChecks {
     overlay::cadence_of(&plan.health_check_defaults)
+}
+
+/// A database server that nobody here leads.
+fn server(checks: &HealthChecks, engine: ServerEngine, tls: Option<TlsCheck>) -> ProbeKind {
+    let role = checks.role.map(|role| match role {
+        DatabaseRole::Primary => ServerRole::Primary,
+        DatabaseRole::Replica => ServerRole::Replica,
+    });
+    ProbeKind::Server { engine, secret: checks.dsn.as_ref().map(|secret| secret.0.to_string()), tls, role }
 }
 
 pub(super) fn http_expect(expect: Option<&Expect>) -> HttpExpect {

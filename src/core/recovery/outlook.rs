@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{
+    archive::Archived,
     exposure::Bracket,
     incident::{Measured, Prediction, Standing},
     readiness::Readiness,
@@ -36,6 +37,8 @@ pub struct Outlook {
     pub estimate: Bracket,
     /// What each other member lacks.
     pub exposed: BTreeMap<Label, Exposed>,
+    /// The archive of the primary's log; `None`: nobody knows.
+    pub archived: Option<Archived>,
     /// What was measured of recoveries.
     pub measured: Measured,
     /// How long a failover would take.

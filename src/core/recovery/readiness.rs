@@ -203,6 +203,11 @@ impl Scene<'_> {
                 let text = "the database ends with its lease, and the plan does not let that count";
                 notes.note("fence", Grade::Warn, text, "add `lease: expire` to `fence`, or a hook that confirms");
             }
+            (false, _) if status.doubt.is_some() => {
+                let why = status.doubt.as_deref().unwrap_or_default();
+                let text = format!("the end of its lease proves nothing: {why}");
+                notes.note("fence", Grade::Fail, text, "mend the clock or the load of the hosts; it counts again after 10 minutes without");
+            }
             (false, _) => {
                 let text = "nothing would prove that a silent primary is stopped";
                 notes.note(
@@ -399,6 +404,11 @@ mod tests {
     fn a_fence_that_nothing_proves_and_standbys_that_do_not_follow_are_told() {
         let bare = |play: &mut Play| play.agents.get_mut(&"us".into()).unwrap().1.class = Class::Bare;
         assert_eq!(with(bare), "no\nfail fence: nothing would prove that a silent primary is stopped");
+        let doubted = |play: &mut Play| {
+            let status = &mut play.agents.get_mut(&"us".into()).unwrap().1;
+            (status.class, status.doubt) = (Class::Bare, Some("the agent stood still for 3s".to_owned()));
+        };
+        assert_eq!(with(doubted), "no\nfail fence: the end of its lease proves nothing: the agent stood still for 3s");
         let text = "yes\nwarn fence: the database ends with its lease, and the plan does not let that count";
         assert_eq!(with(|play| play.policy.may_wait = false), text);
         let one = |play: &mut Play| play.agents.get_mut(&"eu".into()).unwrap().1.stream = Stream::Down;

@@ -75,6 +75,7 @@ fn server(status: Status) -> Server {
         reserved,
         synchronous,
         opening: head.opening,
+        archive: None,
         history: head.history,
     }
 }

@@ -5,7 +5,7 @@ use std::{io::ErrorKind, sync::PoisonError, time::Duration};
 use portolan_core::{
     failover::{
         agent::Opening,
-        engine::postgres::{Control, History, Process, Seen, Server, Source, Upstream, position},
+        engine::postgres::{Archiver, Control, History, Process, Seen, Server, Source, Upstream, position},
         evidence::Stream,
         token::Token,
     },
@@ -49,6 +49,10 @@ const LOOK: &str = "select (select system_identifier from pg_control_system())::
 /// The startup process waits for more when it has replayed everything (`xlogrecovery.c`, `WaitForWALToBecomeAvailable`).
 const WAITS: &str = "select wait_event in ('RecoveryRetrieveRetryInterval', 'RecoveryWalStream') \
     from pg_stat_activity where backend_type = 'startup'";
+
+const ARCHIVER: &str = "select current_setting('archive_mode') <> 'off', last_archived_wal, \
+    extract(epoch from clock_timestamp() - last_archived_time)::float8, failed_count, \
+    case when last_failed_time > coalesce(last_archived_time, '-infinity') then last_failed_wal end from pg_stat_archiver";
 
 const TOKEN: &str = "select generation, epoch, timeline, began::text from portolan.lease";
 
@@ -175,6 +179,7 @@ impl Postgres {
             Stream::Down
         };
         let opening = if get::<bool>(&row, 11)? { opening(client).await? } else { None };
+        let archive = if is_standby { None } else { archiver(client).await.map(|archiver| archiver.told(own, segment)) };
         Ok(Server {
             system: system(&row)?,
             history: self.files.history(own)?,
@@ -188,6 +193,7 @@ impl Postgres {
             reserved: self.files.reserved(own),
             synchronous: get(&row, 8)?,
             opening,
+            archive,
         })
     }
 
@@ -238,6 +244,17 @@ async fn opening(client: &Client) -> Result<Option<Opening>, Trouble> {
     let token = Token { generation: number(0)?, epoch: number(1)? };
     let timeline = u32::try_from(get::<i64>(&row, 2)?).unwrap_or(0);
     Ok(Some(Opening { token, timeline, at: lsn(get(&row, 3)?)?.unwrap_or(0) }))
+}
+
+/// What it says of its archive; `None`: it does not, which is nothing that a look at it fails for.
+async fn archiver(client: &Client) -> Option<Archiver> {
+    let read = async {
+        let row = client.query_one(ARCHIVER, &[]).await.map_err(|error| told(&error))?;
+        let succeeded = get::<Option<f64>>(&row, 2)?.and_then(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).ok());
+        let n_failed = u64::try_from(get::<i64>(&row, 3)?).unwrap_or(0);
+        Ok::<_, Trouble>(Archiver { is_on: get(&row, 0)?, last: get(&row, 1)?, succeeded, n_failed, failing: get(&row, 4)? })
+    };
+    read.await.inspect_err(|error| debug!("nothing of its archive: {error}")).ok()
 }
 
 fn system(row: &Row) -> Result<u64, Trouble> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use portolan_core::failover::{
-    engine::redis::{Info, Line, SECTIONS, SENTINEL_CHANNEL},
+    engine::redis::{Info, Line, PRIMARY_WORD, REPLICA_WORD, SECTIONS, SENTINEL_CHANNEL},
     token::Token,
 };
 use redis::{AsyncConnectionConfig, Cmd, FromRedisValue, RedisConnectionInfo, RedisError, aio::MultiplexedConnection};
@@ -114,6 +114,30 @@ impl Client {
     pub(super) async fn ask<T: FromRedisValue>(&mut self, what: &str, command: &Cmd) -> Result<T, Trouble> {
         let asked = timeout(ASK, command.query_async(&mut self.connection)).await;
         asked.map_err(|_| late(what))?.map_err(|error| told(what, &error))
+    }
+
+    /// Whether it answers.
+    ///
+    /// # Errors
+    /// It does not, or does not let us.
+    pub async fn ping(&mut self) -> Result<(), Trouble> {
+        let word: String = self.ask("ping it", &redis::cmd("PING")).await?;
+        if word == "PONG" { Ok(()) } else { Err(Trouble("ping it: it answers something else".to_owned())) }
+    }
+
+    /// Whether it follows another one.
+    ///
+    /// # Errors
+    /// It does not say.
+    pub async fn is_replica(&mut self) -> Result<bool, Trouble> {
+        let redis::Value::Array(said) = self.ask("ask for its role", &redis::cmd("ROLE")).await? else {
+            return Err(Trouble("ask for its role: it answers something else".to_owned()));
+        };
+        match said.first().map(String::from_redis_value_ref) {
+            Some(Ok(role)) if role == PRIMARY_WORD => Ok(false),
+            Some(Ok(role)) if role == REPLICA_WORD => Ok(true),
+            _ => Err(Trouble("ask for its role: it is neither a primary nor a replica".to_owned())),
+        }
     }
 
     /// What it says of itself. Its words about its offset are the oldest of it: what was opened since then does not seem to be reached.

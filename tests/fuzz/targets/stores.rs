@@ -1,4 +1,4 @@
-//! What stores of backups answer.
+//! What stores of backups answer, and what services and programs list.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| portolan::backup::s3::fuzz_stores(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| portolan::backup::fuzz_stores(data));

@@ -279,7 +279,7 @@ impl Leader {
                     Ok(()) => {
                         let round = conductor.round_began();
                         let rules: Verdict = self.group().rules();
-                        for (_, _, reply) in conductor.round_ended(round, |_| Some(&rules)) {
+                        for (_, _, reply) in conductor.round_ended(round, |_| Some(&rules), clock()) {
                             self.send(region, ToAgent::Reply(reply));
                         }
                     }

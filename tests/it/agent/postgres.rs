@@ -425,6 +425,20 @@ impl Member {
         Link::connect(&self.socket()).await.ok()?.ask(Verb::Status).await.ok()
     }
 
+    /// What stands beside it: a look at it, and what is done to it.
+    pub(super) fn beside(&self) -> Postgres {
+        Postgres::new(postgres::Setup {
+            region: self.region.clone(),
+            bin_dir: bin(),
+            data_directory: self.data(),
+            arguments: Vec::new(),
+            owner: self.owner_of_files(),
+            own: ConnInfo::parse(&self.own()).unwrap(),
+            replication: ConnInfo::parse(REPLICATION).unwrap(),
+            evidence: self.directory.join("agent/evidence"),
+        })
+    }
+
     async fn start_agent(&mut self, addresses: Members) -> (mpsc::Sender<ToAgent>, mpsc::Receiver<FromAgent>) {
         let (region, owner, evidence) = (self.region.clone(), self.owner_of_files(), self.directory.join("agent/evidence"));
         let shipping =
@@ -432,16 +446,7 @@ impl Member {
         let engine: Arc<dyn HearsPlan> = match self.engine {
             Engine::Redis => Arc::new(RedisEngine::new(Redis::new(redis::setup(self)), region, Some(100))),
             Engine::Mariadb => Arc::new(MariadbEngine::new(mariadb::server(self), region, Some(100))),
-            Engine::Postgres => shipping(Arc::new(Postgres::new(postgres::Setup {
-                region,
-                bin_dir: bin(),
-                data_directory: self.data(),
-                arguments: Vec::new(),
-                owner,
-                own: ConnInfo::parse(&self.own()).unwrap(),
-                replication: ConnInfo::parse(REPLICATION).unwrap(),
-                evidence,
-            }))),
+            Engine::Postgres => shipping(Arc::new(self.beside())),
             Engine::Fake => {
                 let listen = self.address().parse().unwrap();
                 shipping(Arc::new(Fake::new(fake::Setup { region, directory: self.data(), listen, owner, evidence })))

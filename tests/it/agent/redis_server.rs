@@ -20,7 +20,7 @@ use portolan_core::{
         token::Token,
     },
     model::{
-        check::{Address, Cadence, Check, Failure, FailureCategory, Flap, Host, Outcome, Probe, ProbeKind},
+        check::{Address, Cadence, Check, Failure, FailureCategory, Flap, Host, Outcome, Probe, ProbeKind, ServerEngine, ServerRole},
         ids::Label,
         time::Timestamp,
     },
@@ -102,6 +102,16 @@ fn at(port: u16) -> Address {
 }
 
 async fn probed(port: u16, login: Option<&str>) -> Result<(), Failure> {
+    asked(port, ProbeKind::Redis { login: login.map(str::to_owned) }, Duration::from_secs(10)).await
+}
+
+/// As a server that nobody here leads.
+async fn served(port: u16, login: Option<&str>, role: Option<ServerRole>) -> Result<(), Failure> {
+    let secret = login.map(str::to_owned);
+    asked(port, ProbeKind::Server { engine: ServerEngine::Redis, secret, tls: None, role }, Duration::from_secs(10)).await
+}
+
+async fn asked(port: u16, kind: ProbeKind, timeout: Duration) -> Result<(), Failure> {
     let secrets: probe::Secrets = Arc::new(|name| match name {
         "right" => Ok("hush".to_owned()),
         "wrong" => Ok("hushed".to_owned()),
@@ -112,13 +122,12 @@ async fn probed(port: u16, login: Option<&str>) -> Result<(), Failure> {
         interval: Duration::from_secs(30),
         fast_interval: Duration::from_secs(30),
         down_interval: Duration::from_secs(30),
-        timeout: Duration::from_secs(10),
+        timeout,
         fall: 1,
         rise: 1,
         ok_run: 1,
         flap: Flap { window: Duration::ZERO, rise_max: 1 },
     };
-    let kind = ProbeKind::Redis { login: login.map(str::to_owned) };
     let check = Check { address: Some(at(port)), probe: Arc::new(Probe { kind, cadence }) };
     let env = ProbeEnv::new(Arc::new(Timestamp(0))).with_secrets(secrets);
     match probe::run(&check, &env).await.unwrap().outcome {
@@ -180,6 +189,35 @@ async fn a_wrong_password_is_told_and_is_in_no_word_of_it() {
         let local = probed(lone.port, Some(login)).await.unwrap_err();
         assert!(local.category == FailureCategory::Local && local.detail.contains(why), "{local}");
     }
+}
+
+/// A server of a service, which no agent stands beside.
+#[tokio::test]
+async fn a_server_that_nobody_leads_passes_while_it_answers_as_what_it_is_to_be() {
+    let lone = Lone::start(&["--requirepass", "hush"]).await;
+    served(lone.port, Some("right"), None).await.unwrap();
+    served(lone.port, Some("right"), Some(ServerRole::Primary)).await.unwrap();
+    assert_eq!(served(lone.port, Some("right"), Some(ServerRole::Replica)).await.unwrap_err().detail, "it is a primary");
+    for login in [None, Some("wrong")] {
+        let refused = served(lone.port, login, None).await.unwrap_err();
+        assert!(refused.category == FailureCategory::Status && !refused.detail.contains("hush"), "{refused}");
+    }
+    for (login, why) in [("broken", "one line with the password"), ("missing", "it is not there")] {
+        let local = served(lone.port, Some(login), None).await.unwrap_err();
+        assert!(local.category == FailureCategory::Local && local.detail.contains(why), "{local}");
+    }
+    let mut client = lone.client(":hush@").await;
+    cmd("REPLICAOF").arg("127.0.0.1").arg(0).query_async::<()>(&mut client).await.unwrap();
+    served(lone.port, Some("right"), Some(ServerRole::Replica)).await.unwrap();
+    assert_eq!(served(lone.port, Some("right"), Some(ServerRole::Primary)).await.unwrap_err().detail, "it is a replica");
+
+    // It accepts connections, and does nothing with them.
+    let process = nix::unistd::Pid::from_raw(i32::try_from(lone.server.id()).unwrap());
+    nix::sys::signal::kill(process, nix::sys::signal::Signal::SIGSTOP).unwrap();
+    let kind = ProbeKind::Server { engine: ServerEngine::Redis, secret: Some("right".to_owned()), tls: None, role: None };
+    let hung = asked(lone.port, kind, Duration::from_millis(300)).await.unwrap_err();
+    assert_eq!(hung.category, FailureCategory::Timeout, "{hung}");
+    nix::sys::signal::kill(process, nix::sys::signal::Signal::SIGCONT).unwrap();
 }
 
 #[tokio::test]
@@ -270,6 +308,7 @@ async fn nonsense_is_no_server_and_takes_neither_time_nor_memory() {
         assert_eq!(look(&redis).await.server, None, "{what:?}");
         let failure = probed(port, None).await.unwrap_err();
         assert!(failure.detail.len() < 400, "{failure}");
+        assert!(served(port, None, None).await.is_err(), "{what:?}");
         talking.abort();
     }
 }

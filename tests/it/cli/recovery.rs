@@ -19,6 +19,7 @@ use portolan_core::{
         time::Timestamp,
     },
     recovery::{
+        archive::{Archive, Archived},
         backups::{self, Listing, Place, Proof, Seen, Source},
         exposure::Bracket,
         incident::{Measured, Milestone, Prediction, Standing},
@@ -143,6 +144,16 @@ fn outlook() -> Outlook {
         reason,
         estimate: between(120, 180),
         exposed: [("ap-southeast-1".into(), behind), ("eu-west-1".into(), silent)].into(),
+        archived: Some(Archived {
+            archive: Archive {
+                is_on: true,
+                up_to: Some(9),
+                succeeded: Some(seconds(75)),
+                n_failed: 3,
+                failing: Some("00000001000000000000000A".to_owned()),
+            },
+            time: between(75, 200),
+        }),
         measured,
         prediction: Prediction(vec![(Milestone::Detected, Some(seconds(45))), (Milestone::Drained, part), (Milestone::Validated, None)]),
         unfit: [("ap-southeast-1".into(), "lacks too much, or nobody knows how much".to_owned())].into(),
@@ -186,6 +197,7 @@ fn stored() -> Vec<backups::Standing> {
         is_encrypted: true,
         is_versioned: true,
         rpo_target: Duration::from_secs(3600),
+        is_point_in_time: false,
         groups: vec![orders()],
         places: vec![place(bucket, "eu-west-1"), place(Source::Directory("/mnt/backups/conversations".to_owned()), "us-east-1")],
     };

@@ -238,7 +238,7 @@ impl ClusterSource for Ideal {
         self.outlook.lock().unwrap().clone()
     }
 
-    fn backups(&self) -> Vec<backups::Standing> {
+    async fn backups(&self) -> Vec<backups::Standing> {
         self.backups.lock().unwrap().clone()
     }
 

@@ -14,7 +14,8 @@ use crate::backup::moto::{Moto, SECRET};
 fn strategy(directory: &Path, endpoint: &str) -> String {
     let directory = directory.display();
     format!(
-        "disaster_recovery:\n  rpo_target: 1h\n  rto_target: 30m\n  backup_strategy:\n    \
+        "disaster_recovery:\n  rpo_target: 1h\n  rto_target: 30m\n  recovery_procedures:\n    \
+         data_recovery: {{ primary_source: continuous_replication, backup_source: point_in_time_backup }}\n  backup_strategy:\n    \
          orders_data: {{ frequency: hourly, retention: 30d, storage: multi-region, encryption: AES-256, versioning: true }}\n\
          backups:\n  orders_data:\n    \
          - {{ source: directory, path: {directory}, region: {US}, look_every: 1s }}\n    \
@@ -32,6 +33,47 @@ async fn class(bed: &Bed) -> Option<BackupClass> {
 
 fn grade<'a>(class: &'a BackupClass, check: &str) -> &'a str {
     class.findings.iter().find(|finding| finding.check == check).map(|finding| finding.grade.as_str()).unwrap_or_default()
+}
+
+/// A program of the operator lists what is there; when it talks nonsense, hangs over nothing, or is gone, that is told, and nothing is known.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_program_lists_backups() {
+    let mut plan = Plan::three_regions();
+    plan.more = "disaster_recovery:\n  rpo_target: 1h\n  rto_target: 30m\n  backup_strategy:\n    \
+         orders_data: { frequency: hourly, retention: 30d, encryption: AES-256 }\n\
+         backups:\n  orders_data: [{ source: exec, hook: list-backups, look_every: 1s }]\n"
+        .to_owned();
+    let files = Files::new(&plan.text(1));
+    let hooks = files.setup.hooks_dir.clone().unwrap();
+    fs::create_dir_all(&hooks).unwrap();
+    let put = |script: &str| {
+        // Whole or not at all, as whoever installs programs does.
+        let (file, new) = (hooks.join("list-backups"), hooks.join("list-backups.new"));
+        fs::write(&new, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::rename(new, file).unwrap();
+    };
+    let listing = r#"[{"name":"monday","size":5,"modified":"2026-11-22T03:03:20Z","complete":true,"encrypted":true}]"#;
+    put(&format!("echo '{listing}'"));
+    let bed = files.start().await;
+    bed.ready().await;
+    let seen = given("the listing is read", async || class(&bed).await.filter(|class| class.places[0].complete == Some(1))).await;
+    assert_eq!(
+        (seen.places[0].place.as_str(), seen.places[0].newest.as_str(), seen.places[0].octets),
+        ("exec list-backups", "monday", Some(5))
+    );
+    assert_eq!(grade(&seen, "encryption"), "pass");
+    for (script, why) in [
+        ("echo hush; exit 0", "its listing cannot be read"),
+        ("echo no bucket >&2; exit 3", "hook `list-backups` ended with 3: no bucket"),
+        ("yes | head -c 20000000", "printed more than"),
+    ] {
+        put(script);
+        let told = given(why, async || class(&bed).await.filter(|class| class.places[0].trouble.contains(why))).await;
+        assert!(!told.places[0].trouble.contains("hush") && told.places[0].complete == Some(1), "{told:#?}");
+    }
+    fs::remove_file(hooks.join("list-backups")).unwrap();
+    given("it is missed", async || class(&bed).await.filter(|class| class.places[0].trouble.contains("put the program there"))).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -84,6 +126,10 @@ async fn backups_are_looked_at_beside_everything_else() {
     let outlook = given("the group is known", async || bed.client().await.get_outlook(request.clone()).await.ok()?.outlook).await;
     let finding = outlook.findings.iter().find(|finding| finding.check == "backups").unwrap();
     assert_eq!((finding.grade.as_str(), finding.fix.as_str()), ("warn", "see all of it: portolan recovery backups orders_data"));
+    // Nobody tells how far the log of this group is archived: so nobody knows whether one can go back to any moment.
+    let moment = outlook.findings.iter().find(|finding| finding.check == "point_in_time").unwrap();
+    assert!(moment.grade == "warn" && moment.text.starts_with("unknown: the agent of the primary of orders"), "{moment:?}");
+    assert_eq!(grade(&class(&bed).await.unwrap(), "point_in_time"), "unknown");
     let (_, metrics) = bed.get("/metrics").await;
     for line in
         [r#"portolan_backup_standing{class="orders_data",standing="unknown"} 1"#, r#"portolan_backup_looks_failing{class="orders_data"} 1"#]

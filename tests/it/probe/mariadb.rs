@@ -31,6 +31,11 @@ async fn ask(target: SocketAddr, name: &str, timeout: Duration, env: &ProbeEnv) 
     probe::run(&check(Some(target), ProbeKind::Mariadb { dsn: name.to_owned() }, timeout), env).await.unwrap()
 }
 
+async fn ask_server(target: SocketAddr, name: &str, role: Option<ServerRole>, timeout: Duration, env: &ProbeEnv) -> Observation {
+    let kind = ProbeKind::Server { engine: ServerEngine::Mysql, secret: Some(name.to_owned()), tls: None, role };
+    probe::run(&check(Some(target), kind, timeout), env).await.unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_primary_passes_while_its_agent_writes_to_it() {
     let alone = Alone::start_with(|_| String::new()).await;
@@ -62,6 +67,16 @@ async fn a_primary_passes_while_its_agent_writes_to_it() {
         assert!(local.detail.contains(why) && !local.detail.contains("hush"), "{local}");
     }
 
+    // Of a server that nobody here leads the same is asked, but for the heartbeat.
+    let served = async |name, role| ask_server(at, name, role, AMPLE, &env).await;
+    passed(&served("database", None).await);
+    passed(&served("database", Some(ServerRole::Primary)).await);
+    assert_eq!(failed(&served("database", Some(ServerRole::Replica)).await, FailureCategory::Status).detail, "it is a primary");
+    let stranger = failed(&served("stranger", None).await, FailureCategory::Status);
+    assert!(stranger.detail.contains("Access denied") && !stranger.detail.contains("hush"), "{stranger}");
+    failed(&served("missing", None).await, FailureCategory::Local);
+    failed(&ask_server(nobody, "database", None, AMPLE, &env).await, FailureCategory::Connect);
+
     let address = Address { host: Host::Ip(at.ip()), port: at.port() };
     let row =
         probe::inquire_mariadb(&address, "database", "select epoch, null, @@global.read_only = 0 from portolan.lease", AMPLE, &env).await;
@@ -73,11 +88,15 @@ async fn a_primary_passes_while_its_agent_writes_to_it() {
     alone.signal(Signal::SIGSTOP);
     let hung = ask(at, "database", TIMEOUT).await;
     assert!(matches!(hung.outcome, Outcome::Failed(_)), "{hung:?}");
+    let hung = ask_server(at, "database", None, TIMEOUT, &env).await;
+    assert!(matches!(hung.outcome, Outcome::Failed(_)) && hung.timings.total < PATIENCE, "{hung:?}");
     alone.signal(Signal::SIGCONT);
 
     conn.query_drop("set global read_only = ON").await.unwrap();
     let role = failed(&ask(at, "database", AMPLE).await, FailureCategory::Status);
     assert_eq!(role.detail, "it is a standby");
+    passed(&served("database", Some(ServerRole::Replica)).await);
+    assert_eq!(failed(&served("database", Some(ServerRole::Primary)).await, FailureCategory::Status).detail, "it is a replica");
 }
 
 #[tokio::test]
@@ -95,6 +114,14 @@ async fn what_is_no_database_fails_and_takes_no_longer_than_it_may() {
             stream
         };
         let (seen, _stream) = tokio::join!(ask(at, "database", AMPLE, &env), serve);
+        assert!(matches!(seen.outcome, Outcome::Failed(_)), "{answer:?}: {seen:?}");
+        let serve = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _ = stream.write_all(answer).await;
+            let _ = stream.shutdown().await;
+            stream
+        };
+        let (seen, _stream) = tokio::join!(ask_server(at, "database", None, AMPLE, &env), serve);
         assert!(matches!(seen.outcome, Outcome::Failed(_)), "{answer:?}: {seen:?}");
     }
     let silent = async { listener.accept().await.unwrap() };

@@ -27,6 +27,11 @@ async fn ask(target: &str, name: &str, timeout: Duration) -> Observation {
     probe::run(&check(Some(target.parse().unwrap()), dsn(name), timeout), &with_secrets()).await.unwrap()
 }
 
+async fn ask_server(target: &str, name: &str, role: Option<ServerRole>, timeout: Duration) -> Observation {
+    let kind = ProbeKind::Server { engine: ServerEngine::Postgres, secret: Some(name.to_owned()), tls: None, role };
+    probe::run(&check(Some(target.parse().unwrap()), kind, timeout), &with_secrets()).await.unwrap()
+}
+
 #[tokio::test]
 async fn a_primary_passes_while_its_agent_writes_to_it() {
     let trio = Trio::new(REGIONS);
@@ -43,6 +48,14 @@ async fn a_primary_passes_while_its_agent_writes_to_it() {
     failed(&ask(&at, "database", AMPLE).await, FailureCategory::Silent);
     client.batch_execute("insert into portolan.heartbeat (at) values (clock_timestamp())").await.unwrap();
     passed(&ask(&at, "database", AMPLE).await);
+    // Of a server that nobody here leads the same is asked, but for the heartbeat.
+    passed(&ask_server(&at, "database", None, AMPLE).await);
+    passed(&ask_server(&at, "database", Some(ServerRole::Primary), AMPLE).await);
+    let primary_seen = failed(&ask_server(&at, "database", Some(ServerRole::Replica), AMPLE).await, FailureCategory::Status);
+    assert_eq!(primary_seen.detail, "it is a primary");
+    let stranger = failed(&ask_server(&at, "stranger", None, AMPLE).await, FailureCategory::Status);
+    assert!(stranger.detail.contains("role \"stranger\" does not exist") && !stranger.detail.contains("hush"), "{stranger}");
+    failed(&ask_server(&at, "missing", None, AMPLE).await, FailureCategory::Local);
     client.batch_execute("update portolan.heartbeat set at = clock_timestamp() + interval '1 hour'").await.unwrap();
     passed(&ask(&at, "database", AMPLE).await);
     client.batch_execute("update portolan.heartbeat set at = clock_timestamp() - interval '11 seconds'").await.unwrap();
@@ -61,6 +74,7 @@ async fn a_primary_passes_while_its_agent_writes_to_it() {
     kill(primary.alone(), Signal::SIGSTOP).unwrap();
     let hung = failed(&ask(&at, "database", TIMEOUT).await, FailureCategory::Timeout);
     assert!(hung.detail.starts_with("connected, but no answer"), "{hung}");
+    failed(&ask_server(&at, "database", None, TIMEOUT).await, FailureCategory::Timeout);
     kill(primary.alone(), Signal::SIGCONT).unwrap();
     primary.stop_alone();
 
@@ -68,6 +82,41 @@ async fn a_primary_passes_while_its_agent_writes_to_it() {
     primary.start_alone();
     let role = failed(&ask(&at, "database", AMPLE).await, FailureCategory::Status);
     assert_eq!(role.detail, "it is a standby");
+    passed(&ask_server(&at, "database", Some(ServerRole::Replica), AMPLE).await);
+    let replica = failed(&ask_server(&at, "database", Some(ServerRole::Primary), AMPLE).await, FailureCategory::Status);
+    assert_eq!(replica.detail, "it is a replica");
+    primary.stop_alone();
+}
+
+/// A password that the server asks for, right and wrong: neither is in what the probe says.
+#[tokio::test]
+async fn a_server_that_asks_for_a_password_is_told_it() {
+    let trio = Trio::new(REGIONS);
+    let primary = &trio.members[&Label::new("us")];
+    primary.start_alone();
+    let client = primary.connect().await.unwrap();
+    client.batch_execute("create role app login password 'open sesame'").await.unwrap();
+    let file: String = client.query_one("show hba_file", &[]).await.unwrap().get(0);
+    let rules = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, format!("host all app 127.0.0.1/32 scram-sha-256\n{rules}")).unwrap();
+    client.batch_execute("select pg_reload_conf()").await.unwrap();
+    let env = env().with_secrets(Arc::new(|name| match name {
+        "right" => Ok("user=app password='open sesame'".to_owned()),
+        "wrong" => Ok("user=app password='open barley'".to_owned()),
+        _ => Ok("user=app".to_owned()),
+    }));
+    let ask = async |name: &str| {
+        let kind = ProbeKind::Server { engine: ServerEngine::Postgres, secret: Some(name.to_owned()), tls: None, role: None };
+        probe::run(&check(Some(primary.address().parse().unwrap()), kind, AMPLE), &env).await.unwrap()
+    };
+    // The settings are read again in a moment of the server's own.
+    crate::daemon::given("the server asks for passwords", async || matches!(ask("wrong").await.outcome, Outcome::Failed(_)).then_some(()))
+        .await;
+    let wrong = failed(&ask("wrong").await, FailureCategory::Status);
+    assert!(wrong.detail.contains("password authentication failed") && !wrong.detail.contains("barley"), "{wrong}");
+    passed(&ask("right").await);
+    let none = ask("none").await;
+    assert!(matches!(none.outcome, Outcome::Failed(_)), "{none:?}");
     primary.stop_alone();
 }
 
@@ -88,6 +137,14 @@ async fn what_is_no_database_fails_in_the_words_of_all_probes() {
             stream
         };
         let (seen, _stream) = tokio::join!(ask(&at, "database", AMPLE), serve);
+        failed(&seen, category);
+        let serve = async {
+            let (mut stream, _): (TcpStream, _) = listener.accept().await.unwrap();
+            stream.write_all(answer).await.unwrap();
+            stream.shutdown().await.unwrap();
+            stream
+        };
+        let (seen, _stream) = tokio::join!(ask_server(&at, "database", None, AMPLE), serve);
         failed(&seen, category);
     }
 }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     failover::{choose::Sealed, evidence::Stream, group::Stopped, order::Sight, token::Token},
     model::{ids::Label, time::Tick},
+    recovery::archive::Archive,
 };
 
 /// What the database is now.
@@ -56,4 +57,6 @@ pub struct Facts {
     pub stopped: Option<Stopped>,
     /// The token in it; `None`: none, or it could not be read.
     pub opening: Option<Opening>,
+    /// A primary: what it says of its archive; `None`: it does not.
+    pub archive: Option<Archive>,
 }

@@ -12,8 +12,9 @@
 //! Invariants, each with a test that takes it away and must then find harm: a lower token changes nothing (A1); one task at a time, and none
 //! of another token survives a new one (A2); nothing is opened for writes without a live lease of this boot and of exactly that grant (A3, A4),
 //! nor before the supervisor has the deadline (A5); the database is killed at the soft deadline (A6); a fence is on disk before it is answered
-//! (A7); a copy is sealed before it says where it ends (A9).
+//! (A7); a copy is sealed before it says where it ends (A9); a clock that runs badly takes the lease its proof (L10).
 
+mod doubt;
 mod facts;
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,9 @@ use super::{
 };
 use crate::model::{group::OnControlLoss, ids::Label, time::Tick};
 
+use doubt::Doubt;
+
+pub use doubt::{CLEAN_AFTER, Found, STANDSTILL_MAX};
 pub use facts::{Database, Facts, Opening};
 
 /// The longest word of trouble: a line on a screen of 3 AM, and a bound for what an agent can make others keep.
@@ -158,6 +162,10 @@ pub struct Agent {
     /// The deadline that the supervisor has.
     armed: Option<Tick>,
     peers: Option<PeerRound>,
+    /// Why the end of a lease would prove nothing now, though there is a supervisor; `None`: it would.
+    doubt: Option<Doubt>,
+    /// When it was seen to go on last; `None`: not yet.
+    went_on: Option<Tick>,
 }
 
 impl Agent {
@@ -167,9 +175,9 @@ impl Agent {
     pub fn new(region: Label, disk: Disk, supervisor: Option<(u64, Option<Tick>)>, now: Tick) -> Self {
         let mut agent = Self {
             region,
+            holder: Holder::new(disk.starts),
             disk,
             n_told: 0,
-            holder: Holder::default(),
             supervisor: supervisor.map(|(incarnation, _)| incarnation),
             goal: Goal::Rest,
             facts: Facts::default(),
@@ -177,6 +185,8 @@ impl Agent {
             trouble: None,
             armed: supervisor.and_then(|(_, deadline)| deadline),
             peers: None,
+            doubt: None,
+            went_on: None,
         };
         if let Some(grant) = agent.disk.grant.clone().filter(|grant| grant.token == agent.disk.highest) {
             agent.holder.take_up(grant, now);
@@ -237,7 +247,11 @@ impl Agent {
     pub fn answered(&mut self, reply: &Reply, now: Tick) -> Vec<Effect> {
         let mut out = Vec::new();
         match self.holder.answered(reply, now) {
-            Ok(()) => self.peers = None,
+            Ok(found) => {
+                self.peers = None;
+                let found = found.map(Found::Leader).or(reply.drifts.map(Found::Host));
+                found.into_iter().for_each(|found| self.doubt(found, now));
+            }
             Err(Ignored::Outranked(token)) if token > self.disk.highest => {
                 self.take_up(token, &mut out);
                 match reply.instead.clone().filter(|grant| grant.token == token && grant.region == self.region) {
@@ -259,7 +273,7 @@ impl Agent {
         if let Some(round) = self.peers.as_mut().filter(|round| round.sequence == sequence) {
             round.missing.remove(peer);
             if round.missing.is_empty() {
-                let reply = Reply { sequence, token, granted: true, instead: None, stops: false };
+                let reply = Reply { sequence, token, granted: true, instead: None, stops: false, stamps: None, drifts: None };
                 out = self.answered(&reply, now);
             }
         }
@@ -306,6 +320,7 @@ impl Agent {
     /// Time passes.
     pub fn advance(&mut self, now: Tick) -> Vec<Effect> {
         let mut out = Vec::new();
+        self.doubt = self.doubt.filter(|doubt| now < doubt.until);
         // The margin's begin kills; by the end of the lease nothing is left to be killed, or the kill is repeated.
         while self.holder.advance(now).is_some() {
             self.kill(&mut out);
@@ -322,7 +337,7 @@ impl Agent {
     /// When [`Self::advance`] has something to do.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Tick> {
-        self.holder.next_deadline()
+        self.holder.next_deadline().into_iter().chain(self.doubt.map(|doubt| doubt.until)).min()
     }
 
     //--- What is asked of it
@@ -335,9 +350,13 @@ impl Agent {
         is_meant && (!opens || self.may_open(now))
     }
 
-    /// What it can attest: that the database dies with the supervisor, whose group it runs in, or will be started in (L8).
+    /// What it can attest: that the database dies with the supervisor, whose group it runs in, or will be started in (L8), and that it does so in
+    /// time (L10).
     #[must_use]
     pub fn class(&self) -> Class {
+        if self.doubt.is_some() && holds(Key::Drift) {
+            return Class::Bare;
+        }
         let under = match self.facts.database {
             Database::Writes | Database::Standby { .. } => self.facts.lives_under,
             Database::Down | Database::Unknown => self.supervisor,
@@ -371,7 +390,25 @@ impl Agent {
         let holding = self.holder.soft().filter(|_| is_holding).map(|soft| soft.since(now));
         let highest = self.disk.highest;
         let (said_at_us, seen_at_us) = (now.0, seen_at.0);
-        Status { sequence, said_at_us, highest, grant, class, follows, writes, sight, seen_at_us, stream, replayed, trouble, holding }
+        let doubt = self.doubt.map(|doubt| doubt.found.to_string());
+        let archive = self.facts.archive.clone();
+        Status {
+            sequence,
+            said_at_us,
+            highest,
+            grant,
+            class,
+            follows,
+            writes,
+            sight,
+            seen_at_us,
+            stream,
+            replayed,
+            trouble,
+            doubt,
+            archive,
+            holding,
+        }
     }
 
     /// What is on its disk.

@@ -34,7 +34,15 @@ fn leading() -> Agent {
         Effect::Renew(request) => Some(request.sequence),
         _ => None,
     });
-    let reply = Reply { sequence: asked.expect("it renews at once"), token: token(5), granted: true, instead: None, stops: false };
+    let reply = Reply {
+        sequence: asked.expect("it renews at once"),
+        token: token(5),
+        granted: true,
+        instead: None,
+        stops: false,
+        stamps: None,
+        drifts: None,
+    };
     agent.answered(&reply, at(1));
     agent.observed(writes(), at(1));
     agent
@@ -56,7 +64,7 @@ fn seen(effects: &[Effect]) -> (Vec<&Work>, bool) {
 
 #[test]
 fn a_refusal_that_overtakes_the_order_to_stop_kills_nothing() {
-    let refused = Reply { sequence: 2, token: token(9), granted: false, instead: None, stops: true };
+    let refused = Reply { sequence: 2, token: token(9), granted: false, instead: None, stops: true, stamps: None, drifts: None };
     let mut agent = leading();
     let effects = agent.answered(&refused, at(16));
     assert_eq!(seen(&effects), (vec![&Work::Mark], false), "{effects:?}");
@@ -73,7 +81,7 @@ fn a_refusal_that_overtakes_the_order_to_stop_kills_nothing() {
 
 #[test]
 fn a_refusal_by_a_decision_that_wants_no_clean_stop_kills_at_once() {
-    let refused = Reply { sequence: 2, token: token(9), granted: false, instead: None, stops: false };
+    let refused = Reply { sequence: 2, token: token(9), granted: false, instead: None, stops: false, stamps: None, drifts: None };
     let effects = leading().answered(&refused, at(16));
     assert!(seen(&effects).1, "{effects:?}");
 }
@@ -115,4 +123,50 @@ fn a_candidate_that_ended_is_started_before_it_is_drained() {
     let drain = Verb::Drain { position: 9, fetch_from: None };
     let effects = agent.ordered(Order { token: token(9), verb: drain }, at(2));
     assert_eq!(seen(&effects), (vec![&Work::Seal], false), "{effects:?}");
+}
+
+/// Its class, and why it is no better.
+fn attested(agent: &mut Agent, now: Tick) -> (Class, Option<String>) {
+    let status = agent.status(now);
+    (status.class, status.doubt)
+}
+
+#[test]
+fn who_stood_still_attests_nothing_until_it_went_on_for_ten_minutes() {
+    let armed = Class::Armed { supervisor: SUPERVISOR };
+    let mut agent = leading();
+    agent.goes_on(at(10));
+    agent.goes_on(at(12));
+    assert_eq!(attested(&mut agent, at(12)), (armed, None), "two seconds are borne");
+    agent.waited(at(17));
+    agent.goes_on(at(18));
+    assert_eq!(attested(&mut agent, at(18)), (armed, None), "it waited for the supervisor");
+    let mut agent = leading();
+    agent.goes_on(at(12));
+    agent.goes_on(at(15));
+    assert_eq!(attested(&mut agent, at(15)), (Class::Bare, Some("the agent stood still for 3s".to_owned())));
+    assert!(!seen(&agent.advance(at(16))).1, "its database goes on by its lease");
+    agent.stood_still(at(13), Duration::from_secs(4));
+    assert_eq!(attested(&mut agent, at(16)).1.as_deref(), Some("the agent stood still for 3s"), "it ends earlier than what is known");
+    agent.stood_still(at(20), Duration::from_secs(4));
+    assert_eq!(attested(&mut agent, at(20)).1.as_deref(), Some("the supervisor stood still for 4s"));
+    agent.advance(at(619));
+    assert_eq!(attested(&mut agent, at(619)).0, Class::Bare);
+    assert!(agent.next_deadline() <= Some(at(620)), "it wakes when it is over");
+    agent.advance(at(620));
+    assert_eq!(attested(&mut agent, at(620)), (armed, None));
+}
+
+#[test]
+fn whose_clock_is_found_to_drift_attests_nothing() {
+    let mut agent = leading();
+    let drifts = Some(crate::failover::lease::Estimate { low_ppm: -21_000, high_ppm: -19_000 });
+    let renewal = agent.advance(at(16)).into_iter().find_map(|effect| match effect {
+        Effect::Renew(request) => Some(request.sequence),
+        _ => None,
+    });
+    let sequence = renewal.expect("it renews");
+    agent.answered(&Reply { sequence, token: token(5), granted: true, instead: None, stops: false, stamps: None, drifts }, at(17));
+    let why = "this host's clock runs -2.10 % to -1.90 % fast beside the leader's";
+    assert_eq!(attested(&mut agent, at(17)), (Class::Bare, Some(why.to_owned())));
 }

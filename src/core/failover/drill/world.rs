@@ -50,7 +50,12 @@ pub(super) struct Setup {
     /// People answer for primaries that may write on: then two may write, which is the accepted risk, but in quorum mode nothing acknowledged is
     /// lost all the same.
     pub(super) wrong_assertions: bool,
+    /// How the first region's clock runs, in millionths beside true time, and everybody sees how fast the others' clocks run; `None`: all run
+    /// within the bound, up to its edges, and nobody looks, because a lease must bear that by itself.
+    pub(super) drift: Option<i64>,
     pub(super) faults: Faults,
+    /// The first fault comes then, in true microseconds.
+    pub(super) faults_from: u64,
     /// Faults come until then, in true microseconds; what follows is for the world to settle.
     pub(super) faults_until: u64,
     /// The end of a run.
@@ -184,6 +189,7 @@ impl World {
             let has_database = region.0 < 2 || setup.three_members;
             let is_supervised = setup.supervised[region.0] && has_database;
             let clock = Clock { base: chance.below(1_000_000_000_000), ppm: i64::try_from(chance.below(20_001)).expect("small") - 10_000 };
+            let clock = setup.drift.map_or(clock, |ppm| Clock { ppm: if region.0 == 0 { ppm } else { clock.ppm / 10 }, ..clock });
             let supervisor = is_supervised.then_some(Supervisor { incarnation: 1, deadline: None });
             Host {
                 is_up: true,
@@ -232,7 +238,7 @@ impl World {
         world.plan(500_000, Event::Elect);
         world.plan(100_000, Event::Replicate);
         world.plan(3_000_000, Event::Write);
-        world.plan(8_000_000, Event::Fault);
+        world.plan(setup.faults_from, Event::Fault);
         world
     }
 
@@ -625,13 +631,14 @@ impl World {
 
     fn round_ends(&mut self, region: Region, term: u64, round: u64) {
         self.daemons[region.0].has_round = false;
-        let rules = self.rules(region);
+        let (rules, now) = (self.rules(region), self.hosts[region.0].clock.at(self.now));
         let Some((of, conductor)) = &mut self.daemons[region.0].leads else { return };
         if *of != term || !self.hosts[region.0].is_up {
             return;
         }
-        let replies = conductor.round_ended(round, |_| Some(&rules));
+        let replies = conductor.round_ended(round, |_| Some(&rules), now);
         for (_, to, reply) in replies {
+            let reply = if self.setup.drift.is_some() { reply } else { Reply { stamps: None, drifts: None, ..reply } };
             self.send(region, Region::of(&to), Mail::Reply(reply));
         }
     }

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use thiserror::Error;
 
-use super::{Grant, Reply, Request, long};
+use super::{Estimate, Grant, Rate, Reply, Request, Stamps, long};
 use crate::{
     failover::token::Token,
     model::{ids::Label, time::Tick},
@@ -51,7 +51,7 @@ impl Verdict {
             _ => None,
         };
         let stops = matches!(self, Self::Stopping { region, .. } if *region == request.region);
-        Reply { sequence: request.sequence, token: self.token(), granted, instead, stops }
+        Reply { sequence: request.sequence, token: self.token(), granted, instead, stops, stamps: None, drifts: None }
     }
 
     /// Whether the request belongs to the grant in force.
@@ -82,6 +82,18 @@ struct Waiting {
     request: Request,
     /// The first round of words that may confirm it.
     round: u64,
+    received: Tick,
+}
+
+/// The clock of a group's holder.
+#[derive(Clone, Debug)]
+struct Watched {
+    region: Label,
+    /// The number of the last answer, and when it was said; `None`: its echo was looked at already.
+    replied: Option<(u64, Tick)>,
+    rate: Rate,
+    /// What was found, until the holder heard an answer with it.
+    found: Option<Estimate>,
 }
 
 /// A leader's memory of who was given time. One that ceases to lead drops it.
@@ -92,6 +104,8 @@ pub struct Grantor {
     /// Of each group the receipt of the last renewal that passed the check.
     received: BTreeMap<Label, Tick>,
     waiting: Vec<Waiting>,
+    /// Of each group that was answered.
+    clocks: BTreeMap<Label, Watched>,
     /// The number of the round that would begin next.
     next_round: u64,
 }
@@ -100,7 +114,7 @@ impl Grantor {
     /// Of a leader that has just applied an entry of its own term, never earlier (L4).
     #[must_use]
     pub const fn new(now: Tick) -> Self {
-        Self { since: now, received: BTreeMap::new(), waiting: Vec::new(), next_round: 1 }
+        Self { since: now, received: BTreeMap::new(), waiting: Vec::new(), clocks: BTreeMap::new(), next_round: 1 }
     }
 
     /// Takes a request in; it is answered after the majority's word ([`Self::round_ended`]).
@@ -115,8 +129,18 @@ impl Grantor {
             return Err(Refused::TooMany);
         }
         self.received.insert(group.clone(), now);
-        self.waiting.push(Waiting { group: group.clone(), request, round: self.next_round });
+        self.watch(group, &request, now);
+        self.waiting.push(Waiting { group: group.clone(), request, round: self.next_round, received: now });
         Ok(())
+    }
+
+    /// Sees how fast the asker's clock runs: it says when it heard the last answer and when it asked (L10).
+    fn watch(&mut self, group: &Label, request: &Request, now: Tick) {
+        let Some(watched) = self.clocks.get_mut(group).filter(|it| it.region == request.region) else { return };
+        let said = watched.replied.take_if(|(sequence, _)| request.heard == *sequence && request.stamps.is_some());
+        if let Some(((_, said), stamps)) = said.zip(request.stamps) {
+            watched.found = watched.rate.note(said, stamps, now);
+        }
     }
 
     /// Whether renewals wait for a round.
@@ -134,14 +158,29 @@ impl Grantor {
 
     /// A majority acknowledged the round, in this leader's own term: the answers, with group and region, to all that arrived before it began. What was revoked since
     /// is refused, though it passed the check before (L5).
-    pub fn round_ended<'a>(&mut self, round: u64, rules: impl Fn(&Label) -> Option<&'a Verdict>) -> Vec<(Label, Label, Reply)> {
+    pub fn round_ended<'a>(&mut self, round: u64, rules: impl Fn(&Label) -> Option<&'a Verdict>, now: Tick) -> Vec<(Label, Label, Reply)> {
         let (ready, waiting) = std::mem::take(&mut self.waiting).into_iter().partition(|it| it.round <= round);
         self.waiting = waiting;
-        let answer = |Waiting { group, request, .. }: Waiting| {
-            let rules = rules(&group)?;
-            Some((group, request.region.clone(), rules.reply(&request)))
+        let answer = |Waiting { group, request, received, .. }: Waiting| {
+            let reply = rules(&group)?.reply(&request);
+            let reply = if reply.granted { self.stamped(&group, &request, reply, received, now) } else { reply };
+            Some((group, request.region, reply))
         };
         ready.into_iter().filter_map(answer).collect()
+    }
+
+    /// The answer with this clock's readings, and with what was found of the asker's.
+    fn stamped(&mut self, group: &Label, request: &Request, reply: Reply, received: Tick, now: Tick) -> Reply {
+        let replied = Some((request.sequence, now));
+        let new = || Watched { region: request.region.clone(), replied, rate: Rate::default(), found: None };
+        let watched = self.clocks.entry(group.clone()).or_insert_with(new);
+        if watched.region != request.region {
+            *watched = new();
+        }
+        watched.replied = replied;
+        // Another leader's memory began at another moment of another clock.
+        let stamps = Stamps { clock: self.since.0, heard_us: received.0, said_us: now.0 };
+        Reply { stamps: Some(stamps), drifts: watched.found, ..reply }
     }
 
     /// When nobody holds a lease of the group any more, if none is given from now on: to be asked once the decision that revokes the grant is
@@ -155,6 +194,7 @@ impl Grantor {
     /// A group is gone: what is remembered of it goes, too.
     pub fn forget(&mut self, group: &Label) {
         self.received.remove(group);
+        self.clocks.remove(group);
         self.waiting.retain(|it| it.group != *group);
     }
 }
@@ -170,7 +210,7 @@ mod tests {
     };
 
     fn request(epoch: u64, sequence: u64) -> Request {
-        Request { token: Token { generation: 1, epoch }, region: "us".into(), class: grant(epoch).class, sequence, heard: 0 }
+        Request { token: Token { generation: 1, epoch }, region: "us".into(), class: grant(epoch).class, sequence, heard: 0, stamps: None }
     }
 
     #[test]
@@ -181,18 +221,19 @@ mod tests {
         grantor.asked(at(1), &group, request(7, 1), &rules).unwrap();
         let first = grantor.round_began();
         grantor.asked(at(2), &group, request(7, 2), &rules).unwrap();
-        let answers = grantor.round_ended(first, |_| Some(&rules));
+        let answers = grantor.round_ended(first, |_| Some(&rules), at(3));
+        let stamps = Some(Stamps { clock: 0, heard_us: at(1).0, said_us: at(3).0 });
         assert_eq!(
             answers,
             [(
                 group.clone(),
                 request(7, 1).region,
-                Reply { sequence: 1, token: rules.token(), granted: true, instead: None, stops: false }
+                Reply { sequence: 1, token: rules.token(), granted: true, instead: None, stops: false, stamps, drifts: None }
             )]
         );
         assert!(grantor.wants_round(), "the second one arrived while the round ran");
         let second = grantor.round_began();
-        assert_eq!(grantor.round_ended(second, |_| Some(&rules))[0].2.sequence, 2);
+        assert_eq!(grantor.round_ended(second, |_| Some(&rules), at(4))[0].2.sequence, 2);
         assert!(!grantor.wants_round());
     }
 
@@ -204,11 +245,11 @@ mod tests {
         let round = grantor.round_began();
         let revoked = Verdict::Revoked(Token { generation: 1, epoch: 9 });
         assert_eq!(
-            grantor.round_ended(round, |_| Some(&revoked)),
+            grantor.round_ended(round, |_| Some(&revoked), at(2)),
             [(
                 group.clone(),
                 request(7, 1).region,
-                Reply { sequence: 1, token: revoked.token(), granted: false, instead: None, stops: false }
+                Reply { sequence: 1, token: revoked.token(), granted: false, instead: None, stops: false, stamps: None, drifts: None }
             )]
         );
         assert_eq!(grantor.asked(at(2), &group, request(7, 2), &revoked), Err(Refused::Outranked(revoked.token())));
@@ -216,6 +257,27 @@ mod tests {
         assert_eq!(grantor.asked(at(2), &group, elsewhere, &rules), Err(Refused::Outranked(rules.token())), "granted to another region");
         let bare = Request { class: Class::Bare, ..request(7, 2) };
         assert_eq!(grantor.asked(at(2), &group, bare, &rules), Err(Refused::Outranked(rules.token())), "of another class");
+    }
+
+    /// The holder's clock runs two hundredths fast: it is told so, and again until it heard it.
+    #[test]
+    fn a_holder_is_told_of_its_clock_until_it_heard_it() {
+        let (group, rules) = (Label::new("orders"), Verdict::Granted(grant(7)));
+        let mut grantor = Grantor::new(at(0));
+        let mut ask = |second: u64, sequence: u64, heard: Option<u64>| {
+            let theirs = |second: u64| at(second).0 * 51 / 50;
+            let stamps = heard.map(|at| Stamps { clock: 3, heard_us: theirs(at), said_us: theirs(second) });
+            let heard = if stamps.is_some() { sequence - 1 } else { 0 };
+            grantor.asked(at(second), &group, Request { heard, stamps, ..request(7, sequence) }, &rules).unwrap();
+            let round = grantor.round_began();
+            grantor.round_ended(round, |_| Some(&rules), at(second + 1))[0].2.drifts
+        };
+        assert_eq!(ask(0, 1, None), None);
+        assert_eq!(ask(15, 2, Some(1)), None);
+        assert_eq!(ask(30, 3, Some(16)), None, "they lie too close together");
+        let found = ask(45, 4, Some(31)).unwrap();
+        assert!(found.low_ppm > super::super::BEYOND_PPM, "{found}");
+        assert_eq!(ask(60, 5, None), Some(found), "it did not hear the last answer");
     }
 
     #[test]

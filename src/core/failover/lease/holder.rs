@@ -4,7 +4,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use thiserror::Error;
 
-use super::{Class, Grant, RENEWALS_PER_TTL, Reply, Request, short};
+use super::{Class, Estimate, Grant, RENEWALS_PER_TTL, Rate, Reply, Request, Stamps, short};
 use crate::{failover::token::Token, model::time::Tick};
 
 /// Requests whose answer may still come: more than are sent within a ttl.
@@ -45,8 +45,14 @@ pub struct Holder {
     asked: VecDeque<(u64, Tick)>,
     sequence: u64,
     heard: u64,
+    /// When that was heard.
+    heard_at: Tick,
     ask_at: Tick,
     lease: Option<Lease>,
+    /// Of the leader's clock, whatever is granted.
+    rate: Rate,
+    /// Which clock this is, for the leader.
+    clock: u64,
 }
 
 /// Time that was given.
@@ -63,16 +69,28 @@ struct Lease {
 }
 
 impl Holder {
+    /// Without a grant. `clock`: another number after another start, which may be another boot.
+    #[must_use]
+    pub fn new(clock: u64) -> Self {
+        Self { clock, ..Self::default() }
+    }
+
     /// Takes up a grant to this region. It opens nothing before a majority confirmed a renewal of it, in this boot (A3). A lease of the grant
     /// before it runs on to its end, for a database that writes by it.
     pub fn take_up(&mut self, grant: Grant, now: Tick) {
-        let (sequence, lease) = (self.sequence, self.lease);
-        *self = Self { grant: Some(grant), sequence, lease, ask_at: now, ..Self::default() };
+        let (lease, rest) = (self.lease, std::mem::take(self));
+        *self = Self { grant: Some(grant), lease, ask_at: now, ..rest.without_grant() };
     }
 
     /// Gives the grant up, and with it the lease: a higher token rules, or the database is fenced.
     pub fn give_up(&mut self) {
-        *self = Self { sequence: self.sequence, ..Self::default() };
+        *self = std::mem::take(self).without_grant();
+    }
+
+    /// Numbers are not given twice, and the leader's clock is what it was.
+    fn without_grant(self) -> Self {
+        let Self { sequence, rate, clock, .. } = self;
+        Self { sequence, rate, clock, ..Self::default() }
     }
 
     /// The grant that is held.
@@ -90,14 +108,15 @@ impl Holder {
         }
         self.asked.push_back((self.sequence, now));
         self.ask_at = now + grant.ttl / RENEWALS_PER_TTL;
-        Some(Request { token: grant.token, region: grant.region.clone(), class, sequence: self.sequence, heard: self.heard })
+        let stamps = (self.heard > 0).then_some(Stamps { clock: self.clock, heard_us: self.heard_at.0, said_us: now.0 });
+        Some(Request { token: grant.token, region: grant.region.clone(), class, sequence: self.sequence, heard: self.heard, stamps })
     }
 
-    /// Takes an answer in.
+    /// Takes an answer in. The rate of the leader's clock, if that is found to lie beyond what a lease bears.
     ///
     /// # Errors
     /// [`Ignored`]: it gives no time. [`Ignored::Outranked`] asks for more than to be ignored.
-    pub fn answered(&mut self, reply: &Reply, now: Tick) -> Result<(), Ignored> {
+    pub fn answered(&mut self, reply: &Reply, now: Tick) -> Result<Option<Estimate>, Ignored> {
         let grant = self.grant.as_ref().ok_or(Ignored::NoGrant)?;
         if reply.token > grant.token {
             return Err(Ignored::Outranked(reply.token));
@@ -111,8 +130,14 @@ impl Holder {
         }
         self.asked.retain(|(sequence, _)| *sequence > reply.sequence);
         self.lease = Some(Lease { token: grant.token, soft, hard, is_lapsing: false });
-        self.heard = reply.sequence;
-        Ok(())
+        (self.heard, self.heard_at) = (reply.sequence, now);
+        Ok(reply.stamps.and_then(|stamps| self.rate.note(sent, stamps, now)))
+    }
+
+    /// How fast the leader's clock runs beside this one; `None`: not known yet.
+    #[must_use]
+    pub const fn rate(&self) -> Option<Estimate> {
+        self.rate.estimate()
     }
 
     /// Whether the database may be opened for writes: the lease is of the grant that is held, and its margin has not begun.
@@ -170,7 +195,7 @@ mod tests {
     };
 
     fn granted(epoch: u64, sequence: u64) -> Reply {
-        Reply { sequence, token: Token { generation: 1, epoch }, granted: true, instead: None, stops: false }
+        Reply { sequence, token: Token { generation: 1, epoch }, granted: true, instead: None, stops: false, stamps: None, drifts: None }
     }
 
     #[test]
@@ -181,7 +206,7 @@ mod tests {
         assert!(!holder.is_live(at(1)), "a grant is no lease");
         let first = holder.ask(ARMED, at(2)).unwrap();
         assert_eq!((first.sequence, first.heard, holder.ask(ARMED, at(2))), (1, 0, None));
-        assert_eq!(holder.answered(&granted(7, 1), at(60)), Ok(()));
+        assert_eq!(holder.answered(&granted(7, 1), at(60)), Ok(None));
         assert_eq!(holder.hard(), Some(at(2) + Duration::from_millis(89_100)));
         assert_eq!(holder.soft(), Some(at(2) + Duration::from_millis(79_100)));
         assert_eq!((holder.is_live(at(81)), holder.is_live(at(82)), holder.remaining(at(100))), (true, false, Duration::ZERO));
@@ -199,7 +224,7 @@ mod tests {
         assert_eq!(holder.answered(&granted(6, 1), at(17)), Err(Ignored::NotAsked), "of another grant");
         assert_eq!(holder.answered(&Reply { granted: false, ..granted(7, 1) }, at(17)), Err(Ignored::NotAsked));
         assert_eq!(holder.answered(&granted(9, 2), at(17)), Err(Ignored::Outranked(Token { generation: 1, epoch: 9 })));
-        assert_eq!(holder.answered(&granted(7, 2), at(17)), Ok(()));
+        assert_eq!(holder.answered(&granted(7, 2), at(17)), Ok(None));
         assert_eq!(holder.answered(&granted(7, 1), at(18)), Err(Ignored::NotAsked), "an older one is not waited for");
         assert_eq!(holder.answered(&granted(7, 2), at(18)), Err(Ignored::NotAsked), "a repeat");
         holder.ask(ARMED, at(31)).unwrap();
@@ -222,7 +247,7 @@ mod tests {
         assert_eq!((holder.advance(at(79)), holder.next_deadline()), (None, Some(at(15))));
         holder.ask(ARMED, at(79)).unwrap();
         assert_eq!((holder.advance(at(80)), holder.advance(at(80))), (Some(Lapse::Soft), None));
-        assert_eq!(holder.answered(&granted(7, 2), at(81)), Ok(()));
+        assert_eq!(holder.answered(&granted(7, 2), at(81)), Ok(None));
         assert_eq!((holder.is_live(at(81)), holder.advance(at(90))), (true, None));
         assert_eq!(
             (holder.advance(at(500)), holder.advance(at(500)), holder.advance(at(500))),

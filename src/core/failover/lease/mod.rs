@@ -13,6 +13,8 @@
 //! Terms: a *grant* is a committed entry that names a region, a token and a ttl; a *lease* is a grant with a renewal that a majority confirmed
 //! and that has not run out.
 //!
+//! Both sides look at how fast the other's clock runs ([`Rate`]): one that runs further off than half of the drift takes a lease its proof (L10).
+//!
 //! Source: Gray and Cheriton, "Leases", 1989; the rules L1 to L7 of our model-checked protocol, each named at its line.
 
 #[cfg(test)]
@@ -21,6 +23,7 @@ mod grantor;
 mod holder;
 #[cfg(test)]
 mod properties;
+mod rate;
 
 use std::{collections::BTreeSet, fmt, time::Duration};
 
@@ -31,6 +34,7 @@ use crate::model::{group::OnControlLoss, ids::Label};
 
 pub use grantor::{Grantor, Refused, Verdict, WAITING_MAX};
 pub use holder::{Holder, Ignored, Lapse};
+pub use rate::{BEYOND_PPM, Estimate, Rate, Stamps};
 
 /// How far a clock may run from a true one, in thousandths: a hundred times what a crystal does.
 pub const DRIFT_PERMILLE: u32 = 10;
@@ -101,6 +105,9 @@ pub struct Request {
     pub sequence: u64,
     /// The last request that it heard granted; zero: none. Without it a leader cannot tell whether its answers arrive (L11).
     pub heard: u64,
+    /// When it heard that answer, and when it asks, by its clock; `None`: it heard none.
+    #[serde(default)]
+    pub stamps: Option<Stamps>,
 }
 
 /// What the leader answers.
@@ -118,6 +125,12 @@ pub struct Reply {
     /// which it stopped, and a switchover that cannot go on.
     #[serde(default)]
     pub stops: bool,
+    /// When the request came and when this was said, by the leader's clock; `None`: no majority was asked.
+    #[serde(default)]
+    pub stamps: Option<Stamps>,
+    /// The asker's clock beside the leader's, if that lies beyond what a lease bears; `None`: the leader found nothing since this was told.
+    #[serde(default)]
+    pub drifts: Option<Estimate>,
 }
 
 /// The length of a lease for its holder, whose clock may run slow.

@@ -141,7 +141,15 @@ impl World {
                 let sequence = request.sequence;
                 let asked = leader.grantor.asked(leader.clock.at(self.now), &GROUP.into(), request, &leader.rules);
                 if self.removed == Some(Removed::Quorum) && asked.is_ok() {
-                    self.replies.push(Reply { sequence, token: leader.rules.token(), granted: true, instead: None, stops: false });
+                    self.replies.push(Reply {
+                        sequence,
+                        token: leader.rules.token(),
+                        granted: true,
+                        instead: None,
+                        stops: false,
+                        stamps: None,
+                        drifts: None,
+                    });
                 }
             }
             Step::Round(which) => {
@@ -157,7 +165,13 @@ impl World {
                 let leader = &mut self.leaders[which];
                 for round in std::mem::take(&mut leader.words) {
                     let rules = &leader.rules;
-                    self.replies.extend(leader.grantor.round_ended(round, |_| Some(rules)).into_iter().map(|(_, _, reply)| reply));
+                    self.replies.extend(
+                        leader
+                            .grantor
+                            .round_ended(round, |_| Some(rules), leader.clock.at(self.now))
+                            .into_iter()
+                            .map(|(_, _, reply)| reply),
+                    );
                 }
             }
             Step::Answer(which) if !self.replies.is_empty() => {

@@ -9,7 +9,7 @@
 
 use std::fmt;
 
-use crate::model::check::{BodyMatch, Bound, Check, HttpExpect, HttpMethod, ProbeKind, TlsCheck};
+use crate::model::check::{BodyMatch, Bound, Check, HttpExpect, HttpMethod, ProbeKind, ServerRole, TlsCheck};
 
 /// What a check looks at, as one number. Equal for equal address and kind; differs in practice for all others (128 bits).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -95,6 +95,11 @@ fn write_kind(form: &mut Fnv, kind: &ProbeKind, of: &[Identity]) {
         ProbeKind::Postgres { dsn } | ProbeKind::Mariadb { dsn } => form.text(dsn),
         ProbeKind::Redis { login } => form.text(login.as_deref().unwrap_or_default()),
         ProbeKind::Fake => {}
+        ProbeKind::Server { engine: _, secret, tls, role } => {
+            form.some(secret.as_deref());
+            write_tls(form, tls.as_ref());
+            form.some(role.map(ServerRole::word));
+        }
         ProbeKind::Heartbeat { name } => form.text(name),
         ProbeKind::Calculated { of: _, at_least } => {
             // The order of positions is an accident of the plan.

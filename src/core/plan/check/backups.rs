@@ -38,18 +38,21 @@ pub(super) fn check(plan: &Plan, context: Context<'_>, out: &mut Findings) {
             }
             keys(place, &path, out);
             bucket(place, context, &path, out);
+            if let (BackupSource::Http, Some(at)) = (place.source, &place.url) {
+                url(at, context, || path().key("url"), out);
+            }
         }
     }
 }
 
 /// Each kind of place has keys of its own.
 fn keys(place: &Backup, path: &dyn Fn() -> Path, out: &mut Findings) {
-    let Backup { source, url, path: directory, secret, endpoint, sign_region, .. } = place;
+    let Backup { source, url, path: directory, secret, hook, endpoint, sign_region, .. } = place;
     let needs: &[(&str, bool)] = match source {
         BackupSource::S3 => &[("url", url.is_some()), ("secret", secret.is_some())],
         BackupSource::Http => &[("url", url.is_some())],
         BackupSource::Directory => &[("path", directory.is_some())],
-        BackupSource::Exec => &[("secret", secret.is_some())],
+        BackupSource::Exec => &[("hook", hook.is_some())],
     };
     for (key, _) in needs.iter().filter(|(_, has)| !has) {
         out.error(path().key(key), format!("a place of source {source} needs `{key}`"), format!("add `{key}`"));
@@ -58,7 +61,8 @@ fn keys(place: &Backup, path: &dyn Fn() -> Path, out: &mut Findings) {
     for (key, is_written, is_used) in [
         ("path", directory.is_some(), *source == BackupSource::Directory),
         ("url", url.is_some(), matches!(source, BackupSource::S3 | BackupSource::Http)),
-        ("secret", secret.is_some(), *source != BackupSource::Directory),
+        ("secret", secret.is_some(), matches!(source, BackupSource::S3 | BackupSource::Http)),
+        ("hook", hook.is_some(), *source == BackupSource::Exec),
         ("endpoint", endpoint.is_some(), is_s3),
         ("sign_region", sign_region.is_some(), is_s3),
     ] {

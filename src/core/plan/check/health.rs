@@ -137,6 +137,10 @@ fn settings(plan: &Plan, context: Context<'_>, over: &HealthChecks, merged: &Hea
         CheckType::Dns if writes_kind && merged.name.is_none() => {
             out.error(path().key("name"), "a dns check needs the name to ask for", "add `name`");
         }
+        CheckType::Postgres | CheckType::Mysql if writes_kind && merged.dsn.is_none() => {
+            let fix = "add `dsn`: the name of a secret with the connection string, or write `type: tcp` to see whether anything listens";
+            out.error(path().key("dsn"), format!("a {kind} check needs a user to log in as"), fix);
+        }
         CheckType::Prometheus if writes_kind || over.source.is_some() || over.query.is_some() => {
             for (key, is_missing) in [("source", merged.source.is_none()), ("query", merged.query.is_none())] {
                 if is_missing {

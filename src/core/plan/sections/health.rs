@@ -57,6 +57,16 @@ words! {
     }
 }
 
+words! {
+    /// What a database server is.
+    pub enum DatabaseRole("a role of a database server") {
+        /// It takes writes.
+        Primary = "primary",
+        /// It takes none.
+        Replica = "replica",
+    }
+}
+
 section! {
     /// How an endpoint is probed. Laid over one another, the nearer one wins: `health_check_defaults`, `traffic_routing`, the service, the service's `traffic_routing`, the endpoint.
     #[derive(Default, Eq, PartialOrd, Ord)]
@@ -95,18 +105,22 @@ section! {
         headers: Option<Table<HeaderName, HeaderValue>> = None,
         /// http, https: which answers are healthy. dns: the data that one answer must have, as in a zone file.
         expect: Option<Expect> = None,
-        /// https, tls, grpc: the name asked for and verified.
+        /// https, tls, grpc, redis: the name asked for and verified.
         server_name: Option<PlainName> = None,
-        /// https, tls, grpc: false accepts any certificate; expiry still counts where it is asked for.
+        /// https, tls, grpc, redis: false accepts any certificate; expiry still counts where it is asked for.
         verify: Option<bool> = None,
-        /// https, tls, grpc: authorities to trust instead of the system's: the name of a PEM file in secrets_dir.
+        /// https, tls, grpc, redis: authorities to trust instead of the system's: the name of a PEM file in secrets_dir.
         ca: Option<Secret> = None,
         /// tls: the certificate must be valid for at least this long.
         valid_for: Option<Duration> = None,
-        /// grpc: over TLS.
+        /// grpc, redis: over TLS. A connection string says it itself.
         tls: Option<bool> = None,
         /// grpc: the service asked for; empty is the server as a whole.
         service: Option<Text> = None,
+        /// postgres, mysql: the name in secrets_dir of the connection string, whose host and port give way to the endpoint's. redis: of the login, one line with the password, or two: user, password.
+        dsn: Option<Secret> = None,
+        /// postgres, redis, mysql: what the server must be; either where nothing is said.
+        role: Option<DatabaseRole> = None,
         /// dns: the name asked for. heartbeat: the name under which it is pushed.
         name: Option<Name> = None,
         /// dns: the type asked for; A where nothing is said.

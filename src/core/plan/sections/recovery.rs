@@ -258,12 +258,14 @@ section! {
     pub struct Backup {
         /// What kind of place.
         source: BackupSource,
-        /// s3: bucket and prefix. http: where the state is answered.
+        /// s3: bucket and prefix. http: where the listing is answered, a JSON list of { name, size, modified, complete, encrypted, versioned }.
         url: Option<Url> = None,
         /// directory: where it is mounted.
         path: Option<PlainName> = None,
-        /// s3, http: credentials, a name in secrets_dir.
+        /// s3, http: credentials, a name in secrets_dir. http: one line with a bearer token, or two: user, password.
         secret: Option<Secret> = None,
+        /// exec: the program that prints the listing, a name in hooks_dir.
+        hook: Option<Secret> = None,
         /// The region that it lies in; a directory with a region is looked at by the nodes of that region only.
         region: Option<Label> = None,
         /// Names that are there only when a backup is complete, below the place: its end mark, or the backup itself where it appears whole; * stands for any characters, ? for one. Left out: every file that is not hidden, not empty, and does not end as files in the making do (.tmp, .part, .partial and their like).

@@ -7,7 +7,7 @@ use crate::{
     model::ids::Label,
     plan::{
         Plan,
-        sections::{Backup, BackupSource, Encryption, Storage},
+        sections::{Backup, BackupSource, DisasterRecovery, Encryption, RecoverySource, Storage},
     },
 };
 
@@ -40,6 +40,8 @@ pub struct Class {
     pub is_versioned: bool,
     /// How much work may be lost, in time.
     pub rpo_target: Duration,
+    /// The plan wants one to be able to go back to any moment: a source of recovery is `point_in_time_backup`.
+    pub is_point_in_time: bool,
     /// The data groups whose data it is: their replicas may lose less than it does.
     pub groups: Vec<Label>,
     /// Where it can be seen.
@@ -77,7 +79,19 @@ pub enum Source {
         /// Credentials: a name in `secrets_dir`.
         secret: Label,
     },
-    /// Nothing that this version looks at: the plan's word for it.
+    /// A service that answers a listing.
+    Http {
+        /// Where.
+        url: String,
+        /// Who one is to it: a name in `secrets_dir`; `None`: nobody.
+        secret: Option<Label>,
+    },
+    /// A program that prints a listing.
+    Exec {
+        /// Its name in `hooks_dir`.
+        hook: Label,
+    },
+    /// Nothing that can be looked at: the plan's word for it. Of a plan that was checked there is none.
     Other(String),
 }
 
@@ -86,6 +100,9 @@ impl fmt::Display for Source {
         match self {
             Self::Directory(path) => f.write_str(path),
             Self::S3 { bucket, prefix, .. } => write!(f, "s3://{bucket}/{prefix}"),
+            // A query often holds what nobody should see.
+            Self::Http { url, .. } => f.write_str(url.split(['?', '#']).next().unwrap_or_default()),
+            Self::Exec { hook } => write!(f, "exec {hook}"),
             Self::Other(what) => f.write_str(what),
         }
     }
@@ -106,11 +123,19 @@ pub fn classes(plan: &Plan) -> Vec<Class> {
             is_encrypted: rule.encryption == Some(Encryption::Aes256),
             is_versioned: rule.versioning == Some(true),
             rpo_target: recovery.rpo_target,
+            is_point_in_time: is_point_in_time(recovery),
             groups: groups.map(|(name, _)| name.clone()).collect(),
             places: places.map(|place| Place::of(place, rule.frequency.0)).collect(),
         }
     };
     recovery.backup_strategy.iter().map(class).collect()
+}
+
+fn is_point_in_time(recovery: &DisasterRecovery) -> bool {
+    recovery.recovery_procedures.data_recovery.as_ref().is_some_and(|data| {
+        let wanted = RecoverySource::PointInTimeBackup;
+        data.primary_source == wanted || data.backup_source == Some(wanted)
+    })
 }
 
 impl Class {
@@ -155,6 +180,10 @@ fn source(place: &Backup) -> Source {
                 secret: secret.0.clone(),
             }
         }
+        (BackupSource::Http, Some(url), ..) => {
+            Source::Http { url: url.as_str().to_owned(), secret: place.secret.as_ref().map(|secret| secret.0.clone()) }
+        }
+        (BackupSource::Exec, ..) if let Some(hook) = &place.hook => Source::Exec { hook: hook.0.clone() },
         (other, ..) => Source::Other(other.to_string()),
     }
 }

@@ -36,6 +36,7 @@ fn class() -> Class {
         is_encrypted: true,
         is_versioned: true,
         rpo_target: HOUR * 2,
+        is_point_in_time: false,
         groups: Vec::new(),
         places: vec![place("dr-eu", "eu"), place("dr-us", "us")],
     }

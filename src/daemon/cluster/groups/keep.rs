@@ -268,14 +268,14 @@ impl Keeper {
     }
 
     fn round_ended(&mut self, term: u64, round: u64, is_so: bool) {
-        let state = self.state();
+        let (state, now) = (self.state(), self.shared.clock.tick());
         let Some(lead) = self.lead.as_mut().filter(|lead| lead.term == term) else { return };
         lead.has_round = false;
         if !is_so {
             return;
         }
         let rules: BTreeMap<Label, Verdict> = groups(&state, None).map(|(name, group, _)| (name.clone(), group.rules())).collect();
-        for (group, region, reply) in lead.conductor.round_ended(round, |group| rules.get(group)) {
+        for (group, region, reply) in lead.conductor.round_ended(round, |group| rules.get(group), now) {
             self.crew.say(&group, &region, &ToAgent::Reply(reply));
         }
     }

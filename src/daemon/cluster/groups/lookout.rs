@@ -16,7 +16,7 @@ use portolan_core::{
         order::Status,
         step::Step,
         token::Token,
-        witness::Witness,
+        witness::{SILENT_AFTER, Witness},
     },
     model::{
         group::Policy,
@@ -252,6 +252,7 @@ impl Lookout {
             reason: self.detector.explain(&case, &sights, now),
             estimate: scene.estimate,
             exposed: standbys.map(|region| (region.clone(), exposed(region))).collect(),
+            archived: witness.archived(group, now.tick),
             measured: scene.measured,
             prediction: Prediction::of(policy, scene.measured),
             unfit: unfit(group, policy, &self.candidates(state, name, now)),
@@ -273,7 +274,10 @@ impl Lookout {
             let witness = self.witnesses.get(name).unwrap_or(&unseen);
             let standbys = policy.members.keys().filter(|region| group.primary() != Some(*region));
             let judged = self.ready.get(name);
+            let heard = |region: &Label| witness.status(region, now.tick).filter(|(age, _)| *age < SILENT_AFTER);
+            let doubts = policy.members.keys().filter_map(|region| Some((region.to_string(), heard(region)?.1.doubt.is_some())));
             GroupReading {
+                doubts: doubts.collect(),
                 name: name.to_string(),
                 evidence: self.detector.evidence(name).unwrap_or(Evidence::Unknown).word(),
                 exposures: standbys.map(|region| (region.to_string(), witness.exposure(group, region, now.tick).high)).collect(),

@@ -14,6 +14,7 @@
 //! Source: PostgreSQL 15 documentation, chapters 27 (high availability), 30 (WAL) and `pg_rewind`; its source for what is not written there
 //! (`xlogrecovery.c`: when the startup process waits; `timeline.c`: how the next timeline is found).
 
+mod archive;
 mod course;
 mod history;
 mod seen;
@@ -21,6 +22,7 @@ mod seen;
 mod tests;
 
 pub use super::Process;
+pub use archive::Archiver;
 pub use course::{Course, Next, Verb};
 pub use history::{Divergence, History, HistoryError, Switch, position};
 pub use seen::{Control, Ran, Seen, Server, Source, Upstream, facts};

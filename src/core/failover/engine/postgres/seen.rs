@@ -10,6 +10,7 @@ use crate::{
         order::{Role, Sight},
     },
     model::ids::Label,
+    recovery::archive::Archive,
 };
 
 /// One look at a member.
@@ -94,6 +95,8 @@ pub struct Server {
     pub synchronous: String,
     /// The token in it; `None`: none.
     pub opening: Option<Opening>,
+    /// A primary: what it says of its archive; `None`: it does not.
+    pub archive: Option<Archive>,
 }
 
 impl Server {
@@ -142,7 +145,8 @@ pub fn facts(seen: &Seen, region: &Label, priority: Option<u16>) -> Facts {
             let role = if server.is_standby { Role::Standby } else { Role::Writes };
             let position = if server.is_standby { server.end } else { Some(server.position) };
             let sight = Some(Sight { role, system: server.system, timeline: server.history.timeline, position });
-            Facts { database, sight, stream: server.stream, copy, opening: server.opening, ..base }
+            let archive = server.archive.clone();
+            Facts { database, sight, stream: server.stream, copy, opening: server.opening, archive, ..base }
         }
         (None, Process::Down) => {
             let stopped = seen.control.and_then(|control| match control.ran {

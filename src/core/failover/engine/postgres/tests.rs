@@ -46,6 +46,7 @@ fn standby_at(position: u64, history: History) -> Server {
         is_delayed: false,
         synchronous: String::new(),
         opening: None,
+        archive: None,
     }
 }
 

@@ -7,6 +7,12 @@ use serde::{Deserialize, Serialize};
 /// What is asked: `INFO` with these.
 pub const SECTIONS: [&str; 4] = ["server", "replication", "persistence", "cluster"];
 
+/// What it calls a primary.
+pub const PRIMARY_WORD: &str = "master";
+
+/// What it calls a replica.
+pub const REPLICA_WORD: &str = "slave";
+
 /// Where Sentinels announce themselves: each is subscribed there on every server that it watches.
 pub const SENTINEL_CHANNEL: &str = "__sentinel__:hello";
 
