@@ -1,6 +1,7 @@
 //! What a database engine is to its agent.
 
 use async_trait::async_trait;
+pub use portolan_core::failover::engine::Act;
 use portolan_core::failover::{
     agent::{Facts, Task},
     lease::Grant,
@@ -43,23 +44,6 @@ pub enum Step {
     Wait(String),
     /// It cannot be; why.
     Fail(String),
-}
-
-/// Who does the next thing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Act {
-    /// The engine. `opens`: the database may take writes by it, so it takes a lease.
-    Engine {
-        /// Whether it takes a lease.
-        opens: bool,
-    },
-    /// The supervisor starts the database. `opens`: for writes.
-    Start {
-        /// Whether it takes a lease.
-        opens: bool,
-    },
-    /// The supervisor has it stop cleanly.
-    Stop,
 }
 
 /// A task under way, as the engine does it.

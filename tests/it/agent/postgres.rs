@@ -21,10 +21,10 @@ use portolan::{
     },
     daemon::{
         Detours,
-        beside::{self, HearsPlan, MariadbEngine, RedisEngine, ShippingEngine},
+        beside::{self, HearsPlan, Joined},
     },
     engine::{
-        Members, Ships,
+        Members,
         fake::{self, Fake},
         postgres::{self, ConnInfo, Postgres},
         redis::Redis,
@@ -159,7 +159,6 @@ impl Trio {
             Engine::Postgres => trio.make_postgres(regions[2]),
             Engine::Redis => trio.members.values().for_each(|member| redis::make(member, member.region.as_str() == regions[2])),
             Engine::Fake => trio.make_fakes(regions[2]),
-            Engine::Mariadb => mariadb::make(&mut trio.members, regions[2]),
         }
         trio
     }
@@ -413,24 +412,26 @@ impl Member {
 
     async fn start_agent(&mut self, addresses: Members) -> (mpsc::Sender<ToAgent>, mpsc::Receiver<FromAgent>) {
         let (region, owner, evidence) = (self.region.clone(), self.owner_of_files(), self.directory.join("agent/evidence"));
-        let shipping =
-            |server: Arc<dyn Ships>| -> Arc<dyn HearsPlan> { Arc::new(ShippingEngine::new(server, self.region.clone(), Some(100))) };
         let engine: Arc<dyn HearsPlan> = match self.engine {
-            Engine::Redis => Arc::new(RedisEngine::new(Redis::new(redis::setup(self)), region, Some(100))),
-            Engine::Mariadb => Arc::new(MariadbEngine::new(mariadb::server(self), region, Some(100))),
-            Engine::Postgres => shipping(Arc::new(Postgres::new(postgres::Setup {
-                region,
-                bin_dir: bin(),
-                data_directory: self.data(),
-                arguments: Vec::new(),
-                owner,
-                own: ConnInfo::parse(&self.own()).unwrap(),
-                replication: ConnInfo::parse(REPLICATION).unwrap(),
-                evidence,
-            }))),
+            Engine::Redis => Arc::new(Joined::new(Redis::new(redis::setup(self)), region, Some(100))),
+            Engine::Mariadb => Arc::new(Joined::new(mariadb::server(self), region, Some(100))),
+            Engine::Postgres => {
+                let server = Postgres::new(postgres::Setup {
+                    region: region.clone(),
+                    bin_dir: bin(),
+                    data_directory: self.data(),
+                    arguments: Vec::new(),
+                    owner,
+                    own: ConnInfo::parse(&self.own()).unwrap(),
+                    replication: ConnInfo::parse(REPLICATION).unwrap(),
+                    evidence,
+                });
+                Arc::new(Joined::new(server, region, Some(100)))
+            }
             Engine::Fake => {
                 let listen = self.address().parse().unwrap();
-                shipping(Arc::new(Fake::new(fake::Setup { region, directory: self.data(), listen, owner, evidence })))
+                let server = Fake::new(fake::Setup { region: region.clone(), directory: self.data(), listen, owner, evidence });
+                Arc::new(Joined::new(server, region, Some(100)))
             }
         };
         engine.take(addresses, Some(100));
@@ -521,7 +522,9 @@ impl Member {
             Engine::Postgres => self.read("select coalesce(array_agg(id order by id), '{}') from ledger").await,
             Engine::Mariadb => mariadb::kept(self).await,
             Engine::Redis => redis::kept(self).await,
-            Engine::Fake => Some(self.client().await?.texts().await.ok()?.iter().map(|text| text.parse().unwrap()).collect()),
+            Engine::Fake => {
+                Some(self.client().await?.texts().await.ok()?.iter().map(|text| text.parse().unwrap()).collect())
+            }
         }
     }
 
