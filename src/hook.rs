@@ -63,28 +63,56 @@ pub enum Answer {
     Failed(String),
 }
 
+/// What a program that has ended said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spoken {
+    /// Its exit code; `None`: a signal ended it.
+    pub code: Option<i32>,
+    /// On standard output; longer than [`OUTPUT_OCTETS_MAX`]: it said more, which was not read.
+    pub out: Vec<u8>,
+    /// On standard error, up to a bound.
+    pub err: Vec<u8>,
+}
+
+impl Spoken {
+    /// The last line on standard error, or else on standard output, for people.
+    #[must_use]
+    pub fn last_words(&self) -> String {
+        last_words(&text([&self.out, &self.err]))
+    }
+}
+
 /// Runs a hook to its end.
 pub async fn run(directory: &Path, call: &Call) -> Answer {
     let name = &call.name;
-    let path = match find(directory, name) {
-        Ok(path) => path,
-        Err(why) => return Answer::Failed(format!("hook `{name}`: {why}")),
+    let Spoken { code, out, err } = match speak(directory, call).await {
+        Ok(spoken) => spoken,
+        Err(why) => return Answer::Failed(format!("hook `{name}` {why}")),
     };
+    let said = text([&out, &err]);
+    match code {
+        Some(0) => Answer::Yes(said),
+        Some(75) => Answer::Again(format!("hook `{name}`: {}", last_words(&said))),
+        Some(77) => Answer::No(format!("hook `{name}`: {}", last_words(&said))),
+        Some(code) => Answer::Failed(format!("hook `{name}` ended with {code}: {}", last_words(&said))),
+        None => Answer::Failed(format!("hook `{name}` was killed: {}", last_words(&said))),
+    }
+}
+
+/// Runs a program to its end, as [`run`] does, for whoever reads what it prints.
+///
+/// # Errors
+/// What goes behind its name: it could not be run, or did not end in time. Whether it did anything is not known.
+pub async fn speak(directory: &Path, call: &Call) -> Result<Spoken, String> {
+    let path = find(directory, &call.name).map_err(|why| format!("cannot be run: {why}"))?;
     let mut command = Command::new(&path);
     command.args(&call.arguments).env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin").envs(&call.environment);
     command.current_dir("/").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-    let child = match command.spawn() {
-        Ok(child) => Group { leader: child.id().and_then(|id| i32::try_from(id).ok()), child },
-        Err(error) => return Answer::Failed(format!("hook `{name}`: run `{}`: {error}", path.display())),
-    };
-    match timeout(call.timeout, talk(child, &call.input)).await {
-        Ok(Ok((Some(0), said))) => Answer::Yes(said),
-        Ok(Ok((Some(75), said))) => Answer::Again(format!("hook `{name}`: {}", last_words(&said))),
-        Ok(Ok((Some(77), said))) => Answer::No(format!("hook `{name}`: {}", last_words(&said))),
-        Ok(Ok((Some(code), said))) => Answer::Failed(format!("hook `{name}` ended with {code}: {}", last_words(&said))),
-        Ok(Ok((None, said))) => Answer::Failed(format!("hook `{name}` was killed: {}", last_words(&said))),
-        Ok(Err(error)) => Answer::Failed(format!("hook `{name}`: {error}")),
-        Err(_) => Answer::Failed(format!("hook `{name}` did not end within {}s, and was killed", call.timeout.as_secs())),
+    let child = command.spawn().map_err(|error| format!("cannot be run: `{}`: {error}", path.display()))?;
+    let group = Group { leader: child.id().and_then(|id| i32::try_from(id).ok()), child };
+    match timeout(call.timeout, talk(group, &call.input)).await {
+        Ok(spoken) => spoken.map_err(|error| format!("could not be heard: {error}")),
+        Err(_) => Err(format!("did not end within {}s, and was killed", call.timeout.as_secs())),
     }
 }
 
@@ -103,7 +131,7 @@ impl Drop for Group {
     }
 }
 
-async fn talk(mut group: Group, input: &Value) -> std::io::Result<(Option<i32>, String)> {
+async fn talk(mut group: Group, input: &Value) -> std::io::Result<Spoken> {
     let missing = || std::io::Error::other("it has no pipes");
     let child = &mut group.child;
     let mut stdin = child.stdin.take().ok_or_else(missing)?;
@@ -116,15 +144,20 @@ async fn talk(mut group: Group, input: &Value) -> std::io::Result<(Option<i32>, 
     };
     let (mut said, mut complained) = (Vec::new(), Vec::new());
     let hear = async {
-        let (mut out, mut err) = (out.take(OUTPUT_OCTETS_MAX), err.take(OUTPUT_OCTETS_MAX));
+        // One more tells that there is more.
+        let (mut out, mut err) = (out.take(OUTPUT_OCTETS_MAX + 1), err.take(OUTPUT_OCTETS_MAX));
         tokio::try_join!(out.read_to_end(&mut said), err.read_to_end(&mut complained)).map(|_| ())
     };
     let ((), heard) = tokio::join!(give, hear);
     heard?;
     let status = child.wait().await?;
-    said.extend_from_slice(&complained);
-    let text = String::from_utf8_lossy(&said).chars().filter(|c| !c.is_control() || *c == '\n').collect();
-    Ok((status.code(), text))
+    Ok(Spoken { code: status.code(), out: said, err: complained })
+}
+
+/// For people.
+fn text(parts: [&[u8]; 2]) -> String {
+    let all = parts.concat();
+    String::from_utf8_lossy(&all).chars().filter(|c| !c.is_control() || *c == '\n').collect()
 }
 
 fn last_words(said: &str) -> String {

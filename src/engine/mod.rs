@@ -1,6 +1,7 @@
 //! Database engines: what one is, and the single things that are done to it. When what is done, the core decides.
 
 pub mod fake;
+pub mod managed;
 pub mod mariadb;
 pub mod postgres;
 pub mod redis;
@@ -8,7 +9,10 @@ pub mod redis;
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use portolan_core::{failover::engine::Course, model::ids::Label};
+use portolan_core::{
+    failover::{engine::Course, token::Token},
+    model::ids::Label,
+};
 
 /// Why something could not be done or seen, in one line for people.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -61,4 +65,17 @@ pub trait Server: Send + Sync + 'static {
 
     /// Returns when nothing of an act that was given up changes anything any more.
     async fn settled(&self) {}
+
+    /// Whether another manager runs it, so that no supervisor stands under it.
+    fn is_managed(&self) -> bool {
+        false
+    }
+
+    /// One that a manager runs: lets it take no writes, by that token, which is the highest that was seen. It is repeated until a look shows it.
+    ///
+    /// # Errors
+    /// It was not done, or nobody knows: a look shows.
+    async fn fence(&self, _: Token) -> Result<(), Trouble> {
+        Err(Trouble("its supervisor kills it".to_owned()))
+    }
 }

@@ -3,6 +3,7 @@
 mod conformance;
 mod failover;
 mod leader;
+mod managed;
 pub(crate) mod mariadb;
 pub(crate) mod postgres;
 mod redis;

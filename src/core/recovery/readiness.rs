@@ -191,7 +191,8 @@ impl Scene<'_> {
             }
             (false, _) => {
                 let text = "nothing would prove that a silent primary is stopped";
-                notes.note("fence", Grade::Fail, text, "run the database under portolan supervise");
+                let fix = "run the database under portolan supervise, or, where another manager runs it, add a `hook` rung that confirms to `fence`";
+                notes.note("fence", Grade::Fail, text, fix);
             }
         }
     }

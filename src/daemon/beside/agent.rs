@@ -26,6 +26,11 @@ use crate::{
     engine::{
         Members, Server,
         fake::{self, Fake},
+        managed::{
+            Managed,
+            exec::{self, Exec},
+            http::{self, Http},
+        },
         mariadb::{self, Mariadb},
         postgres::{self, ConnInfo, Postgres},
         redis::{self, Login, Redis},
@@ -159,6 +164,10 @@ fn engine(config: &AgentConfig, terms: &Terms) -> anyhow::Result<Arc<dyn HearsPl
         joined(mariadb(config, of, terms, evidence)?, terms)
     } else if let Some(of) = &config.redis {
         joined(redis(config, of, terms, evidence)?, terms)
+    } else if let Some(of) = &config.exec {
+        joined(Managed::new(exec(of), terms.group.clone(), terms.region.clone()), terms)
+    } else if let Some(of) = &config.http {
+        joined(Managed::new(http(config, of)?, terms.group.clone(), terms.region.clone()), terms)
     } else if let Some(of) = &config.fake {
         let listen = of.listen_at().context("`fake.listen` is no loopback address")?;
         let (region, directory, owner) = (terms.region.clone(), of.directory.as_path().to_owned(), user(config)?);
@@ -171,6 +180,24 @@ fn engine(config: &AgentConfig, terms: &Terms) -> anyhow::Result<Arc<dyn HearsPl
 
 fn joined<S: Server>(server: S, terms: &Terms) -> Arc<dyn HearsPlan> {
     Arc::new(Joined::new(server, terms.region.clone(), terms.priority))
+}
+
+fn exec(of: &sections::ExecManager) -> Exec {
+    Exec::new(exec::Setup {
+        directory: of.hooks_dir.as_path().to_owned(),
+        program: of.program.0.to_string(),
+        timeout: of.timeout,
+        fences: of.self_fence == sections::SelfFence::Verb,
+    })
+}
+
+fn http(config: &AgentConfig, of: &sections::HttpManager) -> anyhow::Result<Http> {
+    let bearer = of.bearer.as_ref().map(|name| secret::read(config.secrets_dir.as_path(), name.0.as_str())).transpose()?;
+    let read = |path: &Path| fs::read(path).with_context(|| format!("read `http.ca_file` from `{}`", path.display()));
+    let ca = of.ca_file.as_ref().map(|file| read(file.as_path())).transpose()?;
+    let fences = of.self_fence == sections::SelfFence::Verb;
+    let url = of.url.as_str().trim_end_matches('/').to_owned();
+    Ok(Http::new(http::Setup { url, bearer, ca, timeout: of.timeout, fences })?)
 }
 
 fn conninfo(config: &AgentConfig, name: &str) -> anyhow::Result<ConnInfo> {

@@ -8,6 +8,7 @@ use portolan_core::{
         agent::{Facts, Task},
         engine::{Act, Course as Plan, Next},
         lease::Grant,
+        token::Token,
     },
     model::ids::Label,
 };
@@ -59,6 +60,14 @@ impl<S: Server> Engine for Joined<S> {
 
     async fn settled(&self) {
         self.server.settled().await;
+    }
+
+    fn is_managed(&self) -> bool {
+        self.server.is_managed()
+    }
+
+    async fn fence(&self, token: Token) -> Result<(), String> {
+        self.server.fence(token).await.map_err(|trouble| trouble.0)
     }
 }
 

@@ -3,6 +3,7 @@
 //! A task of an agent ([`super::agent::Work`]) says what shall be so. A *course* looks at what is so and names the one thing that is to be done next,
 //! until nothing is left. It can be begun again at any moment, after a crash of the agent, of the database or of both: what was done shows.
 
+pub mod managed;
 pub mod mariadb;
 pub mod postgres;
 pub mod redis;
@@ -123,6 +124,7 @@ fn unled(work: &Work, process: Process, broken: Option<String>, is_started: bool
 pub fn fuzz_engines(octets: &[u8]) {
     let text = String::from_utf8_lossy(octets);
     let _ = (postgres::History::parse(&text, 1), postgres::History::parse(&text, u32::MAX), postgres::position(&text));
+    let _ = managed::Probe::parse(octets).map(|probe| managed::facts(&probe.seen(|_| true), &Label::new("us"), Some(1)));
     let _ = mariadb::parse(&text);
     let _ = (redis::Info::parse(&text), redis::Line::parse(&text), redis::end_of(octets));
 }
