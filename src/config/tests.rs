@@ -4,3 +4,4 @@ mod bad;
 mod examples;
 mod groups;
 mod mutations;
+mod seed;

@@ -179,6 +179,8 @@ pub(crate) fn topology(draft: &Draft) -> Topology {
             continent: Code::new(continent),
             country: Code::new(country),
             jurisdiction: None,
+            cluster: None,
+            failure_domain: None,
             capacity_rps: None,
             networks: vec![format!("10.{i}.0.0/16").parse().expect("invariant"), format!("2001:db8:{i}::/48").parse().expect("invariant")],
         }

@@ -7,6 +7,7 @@ use portolan_core::{
     model::{
         check::Outcome,
         time::{Now, Tick},
+        topology::Region,
     },
     node::{
         Attempt, Effect, Event, Node, Peers, StartProbe,
@@ -441,8 +442,14 @@ fn news(happening: &Happening) -> News {
 
 /// Endpoints that are up per region, for metrics.
 fn readings(node: &Node) -> Vec<RegionReading> {
-    let regions = node.endpoints_up();
-    regions.map(|(name, endpoints_up)| RegionReading { name: name.to_string(), up: endpoints_up > 0, endpoints_up }).collect()
+    let reading = |(region, endpoints_up): (&Region, u32)| RegionReading {
+        name: region.name.to_string(),
+        up: endpoints_up > 0,
+        endpoints_up,
+        cluster: region.cluster.clone(),
+        failure_domain: region.failure_domain.clone(),
+    };
+    node.endpoints_up().map(reading).collect()
 }
 
 fn write(store: &Store, node: &Node, now: Now, origin: &Origin) {

@@ -62,6 +62,10 @@ pub struct RegionReading {
     pub up: bool,
     /// How many are.
     pub endpoints_up: u32,
+    /// The cluster that runs there, as the plan labels it; `None`: it does not.
+    pub cluster: Option<String>,
+    /// What fails as one, likewise.
+    pub failure_domain: Option<String>,
 }
 
 /// The table in force.
@@ -195,6 +199,16 @@ fn observe_regions(meter: &Meter, readings: &Arc<dyn Readings>) {
     };
     gauge("portolan_region_up", "1 while any endpoint of the region is up.", |region| region.up.into());
     gauge("portolan_endpoints_up", "Endpoints of the region that are up.", |region| region.endpoints_up.into());
+    let source = Arc::clone(readings);
+    let info = meter.u64_observable_gauge("portolan_region_info").with_description("Always 1; the labels say what the plan calls it.");
+    info.with_callback(move |observer| {
+        for RegionReading { name, cluster, failure_domain, .. } in source.regions() {
+            let known = [("region", Some(name)), ("cluster", cluster), ("failure_domain", failure_domain)];
+            let labels: Vec<KeyValue> = known.into_iter().filter_map(|(key, value)| Some(KeyValue::new(key, value?))).collect();
+            observer.observe(1, &labels);
+        }
+    })
+    .build();
 }
 
 fn observe_state(meter: &Meter, readings: &Arc<dyn Readings>) {

@@ -178,6 +178,8 @@ fn region(name: &str, observed: Health, up: u32, wanted: u16, served: Option<u16
         share_wanted: Share::basis_points(wanted),
         share_served: served.map(Share::basis_points),
         cause: None,
+        cluster: Some(format!("shop-{name}")),
+        failure_domain: Some(format!("{name}-a")),
     }
 }
 

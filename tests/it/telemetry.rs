@@ -31,7 +31,14 @@ impl Readings for Fake {
 
     fn regions(&self) -> Vec<RegionReading> {
         let regions = self.regions.lock().unwrap();
-        regions.iter().map(|name| RegionReading { name: (*name).to_owned(), up: *name != "us-east-1", endpoints_up: 2 }).collect()
+        let reading = |name: &&str| RegionReading {
+            name: (*name).to_owned(),
+            up: *name != "us-east-1",
+            endpoints_up: 2,
+            cluster: (*name == "us-east-1").then(|| "shop-use1".to_owned()),
+            failure_domain: None,
+        };
+        regions.iter().map(reading).collect()
     }
 
     fn table(&self) -> Option<TableReading> {

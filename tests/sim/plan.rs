@@ -125,6 +125,8 @@ impl Shape {
                 continent: Code::new(continent),
                 country: Code::new(country),
                 jurisdiction: None,
+                cluster: None,
+                failure_domain: None,
                 capacity_rps: None,
                 networks: vec![format!("10.{i}.0.0/16").parse().expect("a network")],
             }

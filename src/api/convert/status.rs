@@ -67,6 +67,8 @@ pub(in crate::api) fn region_out(region: &RegionStatus) -> proto::RegionStatus {
         share_wanted: region.share_wanted.points().into(),
         share_served: region.share_served.map(|share| share.points().into()),
         cause: region.cause.clone(),
+        cluster: region.cluster.clone(),
+        failure_domain: region.failure_domain.clone(),
     }
 }
 
@@ -84,6 +86,8 @@ fn region_in(wire: proto::RegionStatus) -> Result<RegionStatus, Unreadable> {
         endpoints_total: wire.endpoints_total,
         failures: wire.failures,
         cause: wire.cause,
+        cluster: wire.cluster,
+        failure_domain: wire.failure_domain,
     })
 }
 
@@ -240,10 +244,12 @@ mod tests {
             (endpoints_up, endpoints_total, failures) in any::<(u32, u32, u32)>(),
             (weight, priority) in any::<(Option<u16>, Option<u16>)>(),
             (share_wanted, share_served, cause) in (share(), proptest::option::of(share()), proptest::option::of(text())),
+            (cluster, failure_domain) in any::<(Option<String>, Option<String>)>(),
         ) -> RegionStatus {
             let weight = weight.map(Weight);
             RegionStatus {
                 name, observed, since, intended, endpoints_up, endpoints_total, failures, weight, priority, share_wanted, share_served, cause,
+                cluster, failure_domain,
             }
         }
     }

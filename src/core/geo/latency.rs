@@ -146,6 +146,8 @@ mod tests {
             continent: None,
             country: None,
             jurisdiction: None,
+            cluster: None,
+            failure_domain: None,
             capacity_rps: None,
             networks: Vec::new(),
         }

@@ -58,6 +58,10 @@ pub struct Region {
     pub capacity_rps: Option<u64>,
     /// Client networks that belong here, before any geo database.
     pub networks: Vec<IpNet>,
+    /// The cluster that runs there: a label; `None`: not named.
+    pub cluster: Option<String>,
+    /// What fails as one, as the cluster's zone names it: a label; `None`: not named.
+    pub failure_domain: Option<String>,
 }
 
 /// One name, or several, whose answer is steered.

@@ -56,6 +56,7 @@ use crate::{
         check::{Observation, Outcome},
         ids::{EndpointIdx, Label, RegionIdx, ServiceIdx},
         time::{Now, Tick, Timestamp},
+        topology::Region,
     },
     table::{EndpointState, ServiceView, Table, Tier, World},
 };
@@ -391,8 +392,8 @@ impl Node {
     }
 
     /// Endpoints that may be answered, per region, in the plan's order.
-    pub fn endpoints_up(&self) -> impl Iterator<Item = (&Label, u32)> {
-        self.world.topology.regions.iter().enumerate().map(|(position, region)| (&region.name, self.tally.up(RegionIdx::at(position))))
+    pub fn endpoints_up(&self) -> impl Iterator<Item = (&Region, u32)> {
+        self.world.topology.regions.iter().enumerate().map(|(position, region)| (region, self.tally.up(RegionIdx::at(position))))
     }
 
     /// Whether queries may be sent here. Never depends on peers or quorum.

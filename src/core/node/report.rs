@@ -102,6 +102,10 @@ pub struct RegionStatus {
     pub share_served: Option<Share>,
     /// The commonest failure of its endpoints that are down.
     pub cause: Option<String>,
+    /// The cluster that runs there, as the plan labels it; `None`: it does not.
+    pub cluster: Option<String>,
+    /// What fails as one, likewise.
+    pub failure_domain: Option<String>,
 }
 
 /// One service.

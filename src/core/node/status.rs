@@ -138,6 +138,8 @@ impl Node {
                     share_wanted: wanted[position],
                     share_served: served.answers.get(position).filter(|_| answers > 0).map(|&own| share(own, answers)),
                     cause: count.cause(),
+                    cluster: region.cluster.clone(),
+                    failure_domain: region.failure_domain.clone(),
                 }
             })
             .collect()

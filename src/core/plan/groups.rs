@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{
     overlay,
     resolve::lies_in,
-    sections::{DataGroup, DurabilityWord, FailoverAutomation, LeaseVerb, ModeWord, OnControlLossWord, Plan},
+    sections::{DataGroup, DurabilityWord, FailoverAutomation, LeaseVerb, ModeWord, OnControlLossWord, Plan, RecoverySource},
 };
 use crate::model::{
     group::{Durability, Member, Mode, OnControlLoss, Policy},
@@ -18,10 +18,16 @@ pub fn policies(plan: &Plan) -> BTreeMap<Label, Policy> {
     plan.data_groups.iter().map(|(name, group)| (name.clone(), policy(plan, group))).collect()
 }
 
-/// Whether the plan has automatic failover on, and the group does not switch it off.
+/// Whether the plan has automatic failover on, from replicas, and the group does not switch it off.
 pub(super) fn wants_automatic(plan: &Plan, group: &DataGroup) -> bool {
     let general = plan.disaster_recovery.as_ref().is_some_and(|recovery| recovery.failover_automation.automatic_failover);
-    general && group.automatic_failover != Some(false)
+    general && recovers_from_replicas(plan) && group.automatic_failover != Some(false)
+}
+
+/// Whether data comes back from replicas first: automation has no other source.
+pub(super) fn recovers_from_replicas(plan: &Plan) -> bool {
+    let recovery = plan.disaster_recovery.as_ref().and_then(|recovery| recovery.recovery_procedures.data_recovery.as_ref());
+    recovery.is_none_or(|recovery| recovery.primary_source == RecoverySource::ContinuousReplication)
 }
 
 fn policy(plan: &Plan, group: &DataGroup) -> Policy {

@@ -81,6 +81,8 @@ fn resolve_region(name: &Label, region: &super::sections::Region) -> Region {
         jurisdiction: region.jurisdiction.clone(),
         capacity_rps: region.capacity.as_ref().map(|capacity| capacity.requests_per_second),
         networks: region.networks.clone(),
+        cluster: region.cluster_config.as_ref().map(|cluster| cluster.name.to_string()),
+        failure_domain: region.cluster_config.as_ref().and_then(|cluster| cluster.zone.as_ref()).map(ToString::to_string),
     }
 }
 

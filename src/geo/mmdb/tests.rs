@@ -135,6 +135,8 @@ fn the_map_reads_a_database_whole() {
         continent: None,
         country: None,
         jurisdiction: None,
+        cluster: None,
+        failure_domain: None,
         capacity_rps: None,
         networks: Vec::new(),
     };

@@ -52,7 +52,12 @@ impl Play {
     pub(super) async fn with(observers: &[(&str, &str)], of_group: &str, more: &str) -> Self {
         let trio = Trio::new([AP, EU, US]);
         let plan = plan_of(&trio, &format!("{SHORT}{of_group}"), more);
-        let fleet = Fleet::started(&plan, observers).await;
+        Self::by(&plan, trio, observers).await
+    }
+
+    /// By a whole plan that has these members.
+    pub(super) async fn by(plan: &Plan, trio: Trio, observers: &[(&str, &str)]) -> Self {
+        let fleet = Fleet::started(plan, observers).await;
         let mut play = Self { fleet, trio };
         let voters = play.fleet.voters();
         for member in play.trio.members.values_mut() {

@@ -23,6 +23,7 @@ mod reload;
 mod resolver;
 mod restart;
 mod roles;
+mod seed;
 mod setback;
 pub(crate) mod site;
 mod traffic;

@@ -12,6 +12,8 @@ pub(crate) struct Plan {
     pub(crate) service: String,
     /// Whole sections, and services beside `api`, as they stand in a plan.
     pub(crate) more: String,
+    /// The whole document but for its revision, instead of everything above; `None`: it is made of that.
+    pub(crate) whole: Option<String>,
 }
 
 /// A region with its share of the service `api`: one IPv4 and one IPv6 endpoint, both probed at one place.
@@ -57,6 +59,7 @@ impl Plan {
             checks: QUICK.to_owned(),
             service: "steering: geo, ttl: { min: 1s, max: 5s }, slow_start: { for: 0s }".to_owned(),
             more: String::new(),
+            whole: None,
         }
     }
 
@@ -75,6 +78,9 @@ impl Plan {
 
     /// The document. Its revision stands in a TXT record too: `revision.ZONE`.
     pub(crate) fn text(&self, revision: u64) -> String {
+        if let Some(whole) = &self.whole {
+            return format!("{whole}\nrevision: {revision}\n");
+        }
         let mut text = format!("version: 1\nrevision: {revision}\nname: shop\nregions:\n");
         for region in &self.regions {
             writeln!(text, "  {}: {{ {} }}", region.name, region.place).unwrap();

@@ -25,23 +25,27 @@ use crate::agent::postgres::hold_port;
 
 /// What the services of each region say of themselves.
 #[derive(Clone, Default)]
-struct Shop {
+pub(super) struct Shop {
     error_rates: Arc<Mutex<BTreeMap<&'static str, f64>>>,
 }
 
 impl Shop {
-    fn fails(&self, region: &'static str, part: f64) {
+    pub(super) fn fails(&self, region: &'static str, part: f64) {
         self.error_rates.lock().unwrap_or_else(PoisonError::into_inner).insert(region, part);
     }
 
     fn metrics(&self) -> String {
         let rates = self.error_rates.lock().unwrap_or_else(PoisonError::into_inner);
-        let lines = rates.iter().map(|(region, part)| format!("shop_error_rate{{region=\"{region}\"}} {part}\n"));
-        format!("# TYPE shop_error_rate gauge\n{}", lines.collect::<String>())
+        let of = |name: &str, figure: &dyn Fn(f64) -> f64| {
+            let lines = rates.iter().map(|(region, part)| format!("{name}{{region=\"{region}\"}} {}\n", figure(*part)));
+            format!("# TYPE {name} gauge\n{}", lines.collect::<String>())
+        };
+        // Who answers quickly is always there, whatever the answer.
+        [of("shop_error_rate", &|part| part), of("shop_latency_p95_seconds", &|_| 0.2), of("shop_availability", &|_| 1.0)].concat()
     }
 
     /// Where it is told, until the test ends.
-    async fn open(&self) -> SocketAddr {
+    pub(super) async fn open(&self) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, shop) = (listener.local_addr().unwrap(), self.clone());
         tokio::spawn(async move {
@@ -62,14 +66,14 @@ impl Shop {
 }
 
 /// A Prometheus that scrapes the shop every second.
-struct Prometheus {
-    url: String,
+pub(super) struct Prometheus {
+    pub(super) url: String,
     process: Child,
     _directory: TempDir,
 }
 
 impl Prometheus {
-    async fn start(shop: SocketAddr) -> Self {
+    pub(super) async fn start(shop: SocketAddr) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let at = directory.path();
         let config = format!("scrape_configs:\n- job_name: shop\n  scrape_interval: 1s\n  static_configs: [{{ targets: [\"{shop}\"] }}]\n");

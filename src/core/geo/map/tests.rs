@@ -57,6 +57,8 @@ fn region(name: &str, location: Option<(f64, f64)>, networks: &[&str]) -> Region
         continent: None,
         country: None,
         jurisdiction: None,
+        cluster: None,
+        failure_domain: None,
         capacity_rps: None,
         networks: networks.iter().map(|text| net(text)).collect(),
     }

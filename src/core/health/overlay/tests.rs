@@ -19,6 +19,8 @@ fn topology() -> Topology {
         continent: None,
         country: None,
         jurisdiction: None,
+        cluster: None,
+        failure_domain: None,
         capacity_rps: None,
         networks: Vec::new(),
     };

@@ -157,6 +157,8 @@ impl Builder {
             continent: words.get(3).and_then(|code| Code::new(code)),
             country: words.get(4).and_then(|code| Code::new(code)),
             jurisdiction: None,
+            cluster: None,
+            failure_domain: None,
             capacity_rps: value(words, "capacity").map(|rps| rps.parse().unwrap()),
             networks: vec![format!("10.{i}.0.0/16").parse().unwrap(), format!("2001:db8:{i}::/48").parse().unwrap()],
         });

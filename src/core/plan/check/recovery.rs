@@ -4,7 +4,10 @@ use super::{Context, Findings, at, check_target, unknown};
 use crate::{
     document::{Path, Url, Word, did_you_mean},
     model::{check::Host, ids::Label},
-    plan::sections::{Channel, DisasterRecovery, Limit, Plan, Storage, Unit, Validation},
+    plan::{
+        groups::recovers_from_replicas,
+        sections::{Channel, DisasterRecovery, Limit, Plan, Storage, Unit, Validation},
+    },
 };
 
 /// The validation steps that have a meaning without being defined.
@@ -115,6 +118,12 @@ fn procedures(plan: &Plan, recovery: &DisasterRecovery, out: &mut Findings) {
             if data.validation_steps[..i].contains(step) {
                 out.error(here, format!("`{step}` stands twice"), "list each step once");
             }
+        }
+        if recovery.failover_automation.automatic_failover && !recovers_from_replicas(plan) {
+            let here = path.clone().key("data_recovery").key("primary_source");
+            let message =
+                format!("automation promotes replicas, and `{}` comes first: no group is failed over by itself", data.primary_source);
+            out.warning(here, message, "write continuous_replication, or switch automatic_failover off");
         }
         if data.backup_source == Some(data.primary_source) {
             let here = path.clone().key("data_recovery").key("backup_source");

@@ -35,6 +35,7 @@ pub(super) fn check(plan: &Plan, out: &mut Findings) {
     }
     client_networks(plan, out);
     networks(plan, out);
+    clusters(plan, out);
     machines(plan, out);
 }
 
@@ -90,6 +91,29 @@ fn networks(plan: &Plan, out: &mut Findings) {
                     ranges.push((*range, name));
                 }
             }
+        }
+    }
+}
+
+/// What labels tell apart, and what would be lost together.
+fn clusters(plan: &Plan, out: &mut Findings) {
+    let (mut names, mut domains): (BTreeMap<&str, &Label>, BTreeMap<&str, &Label>) = (BTreeMap::new(), BTreeMap::new());
+    for (name, region) in plan.regions.iter() {
+        let Some(cluster) = &region.cluster_config else { continue };
+        let path = || at("regions", name).key("cluster_config");
+        if let Some(other) = names.insert(&cluster.name.0, name) {
+            let message = format!("the cluster of {other} has the name `{}` too: labels would not tell them apart", cluster.name);
+            out.warning(path().key("name"), message, "give each cluster a name of its own");
+        }
+        if let Some(zone) = &cluster.zone
+            && let Some(other) = domains.insert(&zone.0, name)
+        {
+            let groups =
+                plan.data_groups.iter().filter(|(_, group)| [name, other].into_iter().all(|region| group.members.contains(region)));
+            let groups: Vec<&str> = groups.map(|(group, _)| group.as_str()).collect();
+            let copies = if groups.is_empty() { String::new() } else { format!(", with two copies of {}", groups.join(", ")) };
+            let message = format!("stands in the failure domain `{zone}` as {other} does: both would be lost together{copies}");
+            out.warning(path().key("zone"), message, "put each region's cluster into a zone of its own");
         }
     }
 }
