@@ -63,19 +63,38 @@ pub enum Answer {
     Failed(String),
 }
 
+/// What a program that has ended said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spoken {
+    /// Its exit code; `None`: a signal ended it.
+    pub code: Option<i32>,
+    /// On standard output; one octet longer than what was to be read: it said more.
+    pub out: Vec<u8>,
+    /// On standard error, up to a bound.
+    pub err: Vec<u8>,
+}
+
+impl Spoken {
+    /// The last line on standard error, or else on standard output, for people.
+    #[must_use]
+    pub fn last_words(&self) -> String {
+        last_words(&text([&self.out, &self.err]))
+    }
+}
+
 /// Runs a hook to its end.
 pub async fn run(directory: &Path, call: &Call) -> Answer {
     let name = &call.name;
-    let ended = match end(directory, call, OUTPUT_OCTETS_MAX).await {
-        Ok(ended) => ended,
-        Err(why) => return Answer::Failed(why),
+    let Spoken { code, out, err } = match speak(directory, call, OUTPUT_OCTETS_MAX).await {
+        Ok(spoken) => spoken,
+        Err(why) => return Answer::Failed(format!("hook `{name}` {why}")),
     };
-    let said = ended.said();
-    match ended.code {
+    let said = text([&out, &err]);
+    match code {
         Some(0) => Answer::Yes(said),
         Some(75) => Answer::Again(format!("hook `{name}`: {}", last_words(&said))),
         Some(77) => Answer::No(format!("hook `{name}`: {}", last_words(&said))),
-        _ => Answer::Failed(ended.failure(name)),
+        code => Answer::Failed(format!("hook `{name}` {}", failure(code, &said))),
     }
 }
 
@@ -84,53 +103,37 @@ pub async fn run(directory: &Path, call: &Call) -> Answer {
 /// # Errors
 /// It could not be run, did not end in time, failed, or printed more; in one line.
 pub async fn print(directory: &Path, call: &Call, octets_max: u64) -> Result<Vec<u8>, String> {
-    let name = &call.name;
-    let ended = end(directory, call, octets_max.saturating_add(1)).await?;
-    if ended.printed.len() as u64 > octets_max {
-        return Err(format!("hook `{name}` printed more than {octets_max} octets"));
+    let of = |why: String| format!("hook `{}` {why}", call.name);
+    let Spoken { code, out, err } = speak(directory, call, octets_max).await.map_err(of)?;
+    if out.len() as u64 > octets_max {
+        return Err(of(format!("printed more than {octets_max} octets")));
     }
-    if ended.code != Some(0) {
-        return Err(ended.failure(name));
+    if code != Some(0) {
+        return Err(of(failure(code, &text([&out, &err]))));
     }
-    Ok(ended.printed)
+    Ok(out)
 }
 
-/// How a hook ended.
-struct Ended {
-    /// Its exit code; `None`: it was killed.
-    code: Option<i32>,
-    printed: Vec<u8>,
-    complained: Vec<u8>,
+/// What goes behind its name.
+fn failure(code: Option<i32>, said: &str) -> String {
+    let words = last_words(said);
+    code.map_or_else(|| format!("was killed: {words}"), |code| format!("ended with {code}: {words}"))
 }
 
-impl Ended {
-    /// All that it said, for people.
-    fn said(&self) -> String {
-        let all = [self.printed.as_slice(), &self.complained].concat();
-        String::from_utf8_lossy(&all).chars().filter(|c| !c.is_control() || *c == '\n').collect()
-    }
-
-    fn failure(&self, name: &str) -> String {
-        let words = last_words(&self.said());
-        match self.code {
-            Some(code) => format!("hook `{name}` ended with {code}: {words}"),
-            None => format!("hook `{name}` was killed: {words}"),
-        }
-    }
-}
-
-/// `octets_max`: so much of what it prints is kept.
-async fn end(directory: &Path, call: &Call, octets_max: u64) -> Result<Ended, String> {
-    let name = &call.name;
-    let path = find(directory, name).map_err(|why| format!("hook `{name}`: {why}"))?;
+/// Runs a program to its end, as [`run`] does, for whoever reads what it prints: so many octets, and one more tells that there is more.
+///
+/// # Errors
+/// What goes behind its name: it could not be run, or did not end in time. Whether it did anything is not known.
+pub async fn speak(directory: &Path, call: &Call, octets_max: u64) -> Result<Spoken, String> {
+    let path = find(directory, &call.name).map_err(|why| format!("cannot be run: {why}"))?;
     let mut command = Command::new(&path);
     command.args(&call.arguments).env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin").envs(&call.environment);
     command.current_dir("/").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-    let child = command.spawn().map_err(|error| format!("hook `{name}`: run `{}`: {error}", path.display()))?;
+    let child = command.spawn().map_err(|error| format!("cannot be run: `{}`: {error}", path.display()))?;
     let group = Group { leader: child.id().and_then(|id| i32::try_from(id).ok()), child };
     match timeout(call.timeout, talk(group, &call.input, octets_max)).await {
-        Ok(ended) => ended.map_err(|error| format!("hook `{name}`: {error}")),
-        Err(_) => Err(format!("hook `{name}` did not end within {}s, and was killed", call.timeout.as_secs())),
+        Ok(spoken) => spoken.map_err(|error| format!("could not be heard: {error}")),
+        Err(_) => Err(format!("did not end within {}s, and was killed", call.timeout.as_secs())),
     }
 }
 
@@ -149,7 +152,7 @@ impl Drop for Group {
     }
 }
 
-async fn talk(mut group: Group, input: &Value, octets_max: u64) -> std::io::Result<Ended> {
+async fn talk(mut group: Group, input: &Value, octets_max: u64) -> std::io::Result<Spoken> {
     let missing = || std::io::Error::other("it has no pipes");
     let child = &mut group.child;
     let mut stdin = child.stdin.take().ok_or_else(missing)?;
@@ -160,9 +163,9 @@ async fn talk(mut group: Group, input: &Value, octets_max: u64) -> std::io::Resu
         let _ = stdin.write_all(&octets).await;
         drop(stdin);
     };
-    let ((), printed, complained) = tokio::join!(give, keep(out, octets_max), keep(err, OUTPUT_OCTETS_MAX));
+    let ((), out, err) = tokio::join!(give, keep(out, octets_max.saturating_add(1)), keep(err, OUTPUT_OCTETS_MAX));
     let status = child.wait().await?;
-    Ok(Ended { code: status.code(), printed: printed?, complained: complained? })
+    Ok(Spoken { code: status.code(), out: out?, err: err? })
 }
 
 /// What comes through a pipe, up to a bound. The pipe is closed then: who goes on to write ends by that, and waits for nobody.
@@ -170,6 +173,12 @@ async fn keep(pipe: impl AsyncRead + Unpin, octets_max: u64) -> std::io::Result<
     let mut kept = Vec::new();
     pipe.take(octets_max).read_to_end(&mut kept).await?;
     Ok(kept)
+}
+
+/// For people.
+fn text(parts: [&[u8]; 2]) -> String {
+    let all = parts.concat();
+    String::from_utf8_lossy(&all).chars().filter(|c| !c.is_control() || *c == '\n').collect()
 }
 
 fn last_words(said: &str) -> String {

@@ -1,9 +1,11 @@
 //! What a database engine is to its agent.
 
 use async_trait::async_trait;
+pub use portolan_core::failover::engine::Act;
 use portolan_core::failover::{
     agent::{Facts, Task},
     lease::Grant,
+    token::Token,
 };
 
 /// What the supervisor says: its incarnation, and whether something runs in its vessel. `None`: it does not answer, or there is none.
@@ -30,6 +32,19 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Returns when nothing of a task that was dropped acts any more.
     async fn settled(&self);
+
+    /// Whether another manager runs it: no supervisor is asked, and what must not write is fenced by [`Self::fence`].
+    fn is_managed(&self) -> bool {
+        false
+    }
+
+    /// Has the manager fence it, by the highest token that was seen. It is repeated until a look shows it.
+    ///
+    /// # Errors
+    /// One line; a look shows what was done.
+    async fn fence(&self, _: Token) -> Result<(), String> {
+        Err("its supervisor kills it".to_owned())
+    }
 }
 
 /// What a task does next.
@@ -43,23 +58,6 @@ pub enum Step {
     Wait(String),
     /// It cannot be; why.
     Fail(String),
-}
-
-/// Who does the next thing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Act {
-    /// The engine. `opens`: the database may take writes by it, so it takes a lease.
-    Engine {
-        /// Whether it takes a lease.
-        opens: bool,
-    },
-    /// The supervisor starts the database. `opens`: for writes.
-    Start {
-        /// Whether it takes a lease.
-        opens: bool,
-    },
-    /// The supervisor has it stop cleanly.
-    Stop,
 }
 
 /// A task under way, as the engine does it.

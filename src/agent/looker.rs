@@ -43,7 +43,7 @@ pub(super) async fn run(
     let mut link = None;
     loop {
         let turn = *turns.borrow_and_update();
-        let supervisor = ask(&mut link, &socket).await;
+        let supervisor = if engine.is_managed() { None } else { ask(&mut link, &socket).await };
         let vessel = vessel(supervisor.as_ref());
         let seen_at = clock();
         let facts = engine.look(vessel).await.inspect_err(|error| debug!("no look at the database: {error}"));

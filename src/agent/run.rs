@@ -73,6 +73,8 @@ pub struct Runner {
     outbox: mpsc::Sender<FromAgent>,
     /// The one that runs.
     task: Option<(Task, JoinHandle<()>)>,
+    /// A manager that was told to fence the database, and has not answered.
+    fencing: Option<JoinHandle<()>>,
     /// The one that has ended, until a look has shown what it did.
     done: Option<Ended>,
     /// The last one that did not do what it should, and how often in a row.
@@ -89,9 +91,11 @@ impl Runner {
     pub async fn new(setup: Setup) -> Self {
         let Setup { region, store, disk, engine, socket, clock, inbox, outbox } = setup;
         let mut link = None;
-        let state = looker::ask(&mut link, &socket).await;
+        let state = if engine.is_managed() { None } else { looker::ask(&mut link, &socket).await };
         let supervisor = state.map(|state| (state.incarnation, state.kill_at.map(Tick)));
-        let agent = Arc::new(Mutex::new(Agent::new(region, disk, supervisor, clock())));
+        let agent = Agent::new(region, disk, supervisor, clock());
+        let agent = if engine.is_managed() { agent.under_manager(clock()) } else { agent };
+        let agent = Arc::new(Mutex::new(agent));
         let (turns, watched) = watch::channel(0);
         let (to_looks, looks) = mpsc::channel(1);
         tokio::spawn(looker::run(Arc::clone(&engine), socket.clone(), clock, watched, to_looks));
@@ -105,6 +109,7 @@ impl Runner {
             inbox,
             outbox,
             task: None,
+            fencing: None,
             done: None,
             failed: None,
             ended,
@@ -235,6 +240,10 @@ impl Runner {
                             more.extend(self.agent().armed(at, (self.clock)()));
                         }
                     }
+                    Effect::Kill if self.hands.engine.is_managed() => {
+                        self.drop_task().await;
+                        self.fence();
+                    }
                     Effect::Kill => {
                         self.drop_task().await;
                         info!("whatever may still run of the database is killed");
@@ -245,12 +254,41 @@ impl Runner {
                         self.drop_task().await;
                         self.next_turn();
                     }
-                    Effect::Begin(task) => self.begin(task),
+                    Effect::Begin(task) => {
+                        self.drop_fencing().await;
+                        self.begin(task);
+                    }
                 }
             }
             effects = more;
         }
         Ok(())
+    }
+
+    /// Has the manager fence the database, beside everything else: what hangs delays nothing. One call at a time.
+    fn fence(&mut self) {
+        if self.fencing.as_ref().is_some_and(|call| !call.is_finished()) {
+            return;
+        }
+        let token = self.agent().disk().highest;
+        let (hands, turns) = (Arc::clone(&self.hands), self.turns.clone());
+        info!(%token, "the manager is told to fence the database");
+        self.next_turn();
+        self.fencing = Some(tokio::spawn(async move {
+            if let Err(why) = hands.engine.fence(token).await {
+                warn!(%token, "fence: {why}");
+            }
+            turns.send_modify(|turn| *turn += 1);
+        }));
+    }
+
+    /// What is begun is of a token that may be higher: nothing of an older one acts beside it (A2).
+    async fn drop_fencing(&mut self) {
+        if let Some(call) = self.fencing.take().filter(|call| !call.is_finished()) {
+            call.abort();
+            let _ = call.await;
+            self.hands.engine.settled().await;
+        }
     }
 
     fn begin(&mut self, task: Task) {

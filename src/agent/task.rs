@@ -53,7 +53,7 @@ impl Hands {
         let mut link = None;
         let mut waits_since = Instant::now();
         loop {
-            let state = ask(&mut link, &self.socket).await;
+            let state = if self.engine.is_managed() { None } else { ask(&mut link, &self.socket).await };
             let waits_for = match course.next(vessel(state.as_ref())).await {
                 Ok(Step::Done) => return Ok(()),
                 Ok(Step::Fail(why)) => return Err(why),

@@ -1,6 +1,7 @@
 //! Database engines: what one is, and the single things that are done to it. When what is done, the core decides.
 
 pub mod fake;
+pub mod managed;
 pub mod mariadb;
 pub mod postgres;
 pub mod redis;
@@ -9,7 +10,7 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use portolan_core::{
-    failover::engine::postgres::{Seen, Source, Verb},
+    failover::{engine::Course, token::Token},
     model::ids::Label,
 };
 
@@ -21,9 +22,12 @@ pub struct Trouble(pub String);
 /// Host and port of each member.
 pub type Members = BTreeMap<Label, (String, u16)>;
 
-/// A server that ships its log to standbys as PostgreSQL does, so that the same course leads it.
+/// A server beside an agent: what is seen of it, and the single things that are done to it. Which one when, its course says.
 #[async_trait]
-pub trait Ships: Send + Sync + 'static {
+pub trait Server: Send + Sync + 'static {
+    /// The core's course for this engine.
+    type Course: Course;
+
     /// Where the members are, as the plan says now.
     fn set_members(&self, members: Members);
 
@@ -31,25 +35,27 @@ pub trait Ships: Send + Sync + 'static {
     ///
     /// # Errors
     /// Nothing is known, which is no statement about what runs.
-    async fn look(&self, vessel: Option<(u64, bool)>) -> Result<Seen, Trouble>;
+    async fn look(&self, vessel: Option<(u64, bool)>) -> Result<<Self::Course as Course>::Seen, Trouble>;
 
     /// What the member in that region says of itself.
     ///
     /// # Errors
     /// It does not answer, or not so.
-    async fn source(&self, region: &Label) -> Result<Source, Trouble>;
+    async fn source(&self, region: &Label) -> Result<<Self::Course as Course>::Source, Trouble>;
 
-    /// What must be so before the supervisor starts it as a standby.
+    /// What must be so before the supervisor starts it.
     ///
     /// # Errors
-    /// The files cannot be changed.
-    fn prepare(&self) -> Result<(), Trouble>;
+    /// It must not be started; why.
+    async fn prepare(&self) -> Result<(), Trouble> {
+        Ok(())
+    }
 
-    /// Does one thing; the supervisor does [`Verb::Start`] and [`Verb::Stop`].
+    /// Does one thing; the supervisor does what the course says is its ([`Course::act`]).
     ///
     /// # Errors
     /// It was not done, or nobody knows: a look shows.
-    async fn act(&self, verb: &Verb) -> Result<(), Trouble>;
+    async fn act(&self, verb: &<Self::Course as Course>::Verb) -> Result<(), Trouble>;
 
     /// Writes the row that shows that it takes writes, without waiting for standbys.
     ///
@@ -58,5 +64,18 @@ pub trait Ships: Send + Sync + 'static {
     async fn beat(&self) -> Result<(), Trouble>;
 
     /// Returns when nothing of an act that was given up changes anything any more.
-    async fn settled(&self);
+    async fn settled(&self) {}
+
+    /// Whether another manager runs it, so that no supervisor stands under it.
+    fn is_managed(&self) -> bool {
+        false
+    }
+
+    /// One that a manager runs: lets it take no writes, by that token, which is the highest that was seen. It is repeated until a look shows it.
+    ///
+    /// # Errors
+    /// It was not done, or nobody knows: a look shows.
+    async fn fence(&self, _: Token) -> Result<(), Trouble> {
+        Err(Trouble("its supervisor kills it".to_owned()))
+    }
 }

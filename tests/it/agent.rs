@@ -4,6 +4,7 @@ mod archive;
 mod conformance;
 mod failover;
 mod leader;
+mod managed;
 pub(crate) mod mariadb;
 pub(crate) mod postgres;
 mod redis;

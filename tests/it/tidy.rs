@@ -18,7 +18,7 @@ use portolan::config;
 /// Adapters meet in `daemon` only: what one needs of another comes in as a trait or a value.
 const MAY_USE: [(&str, &[&str], &str); 19] = [
     ("config", &[], "a leaf: text in, plan, node or agent config out"),
-    ("engine", &[], "a leaf: what databases are, and the single things that are done to them"),
+    ("engine", &["hook"], "what databases are, and the single things that are done to them, some by a program of the operator"),
     ("net", &[], "a leaf: connections, names, certificates"),
     ("agent", &["net"], "an adapter: the agent, its supervisor, and both ends of its lines; what the database is comes in as a trait"),
     ("api", &["net"], "an adapter"),
@@ -26,7 +26,7 @@ const MAY_USE: [(&str, &[&str], &str); 19] = [
     ("client", &["api", "net"], "an adapter; the other end of the API, so that the form of messages is written once"),
     ("dns", &["net"], "an adapter"),
     ("geo", &["net"], "an adapter"),
-    ("hook", &[], "an adapter: programs of the operator, with the contract that they are called by"),
+    ("hook", &[], "a leaf: programs of the operator, with the contract that they are called by"),
     ("mesh", &["net"], "an adapter; what it asks of the node is a trait"),
     ("probe", &["engine", "net"], "an adapter; databases are asked through their leaf"),
     ("raft", &[], "an adapter; its transport is handed to it"),

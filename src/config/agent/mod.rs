@@ -72,7 +72,7 @@ mod tests {
         assert!(problem("version: 1\n").contains("agent"));
         let (head, _) = WHOLE.split_once("postgresql").unwrap();
         let none = problem(head);
-        assert!(none.contains("one of `postgresql`, `mariadb`, `redis`, `fake`"), "{none}");
+        assert!(none.contains("one of `postgresql`, `mariadb`, `redis`, `fake`, `exec`, `http`"), "{none}");
         let both = problem(&format!("{WHOLE}fake: {{ directory: /tmp/fake, listen: \"127.0.0.1:7000\" }}\n"));
         assert!(both.contains("one database stands beside an agent"), "{both}");
         let redis = format!("{head}redis: {{ config: /etc/redis/redis.conf, directory: /var/lib/redis, address: \"127.0.0.1:6379\" }}\n");
@@ -88,5 +88,13 @@ mod tests {
         assert_eq!(config.database_directory().unwrap().0, "/var/lib/mysql");
         assert!(problem(&format!("{head}{}", mariadb.replace("/etc/my.cnf", "my.cnf"))).contains("relative"));
         assert!(problem(&format!("{head}{}", mariadb.replace("domain: 3", "log_bin: ../bin"))).contains("log_bin"));
+        let exec = load(&format!("{head}exec: {{ program: orders-db, self_fence: none }}\n"), "agent.yaml").unwrap().config;
+        assert_eq!(exec.database_directory(), None);
+        assert_eq!(exec.exec.unwrap().self_fence, sections::SelfFence::None);
+        assert!(problem(&format!("{head}exec: {{ program: ../orders-db }}\n")).contains("program"));
+        let http = |url: &str| format!("{head}http: {{ url: \"{url}\", bearer: manager }}\n");
+        assert!(load(&http("https://manager.example.net/db"), "agent.yaml").is_ok());
+        assert!(load(&http("http://127.0.0.1:8008/db"), "agent.yaml").is_ok());
+        assert!(problem(&http("http://10.0.0.1/db")).contains("asked in the clear"));
     }
 }

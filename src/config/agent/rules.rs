@@ -49,17 +49,38 @@ pub(super) fn check(config: &AgentConfig, document: &Document<'_>, report: &mut 
             report.at_path(Severity::Error, document, &below("redis", "directory"), message, "choose a directory without * ? [ ] \" \\");
         }
     }
+    if let Some(exec) = &config.exec {
+        paths.push((below("exec", "hooks_dir"), &exec.hooks_dir));
+    }
+    if let Some(http) = &config.http {
+        if let Some(ca_file) = &http.ca_file {
+            paths.push((below("http", "ca_file"), ca_file));
+        }
+        let is_near = http.url.address().is_some_and(|address| address.is_loopback());
+        if http.url.scheme() != "https" && !(http.url.scheme() == "http" && is_near) {
+            let message = format!("`{}` would be asked in the clear: whoever listens could promote the database", http.url.as_str());
+            report.at_path(
+                Severity::Error,
+                document,
+                &below("http", "url"),
+                message,
+                "write an https URL, or http with a loopback address",
+            );
+        }
+    }
     let named = [
         ("postgresql", config.postgresql.is_some()),
         ("mariadb", config.mariadb.is_some()),
         ("redis", config.redis.is_some()),
         ("fake", config.fake.is_some()),
+        ("exec", config.exec.is_some()),
+        ("http", config.http.is_some()),
     ];
     let named: Vec<&str> = named.iter().filter(|(_, is_there)| *is_there).map(|(name, _)| *name).collect();
     if named.len() != 1 {
         let message = "one database stands beside an agent".to_owned();
         let path = top(named.last().copied().unwrap_or("agent"));
-        report.at_path(Severity::Error, document, &path, message, "write one of `postgresql`, `mariadb`, `redis`, `fake`");
+        report.at_path(Severity::Error, document, &path, message, "write one of `postgresql`, `mariadb`, `redis`, `fake`, `exec`, `http`");
     }
     for (path, value) in paths {
         if !value.0.starts_with('/') {

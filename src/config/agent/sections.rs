@@ -1,11 +1,11 @@
 //! What may be written in an agent config: one table per section.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use portolan_core::{
-    document::{HostPort, PlainName, Secret, Text},
+    document::{HostPort, PlainName, Secret, Text, Url, minutes, seconds},
     model::{check::Host, ids::Label},
-    section,
+    section, words,
 };
 
 use crate::config::node::sections::{FilePath, LogFormat, Tls};
@@ -37,6 +37,10 @@ section! {
         redis: Option<RedisDatabase> = None,
         /// The database, where it is a fake, for drills.
         fake: Option<FakeDatabase> = None,
+        /// The database, where another manager runs it that is led by a program: no supervisor stands under it.
+        exec: Option<ExecManager> = None,
+        /// The database, where another manager runs it that is led by a service.
+        http: Option<HttpManager> = None,
         /// How log lines look.
         log: LogFormat = LogFormat::Text,
     }
@@ -120,6 +124,46 @@ section! {
     }
 }
 
+words! {
+    /// Whether a manager can keep its database from writing.
+    pub enum SelfFence("a self-fence") {
+        /// Its verb `fence` does, and `probe` shows it.
+        Verb = "verb",
+        /// It cannot: no failover of this member is ever proven, and a person decides.
+        None = "none",
+    }
+}
+
+section! {
+    /// A manager that is a program: one verb per run, as its argument, one JSON object on standard input; exit codes 0 done, 75 not yet, 77 refused.
+    pub struct ExecManager {
+        /// Where the program lies; it belongs to root or to the user of the agent, and nobody else may write it.
+        hooks_dir: FilePath = FilePath("/etc/portolan/hooks".to_owned()),
+        /// Its name there.
+        program: Secret,
+        /// One verb may last so long; then its whole process group is killed. A fence is asked for again and again, so less than the lease's margin.
+        timeout: Duration where (seconds(1)..=minutes(10)) = seconds(5),
+        /// Whether it can fence.
+        self_fence: SelfFence = SelfFence::Verb,
+    }
+}
+
+section! {
+    /// A manager that is a service: POST url/VERB with one JSON object; 2xx done, 425 429 503 not yet, 401 403 409 412 422 refused.
+    pub struct HttpManager {
+        /// Where the verbs are; https, or http on a loopback address.
+        url: Url,
+        /// What it is told as bearer, a name in secrets_dir.
+        bearer: Option<Secret> = None,
+        /// Who signs its certificate, as PEM; left out: whoever the system trusts.
+        ca_file: Option<FilePath> = None,
+        /// One verb may last so long. A fence is asked for again and again, so less than the lease's margin.
+        timeout: Duration where (seconds(1)..=minutes(10)) = seconds(5),
+        /// Whether it can fence.
+        self_fence: SelfFence = SelfFence::Verb,
+    }
+}
+
 impl FakeDatabase {
     /// Where it listens; `None`: that is no loopback address.
     #[must_use]
@@ -132,7 +176,7 @@ impl FakeDatabase {
 }
 
 impl AgentConfig {
-    /// Where the database keeps its files; `None`: the config names no database.
+    /// Where the database keeps its files; `None`: the config names no database, or a manager that knows.
     #[must_use]
     pub fn database_directory(&self) -> Option<&FilePath> {
         let postgresql = self.postgresql.as_ref().map(|database| &database.data_directory);

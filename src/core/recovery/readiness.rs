@@ -214,7 +214,7 @@ impl Scene<'_> {
                     "fence",
                     Grade::Fail,
                     text,
-                    "run the database under portolan supervise, or prove a hook that confirms: portolan drill start",
+                    "run the database under portolan supervise, or prove a hook that confirms, as where another manager runs it: portolan drill start",
                 );
             }
         }

@@ -3,7 +3,7 @@
 use std::{
     fs,
     net::{IpAddr, SocketAddr},
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -15,7 +15,7 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use super::{HearsPlan, MariadbEngine, RedisEngine, ShippingEngine, mariadb::arguments, user};
+use super::{HearsPlan, Joined, mariadb_arguments, user};
 use crate::{
     agent::{
         Engine, Runner, Setup, Store, Terms,
@@ -24,8 +24,13 @@ use crate::{
     config::agent::{AgentConfig, sections},
     daemon::{clock, secret, setup::tls_files},
     engine::{
-        Members, Ships,
+        Members, Server,
         fake::{self, Fake},
+        managed::{
+            Managed,
+            exec::{self, Exec},
+            http::{self, Http},
+        },
         mariadb::{self, Mariadb},
         postgres::{self, ConnInfo, Postgres},
         redis::{self, Login, Redis},
@@ -154,26 +159,45 @@ fn keep_terms(path: &Path, terms: &Terms) -> anyhow::Result<()> {
 }
 
 fn engine(config: &AgentConfig, terms: &Terms) -> anyhow::Result<Arc<dyn HearsPlan>> {
-    if let Some(of) = &config.mariadb {
-        return Ok(Arc::new(MariadbEngine::new(mariadb(config, of, terms)?, terms.region.clone(), terms.priority)));
-    }
-    let Some(database) = &config.redis else {
-        return Ok(Arc::new(ShippingEngine::new(server(config, terms)?, terms.region.clone(), terms.priority)));
-    };
-    let login = |name: &str| -> anyhow::Result<Login> {
-        Login::parse(&secret::read(config.secrets_dir.as_path(), name)?).with_context(|| format!("read secret `{name}` as a login"))
-    };
-    let server = Redis::new(redis::Setup {
-        region: terms.region.clone(),
-        config: database.config.as_path().to_owned(),
-        arguments: database.arguments.iter().map(|text| text.0.clone()).collect(),
-        directory: database.directory.as_path().to_owned(),
-        address: (database.address.0.host.to_string(), database.address.0.port),
-        login: database.login.as_ref().map(|name| login(name.0.as_str())).transpose()?,
-        owner: user(config)?,
-        evidence: config.data_dir.as_path().join("evidence"),
-    });
-    Ok(Arc::new(RedisEngine::new(server, terms.region.clone(), terms.priority)))
+    let evidence = config.data_dir.as_path().join("evidence");
+    Ok(if let Some(of) = &config.mariadb {
+        joined(mariadb(config, of, terms, evidence)?, terms)
+    } else if let Some(of) = &config.redis {
+        joined(redis(config, of, terms, evidence)?, terms)
+    } else if let Some(of) = &config.exec {
+        joined(Managed::new(exec(of), terms.group.clone(), terms.region.clone()), terms)
+    } else if let Some(of) = &config.http {
+        joined(Managed::new(http(config, of)?, terms.group.clone(), terms.region.clone()), terms)
+    } else if let Some(of) = &config.fake {
+        let listen = of.listen_at().context("`fake.listen` is no loopback address")?;
+        let (region, directory, owner) = (terms.region.clone(), of.directory.as_path().to_owned(), user(config)?);
+        joined(Fake::new(fake::Setup { region, directory, listen, owner, evidence }), terms)
+    } else {
+        let of = config.postgresql.as_ref().context("the config names no database")?;
+        joined(postgresql(config, of, terms, evidence)?, terms)
+    })
+}
+
+fn joined<S: Server>(server: S, terms: &Terms) -> Arc<dyn HearsPlan> {
+    Arc::new(Joined::new(server, terms.region.clone(), terms.priority))
+}
+
+fn exec(of: &sections::ExecManager) -> Exec {
+    Exec::new(exec::Setup {
+        directory: of.hooks_dir.as_path().to_owned(),
+        program: of.program.0.to_string(),
+        timeout: of.timeout,
+        fences: of.self_fence == sections::SelfFence::Verb,
+    })
+}
+
+fn http(config: &AgentConfig, of: &sections::HttpManager) -> anyhow::Result<Http> {
+    let bearer = of.bearer.as_ref().map(|name| secret::read(config.secrets_dir.as_path(), name.0.as_str())).transpose()?;
+    let read = |path: &Path| fs::read(path).with_context(|| format!("read `http.ca_file` from `{}`", path.display()));
+    let ca = of.ca_file.as_ref().map(|file| read(file.as_path())).transpose()?;
+    let fences = of.self_fence == sections::SelfFence::Verb;
+    let url = of.url.as_str().trim_end_matches('/').to_owned();
+    Ok(Http::new(http::Setup { url, bearer, ca, timeout: of.timeout, fences })?)
 }
 
 fn conninfo(config: &AgentConfig, name: &str) -> anyhow::Result<ConnInfo> {
@@ -181,7 +205,7 @@ fn conninfo(config: &AgentConfig, name: &str) -> anyhow::Result<ConnInfo> {
     ConnInfo::parse(&text).with_context(|| format!("read secret `{name}` as a connection string"))
 }
 
-fn mariadb(config: &AgentConfig, of: &sections::Mariadb, terms: &Terms) -> anyhow::Result<Mariadb> {
+fn mariadb(config: &AgentConfig, of: &sections::Mariadb, terms: &Terms, evidence: PathBuf) -> anyhow::Result<Mariadb> {
     let own = conninfo(config, of.dsn.0.as_str())?;
     let replication = conninfo(config, of.replication.0.as_str())?;
     for (name, info) in [(&of.dsn, own.clone()), (&of.replication, replication.clone().with("host", "127.0.0.1"))] {
@@ -192,32 +216,42 @@ fn mariadb(config: &AgentConfig, of: &sections::Mariadb, terms: &Terms) -> anyho
         system: mariadb::system_of(&terms.group),
         program: of.program.as_path().to_owned(),
         bin_dir: of.bin_dir.as_path().to_owned(),
-        arguments: arguments(of),
+        arguments: mariadb_arguments(of),
         data_directory: of.data_directory.as_path().to_owned(),
         log_bin: of.log_bin.0.to_string(),
         domain: of.domain,
         owner: user(config)?,
         own,
         replication,
-        evidence: config.data_dir.as_path().join("evidence"),
+        evidence,
     }))
 }
 
-fn server(config: &AgentConfig, terms: &Terms) -> anyhow::Result<Arc<dyn Ships>> {
-    let (region, owner, evidence) = (terms.region.clone(), user(config)?, config.data_dir.as_path().join("evidence"));
-    if let Some(fake) = &config.fake {
-        let listen = fake.listen_at().context("`fake.listen` is no loopback address")?;
-        return Ok(Arc::new(Fake::new(fake::Setup { region, directory: fake.directory.as_path().to_owned(), listen, owner, evidence })));
-    }
-    let postgresql = config.postgresql.as_ref().context("the config names no database")?;
-    Ok(Arc::new(Postgres::new(postgres::Setup {
-        region,
-        bin_dir: postgresql.bin_dir.as_path().to_owned(),
-        data_directory: postgresql.data_directory.as_path().to_owned(),
-        arguments: postgresql.arguments.iter().map(|text| text.0.clone()).collect(),
-        owner,
-        own: conninfo(config, postgresql.dsn.0.as_str())?,
-        replication: conninfo(config, postgresql.replication.0.as_str())?,
+fn redis(config: &AgentConfig, of: &sections::RedisDatabase, terms: &Terms, evidence: PathBuf) -> anyhow::Result<Redis> {
+    let login = |name: &str| -> anyhow::Result<Login> {
+        Login::parse(&secret::read(config.secrets_dir.as_path(), name)?).with_context(|| format!("read secret `{name}` as a login"))
+    };
+    Ok(Redis::new(redis::Setup {
+        region: terms.region.clone(),
+        config: of.config.as_path().to_owned(),
+        arguments: of.arguments.iter().map(|text| text.0.clone()).collect(),
+        directory: of.directory.as_path().to_owned(),
+        address: (of.address.0.host.to_string(), of.address.0.port),
+        login: of.login.as_ref().map(|name| login(name.0.as_str())).transpose()?,
+        owner: user(config)?,
         evidence,
-    })))
+    }))
+}
+
+fn postgresql(config: &AgentConfig, of: &sections::Postgresql, terms: &Terms, evidence: PathBuf) -> anyhow::Result<Postgres> {
+    Ok(Postgres::new(postgres::Setup {
+        region: terms.region.clone(),
+        bin_dir: of.bin_dir.as_path().to_owned(),
+        data_directory: of.data_directory.as_path().to_owned(),
+        arguments: of.arguments.iter().map(|text| text.0.clone()).collect(),
+        owner: user(config)?,
+        own: conninfo(config, of.dsn.0.as_str())?,
+        replication: conninfo(config, of.replication.0.as_str())?,
+        evidence,
+    }))
 }

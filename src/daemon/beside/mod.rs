@@ -1,9 +1,7 @@
 //! Beside a database: agent and supervisor as their config says.
 
 mod agent;
-mod mariadb;
-mod replicating;
-mod shipping;
+mod joined;
 
 use anyhow::Context as _;
 use nix::unistd::{User, geteuid};
@@ -14,15 +12,19 @@ use crate::{
         Engine,
         supervisor::{Command, Setup, StopsBy},
     },
-    config::agent::AgentConfig,
-    engine::{Members, fake::Fake, mariadb::Mariadb, postgres::Postgres, redis::Redis},
+    config::agent::{AgentConfig, sections},
+    engine::{
+        Members,
+        fake::Fake,
+        mariadb::{self, Mariadb},
+        postgres::Postgres,
+        redis::Redis,
+    },
 };
 
 pub(super) use agent::run;
 pub use agent::serve;
-pub use mariadb::MariadbEngine;
-pub use replicating::RedisEngine;
-pub use shipping::ShippingEngine;
+pub use joined::Joined;
 
 /// An engine that hears what the plan says.
 pub trait HearsPlan: Engine {
@@ -40,7 +42,7 @@ pub(super) fn supervisor(config: &AgentConfig) -> anyhow::Result<Setup> {
         (postgresql.bin_dir.as_path().join("postgres"), arguments, directory, Postgres::mark_in(directory))
     } else if let Some(mariadb) = &config.mariadb {
         let directory = mariadb.data_directory.as_path();
-        (mariadb.program.as_path().to_owned(), mariadb::arguments(mariadb), directory, Mariadb::mark_in(directory))
+        (mariadb.program.as_path().to_owned(), mariadb_arguments(mariadb), directory, Mariadb::mark_in(directory))
     } else if let Some(fake) = &config.fake {
         let directory = fake.directory.as_path();
         let listen = fake.listen_at().context("`fake.listen` is no loopback address")?.to_string();
@@ -51,6 +53,8 @@ pub(super) fn supervisor(config: &AgentConfig) -> anyhow::Result<Setup> {
         let own: Vec<String> = redis.arguments.iter().map(|text| text.0.clone()).collect();
         let arguments = Redis::arguments(&redis.config.0, &redis.directory.0, &own);
         (redis.program.as_path().to_owned(), arguments, directory, Redis::mark_in(directory))
+    } else if config.exec.is_some() || config.http.is_some() {
+        anyhow::bail!("another manager runs this database, and nothing is to be supervised: start `portolan agent` alone");
     } else {
         anyhow::bail!("the config names no database");
     };
@@ -62,6 +66,12 @@ pub(super) fn supervisor(config: &AgentConfig) -> anyhow::Result<Setup> {
         vessel: (program, vec!["vessel".to_owned()]),
         incarnation: clock::entropy(),
     })
+}
+
+/// What a MariaDB server is started with.
+fn mariadb_arguments(of: &sections::Mariadb) -> Vec<String> {
+    let needed = mariadb::arguments(of.option_file.as_path(), of.data_directory.as_path(), &of.log_bin.0, of.domain);
+    needed.into_iter().chain(of.arguments.iter().map(|text| text.0.clone())).collect()
 }
 
 /// Numbers of the user and the group that the database runs as; `None`: those of this process.

@@ -7,12 +7,12 @@ use std::{
 
 use async_trait::async_trait;
 use portolan_core::{
-    failover::engine::postgres::{Divergence, Seen, Source, Verb},
+    failover::engine::postgres::{Course, Divergence, Seen, Source, Verb},
     model::ids::Label,
 };
 
 use super::{
-    super::{Members, Ships, Trouble},
+    super::{Members, Server, Trouble},
     Fake,
     files::{Settings, Upstream},
     log,
@@ -20,7 +20,9 @@ use super::{
 };
 
 #[async_trait]
-impl Ships for Fake {
+impl Server for Fake {
+    type Course = Course;
+
     fn set_members(&self, members: Members) {
         *self.members.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = members;
     }
@@ -31,10 +33,6 @@ impl Ships for Fake {
 
     async fn source(&self, region: &Label) -> Result<Source, Trouble> {
         self.other(region).await
-    }
-
-    fn prepare(&self) -> Result<(), Trouble> {
-        Ok(())
     }
 
     async fn act(&self, verb: &Verb) -> Result<(), Trouble> {
@@ -57,8 +55,6 @@ impl Ships for Fake {
     async fn beat(&self) -> Result<(), Trouble> {
         self.ask(&Ask::Beat).await
     }
-
-    async fn settled(&self) {}
 }
 
 impl Fake {

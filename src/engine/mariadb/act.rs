@@ -86,7 +86,7 @@ impl Mariadb {
     ///
     /// # Errors
     /// What its options would make of the mark, and what is to be written where.
-    pub async fn prepare(&self) -> Result<(), Trouble> {
+    pub(super) async fn proves_the_mark(&self) -> Result<(), Trouble> {
         let mut command = Command::new(&self.setup.program);
         // It is heard right behind the option file only.
         let (option_file, others) = self.setup.arguments.split_at(1.min(self.setup.arguments.len()));
@@ -111,7 +111,7 @@ impl Mariadb {
     ///
     /// # Errors
     /// It was not written, or nobody knows.
-    pub async fn beat(&self) -> Result<(), Trouble> {
+    pub(super) async fn write_heartbeat(&self) -> Result<(), Trouble> {
         let mut kept = self.conn.lock().await;
         let Some(mut conn) = kept.take() else { return Ok(()) };
         let beat = async {
@@ -126,7 +126,7 @@ impl Mariadb {
     }
 
     /// Returns when nothing of an act that was given up changes anything any more: its connection is gone from the server, or the server is.
-    pub async fn settled(&self) {
+    pub(super) async fn is_settled(&self) {
         let acting = self.acting.swap(0, Relaxed);
         if acting == 0 {
             return;

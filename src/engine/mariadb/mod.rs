@@ -34,16 +34,17 @@ use std::{
     sync::{Mutex, PoisonError, atomic::AtomicU32},
 };
 
+use async_trait::async_trait;
 use mysql_async::Conn;
 use portolan_core::{failover::engine::mariadb::Source, model::ids::Label};
 use tokio::time::Instant;
 
-use super::{Members, Trouble, postgres::ConnInfo};
+use super::{Members, Server, Trouble, postgres::ConnInfo};
 use files::{Files, Note};
 
 pub use account::Account;
 pub use files::MARK;
-pub use portolan_core::failover::engine::mariadb::{Course, Next, Process, Seen, Verb, facts};
+pub use portolan_core::failover::engine::mariadb::{Course, Process, Seen, Verb};
 pub use primary::{Row, Unwell, inquire, primary};
 
 /// How to reach and handle one server.
@@ -143,35 +144,6 @@ impl Mariadb {
         data_directory.join(MARK)
     }
 
-    /// Where the members are, as the plan says now.
-    pub fn set_members(&self, members: Members) {
-        *self.members.lock().unwrap_or_else(PoisonError::into_inner) = members;
-    }
-
-    /// Looks. `vessel`: the supervisor's incarnation, and whether something runs in it; `None`: no supervisor answers.
-    ///
-    /// # Errors
-    /// Nothing is known, which is no statement about what runs.
-    pub async fn look(&self, vessel: Option<(u64, bool)>) -> Result<Seen, Trouble> {
-        self.seen(vessel).await
-    }
-
-    /// What the member in that region says of itself.
-    ///
-    /// # Errors
-    /// It does not answer, or not so.
-    pub async fn source(&self, region: &Label) -> Result<Source, Trouble> {
-        self.other(region).await
-    }
-
-    /// Does one thing; the supervisor does [`Verb::Start`] and [`Verb::Stop`].
-    ///
-    /// # Errors
-    /// It was not done, or nobody knows: a look shows.
-    pub async fn act(&self, verb: &Verb) -> Result<(), Trouble> {
-        self.make(verb).await
-    }
-
     fn address(&self, region: &Label) -> Result<(String, u16), Trouble> {
         let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
         members.get(region).cloned().ok_or_else(|| Trouble(format!("the plan has no member in {region}")))
@@ -186,5 +158,40 @@ impl Mariadb {
     fn member_at(&self, host: &str, port: u16) -> Option<Label> {
         let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
         members.iter().find(|(_, (known, at))| known == host && *at == port).map(|(region, _)| region.clone())
+    }
+}
+
+#[async_trait]
+impl Server for Mariadb {
+    type Course = Course;
+
+    fn set_members(&self, members: Members) {
+        *self.members.lock().unwrap_or_else(PoisonError::into_inner) = members;
+    }
+
+    async fn look(&self, vessel: Option<(u64, bool)>) -> Result<Seen, Trouble> {
+        self.seen(vessel).await
+    }
+
+    async fn source(&self, region: &Label) -> Result<Source, Trouble> {
+        self.other(region).await
+    }
+
+    /// It starts read-only.
+    async fn prepare(&self) -> Result<(), Trouble> {
+        self.proves_the_mark().await
+    }
+
+    async fn act(&self, verb: &Verb) -> Result<(), Trouble> {
+        self.make(verb).await
+    }
+
+    async fn beat(&self) -> Result<(), Trouble> {
+        self.write_heartbeat().await
+    }
+
+    /// Its connection is gone from the server, or the server is.
+    async fn settled(&self) {
+        self.is_settled().await;
     }
 }

@@ -31,12 +31,12 @@ use portolan_core::model::ids::Label;
 use tokio::sync::Mutex;
 use tokio_postgres::Client;
 
-use super::{Members, Ships, Trouble};
+use super::{Members, Server, Trouble};
 use files::{Files, MARK};
 
 pub(in crate::engine) use conninfo::Trust;
 pub use conninfo::{ConnInfo, ConnInfoError};
-pub use portolan_core::failover::engine::postgres::{Course, Next, Process, Seen, Source, Verb, facts};
+pub use portolan_core::failover::engine::postgres::{Course, Process, Seen, Source, Verb};
 pub use primary::{HEARTBEAT_STALE, Row, Unwell, inquire, primary};
 
 /// Between two looks whether a program has ended.
@@ -120,7 +120,9 @@ impl Postgres {
 }
 
 #[async_trait]
-impl Ships for Postgres {
+impl Server for Postgres {
+    type Course = Course;
+
     fn set_members(&self, members: Members) {
         *self.members.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = members;
     }
@@ -134,7 +136,7 @@ impl Ships for Postgres {
     }
 
     /// No timeline stands in its way that nobody took.
-    fn prepare(&self) -> Result<(), Trouble> {
+    async fn prepare(&self) -> Result<(), Trouble> {
         self.files.release()
     }
 

@@ -19,10 +19,7 @@ const LOOK: Duration = Duration::from_millis(20);
 
 impl Redis {
     /// Does one thing; the supervisor does [`Verb::Start`] and [`Verb::Stop`].
-    ///
-    /// # Errors
-    /// It was not done, or nobody knows: a look shows.
-    pub async fn act(&self, verb: &Verb) -> Result<(), Trouble> {
+    pub(super) async fn make(&self, verb: &Verb) -> Result<(), Trouble> {
         match verb {
             Verb::Mark => self.files.write_mark(NOWHERE, self.setup.login.as_ref()),
             Verb::Claim => {
@@ -49,10 +46,7 @@ impl Redis {
     }
 
     /// Writes that it takes writes.
-    ///
-    /// # Errors
-    /// It was not written, or nobody knows.
-    pub async fn beat(&self) -> Result<(), Trouble> {
+    pub(super) async fn write_heartbeat(&self) -> Result<(), Trouble> {
         let mut client = self.own().await?;
         let status = client.status().await?;
         let position = self.position(&status).ok_or_else(|| Trouble("its position is not known".to_owned()))?;

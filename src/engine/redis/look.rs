@@ -12,10 +12,7 @@ use super::{super::Trouble, Client, Redis, Status, files::NOWHERE};
 
 impl Redis {
     /// Looks. `vessel`: the supervisor's incarnation, and whether something runs in it; `None`: no supervisor answers.
-    ///
-    /// # Errors
-    /// Nothing is known, which is no statement about what runs.
-    pub async fn look(&self, vessel: Option<(u64, bool)>) -> Result<Seen, Trouble> {
+    pub(super) async fn seen(&self, vessel: Option<(u64, bool)>) -> Result<Seen, Trouble> {
         let status = self.status().await.inspect_err(|trouble| debug!("the server does not answer: {trouble}")).ok();
         let process = match vessel {
             Some((incarnation, true)) => Process::Ours(incarnation),
@@ -41,10 +38,7 @@ impl Redis {
     }
 
     /// What the member in that region says of itself.
-    ///
-    /// # Errors
-    /// It does not answer, or not so.
-    pub async fn source(&self, region: &Label) -> Result<Source, Trouble> {
+    pub(super) async fn other(&self, region: &Label) -> Result<Source, Trouble> {
         let (host, port) = self.address(region)?;
         let status = Client::connect(&host, port, self.setup.login.as_ref()).await?.status().await?;
         if let Some(why) = status.broken {

@@ -28,9 +28,13 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use portolan_core::{failover::engine::redis::Kept, model::ids::Label};
+use async_trait::async_trait;
+use portolan_core::{
+    failover::engine::redis::{Course, Kept, Seen, Source, Verb},
+    model::ids::Label,
+};
 
-use super::{Members, Trouble};
+use super::{Members, Server, Trouble};
 use files::{Files, reads_log};
 
 pub use client::{Client, Status};
@@ -104,11 +108,6 @@ impl Redis {
         [config.to_owned()].into_iter().chain(own.iter().cloned()).chain(musts).collect()
     }
 
-    /// Where the members are, as the plan says now.
-    pub fn set_members(&self, members: Members) {
-        *self.members.lock().unwrap_or_else(PoisonError::into_inner) = members;
-    }
-
     fn address(&self, region: &Label) -> Result<(String, u16), Trouble> {
         let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
         members.get(region).cloned().ok_or_else(|| Trouble(format!("the plan has no member in {region}")))
@@ -125,4 +124,33 @@ impl Redis {
         let (host, port) = &self.setup.address;
         Client::connect(host, *port, self.setup.login.as_ref()).await
     }
+}
+
+#[async_trait]
+impl Server for Redis {
+    type Course = Course;
+
+    fn set_members(&self, members: Members) {
+        *self.members.lock().unwrap_or_else(PoisonError::into_inner) = members;
+    }
+
+    async fn look(&self, vessel: Option<(u64, bool)>) -> Result<Seen, Trouble> {
+        self.seen(vessel).await
+    }
+
+    async fn source(&self, region: &Label) -> Result<Source, Trouble> {
+        self.other(region).await
+    }
+
+    async fn act(&self, verb: &Verb) -> Result<(), Trouble> {
+        self.make(verb).await
+    }
+
+    async fn beat(&self) -> Result<(), Trouble> {
+        self.write_heartbeat().await
+    }
+
+    /// What was sent is carried out before any look that begins later: a server reads what has arrived on one connection before it answers on another
+    /// that was made after. Beside that nothing outlives its question but the copying of evidence, which touches no database.
+    async fn settled(&self) {}
 }

@@ -15,13 +15,17 @@ use nix::{
     unistd::{Pid, geteuid},
 };
 use portolan::engine::{
+    Server as _,
     mariadb::{self, Mariadb},
     postgres::ConnInfo,
 };
 use portolan_core::{
     failover::{
         agent::{Database, Work},
-        engine::mariadb::{Course, Next, Process, facts},
+        engine::{
+            Course as _, Next,
+            mariadb::{Course, Process, facts},
+        },
         group::{Ending, Kind},
         token::Token,
     },
@@ -354,7 +358,7 @@ impl Drop for Alone {
 }
 
 /// What an agent that is to promote it would do next; the supervisor is one that started it.
-async fn next(server: &Mariadb, work: Work) -> Next {
+async fn next(server: &Mariadb, work: Work) -> Next<mariadb::Verb> {
     let seen = server.look(Some((1, true))).await.unwrap();
     Course::new(work, Token { generation: 1, epoch: 9 }, 0).next(&seen, None)
 }

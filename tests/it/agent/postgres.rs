@@ -21,10 +21,10 @@ use portolan::{
     },
     daemon::{
         Detours,
-        beside::{self, HearsPlan, MariadbEngine, RedisEngine, ShippingEngine},
+        beside::{self, HearsPlan, Joined},
     },
     engine::{
-        Members, Ships,
+        Members,
         fake::{self, Fake},
         postgres::{self, ConnInfo, Postgres},
         redis::Redis,
@@ -39,7 +39,7 @@ use tempfile::TempDir;
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_postgres::{Client, NoTls};
 
-use super::{mariadb, redis};
+use super::{managed, mariadb, redis};
 use crate::daemon::given;
 
 /// What a standby adds to its primary's address.
@@ -62,6 +62,8 @@ pub(crate) enum Engine {
     Redis,
     Fake,
     Mariadb,
+    /// A fake that another manager runs: no supervisor stands under it.
+    Managed,
 }
 
 /// One member's database, and what stands beside it.
@@ -172,6 +174,10 @@ impl Trio {
             Engine::Postgres => trio.make_postgres(regions[2]),
             Engine::Redis => trio.members.values().for_each(|member| redis::make(member, member.region.as_str() == regions[2])),
             Engine::Fake => trio.make_fakes(regions[2]),
+            Engine::Managed => {
+                trio.make_fakes(regions[2]);
+                trio.members.values().for_each(managed::make);
+            }
             Engine::Mariadb => mariadb::make(&mut trio.members, regions[2]),
         }
         trio
@@ -182,7 +188,8 @@ impl Trio {
             let user = owner();
             fs::create_dir(member.data()).unwrap();
             std::os::unix::fs::chown(member.data(), Some(user.uid.as_raw()), Some(user.gid.as_raw())).unwrap();
-            fake::create(&member.data(), 7, member.region.as_str() != primary, member.owner_of_files()).unwrap();
+            let owner = member.owner_of_files().filter(|_| member.engine == Engine::Fake);
+            fake::create(&member.data(), 7, member.region.as_str() != primary, owner).unwrap();
             member.write_config(&[]);
         }
     }
@@ -308,6 +315,7 @@ impl Member {
             ),
             Engine::Mariadb => mariadb::config(self),
             Engine::Redis => redis::section(self),
+            Engine::Managed => managed::section(self),
             Engine::Fake => format!("fake: {{ directory: {}/data, listen: \"127.0.0.1:{}\" }}\n", self.directory.display(), self.port),
         };
         let nobody = [("nobody".to_owned(), "127.0.0.1:1".to_owned())];
@@ -346,6 +354,9 @@ impl Member {
 
     /// Starts its supervisor, where it does not run, and waits until it listens.
     pub(crate) async fn supervise(&mut self) {
+        if self.engine == Engine::Managed {
+            return managed::boot(self);
+        }
         if self.supervisor.is_none() {
             self.supervisor = Some(self.portolan("supervise"));
             let socket = self.socket();
@@ -441,15 +452,15 @@ impl Member {
 
     async fn start_agent(&mut self, addresses: Members) -> (mpsc::Sender<ToAgent>, mpsc::Receiver<FromAgent>) {
         let (region, owner, evidence) = (self.region.clone(), self.owner_of_files(), self.directory.join("agent/evidence"));
-        let shipping =
-            |server: Arc<dyn Ships>| -> Arc<dyn HearsPlan> { Arc::new(ShippingEngine::new(server, self.region.clone(), Some(100))) };
         let engine: Arc<dyn HearsPlan> = match self.engine {
-            Engine::Redis => Arc::new(RedisEngine::new(Redis::new(redis::setup(self)), region, Some(100))),
-            Engine::Mariadb => Arc::new(MariadbEngine::new(mariadb::server(self), region, Some(100))),
-            Engine::Postgres => shipping(Arc::new(self.beside())),
+            Engine::Redis => Arc::new(Joined::new(Redis::new(redis::setup(self)), region, Some(100))),
+            Engine::Mariadb => Arc::new(Joined::new(mariadb::server(self), region, Some(100))),
+            Engine::Managed => Arc::new(Joined::new(managed::server(self), region, Some(100))),
+            Engine::Postgres => Arc::new(Joined::new(self.beside(), region, Some(100))),
             Engine::Fake => {
                 let listen = self.address().parse().unwrap();
-                shipping(Arc::new(Fake::new(fake::Setup { region, directory: self.data(), listen, owner, evidence })))
+                let server = Fake::new(fake::Setup { region: region.clone(), directory: self.data(), listen, owner, evidence });
+                Arc::new(Joined::new(server, region, Some(100)))
             }
         };
         engine.take(addresses, Some(100));
@@ -482,6 +493,9 @@ impl Member {
             agent.abort();
         }
         self.kill_process();
+        if self.engine == Engine::Managed {
+            managed::lose(self);
+        }
         if let Some(mut supervisor) = self.supervisor.take() {
             let _ = supervisor.kill();
             let _ = supervisor.wait();
@@ -522,7 +536,7 @@ impl Member {
             }
             Engine::Mariadb => mariadb::keep(self, numbers, acknowledged).await,
             Engine::Redis => redis::keep(self, numbers, acknowledged).await,
-            Engine::Fake => {
+            Engine::Fake | Engine::Managed => {
                 let mut client = self.client().await.unwrap();
                 for number in numbers {
                     if client.write(&number.to_string()).await.is_err() {
@@ -540,7 +554,9 @@ impl Member {
             Engine::Postgres => self.read("select coalesce(array_agg(id order by id), '{}') from ledger").await,
             Engine::Mariadb => mariadb::kept(self).await,
             Engine::Redis => redis::kept(self).await,
-            Engine::Fake => Some(self.client().await?.texts().await.ok()?.iter().map(|text| text.parse().unwrap()).collect()),
+            Engine::Fake | Engine::Managed => {
+                Some(self.client().await?.texts().await.ok()?.iter().map(|text| text.parse().unwrap()).collect())
+            }
         }
     }
 
@@ -550,7 +566,7 @@ impl Member {
             Engine::Postgres => self.read("select pg_is_in_recovery()").await,
             Engine::Mariadb => mariadb::is_standby(self).await,
             Engine::Redis => redis::is_replica(self).await,
-            Engine::Fake => Some(self.client().await?.status().await.ok()?.is_standby()),
+            Engine::Fake | Engine::Managed => Some(self.client().await?.status().await.ok()?.is_standby()),
         }
     }
 
@@ -562,7 +578,7 @@ impl Member {
             }
             Engine::Mariadb => mariadb::promote(self).await,
             Engine::Redis => redis::promote(self).await,
-            Engine::Fake => {
+            Engine::Fake | Engine::Managed => {
                 let _ = self.client().await.unwrap().promote().await;
             }
         }
@@ -574,7 +590,7 @@ impl Member {
             Engine::Postgres => self.stop_shipping(),
             Engine::Mariadb => self.way.as_ref().unwrap().hold(),
             Engine::Redis => redis::ship_nothing(self).await,
-            Engine::Fake => self.client().await.unwrap().hold(true).await.unwrap(),
+            Engine::Fake | Engine::Managed => self.client().await.unwrap().hold(true).await.unwrap(),
         }
     }
 
@@ -599,7 +615,7 @@ impl Member {
             Engine::Postgres => (folder.map(|it| it.path().join("records.txt")).collect(), |line| line.contains("desc: COMMIT")),
             Engine::Mariadb => (folder.map(|it| it.path()).collect(), |line| line.contains("\tGTID ")),
             Engine::Redis => (redis::logs_put_aside(folder.map(|it| it.path())), |line| line.trim_end() == "RPUSH"),
-            Engine::Fake => (folder.map(|it| it.path()).collect(), |line| line.contains("\"write\":")),
+            Engine::Fake | Engine::Managed => (folder.map(|it| it.path()).collect(), |line| line.contains("\"write\":")),
         };
         let texts = lists.into_iter().filter_map(|list| fs::read_to_string(list).ok());
         texts.map(|list| list.lines().filter(|line| is_commit(line)).count()).sum()

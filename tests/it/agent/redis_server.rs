@@ -10,13 +10,19 @@ use std::{
 
 use ::redis::{AsyncCommands as _, aio::MultiplexedConnection, cmd};
 use portolan::{
-    engine::redis::{HEARTBEAT_KEY, Login, Redis, Setup},
+    engine::{
+        Server as _,
+        redis::{HEARTBEAT_KEY, Login, Redis, Setup},
+    },
     probe::{self, ProbeEnv},
 };
 use portolan_core::{
     failover::{
         agent::Work,
-        engine::redis::{Course, Next, Seen, Verb},
+        engine::{
+            Course as _, Next,
+            redis::{Course, Seen, Verb},
+        },
         token::Token,
     },
     model::{
@@ -93,7 +99,7 @@ async fn look(redis: &Redis) -> Seen {
     redis.look(Some((1, true))).await.unwrap()
 }
 
-fn next(seen: &Seen, work: Work) -> Next {
+fn next(seen: &Seen, work: Work) -> Next<Verb> {
     Course::new(work, Token { generation: 0, epoch: 1 }, 0).next(seen, None)
 }
 
@@ -281,7 +287,7 @@ async fn a_replica_that_takes_in_a_whole_copy_is_not_promoted_and_offers_none() 
         given("it takes in a copy", async || Some(look(&redis).await).filter(|seen| seen.server.as_ref().is_some_and(|it| it.is_loading)))
             .await;
     assert_eq!(seen.server.as_ref().unwrap().position(), None);
-    assert_eq!(next(&seen, Work::Promote), Next::Wait("it takes in a whole copy"));
+    assert_eq!(next(&seen, Work::Promote), Next::Wait("it takes in a whole copy".to_owned()));
     // Sealed in the middle of it, it has lost its place.
     redis.act(&Verb::Point(None)).await.unwrap();
     let seen =

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use mysql_async::prelude::Queryable as _;
 use nix::sys::signal::Signal;
-use portolan::engine::mariadb::Verb;
+use portolan::engine::{Server as _, mariadb::Verb};
 use portolan_core::failover::token::Token;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tokio::{io::AsyncWriteExt as _, net::TcpListener};

@@ -161,6 +161,12 @@ pub struct Agent {
     trouble: Option<String>,
     /// The deadline that the supervisor has.
     armed: Option<Tick>,
+    /// Another manager runs the database: no supervisor stands under it, and to kill is to have the manager fence it.
+    is_managed: bool,
+    /// Managed: until when it may write without a lease.
+    excused_until: Tick,
+    /// It was killed, and nobody has looked since.
+    is_unseen: bool,
     peers: Option<PeerRound>,
     /// Why the end of a lease would prove nothing now, though there is a supervisor; `None`: it would.
     doubt: Option<Doubt>,
@@ -184,6 +190,9 @@ impl Agent {
             task: None,
             trouble: None,
             armed: supervisor.and_then(|(_, deadline)| deadline),
+            is_managed: false,
+            excused_until: Tick(0),
+            is_unseen: false,
             peers: None,
             doubt: None,
             went_on: None,
@@ -193,6 +202,14 @@ impl Agent {
             agent.goal = Goal::Lead;
         }
         agent
+    }
+
+    /// The same, of a database that another manager runs. Nothing stops that one with the agent, so one that starts finds it writing and has no
+    /// lease: it has the time of a margin to get one, as long as a fence may take. Its class is bare, so nobody counts on the end of its lease.
+    #[must_use]
+    pub fn under_manager(self, now: Tick) -> Self {
+        let margin = self.disk.grant.as_ref().map(|grant| grant.margin).unwrap_or_default();
+        Self { is_managed: true, supervisor: None, armed: None, excused_until: now + margin, ..self }
     }
 
     //--- What comes in
@@ -288,7 +305,7 @@ impl Agent {
 
     /// What the database is now.
     pub fn observed(&mut self, facts: Facts, now: Tick) -> Vec<Effect> {
-        self.facts = facts;
+        (self.facts, self.is_unseen) = (facts, false);
         let mut out = Vec::new();
         self.next(now, &mut out);
         out
@@ -312,7 +329,7 @@ impl Agent {
 
     /// The supervisor is another one, or there is none.
     pub fn supervised(&mut self, supervisor: Option<u64>) {
-        if self.supervisor != supervisor {
+        if self.supervisor != supervisor && !self.is_managed {
             (self.supervisor, self.armed) = (supervisor, None);
         }
     }
@@ -450,6 +467,7 @@ impl Agent {
         self.disk.grant = Some(grant.clone());
         self.disk.fenced_by = None;
         out.push(Effect::Save(self.disk.clone()));
+        self.excused_until = self.holder.soft().unwrap_or(now + grant.margin);
         self.holder.take_up(grant, now);
         self.goal = Goal::Lead;
     }
@@ -477,7 +495,7 @@ impl Agent {
     }
 
     fn kill(&mut self, out: &mut Vec<Effect>) {
-        (self.task, self.armed, self.facts) = (None, None, Facts::default());
+        (self.task, self.armed, self.facts, self.is_unseen) = (None, None, Facts::default(), true);
         out.push(Effect::Kill);
     }
 
@@ -568,25 +586,37 @@ impl Agent {
         }
     }
 
+    /// Whether a manager is to be told again that the database must not write: it may, without a lease, and was looked at since it was told last.
+    fn is_uncovered(&self, now: Tick) -> bool {
+        let may_write = matches!(self.facts.database, Database::Writes | Database::Unknown);
+        let has_time = self.holder.is_live(now) || now < self.excused_until;
+        self.is_managed && may_write && !self.is_unseen && !has_time
+    }
+
     fn stop(&mut self, token: Token, out: &mut Vec<Effect>) {
         if !self.facts.is_marked {
             return self.begin(token, Work::Mark, out);
         }
         match (&self.facts.database, self.facts.stopped) {
+            // What a manager has fenced may go on to run.
+            (Database::Standby { receives_from: None }, Some(_)) if self.task.is_none() => self.tell_stopped(token, out),
             (Database::Writes | Database::Standby { .. }, _) => self.begin(token, Work::Stop, out),
             // Nothing runs, but the supervisor keeps the deadline of the lease, and would kill the standby that is started here next.
             (Database::Down, Some(_)) if self.task.is_none() && self.armed.is_some() => {
                 self.holder.give_up();
                 self.kill(out);
             }
-            (Database::Down, Some(stopped)) if self.task.is_none() => {
-                self.holder.give_up();
-                self.note_fence(token, out);
-                out.push(Effect::Tell(Answer { token, said: Said::Stopped(stopped) }));
-            }
+            (Database::Down, Some(_)) if self.task.is_none() => self.tell_stopped(token, out),
             (Database::Down, None) if self.task.is_none() => out.push(Effect::Tell(Answer { token, said: Said::Unclean })),
             _ => {}
         }
+    }
+
+    fn tell_stopped(&mut self, token: Token, out: &mut Vec<Effect>) {
+        let Some(stopped) = self.facts.stopped else { return };
+        self.holder.give_up();
+        self.note_fence(token, out);
+        out.push(Effect::Tell(Answer { token, said: Said::Stopped(stopped) }));
     }
 
     fn seal(&mut self, token: Token, out: &mut Vec<Effect>) {
@@ -623,6 +653,9 @@ impl Agent {
 
     fn open(&mut self, now: Tick, out: &mut Vec<Effect>) {
         let Some(token) = self.holder.grant().map(|grant| grant.token) else { return };
+        if self.is_uncovered(now) {
+            return self.kill(out);
+        }
         if self.facts.database == Database::Writes {
             if self.supervisor.is_some() && self.holder.soft().is_none() && self.armed.is_none_or(|until| now >= until) && holds(Key::Boot)
             {

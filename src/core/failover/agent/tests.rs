@@ -13,23 +13,33 @@ const fn token(epoch: u64) -> Token {
     Token { generation: 0, epoch }
 }
 
-/// An agent whose database writes by a live lease of grant 5.
-fn leading() -> Agent {
-    let grant = Grant {
+fn grant(class: Class) -> Grant {
+    Grant {
         token: token(5),
         region: "us".into(),
         ttl: Duration::from_secs(90),
         margin: Duration::from_secs(10),
         longest: Duration::from_secs(90),
-        class: Class::Armed { supervisor: SUPERVISOR },
+        class,
         is_attested: true,
         durability: Durability::Async,
         on_control_loss: OnControlLoss::Fence,
         peers: BTreeSet::new(),
         above: 0,
-    };
-    let disk = Disk { highest: token(5), grant: Some(grant), ..Disk::default() };
-    let mut agent = Agent::new("us".into(), disk, Some((SUPERVISOR, Some(at(80)))), at(0));
+    }
+}
+
+fn holding(class: Class) -> Disk {
+    Disk { highest: token(5), grant: Some(grant(class)), ..Disk::default() }
+}
+
+/// An agent whose database writes by a live lease of grant 5.
+fn leading() -> Agent {
+    let class = Class::Armed { supervisor: SUPERVISOR };
+    renewed(Agent::new("us".into(), holding(class), Some((SUPERVISOR, Some(at(80)))), at(0)), writes())
+}
+
+fn renewed(mut agent: Agent, facts: Facts) -> Agent {
     let asked = agent.advance(at(0)).into_iter().find_map(|effect| match effect {
         Effect::Renew(request) => Some(request.sequence),
         _ => None,
@@ -44,7 +54,7 @@ fn leading() -> Agent {
         drifts: None,
     };
     agent.answered(&reply, at(1));
-    agent.observed(writes(), at(1));
+    agent.observed(facts, at(1));
     agent
 }
 
@@ -169,4 +179,64 @@ fn whose_clock_is_found_to_drift_attests_nothing() {
     agent.answered(&Reply { sequence, token: token(5), granted: true, instead: None, stops: false, stamps: None, drifts }, at(17));
     let why = "this host's clock runs -2.10 % to -1.90 % fast beside the leader's";
     assert_eq!(attested(&mut agent, at(17)), (Class::Bare, Some(why.to_owned())));
+}
+
+/// An agent whose database a manager runs, and which writes by a live lease of grant 5.
+fn managing() -> Agent {
+    renewed(Agent::new("us".into(), holding(Class::Bare), None, at(0)).under_manager(at(0)), by_manager())
+}
+
+fn by_manager() -> Facts {
+    Facts { lives_under: None, ..writes() }
+}
+
+#[test]
+fn a_managed_database_is_fenced_at_the_soft_deadline_and_again_after_each_look_until_it_is() {
+    let mut agent = managing();
+    assert!(!seen(&agent.advance(at(79))).1, "its lease lasts until 79.1");
+    assert!(seen(&agent.advance(at(80))).1, "its margin began");
+    assert!(!seen(&agent.advance(at(81))).1, "nobody has looked since");
+    assert!(seen(&agent.observed(by_manager(), at(82))).1, "it writes still");
+    assert!(seen(&agent.observed(Facts::default(), at(83))).1, "its manager says nothing");
+    let fenced = Facts { database: Database::Standby { receives_from: None }, is_marked: true, ..Facts::default() };
+    assert_eq!(seen(&agent.observed(fenced, at(84))), (vec![], false), "and without a lease nothing opens it");
+    assert!(seen(&agent.observed(by_manager(), at(300))).1, "its manager opened it by itself");
+}
+
+#[test]
+fn an_agent_that_finds_a_managed_database_writing_has_a_margin_to_get_a_lease() {
+    let mut agent = Agent::new("us".into(), holding(Class::Bare), None, at(100)).under_manager(at(100));
+    assert!(!seen(&agent.observed(by_manager(), at(109))).1);
+    assert!(seen(&agent.observed(by_manager(), at(110))).1, "A3");
+    // Whoever is outranked has none.
+    let mut agent = managing();
+    let refused = Reply { sequence: 2, token: token(9), granted: false, instead: None, stops: false, stamps: None, drifts: None };
+    assert!(seen(&agent.answered(&refused, at(2))).1);
+}
+
+#[test]
+fn a_managed_fence_is_answered_when_the_manager_shows_it_and_no_supervisor_is_ever_attested() {
+    let mut agent = managing();
+    agent.supervised(Some(SUPERVISOR));
+    assert_eq!(agent.class(), Class::Bare);
+    let effects = agent.ordered(Order { token: token(9), verb: Verb::Fence }, at(2));
+    assert!(seen(&effects).1, "{effects:?}");
+    let is_told = |effects: &[Effect]| effects.contains(&Effect::Tell(Answer { token: token(9), said: Said::Fenced }));
+    let mark = Task { token: token(9), work: Work::Mark };
+    assert!(!is_told(&agent.ended(&mark, Some("busy".to_owned()), by_manager(), at(3))));
+    assert!(!is_told(&agent.ended(&mark, None, Facts { is_marked: true, ..by_manager() }, at(4))), "what writes is not fenced");
+    assert!(!is_told(&agent.observed(Facts { is_marked: true, ..Facts::default() }, at(5))), "nor is what nobody knows");
+    let fenced = Facts { database: Database::Standby { receives_from: None }, is_marked: true, ..Facts::default() };
+    assert!(is_told(&agent.observed(fenced, at(6))));
+}
+
+#[test]
+fn a_managed_primary_that_is_to_stop_says_where_it_ended_though_it_runs() {
+    let mut agent = managing();
+    let effects = agent.ordered(Order { token: token(9), verb: Verb::Stop }, at(2));
+    assert_eq!(seen(&effects), (vec![&Work::Mark], false), "{effects:?}");
+    let stopped = Stopped { system: 1, timeline: 1, position: 9 };
+    let fenced = Facts { database: Database::Standby { receives_from: None }, is_marked: true, stopped: Some(stopped), ..Facts::default() };
+    let effects = agent.ended(&Task { token: token(9), work: Work::Mark }, None, fenced, at(3));
+    assert!(effects.contains(&Effect::Tell(Answer { token: token(9), said: Said::Stopped(stopped) })), "{effects:?}");
 }

@@ -25,6 +25,10 @@ pub(super) fn check(plan: &Plan, context: Context<'_>, out: &mut Findings) {
             let message = "MariaDB cannot promise a quorum: a standby throws away what it acknowledged when it starts again";
             out.error(path.clone().key("durability"), message, "write `durability: async`");
         }
+        if matches!(group.engine, Engine::Exec | Engine::Http) && group.durability == DurabilityWord::RemoteQuorum {
+            let message = "nobody can promise what another manager's replicas acknowledge, so `remote_quorum` cannot be promised";
+            out.error(path.clone().key("durability"), message, "write `durability: async`, and an rpo_target that a loss may have");
+        }
         let classes = plan.disaster_recovery.iter().flat_map(|recovery| recovery.backup_strategy.keys());
         if let Some(class) = &group.data_class
             && !classes.clone().any(|known| known == class)
@@ -69,7 +73,7 @@ fn members(plan: &Plan, context: Context<'_>, group: &DataGroup, path: &Path, ou
         if !plan.regions.contains(region) {
             unknown(out, here(region), "region", region, plan.regions.keys());
         }
-        if member.dsn.is_none() && !matches!(group.engine, Engine::Redis | Engine::Fake) {
+        if member.dsn.is_none() && !matches!(group.engine, Engine::Redis | Engine::Fake | Engine::Exec | Engine::Http) {
             let message = "without a connection string the database can be neither probed nor asked";
             out.error(here(region), message, "add `dsn`, a name in secrets_dir");
         }

@@ -3,12 +3,20 @@
 use super::{
     Process,
     lines::Divergence,
-    seen::{Seen, Server, Source, Upstream},
+    seen::{Seen, Server, Source, Upstream, facts},
 };
 use crate::{
-    failover::{agent::Work, token::Token},
+    failover::{
+        agent::{Facts, Task, Work},
+        choose::Durability,
+        engine::{self, Act, Next, unled},
+        lease::Grant,
+        token::Token,
+    },
     model::ids::Label,
 };
+
+const FOREIGN: &str = "a server that the supervisor did not start runs in the data directory: stop it";
 
 /// One thing that the adapter does.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,27 +48,6 @@ pub enum Verb {
     Condemn(Divergence, String),
 }
 
-/// What comes next.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Next {
-    /// Nothing: it is so.
-    Done,
-    /// This.
-    Do(Verb),
-    /// Look again: what is waited for, in a few words.
-    Wait(String),
-    /// It cannot be brought about, and looking again does not help.
-    Fail(String),
-}
-
-fn wait(what: &str) -> Next {
-    Next::Wait(what.to_owned())
-}
-
-fn fail(why: &str) -> Next {
-    Next::Fail(why.to_owned())
-}
-
 /// A task under way.
 #[derive(Clone, Debug)]
 pub struct Course {
@@ -73,62 +60,18 @@ pub struct Course {
     is_started: bool,
     /// It was asked to close; once, whatever came of it.
     is_closed: bool,
+    /// The grant says that standbys acknowledge writes, which MariaDB's do not.
+    wants_quorum: bool,
 }
 
 impl Course {
     /// Begins. `above`: of the grant, for work that opens the database for writes.
     #[must_use]
     pub const fn new(work: Work, token: Token, above: u32) -> Self {
-        Self { work, token, above, parted: None, is_started: false, is_closed: false }
+        Self { work, token, above, parted: None, is_started: false, is_closed: false, wants_quorum: false }
     }
 
-    /// Of whom [`Self::next`] wants to know what it is; `None`: of nobody.
-    #[must_use]
-    pub const fn source(&self) -> Option<&Label> {
-        match &self.work {
-            Work::Follow { upstream } => Some(upstream),
-            _ => None,
-        }
-    }
-
-    /// The verb was done, or tried where that is as good.
-    pub fn did(&mut self, verb: &Verb) {
-        match verb {
-            Verb::Start => self.is_started = true,
-            Verb::Stop => self.is_started = false,
-            Verb::Close => self.is_closed = true,
-            _ => {}
-        }
-    }
-
-    /// What is to be done now. `source`: what the member of [`Self::source`] says; `None`: it does not answer.
-    #[must_use]
-    pub fn next(&mut self, seen: &Seen, source: Option<&Source>) -> Next {
-        let starts = !matches!(self.work, Work::Mark | Work::Stop);
-        if let (Some(why), true) = (&seen.broken, starts) {
-            return Next::Fail(format!("RECLONE_REQUIRED: {why}"));
-        }
-        if seen.process == Process::Foreign && starts {
-            return fail("a server that the supervisor did not start runs in the data directory: stop it");
-        }
-        if self.is_started && seen.process == Process::Down {
-            return fail("it ended right after it was started: its log says why");
-        }
-        match self.work.clone() {
-            Work::Mark if seen.is_marked => Next::Done,
-            Work::Mark => Next::Do(Verb::Mark),
-            Work::Stop => self.stop(seen),
-            Work::Seal => seal(seen),
-            Work::Drain { position, fetch_from } => drain(seen, position, fetch_from.as_ref()),
-            // It starts read-only; to open it is a task of its own.
-            Work::Start => running(seen).map_or_else(|next| next, |_| Next::Done),
-            Work::Promote => self.promote(seen),
-            Work::Sign => self.sign(seen),
-            Work::Follow { upstream } => self.follow(seen, &upstream, source),
-        }
-    }
-
-    fn stop(&self, seen: &Seen) -> Next {
+    fn stop(&self, seen: &Seen) -> Next<Verb> {
         match &seen.server {
             _ if seen.process == Process::Down => Next::Done,
             Some(server) if server.writes && !self.is_closed => Next::Do(Verb::Close),
@@ -136,7 +79,7 @@ impl Course {
         }
     }
 
-    fn promote(&self, seen: &Seen) -> Next {
+    fn promote(&self, seen: &Seen) -> Next<Verb> {
         let server = match answering(seen) {
             Ok(server) => server,
             Err(next) => return next,
@@ -151,23 +94,26 @@ impl Course {
             return Next::Do(Verb::Seal);
         }
         if !server.is_exhausted() {
-            return wait("it applies what it has");
+            return Next::wait("it applies what it has");
+        }
+        if self.wants_quorum {
+            return Next::fail("a group of MariaDB is asynchronous: write `durability: async` in the plan");
         }
         let goes_on = server.upstream == Upstream::Nobody && server.is_own_line;
         let timeline = (!goes_on).then(|| server.history.timeline().max(self.above).saturating_add(1));
         Next::Do(Verb::Open { token: self.token, timeline })
     }
 
-    fn sign(&self, seen: &Seen) -> Next {
+    fn sign(&self, seen: &Seen) -> Next<Verb> {
         match answering(seen) {
             Err(next) => next,
-            Ok(server) if !server.writes => fail("it takes no writes, so no token can be written"),
+            Ok(server) if !server.writes => Next::fail("it takes no writes, so no token can be written"),
             Ok(server) if server.token != Some(self.token) => Next::Do(Verb::Sign(self.token)),
             Ok(_) => Next::Done,
         }
     }
 
-    fn follow(&mut self, seen: &Seen, upstream: &Label, source: Option<&Source>) -> Next {
+    fn follow(&mut self, seen: &Seen, upstream: &Label, source: Option<&Source>) -> Next<Verb> {
         if let (Process::Down, true, Some((parted, why))) = (seen.process, seen.is_marked, &self.parted) {
             return Next::Do(Verb::Condemn(*parted, why.clone()));
         }
@@ -176,7 +122,7 @@ impl Course {
             Err(next) => return next,
         };
         if server.writes {
-            return fail("it takes writes: it is stopped first");
+            return Next::fail("it takes writes: it is stopped first");
         }
         if let Some(why) = unfit(server) {
             return why;
@@ -185,7 +131,7 @@ impl Course {
         if is_pointed && server.errant_from.is_none() && server.stream.is_up() {
             return Next::Done;
         }
-        let Some(source) = source else { return wait("the primary does not answer") };
+        let Some(source) = source else { return Next::wait("the primary does not answer") };
         if source.system != server.system {
             return Next::Fail(format!(
                 "{upstream} is another database: `portolan.lease` has the system {}, ours {}",
@@ -193,7 +139,7 @@ impl Course {
             ));
         }
         if !source.writes {
-            return wait("the primary does not take writes yet");
+            return Next::wait("the primary does not take writes yet");
         }
         if let Some((parted, why)) = parted(server, upstream, source) {
             // Where it ends is known only when nothing more comes and everything is applied that can be.
@@ -201,7 +147,7 @@ impl Course {
                 return Next::Do(Verb::Seal);
             }
             if !server.is_exhausted() {
-                return wait("it applies what it has");
+                return Next::wait("it applies what it has");
             }
             self.parted = Some((parted, why));
             return Next::Do(Verb::Stop);
@@ -219,9 +165,70 @@ impl Course {
                 None => "it does not stream yet".to_owned(),
             }),
             (false, true) => Next::Do(Verb::Seal),
-            (_, false) if !server.is_exhausted() => wait("it applies what it has"),
+            (_, false) if !server.is_exhausted() => Next::wait("it applies what it has"),
             (_, false) => Next::Do(Verb::Follow(upstream.clone())),
         }
+    }
+}
+
+impl engine::Course for Course {
+    type Seen = Seen;
+    type Source = Source;
+    type Verb = Verb;
+
+    fn begin(task: &Task, grant: Option<&Grant>) -> Self {
+        let wants_quorum = grant.is_some_and(|grant| matches!(grant.durability, Durability::Quorum { .. }));
+        Self { wants_quorum, ..Self::new(task.work.clone(), task.token, grant.map_or(0, |grant| grant.above)) }
+    }
+
+    fn work(&self) -> &Work {
+        &self.work
+    }
+
+    fn next(&mut self, seen: &Seen, source: Option<&Source>) -> Next<Verb> {
+        let broken = seen.broken.as_ref().map(|why| format!("RECLONE_REQUIRED: {why}"));
+        if let Some(why) = unled(&self.work, seen.process, broken, self.is_started, FOREIGN) {
+            return Next::Fail(why);
+        }
+        match self.work.clone() {
+            Work::Mark if seen.is_marked => Next::Done,
+            Work::Mark => Next::Do(Verb::Mark),
+            Work::Stop => self.stop(seen),
+            Work::Seal => seal(seen),
+            Work::Drain { position, fetch_from } => drain(seen, position, fetch_from.as_ref()),
+            // It starts read-only; to open it is a task of its own.
+            Work::Start => running(seen).map_or_else(|next| next, |_| Next::Done),
+            Work::Promote => self.promote(seen),
+            Work::Sign => self.sign(seen),
+            Work::Follow { upstream } => self.follow(seen, &upstream, source),
+        }
+    }
+
+    fn act(_: &Seen, verb: &Verb) -> Act {
+        match verb {
+            // Every start is one of a server that is read-only.
+            Verb::Start => Act::Start { opens: false },
+            Verb::Stop => Act::Stop,
+            Verb::Open { .. } => Act::Engine { opens: true },
+            _ => Act::Engine { opens: false },
+        }
+    }
+
+    /// A server that cannot be closed is stopped all the same.
+    fn tries(&mut self, verb: &Verb) {
+        self.is_closed |= *verb == Verb::Close;
+    }
+
+    fn did(&mut self, verb: &Verb) {
+        match verb {
+            Verb::Start => self.is_started = true,
+            Verb::Stop => self.is_started = false,
+            _ => {}
+        }
+    }
+
+    fn facts(seen: &Seen, region: &Label, priority: Option<u16>) -> Facts {
+        facts(seen, region, priority)
     }
 }
 
@@ -242,27 +249,27 @@ fn parted(server: &Server, upstream: &Label, source: &Source) -> Option<(Diverge
     Some((Divergence { timeline, at: server.history.began() }, why))
 }
 
-fn unfit(server: &Server) -> Option<Next> {
+fn unfit(server: &Server) -> Option<Next<Verb>> {
     server.unfit.as_ref().map(|why| Next::Fail(why.clone()))
 }
 
-fn errant(server: &Server) -> Option<Next> {
+fn errant(server: &Server) -> Option<Next<Verb>> {
     server.errant_from.map(|at| Next::Fail(format!("RECLONE_REQUIRED: it has transactions of its own behind {at}")))
 }
 
-fn answers_not(seen: &Seen) -> Next {
+fn answers_not(seen: &Seen) -> Next<Verb> {
     let why = seen.silence.as_deref().unwrap_or("it starts, or its supervisor does not answer");
     Next::Wait(format!("it does not answer: {why}"))
 }
 
 /// One that is to run already.
-fn answering(seen: &Seen) -> Result<&Server, Next> {
-    let missing = || if seen.process == Process::Down { fail("it does not run") } else { answers_not(seen) };
+fn answering(seen: &Seen) -> Result<&Server, Next<Verb>> {
+    let missing = || if seen.process == Process::Down { Next::fail("it does not run") } else { answers_not(seen) };
     seen.server.as_ref().ok_or_else(missing)
 }
 
 /// One that is started where it does not run: read-only, and following nobody.
-fn running(seen: &Seen) -> Result<&Server, Next> {
+fn running(seen: &Seen) -> Result<&Server, Next<Verb>> {
     match (&seen.server, seen.process) {
         (Some(server), _) => Ok(server),
         (None, Process::Down) if !seen.is_marked => Err(Next::Do(Verb::Mark)),
@@ -271,13 +278,13 @@ fn running(seen: &Seen) -> Result<&Server, Next> {
     }
 }
 
-fn seal(seen: &Seen) -> Next {
+fn seal(seen: &Seen) -> Next<Verb> {
     let server = match running(seen) {
         Ok(server) => server,
         Err(next) => return next,
     };
     if server.writes {
-        return fail("it takes writes: it is stopped, not sealed");
+        return Next::fail("it takes writes: it is stopped, not sealed");
     }
     if let Some(why) = unfit(server).or_else(|| errant(server)) {
         return why;
@@ -290,13 +297,13 @@ fn seal(seen: &Seen) -> Next {
     }
 }
 
-fn drain(seen: &Seen, position: u64, fetch_from: Option<&Label>) -> Next {
+fn drain(seen: &Seen, position: u64, fetch_from: Option<&Label>) -> Next<Verb> {
     let server = match answering(seen) {
         Ok(server) => server,
         Err(next) => return next,
     };
     if server.writes {
-        return fail("it takes writes: there is nothing to apply");
+        return Next::fail("it takes writes: there is nothing to apply");
     }
     if let Some(why) = unfit(server).or_else(|| errant(server)) {
         return why;
@@ -304,7 +311,7 @@ fn drain(seen: &Seen, position: u64, fetch_from: Option<&Label>) -> Next {
     if server.receives {
         let fetches = fetch_from.is_some_and(|from| server.upstream == Upstream::Member(from.clone()));
         return if fetches && server.end() < position && server.io_error.is_none() {
-            wait("it fetches the rest")
+            Next::wait("it fetches the rest")
         } else {
             Next::Do(Verb::Seal)
         };
@@ -316,7 +323,7 @@ fn drain(seen: &Seen, position: u64, fetch_from: Option<&Label>) -> Next {
         return Next::Fail(format!("it cannot apply what it received: error {}, {}", error.number, error.text));
     }
     if !server.is_exhausted() {
-        return wait("it applies what it has");
+        return Next::wait("it applies what it has");
     }
     match fetch_from {
         Some(from) => Next::Do(Verb::Follow(from.clone())),

@@ -29,7 +29,7 @@ mod seen;
 mod tests;
 
 pub use super::Process;
-pub use course::{Course, Next, Verb};
+pub use course::{Course, Verb};
 pub use gtid::{Gtid, GtidError, in_domain, parse};
 pub use lines::{Divergence, History, Line};
 pub use seen::{Control, Ran, Refusal, Seen, Server, Source, Upstream, facts};

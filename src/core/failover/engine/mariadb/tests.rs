@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::failover::{
     agent::{Database, Work},
+    engine::{Course as _, Next},
     evidence::Stream,
     order::Role,
     token::Token,
@@ -138,6 +139,7 @@ impl Member {
                     self.wait();
                 }
                 Next::Do(verb) => {
+                    course.tries(&verb);
                     self.act(&verb);
                     course.did(&verb);
                     done.push(verb);
@@ -178,7 +180,7 @@ fn a_primary_closes_before_it_stops_and_closes_once() {
     assert_eq!(primary.run(&Work::Stop, NEVER), (vec![Verb::Close, Verb::Stop], "done".to_owned()));
     let seen = up(Server { writes: true, ..server_at(100, &[]) }).seen;
     let mut course = Course::new(Work::Stop, TOKEN, 0);
-    course.did(&Verb::Close);
+    course.tries(&Verb::Close);
     assert_eq!(course.next(&seen, None), Next::Do(Verb::Stop), "it could not be closed in time");
     assert_eq!(up(following("us", 9, 9, &[])).run(&Work::Stop, NEVER).0, [Verb::Stop]);
 }

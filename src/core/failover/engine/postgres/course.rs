@@ -3,15 +3,23 @@
 use super::{
     Process,
     history::Divergence,
-    seen::{Ran, Seen, Source, Upstream},
+    seen::{Ran, Seen, Source, Upstream, facts},
 };
 use crate::{
-    failover::{agent::Work, token::Token},
+    failover::{
+        agent::{Facts, Task, Work},
+        choose::Durability,
+        engine::{self, Act, Next, unled},
+        lease::Grant,
+        token::Token,
+    },
     model::ids::Label,
 };
 
 /// A server that runs, or may, and does not answer.
 const STARTS: &str = "it starts, or its supervisor does not answer";
+
+const FOREIGN: &str = "a server that the supervisor did not start runs in the data directory: stop it";
 
 /// One thing that the adapter does.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,19 +52,6 @@ pub enum Verb {
     Rewind(Label),
 }
 
-/// What comes next.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Next {
-    /// Nothing: it is so.
-    Done,
-    /// This.
-    Do(Verb),
-    /// Look again: what is waited for, in a few words.
-    Wait(&'static str),
-    /// It cannot be brought about, and looking again does not help.
-    Fail(String),
-}
-
 /// A task under way.
 #[derive(Clone, Debug)]
 pub struct Course {
@@ -80,39 +75,121 @@ impl Course {
         Self { work, token, synchronous, above, parted: None, is_put_aside: false, is_started: false, is_checkpointed: false }
     }
 
-    /// Of whom [`Self::next`] wants to know what it is; `None`: of nobody.
-    #[must_use]
-    pub const fn source(&self) -> Option<&Label> {
-        match &self.work {
-            Work::Follow { upstream } => Some(upstream),
-            _ => None,
+    /// What was a primary goes on as one, on its own timeline; what was a standby starts as one, and is promoted then.
+    fn start(&self, seen: &Seen) -> Next<Verb> {
+        match (&seen.server, seen.process) {
+            (Some(_), _) => Next::Done,
+            (None, Process::Down) => match seen.control.map(|control| control.ran) {
+                None => Next::fail("the control file cannot be read"),
+                Some(Ran::Standby) => start_sealed(seen),
+                // Nothing is acknowledged alone, not even for a moment (O11).
+                Some(_) if seen.synchronous != self.synchronous => Next::Do(Verb::Synchronise(self.synchronous.clone())),
+                Some(Ran::Stopped(_) | Ran::Primary) if seen.is_marked => Next::Do(Verb::Unmark),
+                Some(Ran::Stopped(_) | Ran::Primary) => Next::Do(Verb::Start),
+            },
+            (None, _) => Next::wait(STARTS),
         }
     }
 
-    /// The verb was done.
-    pub fn did(&mut self, verb: &Verb) {
-        match verb {
-            Verb::PutAside(_) => self.is_put_aside = true,
-            Verb::Rewind(_) => self.parted = None,
-            Verb::Start => self.is_started = true,
-            Verb::Stop => self.is_started = false,
-            Verb::Checkpoint => self.is_checkpointed = true,
-            _ => {}
+    fn promote(&self, seen: &Seen) -> Next<Verb> {
+        let Some(server) = &seen.server else { return no_answer(seen) };
+        if !server.is_standby {
+            return Next::Done;
+        }
+        if server.synchronous != self.synchronous {
+            return Next::Do(Verb::Synchronise(self.synchronous.clone()));
+        }
+        if server.reserved < self.above {
+            return Next::Do(Verb::Reserve(self.above));
+        }
+        Next::Do(Verb::Promote)
+    }
+
+    fn sign(&self, seen: &Seen) -> Next<Verb> {
+        let Some(server) = &seen.server else { return no_answer(seen) };
+        if server.is_standby {
+            return Next::fail("it takes no writes, so no token can be written");
+        }
+        if server.synchronous != self.synchronous {
+            return Next::Do(Verb::Synchronise(self.synchronous.clone()));
+        }
+        if server.opening.is_none_or(|opening| opening.token != self.token || opening.timeline != server.history.timeline) {
+            return Next::Do(Verb::Sign(self.token));
+        }
+        if self.is_checkpointed { Next::Done } else { Next::Do(Verb::Checkpoint) }
+    }
+
+    fn follow(&mut self, seen: &Seen, upstream: &Label, source: Option<&Source>) -> Next<Verb> {
+        if seen.process == Process::Down {
+            return self.follow_down(seen, upstream);
+        }
+        let Some(server) = &seen.server else { return Next::wait(STARTS) };
+        if !server.is_standby {
+            return Next::fail("it takes writes: it is stopped first");
+        }
+        let wanted = Upstream::Member(upstream.clone());
+        if server.upstream == wanted && server.stream.is_up() {
+            return Next::Done;
+        }
+        let Some(source) = source else { return Next::wait("the primary does not answer") };
+        if source.system != server.system {
+            return Next::Fail(format!(
+                "{upstream} is another database: its system identifier is {}, ours {}",
+                source.system, server.system
+            ));
+        }
+        if source.is_standby {
+            return Next::wait("the primary does not take writes yet");
+        }
+        let end = server.end.unwrap_or(server.position);
+        match server.history.parted(end, &source.history) {
+            None if server.upstream == wanted => Next::wait("it does not stream yet"),
+            None => Next::Do(Verb::Point(Some(upstream.clone()))),
+            // Where it ends is known only when nothing more comes and everything is replayed.
+            Some(_) if server.upstream == Upstream::Leaving => Next::wait("its receiver ends"),
+            Some(_) if server.upstream != Upstream::Nobody => Next::Do(Verb::Point(None)),
+            Some(_) if server.is_paused => Next::Do(Verb::Resume),
+            Some(_) if !server.is_exhausted() => Next::wait("it replays what it has"),
+            Some(parted) => {
+                self.parted = Some(parted);
+                Next::Do(Verb::Stop)
+            }
         }
     }
 
-    /// What is to be done now. `source`: what the member of [`Self::source`] says; `None`: it does not answer.
-    #[must_use]
-    pub fn next(&mut self, seen: &Seen, source: Option<&Source>) -> Next {
-        let starts = !matches!(self.work, Work::Mark | Work::Stop);
-        if let (Some(why), true) = (&seen.broken, starts) {
-            return Next::Fail(format!("RECLONE_REQUIRED: {why}"));
+    fn follow_down(&self, seen: &Seen, upstream: &Label) -> Next<Verb> {
+        if !seen.is_marked {
+            return Next::Do(Verb::Mark);
         }
-        if seen.process == Process::Foreign && starts {
-            return Next::Fail("a server that the supervisor did not start runs in the data directory: stop it".to_owned());
+        match (self.parted, self.is_put_aside) {
+            (Some(parted), false) => Next::Do(Verb::PutAside(parted)),
+            (Some(_), true) => Next::Do(Verb::Rewind(upstream.clone())),
+            // A copy that was rewound cannot start without the primary's log.
+            (None, _) if seen.upstream == Upstream::Member(upstream.clone()) => Next::Do(Verb::Start),
+            // It starts alone, recovers, and shows where it ends; then it is pointed at the primary, or rewound.
+            (None, _) => start_sealed(seen),
         }
-        if self.is_started && seen.process == Process::Down {
-            return Next::Fail("it ended right after it was started: its log says why".to_owned());
+    }
+}
+
+impl engine::Course for Course {
+    type Seen = Seen;
+    type Source = Source;
+    type Verb = Verb;
+
+    fn begin(task: &Task, grant: Option<&Grant>) -> Self {
+        let synchronous = grant.map_or_else(String::new, |grant| synchronous(&grant.durability));
+        Self::new(task.work.clone(), task.token, synchronous, grant.map_or(0, |grant| grant.above))
+    }
+
+    fn work(&self) -> &Work {
+        &self.work
+    }
+
+    fn next(&mut self, seen: &Seen, source: Option<&Source>) -> Next<Verb> {
+        let broken = seen.broken.as_ref().map(|why| format!("RECLONE_REQUIRED: {why}"));
+        if let Some(why) = unled(&self.work, seen.process, broken, self.is_started, FOREIGN) {
+            return Next::Fail(why);
         }
         match &self.work {
             Work::Mark if seen.is_marked => Next::Done,
@@ -131,109 +208,37 @@ impl Course {
         }
     }
 
-    /// What was a primary goes on as one, on its own timeline; what was a standby starts as one, and is promoted then.
-    fn start(&self, seen: &Seen) -> Next {
-        match (&seen.server, seen.process) {
-            (Some(_), _) => Next::Done,
-            (None, Process::Down) => match seen.control.map(|control| control.ran) {
-                None => Next::Fail("the control file cannot be read".to_owned()),
-                Some(Ran::Standby) => start_sealed(seen),
-                // Nothing is acknowledged alone, not even for a moment (O11).
-                Some(_) if seen.synchronous != self.synchronous => Next::Do(Verb::Synchronise(self.synchronous.clone())),
-                Some(Ran::Stopped(_) | Ran::Primary) if seen.is_marked => Next::Do(Verb::Unmark),
-                Some(Ran::Stopped(_) | Ran::Primary) => Next::Do(Verb::Start),
-            },
-            (None, _) => Next::Wait(STARTS),
+    fn act(seen: &Seen, verb: &Verb) -> Act {
+        match verb {
+            Verb::Start => Act::Start { opens: !seen.is_marked },
+            Verb::Stop => Act::Stop,
+            Verb::Unmark | Verb::Promote => Act::Engine { opens: true },
+            _ => Act::Engine { opens: false },
         }
     }
 
-    fn promote(&self, seen: &Seen) -> Next {
-        let Some(server) = &seen.server else { return no_answer(seen) };
-        if !server.is_standby {
-            return Next::Done;
-        }
-        if server.synchronous != self.synchronous {
-            return Next::Do(Verb::Synchronise(self.synchronous.clone()));
-        }
-        if server.reserved < self.above {
-            return Next::Do(Verb::Reserve(self.above));
-        }
-        Next::Do(Verb::Promote)
-    }
-
-    fn sign(&self, seen: &Seen) -> Next {
-        let Some(server) = &seen.server else { return no_answer(seen) };
-        if server.is_standby {
-            return Next::Fail("it takes no writes, so no token can be written".to_owned());
-        }
-        if server.synchronous != self.synchronous {
-            return Next::Do(Verb::Synchronise(self.synchronous.clone()));
-        }
-        if server.opening.is_none_or(|opening| opening.token != self.token || opening.timeline != server.history.timeline) {
-            return Next::Do(Verb::Sign(self.token));
-        }
-        if self.is_checkpointed { Next::Done } else { Next::Do(Verb::Checkpoint) }
-    }
-
-    fn follow(&mut self, seen: &Seen, upstream: &Label, source: Option<&Source>) -> Next {
-        if seen.process == Process::Down {
-            return self.follow_down(seen, upstream);
-        }
-        let Some(server) = &seen.server else { return Next::Wait(STARTS) };
-        if !server.is_standby {
-            return Next::Fail("it takes writes: it is stopped first".to_owned());
-        }
-        let wanted = Upstream::Member(upstream.clone());
-        if server.upstream == wanted && server.stream.is_up() {
-            return Next::Done;
-        }
-        let Some(source) = source else { return Next::Wait("the primary does not answer") };
-        if source.system != server.system {
-            return Next::Fail(format!(
-                "{upstream} is another database: its system identifier is {}, ours {}",
-                source.system, server.system
-            ));
-        }
-        if source.is_standby {
-            return Next::Wait("the primary does not take writes yet");
-        }
-        let end = server.end.unwrap_or(server.position);
-        match server.history.parted(end, &source.history) {
-            None if server.upstream == wanted => Next::Wait("it does not stream yet"),
-            None => Next::Do(Verb::Point(Some(upstream.clone()))),
-            // Where it ends is known only when nothing more comes and everything is replayed.
-            Some(_) if server.upstream == Upstream::Leaving => Next::Wait("its receiver ends"),
-            Some(_) if server.upstream != Upstream::Nobody => Next::Do(Verb::Point(None)),
-            Some(_) if server.is_paused => Next::Do(Verb::Resume),
-            Some(_) if !server.is_exhausted() => Next::Wait("it replays what it has"),
-            Some(parted) => {
-                self.parted = Some(parted);
-                Next::Do(Verb::Stop)
-            }
+    fn did(&mut self, verb: &Verb) {
+        match verb {
+            Verb::PutAside(_) => self.is_put_aside = true,
+            Verb::Rewind(_) => self.parted = None,
+            Verb::Start => self.is_started = true,
+            Verb::Stop => self.is_started = false,
+            Verb::Checkpoint => self.is_checkpointed = true,
+            _ => {}
         }
     }
 
-    fn follow_down(&self, seen: &Seen, upstream: &Label) -> Next {
-        if !seen.is_marked {
-            return Next::Do(Verb::Mark);
-        }
-        match (self.parted, self.is_put_aside) {
-            (Some(parted), false) => Next::Do(Verb::PutAside(parted)),
-            (Some(_), true) => Next::Do(Verb::Rewind(upstream.clone())),
-            // A copy that was rewound cannot start without the primary's log.
-            (None, _) if seen.upstream == Upstream::Member(upstream.clone()) => Next::Do(Verb::Start),
-            // It starts alone, recovers, and shows where it ends; then it is pointed at the primary, or rewound.
-            (None, _) => start_sealed(seen),
-        }
+    fn facts(seen: &Seen, region: &Label, priority: Option<u16>) -> Facts {
+        facts(seen, region, priority)
     }
 }
 
-fn no_answer(seen: &Seen) -> Next {
-    if seen.process == Process::Down { Next::Fail("it does not run".to_owned()) } else { Next::Wait("it does not answer") }
+fn no_answer(seen: &Seen) -> Next<Verb> {
+    if seen.process == Process::Down { Next::fail("it does not run") } else { Next::wait("it does not answer") }
 }
 
 /// Starts as a standby that receives from nobody.
-fn start_sealed(seen: &Seen) -> Next {
+fn start_sealed(seen: &Seen) -> Next<Verb> {
     if !seen.is_marked {
         Next::Do(Verb::Mark)
     } else if seen.upstream != Upstream::Nobody {
@@ -243,31 +248,31 @@ fn start_sealed(seen: &Seen) -> Next {
     }
 }
 
-fn seal(seen: &Seen) -> Next {
+fn seal(seen: &Seen) -> Next<Verb> {
     match (&seen.server, seen.process) {
         (None, Process::Down) => start_sealed(seen),
-        (None, _) => Next::Wait(STARTS),
-        (Some(server), _) if !server.is_standby => Next::Fail("it takes writes: it is stopped, not sealed".to_owned()),
+        (None, _) => Next::wait(STARTS),
+        (Some(server), _) if !server.is_standby => Next::fail("it takes writes: it is stopped, not sealed"),
         (Some(server), _) => match server.upstream {
             Upstream::Nobody if server.end.is_some() => Next::Done,
-            Upstream::Nobody => Next::Wait("where it ends is not known yet"),
-            Upstream::Leaving => Next::Wait("its receiver ends"),
+            Upstream::Nobody => Next::wait("where it ends is not known yet"),
+            Upstream::Leaving => Next::wait("its receiver ends"),
             Upstream::Member(_) | Upstream::Elsewhere => Next::Do(Verb::Point(None)),
         },
     }
 }
 
-fn drain(seen: &Seen, position: u64, fetch_from: Option<&Label>) -> Next {
+fn drain(seen: &Seen, position: u64, fetch_from: Option<&Label>) -> Next<Verb> {
     let Some(server) = &seen.server else { return no_answer(seen) };
     if !server.is_standby {
-        return Next::Fail("it takes writes: there is nothing to replay".to_owned());
+        return Next::fail("it takes writes: there is nothing to replay");
     }
     let has = server.end.unwrap_or(server.position);
     match (&server.upstream, fetch_from) {
         (Upstream::Nobody, Some(from)) if has < position => return Next::Do(Verb::Point(Some(from.clone()))),
-        (Upstream::Member(at), Some(from)) if at == from && has < position => return Next::Wait("it fetches the rest"),
+        (Upstream::Member(at), Some(from)) if at == from && has < position => return Next::wait("it fetches the rest"),
         (Upstream::Nobody, _) => {}
-        (Upstream::Leaving, _) => return Next::Wait("its receiver ends"),
+        (Upstream::Leaving, _) => return Next::wait("its receiver ends"),
         _ => return Next::Do(Verb::Point(None)),
     }
     if server.position >= position {
@@ -275,6 +280,17 @@ fn drain(seen: &Seen, position: u64, fetch_from: Option<&Label>) -> Next {
     } else if server.is_paused {
         Next::Do(Verb::Resume)
     } else {
-        Next::Wait("it replays")
+        Next::wait("it replays")
+    }
+}
+
+/// `synchronous_standby_names` for a grant: standbys are known by the names of their regions.
+fn synchronous(durability: &Durability) -> String {
+    match durability {
+        Durability::Async => String::new(),
+        Durability::Quorum { standbys, acknowledging } => {
+            let names: Vec<String> = standbys.iter().map(|region| format!("\"{region}\"")).collect();
+            format!("ANY {acknowledging} ({})", names.join(", "))
+        }
     }
 }

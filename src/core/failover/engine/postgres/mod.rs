@@ -23,6 +23,6 @@ mod tests;
 
 pub use super::Process;
 pub use archive::Archiver;
-pub use course::{Course, Next, Verb};
+pub use course::{Course, Verb};
 pub use history::{Divergence, History, HistoryError, Switch, position};
 pub use seen::{Control, Ran, Seen, Server, Source, Upstream, facts};

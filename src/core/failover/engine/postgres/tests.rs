@@ -4,6 +4,7 @@ use super::*;
 use crate::{
     failover::{
         agent::{Database, Opening, Work},
+        engine::{Course as _, Next},
         evidence::Stream,
         order::Role,
         token::Token,
@@ -124,7 +125,7 @@ impl Member {
         }
     }
 
-    fn step(&mut self, course: &mut Course) -> Next {
+    fn step(&mut self, course: &mut Course) -> Next<Verb> {
         let next = course.next(&self.seen, self.source.as_ref());
         if let Next::Do(verb) = &next {
             self.act(verb);

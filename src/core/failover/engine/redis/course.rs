@@ -1,8 +1,13 @@
 //! From what a task wants and what is seen to the next thing that is done.
 
-use super::{Divergence, GAP, Line, Process, Ran, Seen, Server, Source, Stretch, Upstream};
+use super::{Divergence, GAP, Line, Process, Ran, Seen, Server, Source, Stretch, Upstream, facts};
 use crate::{
-    failover::{agent::Work, token::Token},
+    failover::{
+        agent::{Facts, Task, Work},
+        engine::{self, Act, Next, unled},
+        lease::Grant,
+        token::Token,
+    },
     model::ids::Label,
 };
 
@@ -14,6 +19,8 @@ const SYNCHRONISES: &str = "it takes in a whole copy";
 
 /// Its files were taken away, or it reads others than it wrote.
 const WITHOUT_DATA: &str = "it came back without its data, so it is not to be the primary: fail over to a replica";
+
+const FOREIGN: &str = "a server that the supervisor did not start answers at its address: stop it";
 
 /// One thing that the adapter does.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,19 +47,6 @@ pub enum Verb {
     PutAside(Option<Divergence>),
 }
 
-/// What comes next.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Next {
-    /// Nothing: it is so.
-    Done,
-    /// This.
-    Do(Verb),
-    /// Look again: what is waited for, in a few words.
-    Wait(&'static str),
-    /// It cannot be brought about, and looking again does not help.
-    Fail(String),
-}
-
 /// A task under way.
 #[derive(Clone, Debug)]
 pub struct Course {
@@ -72,53 +66,7 @@ impl Course {
         Self { work, token, above, is_put_aside: false, is_started: false, is_quiet: false }
     }
 
-    /// Of whom [`Self::next`] wants to know what it is; `None`: of nobody.
-    #[must_use]
-    pub const fn source(&self) -> Option<&Label> {
-        match &self.work {
-            Work::Follow { upstream } => Some(upstream),
-            _ => None,
-        }
-    }
-
-    /// The verb was done.
-    pub fn did(&mut self, verb: &Verb) {
-        match verb {
-            Verb::PutAside(_) => self.is_put_aside = true,
-            Verb::Quiesce => self.is_quiet = true,
-            Verb::Start => self.is_started = true,
-            Verb::Stop => self.is_started = false,
-            _ => {}
-        }
-    }
-
-    /// What is to be done now. `source`: what the member of [`Self::source`] says; `None`: it does not answer.
-    #[must_use]
-    pub fn next(&self, seen: &Seen, source: Option<&Source>) -> Next {
-        let starts = !matches!(self.work, Work::Mark | Work::Stop);
-        if let (Some(why), true) = (&seen.broken, starts) {
-            return Next::Fail(why.clone());
-        }
-        if seen.process == Process::Foreign && starts {
-            return Next::Fail("a server that the supervisor did not start answers at its address: stop it".to_owned());
-        }
-        if self.is_started && seen.process == Process::Down {
-            return Next::Fail("it ended right after it was started: its log says why".to_owned());
-        }
-        match &self.work {
-            Work::Mark if seen.is_marked => Next::Done,
-            Work::Mark => Next::Do(Verb::Mark),
-            Work::Stop => self.stop(seen),
-            Work::Seal => seal(seen),
-            Work::Drain { position, fetch_from } => drain(seen, *position, fetch_from.as_ref()),
-            Work::Start => start(seen),
-            Work::Promote => promote(seen),
-            Work::Sign => self.sign(seen),
-            Work::Follow { upstream } => self.follow(seen, upstream, source),
-        }
-    }
-
-    fn stop(&self, seen: &Seen) -> Next {
+    fn stop(&self, seen: &Seen) -> Next<Verb> {
         match (&seen.server, seen.process) {
             (_, Process::Down) => Next::Done,
             (Some(_), _) if !self.is_quiet => Next::Do(Verb::Quiesce),
@@ -126,16 +74,16 @@ impl Course {
         }
     }
 
-    fn sign(&self, seen: &Seen) -> Next {
+    fn sign(&self, seen: &Seen) -> Next<Verb> {
         let Some(server) = &seen.server else { return no_answer(seen) };
         if server.is_replica {
-            return Next::Fail("it takes no writes, so no token can be written".to_owned());
+            return Next::fail("it takes no writes, so no token can be written");
         }
         if server.opening().is_some_and(|opening| opening.token == self.token) {
             return Next::Done;
         }
         match (&server.line, &seen.kept.note.line) {
-            (None, Some(_)) => Next::Fail(WITHOUT_DATA.to_owned()),
+            (None, Some(_)) => Next::fail(WITHOUT_DATA),
             _ if !server.counts => Next::Do(Verb::Count),
             (None, None) => {
                 let system = seen.kept.system().unwrap_or_else(|| server.id.system());
@@ -173,20 +121,20 @@ impl Course {
         self.stretch(server, last.timeline, forked, forked.saturating_add(GAP))
     }
 
-    fn follow(&self, seen: &Seen, upstream: &Label, source: Option<&Source>) -> Next {
+    fn follow(&self, seen: &Seen, upstream: &Label, source: Option<&Source>) -> Next<Verb> {
         let wanted = Upstream::Member(upstream.clone());
         let server = match (&seen.server, seen.process) {
-            (Some(server), _) if !server.is_replica => return Next::Fail("it takes writes: it is stopped first".to_owned()),
+            (Some(server), _) if !server.is_replica => return Next::fail("it takes writes: it is stopped first"),
             (Some(server), _) if server.upstream == wanted && server.stream.is_up() => return Next::Done,
             (Some(server), _) => Some(server),
             (None, Process::Down) if !seen.is_marked => return Next::Do(Verb::Mark),
             (None, Process::Down) => None,
-            (None, _) => return Next::Wait(STARTS),
+            (None, _) => return Next::wait(STARTS),
         };
-        let Some(source) = source else { return Next::Wait("the primary does not answer") };
+        let Some(source) = source else { return Next::wait("the primary does not answer") };
         let line = match &source.line {
-            _ if source.is_replica => return Next::Wait("the primary does not take writes yet"),
-            None => return Next::Wait("the primary bears no token yet"),
+            _ if source.is_replica => return Next::wait("the primary does not take writes yet"),
+            None => return Next::wait("the primary bears no token yet"),
             Some(line) => line,
         };
         let own = server.and_then(|server| server.line.as_ref()).map(|line| line.system).or_else(|| seen.kept.system());
@@ -195,7 +143,7 @@ impl Course {
         }
         match server {
             Some(server) if server.upstream == wanted => {
-                Next::Wait(if server.is_loading { SYNCHRONISES } else { "it does not stream yet" })
+                Next::wait(if server.is_loading { SYNCHRONISES } else { "it does not stream yet" })
             }
             Some(server) => {
                 let parted = server.position().zip(server.line.as_ref()).and_then(|(position, own)| own.parted(position, line));
@@ -215,13 +163,67 @@ impl Course {
     }
 }
 
-fn no_answer(seen: &Seen) -> Next {
-    if seen.process == Process::Down { Next::Fail("it does not run".to_owned()) } else { Next::Wait("it does not answer") }
+impl engine::Course for Course {
+    type Seen = Seen;
+    type Source = Source;
+    type Verb = Verb;
+
+    fn begin(task: &Task, grant: Option<&Grant>) -> Self {
+        Self::new(task.work.clone(), task.token, grant.map_or(0, |grant| grant.above))
+    }
+
+    fn work(&self) -> &Work {
+        &self.work
+    }
+
+    fn next(&mut self, seen: &Seen, source: Option<&Source>) -> Next<Verb> {
+        if let Some(why) = unled(&self.work, seen.process, seen.broken.clone(), self.is_started, FOREIGN) {
+            return Next::Fail(why);
+        }
+        match &self.work {
+            Work::Mark if seen.is_marked => Next::Done,
+            Work::Mark => Next::Do(Verb::Mark),
+            Work::Stop => self.stop(seen),
+            Work::Seal => seal(seen),
+            Work::Drain { position, fetch_from } => drain(seen, *position, fetch_from.as_ref()),
+            Work::Start => start(seen),
+            Work::Promote => promote(seen),
+            Work::Sign => self.sign(seen),
+            Work::Follow { upstream } => self.follow(seen, upstream, source),
+        }
+    }
+
+    fn act(seen: &Seen, verb: &Verb) -> Act {
+        match verb {
+            Verb::Start => Act::Start { opens: !seen.is_marked },
+            Verb::Stop => Act::Stop,
+            Verb::Promote | Verb::Sign(_) => Act::Engine { opens: true },
+            _ => Act::Engine { opens: false },
+        }
+    }
+
+    fn did(&mut self, verb: &Verb) {
+        match verb {
+            Verb::PutAside(_) => self.is_put_aside = true,
+            Verb::Quiesce => self.is_quiet = true,
+            Verb::Start => self.is_started = true,
+            Verb::Stop => self.is_started = false,
+            _ => {}
+        }
+    }
+
+    fn facts(seen: &Seen, region: &Label, priority: Option<u16>) -> Facts {
+        facts(seen, region, priority)
+    }
+}
+
+fn no_answer(seen: &Seen) -> Next<Verb> {
+    if seen.process == Process::Down { Next::fail("it does not run") } else { Next::wait("it does not answer") }
 }
 
 /// Whatever it was, it starts as a replica of nobody, so that it shows what it has before anybody takes that from it, and is promoted then.
 /// What was a primary does so only if nobody can have more than it.
-fn start(seen: &Seen) -> Next {
+fn start(seen: &Seen) -> Next<Verb> {
     match (&seen.server, seen.process) {
         (Some(_), _) => Next::Done,
         (None, Process::Down) => match seen.kept.ran(seen.is_marked) {
@@ -232,12 +234,12 @@ fn start(seen: &Seen) -> Next {
                 None => start_sealed(seen),
             },
         },
-        (None, _) => Next::Wait(STARTS),
+        (None, _) => Next::wait(STARTS),
     }
 }
 
 /// Starts as a replica that receives from nobody.
-fn start_sealed(seen: &Seen) -> Next {
+fn start_sealed(seen: &Seen) -> Next<Verb> {
     if !seen.is_marked {
         Next::Do(Verb::Mark)
     } else if seen.upstream != Upstream::Nobody {
@@ -247,23 +249,23 @@ fn start_sealed(seen: &Seen) -> Next {
     }
 }
 
-fn seal(seen: &Seen) -> Next {
+fn seal(seen: &Seen) -> Next<Verb> {
     match (&seen.server, seen.process) {
         (None, Process::Down) => start_sealed(seen),
-        (None, _) => Next::Wait(STARTS),
-        (Some(server), _) if !server.is_replica => Next::Fail("it takes writes: it is stopped, not sealed".to_owned()),
+        (None, _) => Next::wait(STARTS),
+        (Some(server), _) if !server.is_replica => Next::fail("it takes writes: it is stopped, not sealed"),
         (Some(server), _) if server.upstream != Upstream::Nobody => Next::Do(Verb::Point(None)),
-        (Some(server), _) if server.is_loading => Next::Wait(SYNCHRONISES),
+        (Some(server), _) if server.is_loading => Next::wait(SYNCHRONISES),
         (Some(server), _) if server.position().is_some() => Next::Done,
-        (Some(_), _) => Next::Fail("where its copy ends cannot be told, so it is no candidate".to_owned()),
+        (Some(_), _) => Next::fail("where its copy ends cannot be told, so it is no candidate"),
     }
 }
 
 /// What is received is applied: a copy has it, or must fetch it, which Redis does only from a primary.
-fn drain(seen: &Seen, position: u64, fetch_from: Option<&Label>) -> Next {
+fn drain(seen: &Seen, position: u64, fetch_from: Option<&Label>) -> Next<Verb> {
     let Some(server) = &seen.server else { return no_answer(seen) };
     if !server.is_replica {
-        return Next::Fail("it takes writes: there is nothing to apply".to_owned());
+        return Next::fail("it takes writes: there is nothing to apply");
     }
     match server.position() {
         _ if server.upstream != Upstream::Nobody => Next::Do(Verb::Point(None)),
@@ -277,21 +279,21 @@ fn drain(seen: &Seen, position: u64, fetch_from: Option<&Label>) -> Next {
     }
 }
 
-fn promote(seen: &Seen) -> Next {
+fn promote(seen: &Seen) -> Next<Verb> {
     let Some(server) = &seen.server else { return no_answer(seen) };
     if !server.is_replica {
         return Next::Done;
     }
     if server.is_loading {
-        return Next::Wait(SYNCHRONISES);
+        return Next::wait(SYNCHRONISES);
     }
     let note = &seen.kept.note;
     if server.line.is_none() && note.line.is_some() {
-        return Next::Fail(WITHOUT_DATA.to_owned());
+        return Next::fail(WITHOUT_DATA);
     }
     // What was the primary may have lost its count; whatever it has is the newest then.
     if server.position().is_some() || note.ran == Some(Ran::Primary) {
         return Next::Do(Verb::Promote);
     }
-    Next::Fail("where its copy ends cannot be told, so it is not promoted".to_owned())
+    Next::fail("where its copy ends cannot be told, so it is not promoted")
 }

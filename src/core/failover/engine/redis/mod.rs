@@ -34,7 +34,7 @@ pub use super::{
     Process,
     postgres::{Divergence, Upstream},
 };
-pub use course::{Course, Next, Verb};
+pub use course::{Course, Verb};
 pub use info::{Info, PRIMARY_WORD, REPLICA_WORD, ReplicationId, SECTIONS, SENTINEL_CHANNEL};
 pub use line::{GAP, LINE_OCTETS_MAX, Line, Stretch};
 pub use seen::{Kept, Note, Ran, Seen, Server, Source, facts};

@@ -6,6 +6,7 @@ use super::*;
 use crate::{
     failover::{
         agent::{Database, Opening, Work},
+        engine::{Course as _, Next},
         evidence::Stream,
         order::Role,
         token::Token,
@@ -131,7 +132,7 @@ fn apply(seen: &mut Seen, verb: &Verb, source: Option<&Source>) {
 }
 
 /// Everything that is done, and how it ends. `again`: the agent is restarted after that many verbs.
-fn run(seen: &mut Seen, work: &Work, source: Option<&Source>, again: Option<usize>) -> (Vec<Verb>, Next) {
+fn run(seen: &mut Seen, work: &Work, source: Option<&Source>, again: Option<usize>) -> (Vec<Verb>, Next<Verb>) {
     let mut course = Course::new(work.clone(), TOKEN, 5);
     let mut did = Vec::new();
     loop {

@@ -1,4 +1,4 @@
-//! A MariaDB server as an agent's engine: joins what is seen and done with what the core says is next.
+//! A server as an agent's engine: joins what is seen and done with what the core says is next, whatever the engine is.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -6,45 +6,36 @@ use async_trait::async_trait;
 use portolan_core::{
     failover::{
         agent::{Facts, Task},
-        choose::Durability,
+        engine::{Act, Course as Plan, Next},
         lease::Grant,
+        token::Token,
     },
     model::ids::Label,
 };
 
 use super::HearsPlan;
 use crate::{
-    agent::{Act, Course, Engine, Step, Vessel},
-    config::agent::sections,
-    engine::{
-        Members,
-        mariadb::{self, Course as Plan, Mariadb, Next, Verb, facts},
-    },
+    agent::{Course, Engine, Step, Vessel},
+    engine::{Members, Server},
 };
 
-/// What the server is started with.
-pub(super) fn arguments(of: &sections::Mariadb) -> Vec<String> {
-    let needed = mariadb::arguments(of.option_file.as_path(), of.data_directory.as_path(), &of.log_bin.0, of.domain);
-    needed.into_iter().chain(of.arguments.iter().map(|text| text.0.clone())).collect()
-}
-
-/// A MariaDB server beside an agent.
-pub struct MariadbEngine {
-    server: Arc<Mariadb>,
+/// A server beside an agent.
+pub struct Joined<S> {
+    server: Arc<S>,
     region: Label,
     /// The lower is promoted first; `None`: never.
     priority: Mutex<Option<u16>>,
 }
 
-impl MariadbEngine {
+impl<S: Server> Joined<S> {
     /// Of the member in this region.
     #[must_use]
-    pub fn new(server: Mariadb, region: Label, priority: Option<u16>) -> Self {
+    pub fn new(server: S, region: Label, priority: Option<u16>) -> Self {
         Self { server: Arc::new(server), region, priority: Mutex::new(priority) }
     }
 }
 
-impl HearsPlan for MariadbEngine {
+impl<S: Server> HearsPlan for Joined<S> {
     fn take(&self, members: Members, priority: Option<u16>) {
         self.server.set_members(members);
         *self.priority.lock().unwrap_or_else(PoisonError::into_inner) = priority;
@@ -52,11 +43,11 @@ impl HearsPlan for MariadbEngine {
 }
 
 #[async_trait]
-impl Engine for MariadbEngine {
+impl<S: Server> Engine for Joined<S> {
     async fn look(&self, vessel: Vessel) -> Result<Facts, String> {
         let seen = self.server.look(vessel).await.map_err(|trouble| trouble.0)?;
         let priority = *self.priority.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(facts(&seen, &self.region, priority))
+        Ok(S::Course::facts(&seen, &self.region, priority))
     }
 
     async fn beat(&self) -> Result<(), String> {
@@ -64,27 +55,30 @@ impl Engine for MariadbEngine {
     }
 
     fn begin(&self, task: &Task, grant: Option<&Grant>) -> Box<dyn Course> {
-        let above = grant.map_or(0, |grant| grant.above);
-        let wants_quorum = grant.is_some_and(|grant| matches!(grant.durability, Durability::Quorum { .. }));
-        let plan = Plan::new(task.work.clone(), task.token, above);
-        Box::new(Way { server: Arc::clone(&self.server), plan, next: None, wants_quorum })
+        Box::new(Way { server: Arc::clone(&self.server), plan: S::Course::begin(task, grant), next: None })
     }
 
     async fn settled(&self) {
         self.server.settled().await;
     }
+
+    fn is_managed(&self) -> bool {
+        self.server.is_managed()
+    }
+
+    async fn fence(&self, token: Token) -> Result<(), String> {
+        self.server.fence(token).await.map_err(|trouble| trouble.0)
+    }
 }
 
-struct Way {
-    server: Arc<Mariadb>,
-    plan: Plan,
-    next: Option<Verb>,
-    /// The grant says that standbys acknowledge writes, which MariaDB's do not.
-    wants_quorum: bool,
+struct Way<S: Server> {
+    server: Arc<S>,
+    plan: S::Course,
+    next: Option<<S::Course as Plan>::Verb>,
 }
 
 #[async_trait]
-impl Course for Way {
+impl<S: Server> Course for Way<S> {
     async fn next(&mut self, vessel: Vessel) -> Result<Step, String> {
         let seen = self.server.look(vessel).await.map_err(|trouble| trouble.0)?;
         let mut trouble = None;
@@ -98,20 +92,13 @@ impl Course for Way {
             Next::Wait(what) => return Ok(Step::Wait(trouble.map_or_else(|| what.clone(), |trouble| format!("{what}: {trouble}")))),
             Next::Do(verb) => verb,
         };
-        let act = match &verb {
-            Verb::Start => {
-                self.server.prepare().await.map_err(|trouble| trouble.0)?;
-                Act::Start { opens: false }
-            }
-            Verb::Stop => Act::Stop,
-            Verb::Open { .. } if self.wants_quorum => {
-                return Ok(Step::Fail("a group of MariaDB is asynchronous: write `durability: async` in the plan".to_owned()));
-            }
-            Verb::Open { .. } => Act::Engine { opens: true },
-            _ => Act::Engine { opens: false },
-        };
-        // What the supervisor does is not told to have been done: a look shows it. A server that cannot be closed is stopped all the same.
-        if matches!(verb, Verb::Start | Verb::Stop | Verb::Close) {
+        let act = S::Course::act(&seen, &verb);
+        if matches!(act, Act::Start { .. }) {
+            self.server.prepare().await.map_err(|trouble| trouble.0)?;
+        }
+        self.plan.tries(&verb);
+        // What the supervisor does is not told to have been done: a look shows it.
+        if !matches!(act, Act::Engine { .. }) {
             self.plan.did(&verb);
         }
         self.next = Some(verb);
