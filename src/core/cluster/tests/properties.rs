@@ -10,17 +10,12 @@ use crate::{
         limits::{ACKNOWLEDGEMENTS_MAX, FREEZES_MAX, NODES_MAX, ORDERS_MAX, REFUSED_NODES_MAX},
     },
     failover::{
-        group::{Fence, HeldFor, OPERATIONS_KEPT, Operation, Phase},
-        step::{AGENT, Step},
+        group::{HeldFor, OPERATIONS_KEPT, Phase},
+        step::Step,
     },
     health::overlay::{OverrideKind, Scope},
     model::time::Timestamp,
-    recovery::drill::{DRILLS_KEPT, PROOFS_MAX, SCHEDULES_MAX},
 };
-
-fn by_program(operation: &Operation) -> bool {
-    matches!(&operation.fence, Some(Fence::Confirmed { by }) if by != AGENT)
-}
 
 /// Applies a log; indices have gaps, because Raft has entries of its own.
 fn run(state: &mut State, from: usize, log: &[Entry]) -> Vec<Result<Applied, Halt>> {
@@ -147,33 +142,6 @@ proptest! {
             if let (true, Some(now)) = (step.is_by_a_person() && !matches!(step, Step::Release { .. }), now) {
                 let act = now.acts.last().unwrap();
                 prop_assert_eq!((&act.who, &act.why, act.index), (&entry.by.name, &entry.reason, 3 * i as u64 + 1));
-            }
-        }
-    }
-
-    /// A8 as it is agreed: a program confirms only where a drill has shown it, and whoever was cut off stays on record until it may be let in.
-    #[test]
-    fn a_program_confirms_where_a_drill_has_shown_it_and_drills_stand_in_no_operations_way(log in logs()) {
-        let mut state = State::supporting(9);
-        for (i, entry) in log.iter().enumerate() {
-            let before = state.groups.clone();
-            let is_applied = state.apply(3 * i as u64 + 1, entry).is_ok();
-            for (name, is) in state.groups.iter().filter(|_| is_applied) {
-                let (was, drills) = (before.get(name).cloned().unwrap_or_default(), &is.drills);
-                prop_assert!(drills.ended.len() <= DRILLS_KEPT && drills.proofs.len() <= PROOFS_MAX && drills.schedules.len() <= SCHEDULES_MAX);
-                if let (Some(drill), Some(operation)) = (&drills.open, &is.operation) {
-                    prop_assert!(drill.operations.contains(&operation.id), "{} beside op-{}", drill.aim, operation.id);
-                }
-                for cut in was.drills.cuts.iter().filter(|cut| cut.lift.is_none()) {
-                    prop_assert!(drills.cuts.iter().any(|it| it.region == cut.region && it.hook == cut.hook), "{cut:?}");
-                }
-                prop_assert!(drills.cuts.iter().all(|cut| cut.lift.is_none_or(|token| token > cut.token)), "{:?}", drills.cuts);
-                let Some(operation) = &is.operation else { continue };
-                let is_new = was.operation.as_ref().is_none_or(|then| then.fence != operation.fence);
-                if let (true, Some(Fence::Confirmed { by })) = (is_new && by_program(operation), &operation.fence) {
-                    let proof = was.drills.proof(&operation.from, by);
-                    prop_assert!(proof.is_some_and(|proof| proof.counts(entry.at)), "{operation:?}");
-                }
             }
         }
     }
