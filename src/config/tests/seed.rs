@@ -105,7 +105,7 @@ fn beyond() -> Value {
         |of: &dyn Fn(usize) -> Value| -> Value { REGIONS.iter().enumerate().map(|(i, region)| ((*region).to_owned(), of(i))).collect() };
     json!({
         "revision": 1,
-        "zones": { "gslb.example.com": { "nameservers": ["ns.gslb.example.com"], "contact": "dns@example.com" } },
+        "zones": { "gslb.example.com": { "nameservers": ["ns.example.org"], "contact": "dns@example.org" } },
         "services": { "api": {
             "hostnames": ["api.gslb.example.com"],
             "endpoints": each(&|i| json!([{ "address": format!("192.0.2.{}", i + 1), "port": 80 }])),
