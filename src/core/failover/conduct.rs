@@ -510,7 +510,7 @@ impl<'a> Part<'a> {
             return self.propose(Step::Promoted { token: grant.token, timeline, at });
         }
         self.send(&grant.region, Verb::Lead(grant.clone()));
-        if self.lasted() >= self.patience.promote {
+        if self.lasted() >= self.patience.promote && holds(Key::Deadline) {
             self.propose(Step::Revoke { token: grant.token });
         }
     }

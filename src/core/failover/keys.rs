@@ -43,6 +43,8 @@ pub(crate) enum Key {
     Serial,
     /// A cancel gives a new grant.
     CancelNew,
+    /// A promotion that nobody confirms has a deadline (O9).
+    Deadline,
     /// A database dies with its supervisor.
     #[cfg(test)]
     SupDie,

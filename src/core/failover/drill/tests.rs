@@ -91,7 +91,10 @@ fn must_be_found(key: Key, setup: Setup, harm: &[&str]) {
             continue;
         }
         let (_, with) = play(seed, setup);
-        // A short run may end in the middle of an operation.
+        // A run may end in the middle of an operation: such a seed shows nothing of how runs end.
+        if why.starts_with("not live") && with.is_err() {
+            continue;
+        }
         assert!(with.as_ref().err().is_none_or(|why| why.starts_with("not live")), "seed {seed}, with all rules: {with:?}");
         println!("without {key:?}: seed {seed}: {why}");
         return;
@@ -202,4 +205,9 @@ fn serial_removed_is_found() {
 #[test]
 fn cancelnew_removed_is_found() {
     must_be_found(Key::CancelNew, with(LONG, Faults { cancel: 5, ..QUIET.faults }), &["not live"]);
+}
+
+#[test]
+fn deadline_removed_is_found() {
+    must_be_found(Key::Deadline, with(LONG, Faults { crash: 5, slow: 30, ..QUIET.faults }), &["not live"]);
 }
