@@ -3,7 +3,7 @@
 use super::{
     check::Findings,
     overlay,
-    sections::{BackupSource, CheckType, Engine, HealthChecks, Plan},
+    sections::{BackupSource, CheckType, DeploymentStrategy, Engine, HealthChecks, Plan},
 };
 use crate::document::Path;
 
@@ -36,6 +36,13 @@ pub(super) fn check(plan: &Plan, out: &mut Findings) {
             let path = Path::root().key("backups").key(class).item(i).key("source");
             out.warning(path, format!("`{}` takes effect later; until then this place is unknown", place.source), "");
         }
+    }
+    let service = plan.disaster_recovery.as_ref().and_then(|it| it.recovery_procedures.service_recovery.as_ref());
+    if let Some(strategy) = service.map(|it| it.deployment_strategy).filter(|it| *it != DeploymentStrategy::BlueGreen) {
+        let path = ["disaster_recovery", "recovery_procedures", "service_recovery", "deployment_strategy"];
+        let path = path.into_iter().fold(Path::root(), Path::key);
+        let message = format!("`{strategy}` takes effect later; until then the new place takes over all at once, and the old one is kept");
+        out.warning(path, message, "write blue_green, which is what happens");
     }
     databases(plan, out);
 }
