@@ -30,9 +30,8 @@ use super::{
     proto::{
         self, access_service_server::AccessServiceServer, acknowledgement_service_server::AcknowledgementServiceServer,
         audit_service_server::AuditServiceServer, cluster_service_server::ClusterServiceServer, dns_service_server::DnsServiceServer,
-        drill_service_server::DrillServiceServer,
-        evacuation_service_server::EvacuationServiceServer, event_service_server::EventServiceServer,
-        explain_service_server::ExplainServiceServer, freeze_service_server::FreezeServiceServer,
+        drill_service_server::DrillServiceServer, evacuation_service_server::EvacuationServiceServer,
+        event_service_server::EventServiceServer, explain_service_server::ExplainServiceServer, freeze_service_server::FreezeServiceServer,
         heartbeat_service_server::HeartbeatServiceServer, operation_service_server::OperationServiceServer,
         override_service_server::OverrideServiceServer, plan_service_server::PlanServiceServer,
         recovery_service_server::RecoveryServiceServer, simulate_service_server::SimulateServiceServer,

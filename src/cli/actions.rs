@@ -148,7 +148,7 @@ pub struct Demo {
     /// How many regions, 2 to 3.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(2..=3))]
     pub regions: u8,
-    /// Which databases are there, where a region is lost; default: PostgreSQL where its programs are found, else the fake.
+    /// Which databases are there; default where a region is lost: PostgreSQL where its programs are found, else the fake; where one is cut off: none.
     #[arg(long, value_enum, value_name = "KIND")]
     pub data: Option<DataKind>,
 }

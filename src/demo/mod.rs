@@ -100,9 +100,9 @@ async fn play(demo: &Demo, program: &Path, env: &Env, terminal: &mut Terminal<'_
     let mut screen = Screen::new(terminal, demo.yes);
     let mut interrupt = Interrupt::new()?;
     let data = match (demo.scenario, demo.data) {
-        (Scenario::Partition, _) | (Scenario::RegionLoss, Some(DataKind::None)) => None,
-        (Scenario::RegionLoss, Some(DataKind::Fake)) => Some(Kind::Fake),
-        (Scenario::RegionLoss, None | Some(DataKind::Postgresql)) => Some(Kind::find(env)),
+        (Scenario::Partition, None) | (_, Some(DataKind::None)) => None,
+        (_, Some(DataKind::Fake)) => Some(Kind::Fake),
+        (Scenario::RegionLoss, None) | (_, Some(DataKind::Postgresql)) => Some(Kind::find(env)),
     };
     if demo.data == Some(DataKind::Postgresql) && data == Some(Kind::Fake) {
         return Err(Failure::new(Exit::Error, "demo: find the programs of PostgreSQL: neither in PATH nor below /usr/lib/postgresql"));

@@ -1,15 +1,17 @@
-//! All benchmarks in one program, which links once: `cargo bench -- table|failover|dns|probe|flap|mesh|commit|leaders|observers|observations
-//! [OPTION VALUE ...]`.
+//! All benchmarks in one program, which links once: `cargo bench -- table|failover|dns|probe|flap|mesh|commit|leaders|observers|observations|
+//! groups|agent [OPTION VALUE ...]`.
 //! `tests/bench/run.sh` runs them all and holds their figures against the targets.
 //!
 //! A figure is a line `figure NAME VALUE`. The programs that are measured from outside are this one again, under another first argument.
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot run should say where it stopped")]
 
+mod agent;
 mod commit;
 mod daemon;
 mod dns;
 mod failover;
 mod fleet;
+mod groups;
 mod leaders;
 mod mesh;
 mod observations;
@@ -36,6 +38,9 @@ fn main() -> ExitCode {
         ["leaders-serve", ..] => leaders::serve(),
         ["observations", ..] => observations::run(),
         ["observations-serve", plan, data, ref book @ ..] => observations::serve(plan, data, book),
+        ["groups", ..] => groups::run(),
+        ["groups-serve", plan, data, ..] => groups::serve(plan, data),
+        ["agent", ..] => agent::run(),
         ["observers", ..] => observers::run(),
         ["observers-serve", ..] => observers::serve(),
         ["probe", ..] => probe::run(false),
@@ -43,7 +48,9 @@ fn main() -> ExitCode {
         ["probe-target", ..] => probe::serve_alone(false),
         ["flap-target", ..] => probe::serve_alone(true),
         _ => {
-            eprintln!("usage: cargo bench -- table|failover|dns|probe|flap|mesh|commit|leaders|observers|observations [OPTION VALUE ...]");
+            eprintln!(
+                "usage: cargo bench -- table|failover|dns|probe|flap|mesh|commit|leaders|observers|observations|groups|agent [OPTION VALUE ...]"
+            );
             return ExitCode::from(64);
         }
     }

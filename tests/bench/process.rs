@@ -54,6 +54,12 @@ pub(crate) fn cpu(pid: u32) -> Duration {
     Duration::from_millis(hundredths * 10)
 }
 
+/// The same of the process alone, without those below it.
+pub(crate) fn cpu_alone(pid: u32) -> Duration {
+    let hundredths: u64 = fields(pid).map_or(0, |fields| fields[11..13].iter().sum());
+    Duration::from_millis(hundredths * 10)
+}
+
 /// A process and all below it.
 fn tree(root: u32) -> Vec<u32> {
     let all: Vec<u32> = std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();

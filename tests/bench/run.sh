@@ -46,6 +46,8 @@ run $bench commit
 run $bench leaders
 run $bench observers
 run $bench observations
+run $bench groups
+run $bench agent
 run $bench probe
 run $bench flap --minutes "$minutes"
 
@@ -104,6 +106,12 @@ observers_cpu_ms_per_second_200    -
 observers_cpu_each_200_to_50_ratio -
 observations_core_percent          < 5    %
 observations_turning_core_percent  -
+groups_core_percent                < 20   %
+groups_mib                         -
+agent_core_percent                 < 1    %
+agent_mib                          < 32   MiB
+supervisor_core_percent            -
+supervisor_mib                     -
 probe_cpu_us                       < 150  us
 probe_floor_us                     -
 probe_to_floor_ratio               -

@@ -120,11 +120,16 @@ fn two_demos_side_by_side_lose_a_region_and_get_it_back() {
 fn a_region_that_is_cut_off_serves_its_own_and_becomes_one_with_the_others_again() {
     let scratch = tempfile::tempdir().unwrap();
     let (three, two) = std::thread::scope(|scope| {
-        let three = scope.spawn(|| demo(Scenario::Partition, 3, None, scratch.path()));
+        let three = scope.spawn(|| demo(Scenario::Partition, 3, Some(DataKind::Postgresql), scratch.path()));
         let two = scope.spawn(|| demo(Scenario::Partition, 2, None, scratch.path()));
         (three.join().unwrap(), two.join().unwrap())
     });
     check_partition(&three, "of 300, mending included\n");
+    check_data(&three, "real PostgreSQL");
+    let out = three.out.as_str();
+    let (ended, promoted) = (time(out, "cut-off primary ended after"), time(out, "another one was promoted after"));
+    assert!(ended <= Duration::from_secs(12) && promoted > ended, "{out}");
+    assert_eq!(figure(out, "acknowledged writes lost"), "0", "{out}");
     check_partition(&two, "of 200, mending included\n");
     assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 0, "something is left in the directory for temporary files");
 }

@@ -19,7 +19,10 @@ use portolan_core::{
     model::{ids::Label, time::Timestamp},
 };
 
-use self::{disk::Platter, net::Net};
+use self::{
+    disk::{Fault, Platter},
+    net::Net,
+};
 
 /// A fraction of the time that voters between regions take.
 fn timing(place: u32) -> Timing {
@@ -274,6 +277,34 @@ async fn a_leader_that_starts_again_leads_when_a_majority_says_so() {
     let confirmed = tokio::time::timeout(PATIENCE, futures_util::future::select_all(confirmed));
     let (_, id, _) = confirmed.await.expect("a majority answers");
     assert_eq!(cluster.node(id).leads(None, PATIENCE), Some(id as u64));
+}
+
+/// A leader that cannot keep what it is told must not go on as if it had, and must not try again until a disk says that all is well.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_voter_whose_disk_is_full_or_does_not_sync_steps_out_and_the_others_go_on() {
+    for fault in [Fault::Full, Fault::Sync] {
+        let mut cluster = Cluster::new().await;
+        cluster.commit(&[0, 1, 2], "before").await;
+        let sick = (0..3).find(|id| cluster.node(*id).leadership().is_leader).unwrap();
+        let others: Vec<usize> = (0..3).filter(|id| *id != sick).collect();
+        cluster.platters[sick].set_fault(Some(fault));
+        let told = tokio::time::timeout(PATIENCE, cluster.node(sick).propose(&entry("not-kept"))).await.expect("it is told");
+        assert!(matches!(told, Err(ProposeError::Stopped(_))), "{fault:?}: {told:?}");
+        let again = tokio::time::timeout(PATIENCE, cluster.node(sick).propose(&entry("again"))).await.expect("it is told");
+        assert!(matches!(again, Err(ProposeError::Stopped(_))), "{fault:?}: it takes no part any more: {again:?}");
+        cluster.commit(&others, "meanwhile").await;
+        // Mended, and started again, it has what was kept, and catches up.
+        cluster.platters[sick].set_fault(None);
+        cluster.net.detach(sick as u64);
+        // It has ended already, whatever it says to that.
+        let _ = cluster.nodes[sick].take().unwrap().shutdown().await;
+        cluster.platters[sick].lose_power();
+        cluster.start(sick).await;
+        cluster.applied(sick, "before").await;
+        cluster.applied(sick, "meanwhile").await;
+        let states = futures_states(&cluster).await;
+        assert!(states.windows(2).all(|pair| pair[0] == pair[1]), "{fault:?}: three nodes, one state");
+    }
 }
 
 #[tokio::test]

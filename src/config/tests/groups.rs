@@ -58,6 +58,7 @@ fn the_example_says_all_of_it() {
         margin: seconds(10),
         rpo_target: Some(seconds(3600)),
         rto_target: Some(seconds(1800)),
+        time_scale: portolan_core::model::units::Share::FULL,
     };
     assert_eq!(policy(&[]), expected);
 }
@@ -141,4 +142,84 @@ fn redis_needs_no_login_and_promises_no_quorum() {
     let quorum = text.replace("durability: async ", "durability: remote_quorum ");
     let problems = plan::load(&quorum, "plan.yaml", &plan::Options::default()).unwrap_err().to_string();
     assert!(problems.contains("Redis acknowledges writes before any replica has them"), "{problems}");
+}
+
+/// The example's group on loopback, with these times.
+fn on_loopback(times: &Times, scale: &str) -> Result<plan::LoadedPlan, String> {
+    let Times { interval, timeout, failures, window, hold, ttl, margin } = times;
+    let mut text = std::fs::read_to_string("config/plan.yaml").unwrap();
+    for (out, added) in [
+        ("probe: { interval: 15s, timeout: 5s }", format!("probe: {{ interval: {interval}s, timeout: {timeout}s }}")),
+        ("health_check_failures: 3", format!("health_check_failures: {failures}")),
+        ("failure_window: 5m", format!("failure_window: {window}s")),
+        ("confirm_hold: 60s", format!("confirm_hold: {hold}s")),
+        ("lease: { ttl: 90s, margin: 10s }", format!("lease: {{ ttl: {ttl}s, margin: {margin}s }}\n    time_scale: {scale}")),
+        ("ttl: { min: 1s, max: 15s }", "ttl: { min: 1s, max: 1s }".to_owned()),
+        ("10.0.0.5:5432", "127.0.0.1:5432".to_owned()),
+        ("10.16.0.5:5432", "127.0.0.2:5432".to_owned()),
+        ("10.32.0.5:5432", "\"[::1]:5432\"".to_owned()),
+    ] {
+        assert_eq!(text.matches(out).count(), 1, "`{out}` must stand exactly once in the example");
+        text = text.replace(out, &added);
+    }
+    plan::load(&text, "plan.yaml", &plan::Options::default()).map_err(|problems| problems.to_string())
+}
+
+/// In seconds, as a plan may have them or not.
+#[derive(Clone, Debug)]
+struct Times {
+    interval: u64,
+    timeout: u64,
+    failures: u16,
+    window: u64,
+    hold: u64,
+    ttl: u64,
+    margin: u64,
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config::with_cases(64))]
+
+    /// Whatever a plan says, on a scale its group keeps all that a check asks of it.
+    #[test]
+    fn a_group_on_a_scale_keeps_its_relations(
+        (interval, timeout, failures, window) in (1_u64..60, 1_u64..60, 1_u16..10, 30_u64..600),
+        (hold, ttl, margin, percent) in (0_u64..120, 10_u64..600, 1_u64..60, 5_u16..100),
+    ) {
+        let times = Times { interval, timeout, failures, window, hold, ttl, margin };
+        let Ok(written) = on_loopback(&times, "100%") else {
+            // What contradicts itself does so on every scale.
+            let is_refused = on_loopback(&times, &format!("{percent}%")).is_err();
+            proptest::prop_assert!(is_refused);
+            return Ok(());
+        };
+        let Ok(loaded) = on_loopback(&times, &format!("{percent}%")) else {
+            let scaled = |time: u64| time * u64::from(percent) * 10;
+            proptest::prop_assert!(scaled(margin) < 500 || scaled(interval) < 500 || scaled(ttl) < 3000, "only what is too short to keep is refused");
+            return Ok(());
+        };
+        let group = Label::new("conversations");
+        let (before, after) = (policies(&written.plan)[&group].clone(), policies(&loaded.plan)[&group].clone());
+        let scale = portolan_core::model::units::Share::percent(percent);
+        for ((word, written), (_, scaled)) in before.times().zip(after.times()) {
+            let wanted = if word.ends_with("_target") { written } else { scale.of_time(written) };
+            proptest::prop_assert_eq!(scaled, wanted, "{}", word);
+        }
+        proptest::prop_assert!(!after.margin.is_zero() && after.margin < after.ttl);
+        proptest::prop_assert!(after.probe_interval * u32::from(after.failures - 1) <= after.failure_window);
+        let probes = loaded.topology.databases[&group].values().map(|check| &loaded.topology.checks[check.get()].probe.cadence);
+        for cadence in probes {
+            proptest::prop_assert!(cadence.timeout <= cadence.interval && cadence.interval == after.probe_interval);
+        }
+        let warnings: Vec<&str> = loaded.warnings.list.iter().map(|problem| problem.message.as_str()).collect();
+        proptest::prop_assert!(warnings.iter().any(|text| text.starts_with("for tests only: all clocks of this group run in ")), "{:?}", warnings);
+    }
+}
+
+#[test]
+fn clocks_that_run_faster_are_refused_where_a_member_is_elsewhere() {
+    let text = std::fs::read_to_string("config/plan.yaml").unwrap();
+    let text = text.replace("lease: { ttl: 90s, margin: 10s }", "lease: { ttl: 90s, margin: 10s }\n    time_scale: 10%");
+    let problems = plan::load(&text, "plan.yaml", &plan::Options::default()).unwrap_err().to_string();
+    assert!(problems.contains("time_scale: is for tests on one machine, and the member of us-east-1 is at 10.0.0.5:5432"), "{problems}");
 }

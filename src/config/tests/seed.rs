@@ -94,7 +94,11 @@ const ROWS: &[Row] = &[
         ("+warning", "there is no second way"),
     ),
     row("disaster_recovery.recovery_procedures.data_recovery.validation_steps.[]", "", ("-validation", "{was} 60s")),
-    row("disaster_recovery.recovery_procedures.service_recovery.deployment_strategy", "rolling", ("+plan", "rolling")),
+    row(
+        "disaster_recovery.recovery_procedures.service_recovery.deployment_strategy",
+        "rolling",
+        ("+warning", "`rolling` takes effect later"),
+    ),
     row("disaster_recovery.recovery_procedures.service_recovery.rollback_triggers.[]", "", ("-trigger", "{was}")),
     row("disaster_recovery.recovery_procedures.service_recovery.rollback_triggers.[]", "queue > 7", ("+trigger", "queue > 7")),
 ];
@@ -189,8 +193,8 @@ fn leads_to(document: &Value) -> BTreeSet<String> {
     };
     let (group, region) = (Label::new("orders"), Label::new(REGIONS[1]));
     let (plan, topology) = (&loaded.plan, &loaded.topology);
-    let mut lines = vec![format!("plan {text}")];
-    lines.extend(loaded.warnings.list.iter().map(|problem| format!("warning {}: {}", problem.path, problem.message)));
+    let warnings = loaded.warnings.list.iter().map(|problem| format!("warning {}: {}", problem.path, problem.message));
+    let mut lines: Vec<String> = warnings.collect();
     lines.extend(topology.regions.iter().map(|region| format!("region {region:?}")));
     lines.extend(topology.services.iter().flat_map(|service| &service.pools).map(|pool| format!("pool {pool:?}")));
     lines.extend(topology.checks.iter().map(|check| format!("check {check:?}")));

@@ -108,7 +108,7 @@ impl State {
             Some(Mode::Recommend) => Some("the mode is recommend".to_owned()),
         };
         doubts.extend(mode.map(|text| Refusal::new(Rule::NotAutomatic, text, "a person approves it: portolan approve")));
-        if let Some((other, operation)) = self.other_cause(name, group.primary(), at) {
+        if let Some((other, operation)) = self.other_cause(name, group.primary(), policy, at) {
             let text = format!("op-{} of group:{other} was about {} less than 10m before: two causes", operation.id, operation.from);
             doubts.push(Refusal::new(Rule::StormBrake, text, "look whether it is one cause, and approve it: portolan approve"));
         }
@@ -117,10 +117,10 @@ impl State {
 
     /// An automatic operation of another group, about another region's primary, decided not long ago. What a group went through itself is the
     /// cool-down's matter.
-    fn other_cause(&self, ours: &Label, primary: Option<&Label>, at: Timestamp) -> Option<(&Label, &Operation)> {
+    fn other_cause(&self, ours: &Label, primary: Option<&Label>, policy: &Policy, at: Timestamp) -> Option<(&Label, &Operation)> {
         let is_fresh = |operation: &Operation| {
             let decided = operation.marks.first().map(|mark| mark.at);
-            operation.origin == Origin::Automatic && decided.is_some_and(|decided| at.since(decided) < STORM_WITHIN)
+            operation.origin == Origin::Automatic && decided.is_some_and(|decided| at.since(decided) < policy.scaled(STORM_WITHIN))
         };
         let others = self.groups.iter().filter(|(name, _)| *name != ours);
         let all = others.flat_map(|(name, group)| operations(group).map(move |operation| (name, operation)));

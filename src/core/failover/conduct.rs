@@ -71,6 +71,25 @@ impl Default for Patience {
     }
 }
 
+impl Patience {
+    /// As long as the group's clocks make it. Between two equal orders it stays: that is the pace of what answers.
+    #[must_use]
+    pub fn on_clocks_of(self, policy: &Policy) -> Self {
+        let Self { again, refused, silence, stop, seal, drain, promote, give_back } = self;
+        let on = |fixed: Duration| policy.scaled(fixed);
+        Self {
+            again,
+            refused: on(refused),
+            silence: on(silence),
+            stop: on(stop),
+            seal: on(seal),
+            drain: on(drain),
+            promote: on(promote),
+            give_back: on(give_back),
+        }
+    }
+}
+
 /// What the leader knows from elsewhere.
 pub trait Figures {
     /// What would be lost if the group went on from this position.
@@ -196,7 +215,7 @@ impl Conductor {
     /// What is to be done for a group now. Called when something came in, and at least as often as [`Patience::again`].
     pub fn conduct(&mut self, name: &Label, group: &Group, policy: &Policy, figures: &impl Figures, now: Tick) -> Vec<Action> {
         let over = self.over_at(name, group);
-        let patience = self.patience;
+        let patience = self.patience.on_clocks_of(policy);
         let desk = self.desk(name);
         desk.see(group, now);
         let mut part = Part { name, group, policy, over, now, patience, out: Vec::new(), desk };

@@ -218,7 +218,7 @@ pub fn rehearse(
         Kind::Switchover => (Bracket { low: Duration::ZERO, high: Some(Duration::ZERO) }, None),
         Kind::Failover => (estimate, too_much(estimate, allowed_loss, policy.rpo_target)),
     };
-    let script = Script { group, policy, kind, from: &from, to: to.as_ref(), patience: Patience::default(), measured };
+    let script = Script { group, policy, kind, from: &from, to: to.as_ref(), patience: Patience::default().on_clocks_of(policy), measured };
     Some(Rehearsal { plan, kind, parts: script.parts(estimate, gate.as_deref()), from, to, estimate, gate })
 }
 

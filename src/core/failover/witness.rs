@@ -62,6 +62,8 @@ pub struct Witness {
     idle: Option<(Label, Tick)>,
     /// The operation that was seen fenced, and when first: the old primary wrote nothing after that.
     fenced: Option<(u64, Tick)>,
+    /// Over which time lag is judged: [`LAG_OVER`] on the group's clocks, which are known once it was looked at.
+    lag_over: Option<Duration>,
 }
 
 impl Witness {
@@ -87,7 +89,7 @@ impl Witness {
         let position = status.sight.and_then(|sight| sight.position).filter(|_| grant.is_none());
         if let Some(is) = position.and_then(|position| self.ring.behind(position)) {
             match behind {
-                Some((since, _)) if now.since(since) < LAG_OVER => {}
+                Some((since, _)) if now.since(since) < self.lag_over.unwrap_or(LAG_OVER) => {}
                 was => {
                     lag_grows = was.is_some_and(|(_, was)| is > was);
                     behind = Some((now, is));
@@ -116,7 +118,8 @@ impl Witness {
     }
 
     /// What is agreed on is this now. To be called before it is asked for what would be lost.
-    pub fn see(&mut self, group: &Group, now: Tick) {
+    pub fn see(&mut self, group: &Group, policy: &Policy, now: Tick) {
+        self.lag_over = Some(policy.scaled(LAG_OVER));
         let fenced = group.operation.as_ref().filter(|operation| operation.phase >= Phase::Fenced).map(|operation| operation.id);
         match fenced {
             Some(id) if self.fenced.is_some_and(|(known, _)| known == id) => {}
@@ -131,10 +134,10 @@ impl Witness {
         self.members.get(region).map(|told| (now.since(told.at), &told.status))
     }
 
-    fn fresh(&self, region: &Label, now: Tick) -> Option<(Duration, &Told)> {
+    fn fresh(&self, region: &Label, policy: &Policy, now: Tick) -> Option<(Duration, &Told)> {
         let told = self.members.get(region)?;
         let age = now.since(told.at);
-        (age < SILENT_AFTER).then_some((age, told))
+        (age < policy.scaled(SILENT_AFTER)).then_some((age, told))
     }
 
     /// All that is known of the primary now. `views`, `failing_for`: how it is seen by probes.
@@ -142,14 +145,14 @@ impl Witness {
     pub fn picture(&self, group: &Group, policy: &Policy, views: Views, failing_for: Option<Duration>, now: Tick) -> Picture {
         let (mut standbys, mut agent) = (Vec::new(), None);
         if let Some(grant) = &group.grant {
-            standbys = policy.others(&grant.region).map(|region| self.standby(region, &grant.region, now)).collect();
-            agent = self.fresh(&grant.region, now).map(|(_, told)| self.word(group, told, now));
+            standbys = policy.others(&grant.region).map(|region| self.standby(region, &grant.region, policy, now)).collect();
+            agent = self.fresh(&grant.region, policy, now).map(|(_, told)| self.word(group, told, now));
         }
         Picture { views, failing_for, standbys, agent }
     }
 
-    fn standby(&self, region: &Label, primary: &Label, now: Tick) -> Standby {
-        let told = self.fresh(region, now);
+    fn standby(&self, region: &Label, primary: &Label, policy: &Policy, now: Tick) -> Standby {
+        let told = self.fresh(region, policy, now);
         // Of what it hears from somebody else nothing follows: it does not hear the primary.
         let follows = |status: &Status| status.follows.as_ref().is_none_or(|(_, from)| from == primary);
         let stream = told.map_or(Stream::Unknown, |(age, told)| match told.status.stream {
@@ -359,7 +362,7 @@ mod tests {
         group.absent.insert("ap".into());
         assert_eq!(estimate(&witness, &group, 12), "7s to 8s", "it may end in what was lost before");
         group.operation = Some(operation(Phase::Fenced));
-        witness.see(&group, at(20));
+        witness.see(&group, &policy, at(20));
         assert_eq!(witness.loss(9, at(500)).to_string(), "10s to 11s", "nothing was written after the fence");
         assert_eq!(Witness::default().loss(9, at(20)), Bracket::UNKNOWN);
     }

@@ -7,7 +7,10 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::ids::Label;
+use super::{ids::Label, units::Share};
+
+/// No fixed time of a group is scaled below this: agents tell of themselves every second, and three of their words are no silence.
+const SCALED_MIN: Duration = Duration::from_secs(3);
 
 /// What the plan says of a data group, with every default filled in and narrowed by the plan's general words.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,12 +59,36 @@ pub struct Policy {
     pub rpo_target: Option<Duration>,
     /// How long a recovery may take; `None`: the plan has no `disaster_recovery`.
     pub rto_target: Option<Duration>,
+    /// For tests only: the times above, but for targets, are this part of what the plan writes, and so are fixed ones, see [`Self::scaled`].
+    #[serde(default = "whole", skip_serializing_if = "is_whole")]
+    pub time_scale: Share,
+}
+
+const fn whole() -> Share {
+    Share::FULL
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the serializer hands it over so")]
+const fn is_whole(scale: &Share) -> bool {
+    scale.is_full()
+}
+
+/// A fixed time of a group as long as its others are, no shorter than what is waited for can come in.
+#[must_use]
+pub fn scaled(scale: Share, fixed: Duration) -> Duration {
+    scale.of_time(fixed).max(SCALED_MIN.min(fixed))
 }
 
 impl Policy {
     /// The members but for the one in this region, in order of their names.
     pub fn others<'a>(&'a self, region: &'a Label) -> impl Iterator<Item = &'a Label> {
         self.members.keys().filter(move |member| *member != region)
+    }
+
+    /// A fixed time as long as the others of this group are; see [`scaled`].
+    #[must_use]
+    pub fn scaled(&self, fixed: Duration) -> Duration {
+        scaled(self.time_scale, fixed)
     }
 
     /// Every time in it, with the plan's word for it.
@@ -182,5 +209,47 @@ pub(crate) fn policy(primary: &str, regions: &[&str]) -> Policy {
         margin: seconds(10),
         rpo_target: Some(seconds(3600)),
         rto_target: Some(seconds(1800)),
+        time_scale: Share::FULL,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::failover::lease;
+
+    fn millis(of: std::ops::Range<u64>) -> impl Strategy<Value = Duration> {
+        of.prop_map(Duration::from_millis)
+    }
+
+    proptest! {
+        #[test]
+        fn times_on_a_scale_stand_to_one_another_as_before(
+            (one, other) in (millis(0..10_000_000), millis(0..10_000_000)),
+            (n, points) in (0_u32..64, 500_u16..=10_000),
+        ) {
+            let scale = Share::basis_points(points);
+            let (short, long) = (scale.of_time(one), scale.of_time(other));
+            prop_assert_eq!(one.cmp(&other), short.cmp(&long), "an interval that fits a window, and a margin below its lease, stay so");
+            prop_assert!(short * n <= scale.of_time(one * n), "so many rounds still fit");
+            // Who waits for the end of a lease waits longer than its holder lives by it.
+            prop_assert!(lease::short(short) <= short && short < lease::long(short));
+            prop_assert!(scaled(scale, one) <= one && scaled(scale, one) >= one.min(SCALED_MIN));
+            prop_assert!(scaled(scale, one) >= short);
+            if one <= other {
+                prop_assert!(scaled(scale, one) <= scaled(scale, other));
+            }
+        }
+    }
+
+    #[test]
+    fn as_written_it_is_as_written() {
+        let time = Duration::from_nanos(12_345_678_901);
+        assert_eq!((Share::FULL.of_time(time), scaled(Share::FULL, time)), (time, time));
+        let text = serde_json::to_string(&policy("us", &["us"])).unwrap();
+        assert!(!text.contains("time_scale"), "what was agreed before has the form that it had: {text}");
+        assert_eq!(serde_json::from_str::<Policy>(&text).unwrap().time_scale, Share::FULL);
     }
 }

@@ -39,6 +39,8 @@ pub struct Topology {
     /// The checks of databases, by data group and region of the member. Only that of a group's primary is probed; groups whose engine no probe
     /// speaks to are not in here.
     pub databases: BTreeMap<Label, BTreeMap<Label, CheckIdx>>,
+    /// The data groups whose clocks run in this part of the time that the plan writes, for tests.
+    pub scaled: BTreeMap<Label, Share>,
 }
 
 /// A place where the product runs.

@@ -87,6 +87,13 @@ impl Share {
         whole / 10_000 * self.0 as u64 + whole % 10_000 * self.0 as u64 / 10_000
     }
 
+    /// This part of a time, rounded down to a nanosecond.
+    #[must_use]
+    pub fn of_time(self, whole: Duration) -> Duration {
+        let nanos = whole.as_nanos() * u128::from(self.0) / 10_000;
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+
     /// Whether it is the whole.
     #[must_use]
     pub const fn is_full(self) -> bool {

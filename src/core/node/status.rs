@@ -96,6 +96,10 @@ impl Node {
             let text = format!("answers rest on judgements of {since}; {} checks are not judged anew yet", self.book.n_unjudged());
             notices.push(Notice { severity: Severity::Warning, kind: "table_stale".to_owned(), text });
         }
+        for (group, scale) in &self.world.topology.scaled {
+            let text = format!("for tests only: all clocks of group:{group} run in {scale} of their time");
+            notices.push(Notice { severity: Severity::Warning, kind: "time_scale".to_owned(), text });
+        }
         notices.extend(self.role_notices(now));
         let services = self.world.topology.services.iter();
         let empty = services.filter(|service| service.pools.is_empty() && service.follows_primary().is_none());

@@ -1,6 +1,6 @@
 //! From a checked plan to the policies of its data groups: defaults are filled in, and the plan's general words narrow those of a group.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     overlay,
@@ -39,6 +39,7 @@ fn policy(plan: &Plan, group: &DataGroup) -> Policy {
     let recovery = plan.disaster_recovery.as_ref();
     let FailoverAutomation { health_check_failures, failure_window, .. } =
         recovery.map_or_else(FailoverAutomation::default, |recovery| recovery.failover_automation.clone());
+    let scale = |time: Duration| group.time_scale.of_time(time);
     Policy {
         primary: group.primary.clone(),
         members: members.collect(),
@@ -60,18 +61,19 @@ fn policy(plan: &Plan, group: &DataGroup) -> Policy {
         },
         may_wait: group.fence.iter().any(|rung| rung.lease == Some(LeaseVerb::Expire)),
         rungs: group.fence.iter().filter_map(rung).collect(),
-        probe_interval: group.probe.interval,
+        probe_interval: scale(group.probe.interval),
         failures: health_check_failures,
-        failure_window,
+        failure_window: scale(failure_window),
         ok_run: overlay::cadence(&plan.health_check_defaults).ok_run,
-        confirm_hold: group.confirm_hold,
-        local_recovery: group.local_recovery,
-        cool_down: group.cool_down,
-        observe: group.observe,
-        ttl: group.lease.ttl,
-        margin: group.lease.margin,
+        confirm_hold: scale(group.confirm_hold),
+        local_recovery: scale(group.local_recovery),
+        cool_down: scale(group.cool_down),
+        observe: scale(group.observe),
+        ttl: scale(group.lease.ttl),
+        margin: scale(group.lease.margin),
         rpo_target: recovery.map(|recovery| recovery.rpo_target),
         rto_target: recovery.map(|recovery| recovery.rto_target),
+        time_scale: group.time_scale,
     }
 }
 

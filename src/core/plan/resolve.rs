@@ -72,6 +72,12 @@ pub fn resolve(plan: &Plan, serial: Serial, zone_records: &BTreeMap<Name, Vec<Re
             max_share_moved: plan.guardrails.max_share_moved_per_step,
         },
         databases,
+        scaled: plan
+            .data_groups
+            .iter()
+            .filter(|(_, group)| !group.time_scale.is_full())
+            .map(|(name, group)| (name.clone(), group.time_scale))
+            .collect(),
     }
 }
 
@@ -271,12 +277,12 @@ impl Build<'_> {
             if !is_led {
                 continue;
             }
-            let interval = group.probe.interval;
+            let interval = group.time_scale.of_time(group.probe.interval);
             let cadence = Cadence {
                 interval,
                 fast_interval: interval,
                 down_interval: interval,
-                timeout: group.probe.timeout.min(interval),
+                timeout: group.time_scale.of_time(group.probe.timeout).min(interval),
                 fall: 1,
                 rise: 1,
                 ok_run: 1,

@@ -18,7 +18,11 @@ use std::time::Duration;
 
 use crate::{
     failover::group::Group,
-    model::{group::Policy, ids::Label, time::Tick},
+    model::{
+        group::Policy,
+        ids::Label,
+        time::{Human, Tick},
+    },
 };
 
 use super::exposure::Bracket;
@@ -133,9 +137,10 @@ pub fn way_back<'a>(group: &'a Group, policy: &Policy, seen: &Origin) -> Result<
     if group.absent.contains(back) || !seen.receives {
         return Err(format!("{back} does not follow, so that going back would lose what was written since"));
     }
-    if !seen.lag.is_some_and(|lag| lag.is_within(LAG_MAX)) {
+    let most = policy.scaled(LAG_MAX);
+    if !seen.lag.is_some_and(|lag| lag.is_within(most)) {
         let lag = seen.lag.map_or_else(|| "unknown".to_owned(), |lag| lag.to_string());
-        return Err(format!("what {back} lacks is {lag}, and it must be within {}s", LAG_MAX.as_secs()));
+        return Err(format!("what {back} lacks is {lag}, and it must be within {}", Human(most)));
     }
     if seen.endpoints_up == Some(0) {
         return Err(format!("no endpoint in {back} is up"));

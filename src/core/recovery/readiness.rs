@@ -134,6 +134,10 @@ pub fn judge(scene: &Scene<'_>) -> Readiness {
         return notes.judged();
     };
     notes.note("adopted", Grade::Pass, format!("the primary is {primary}"), "");
+    if !scene.policy.time_scale.is_full() {
+        let text = format!("for tests only: all clocks of this group run in {} of their time", scene.policy.time_scale);
+        notes.note("time_scale", Grade::Warn, text, "remove `time_scale` from the plan");
+    }
     scene.automation(&mut notes);
     scene.primary(primary, &mut notes);
     scene.standbys(primary, &mut notes);
@@ -157,7 +161,7 @@ impl Notes {
 
 impl Scene<'_> {
     fn fresh(&self, region: &Label) -> Option<&Status> {
-        self.agents.get(region).filter(|(age, _)| *age < SILENT_AFTER).map(|(_, status)| *status)
+        self.agents.get(region).filter(|(age, _)| *age < self.policy.scaled(SILENT_AFTER)).map(|(_, status)| *status)
     }
 
     fn automation(&self, notes: &mut Notes) {
@@ -395,6 +399,8 @@ mod tests {
         assert_eq!(with(|play| play.stand.doubts.push("the mode is recommend".to_owned())), asked);
         let open = "no\nfail automation: op-9 is open, decided";
         assert_eq!(with(|play| play.group.operation = Some(operation(Phase::Decided))), open);
+        let scaled = "yes\nwarn time_scale: for tests only: all clocks of this group run in 10% of their time";
+        assert_eq!(with(|play| play.policy.time_scale = crate::model::units::Share::percent(10)), scaled);
         assert_eq!(with(|play| play.evidence = Evidence::Replicating), "yes\nwarn primary: us is replicating");
         let silent = |play: &mut Play| play.agents.get_mut(&"us".into()).unwrap().0 = SILENT_AFTER;
         assert_eq!(with(silent), "no\nfail primary_agent: the agent in us is silent");

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use portolan_core::{model::verdict::Health, node::report::Status};
+use portolan_core::{
+    model::{time::Now, verdict::Health},
+    node::report::Status,
+};
 use tokio::time::sleep;
 
 use super::{LOST, NEAR, PATIENCE, TURN, clock, leader::Succession, report::Apart, sides::Counts, tally};
@@ -22,7 +25,8 @@ struct Seen {
     unreachable: Option<Duration>,
 }
 
-pub(super) async fn act(stage: &mut Stage, screen: &mut Screen<'_, '_>, counts: &mut Counts) -> Result<Apart, Stop> {
+/// Cuts it; when that was, and how both sides came to know.
+pub(super) async fn act(stage: &mut Stage, screen: &mut Screen<'_, '_>, counts: &mut Counts) -> Result<(Now, Apart), Stop> {
     let lost = PLACES[LOST].name;
     let near = stage.voter(NEAR)?.name.clone();
     let mut watching = Watching::new(lost, &stage.status(&near).await?);
@@ -69,7 +73,7 @@ pub(super) async fn act(stage: &mut Stage, screen: &mut Screen<'_, '_>, counts: 
             screen.at(elapsed, &format!("answers of all clients: {}", tally(sweep.answers.iter())))?;
             let apart = Apart { blind: *blind, no_quorum: *no_quorum, unreachable: *unreachable, leader: leader.clone() };
             why(stage, screen).await?;
-            return Ok(apart);
+            return Ok((cut, apart));
         }
         if elapsed > PATIENCE {
             return Err(Stop::Unseen(format!(

@@ -45,7 +45,7 @@ pub(super) async fn act(stage: &mut Stage, screen: &mut Screen<'_, '_>, counts: 
         if let (Some(one), Some(sound)) = (one, sound)
             && elapsed > WATCHED.max(plan::SLOW_START)
         {
-            return Ok(Mended { one, sound });
+            return Ok(Mended { at: mended.tick, one, sound });
         }
         if elapsed > PATIENCE {
             let ill = ill.map(|status| format!("{}: {}", status.node, status.vantage));

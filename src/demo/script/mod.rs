@@ -41,14 +41,13 @@ pub(super) async fn region_loss(stage: &mut Stage, screen: &mut Screen<'_, '_>) 
     screen.ask(&format!("kill {lost}")).await?;
     let (mut killed, loss) = loss::act(stage, screen).await?;
     let tail = tail::act(stage, screen, &mut killed).await?;
-    let mut data = data::failover(stage, screen, &killed).await?;
+    let mut data = data::failover(stage, screen, killed.at).await?;
     let leader = leader::wait(stage, screen, killed.succession).await?;
     let order = orders::during_the_loss(stage, screen).await?;
     screen.ask(&format!("bring {lost} back")).await?;
     let rejoined = comeback::nodes(stage, screen).await?;
-    let follows_again = data::rejoin(stage, screen).await?;
     if let Some(data) = &mut data {
-        data.follows_again = follows_again;
+        data.follows_again = Some(data::revive(stage, screen).await?);
     }
     let comeback = comeback::endpoints(stage, screen).await?;
     let report = LossReport {
@@ -73,15 +72,22 @@ pub(super) async fn partition(stage: &mut Stage, screen: &mut Screen<'_, '_>) ->
     opening::show(stage, screen)?;
     steady::act(stage, screen).await?;
     leader::put(stage, screen).await?;
+    data::ready(stage, screen).await?;
     screen.ask(&format!("cut the uplink of {lost}")).await?;
     let mut counts = sides::Counts::default();
-    let apart = cut::act(stage, screen, &mut counts).await?;
+    let held = data::Held::watch(stage);
+    let (cut, apart) = cut::act(stage, screen, &mut counts).await?;
+    let mut data = data::cut_off(stage, screen, cut, held).await?;
     let ordered = orders::on_both_sides(stage, screen, &mut counts).await?;
     screen.ask("mend it").await?;
     let mended = mend::act(stage, screen, &mut counts).await?;
+    if let Some(data) = &mut data {
+        data.moved.follows_again = Some(data::follows(stage, screen, mended.at).await?);
+    }
     let report = PartitionReport {
         region: lost,
         apart,
+        data,
         ordered,
         mended,
         counts,

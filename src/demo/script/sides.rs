@@ -33,7 +33,9 @@ impl Counts {
         for node in stage.nodes.iter().filter(|node| node.is_running()) {
             let status = node.status().await?;
             let is_inside = node.region == Some(LOST);
-            for endpoint in status.services.iter().flat_map(|service| &service.endpoints) {
+            // A name that follows a primary leads to one member and to none of the others, without anybody's judgement.
+            let judged = status.services.iter().filter(|service| service.steering != "primary");
+            for endpoint in judged.flat_map(|service| &service.endpoints) {
                 let is_ordered = self.ordered.as_deref() == Some(&endpoint.name);
                 if is_ordered || !is_withdrawn(endpoint) {
                     continue;

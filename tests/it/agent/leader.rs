@@ -103,6 +103,7 @@ fn policy(regions: &[&str], durability: Durability) -> Policy {
         margin: seconds(2),
         rpo_target: Some(seconds(3600)),
         rto_target: Some(seconds(1800)),
+        time_scale: portolan_core::model::units::Share::FULL,
     }
 }
 

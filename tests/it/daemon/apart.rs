@@ -226,6 +226,43 @@ async fn a_primary_that_is_cut_off_ends_with_its_lease_and_follows_the_new_one_w
     given("it has what the new primary has", all).await;
 }
 
+/// Everything between regions takes five seconds each way for a while, which no deadline of a link is made for: nobody is demoted, and whoever stands
+/// for election unseats nobody again and again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_while_of_five_seconds_delay_demotes_nobody_and_brings_no_storm_of_elections() {
+    let apart = Apart::begin("    automatic_failover: true\n").await;
+    let (client, writer) = Client::begin(&apart, US).await;
+    let starts = apart.starts().await;
+    let term = async || {
+        let mut terms = Vec::new();
+        for bed in apart.play.fleet.running() {
+            terms.push(bed.client().await.get_cluster(Default::default()).await.unwrap().freshness.unwrap().term);
+        }
+        terms.into_iter().max().unwrap()
+    };
+    let before = term().await;
+    let set = |delay: Duration| {
+        for (one, other) in [(AP, EU), (AP, US), (EU, US)] {
+            let way = apart.wan.way(one, other).unwrap();
+            way.change_there(|path| path.delay = delay);
+            way.change_back(|path| path.delay = delay);
+        }
+    };
+    set(Duration::from_secs(5));
+    apart.all_the_while(Duration::from_secs(30), async |it| it.is_left_alone(starts).await).await;
+    let during = term().await;
+    set(TRIP);
+    apart.all_the_while(Duration::from_secs(20), async |it| it.is_left_alone(starts).await).await;
+    apart.play.is_served_by(US).await;
+    let after = term().await;
+    println!("term {before}, {during} after 30 s of delay, {after} at the end");
+    // Pre-vote: a term begins with an election that somebody could win, one while the delay begins and one when it ends.
+    assert!(after <= before + 4, "term {before} became {during} and {after}");
+    client.is_over.store(true, SeqCst);
+    writer.await.unwrap();
+    assert_eq!(client.refused.load(SeqCst), 0, "no write was refused");
+}
+
 /// Two regions do not see each other, and a third one sees both: who replicates from there has a gap, and nobody is promoted.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_primary_that_a_third_region_still_sees_is_left_alone() {

@@ -51,7 +51,9 @@ impl Play {
     /// `of_group`: what else the plan says of the group, indented by four. `more`: what else it says, services that follow the group among it.
     pub(super) async fn with(observers: &[(&str, &str)], of_group: &str, more: &str) -> Self {
         let trio = Trio::new([AP, EU, US]);
-        let plan = plan_of(&trio, &format!("{SHORT}{of_group}"), more);
+        // A group on a scale has the plan's default times.
+        let lease = if of_group.contains("time_scale") { "" } else { SHORT };
+        let plan = plan_of(&trio, &format!("{lease}{of_group}"), more);
         Self::by(&plan, trio, observers).await
     }
 

@@ -14,6 +14,7 @@ mod checks;
 mod cluster;
 mod control_loss;
 mod dig;
+mod disks;
 mod drills;
 mod evacuation;
 mod failure;

@@ -17,6 +17,15 @@ enum Pending {
     Octets(usize, Vec<u8>),
 }
 
+/// What is wrong with a disk that has its power.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// There is no room for what is written.
+    Full,
+    /// It does not sync, once: what was to be synced is forgotten, and the next sync says that all is well, as kernels do after an error.
+    Sync,
+}
+
 #[derive(Debug, Default)]
 struct Octets {
     /// What the program reads.
@@ -31,6 +40,8 @@ struct Octets {
     fuse: Option<u32>,
     /// Says that it has synced, and has not.
     lies: bool,
+    /// What is wrong with it; `None`: nothing.
+    fault: Option<Fault>,
 }
 
 impl Octets {
@@ -46,6 +57,10 @@ impl Octets {
             None => Ok(()),
         }
     }
+}
+
+fn full() -> io::Error {
+    io::Error::new(io::ErrorKind::StorageFull, "no space left on device")
 }
 
 /// As `Vec::resize` with zeros, which takes its time where nothing is optimised.
@@ -125,6 +140,11 @@ impl Platter {
         self.lock().lies = lies;
     }
 
+    /// From here on this is wrong with it; `None`: it is mended.
+    pub(crate) fn set_fault(&self, fault: Option<Fault>) {
+        self.lock().fault = fault;
+    }
+
     fn lock(&self) -> MutexGuard<'_, Octets> {
         self.octets.lock().unwrap()
     }
@@ -150,6 +170,9 @@ impl StorageBackend for Platter {
         let mut it = self.lock();
         it.turn(self.losses)?;
         let length = usize::try_from(len).unwrap();
+        if it.fault == Some(Fault::Full) && length > it.written.len() {
+            return Err(full());
+        }
         resize(&mut it.written, length);
         it.pending.push(Pending::Length(length));
         Ok(())
@@ -160,6 +183,11 @@ impl StorageBackend for Platter {
         it.turn(self.losses)?;
         if it.lies {
             return Ok(());
+        }
+        if it.fault == Some(Fault::Sync) && !it.pending.is_empty() {
+            it.pending.clear();
+            it.fault = None;
+            return Err(io::Error::other("input/output error"));
         }
         for pending in std::mem::take(&mut it.pending) {
             match pending {
@@ -174,6 +202,9 @@ impl StorageBackend for Platter {
         let start = usize::try_from(offset).unwrap();
         let mut it = self.lock();
         it.turn(self.losses)?;
+        if it.fault == Some(Fault::Full) {
+            return Err(full());
+        }
         let place = it.written.get_mut(start..start + data.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
         place.copy_from_slice(data);
         it.pending.push(Pending::Octets(start, data.to_vec()));

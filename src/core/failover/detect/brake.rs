@@ -12,8 +12,10 @@ pub(super) struct Brake(BTreeMap<Label, usize>);
 impl Brake {
     pub(super) fn of(watches: &BTreeMap<Label, Watch>, now: Tick) -> Self {
         let mut causes = BTreeMap::new();
-        for (at, region) in watches.values().filter_map(Watch::trouble) {
-            if now.since(*at) < STORM_WITHIN {
+        for watch in watches.values() {
+            if let Some((at, region)) = watch.trouble()
+                && now.since(*at) < watch.scaled(STORM_WITHIN)
+            {
                 *causes.entry(region.clone()).or_default() += 1;
             }
         }

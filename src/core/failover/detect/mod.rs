@@ -170,7 +170,7 @@ impl Detector {
     /// A decision about this group was refused.
     pub fn refused(&mut self, name: &Label, now: Tick) {
         if let Some(watch) = self.watches.get_mut(name) {
-            watch.rest_until(now + self.patience.refused);
+            watch.rest_until(now + watch.scaled(self.patience.refused));
         }
     }
 
@@ -197,7 +197,7 @@ impl Detector {
             };
             let Some(step) = step else { continue };
             n_decided += usize::from(matches!(&step, Step::Decide(decide) if decide.guards.is_empty()));
-            watch.rest_until(now.tick + self.patience.again);
+            watch.rest_until(now.tick + watch.scaled(self.patience.again));
             out.push(Action::Propose { group: case.name.clone(), step });
         }
         out
@@ -268,7 +268,7 @@ impl Patience {
         if !watch.is_rested(now.tick) {
             return None;
         }
-        let Some(question) = watch.question(now.tick, self.attest) else {
+        let Some(question) = watch.question(now.tick, case.policy.scaled(self.attest)) else {
             let (group, question) = (case.name.clone(), watch.ask(now.tick));
             out.push(Action::Ask { group, question, regions: case.stand.attesting.clone() });
             return None;

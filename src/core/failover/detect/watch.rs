@@ -12,10 +12,11 @@ use crate::{
     },
     health::window::Rule,
     model::{
-        group::Policy,
+        group::{Policy, scaled},
         ids::Label,
         reason::{Mark, Reason},
         time::{Human, Now, Tick, Timestamp},
+        units::Share,
         verdict::Health,
     },
 };
@@ -56,6 +57,8 @@ pub(super) struct Watch {
     question: Option<Question>,
     /// Nothing is asked or proposed before.
     rest: Tick,
+    /// Of the group's clocks.
+    scale: Share,
 }
 
 /// What the plan counts by.
@@ -76,10 +79,12 @@ impl Watch {
             trouble: None,
             question: None,
             rest: Tick(0),
+            scale: policy.time_scale,
         }
     }
 
     pub(super) fn see(&mut self, group: &Group, policy: &Policy, picture: &Picture, now: Now) {
+        self.scale = policy.time_scale;
         let rule = rule(policy);
         if self.rule != rule {
             self.rounds.set_rule(rule.0, rule.1, now);
@@ -134,6 +139,11 @@ impl Watch {
     fn was_heard(&self, picture: &Picture, now: Tick) -> bool {
         let within = self.suspicion.as_ref().map_or(self.rule.0, |it| now.since(it.since));
         picture.standbys.iter().any(|standby| matches!(standby.stream, Stream::Up { silent_for } if silent_for < within))
+    }
+
+    /// A fixed time on the group's clocks.
+    pub(super) fn scaled(&self, fixed: Duration) -> Duration {
+        scaled(self.scale, fixed)
     }
 
     pub(super) fn evidence(&self) -> Evidence {

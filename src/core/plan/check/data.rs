@@ -1,15 +1,23 @@
 //! Data groups: members that exist, a lease that can be kept, and a fence that can confirm.
 
+use std::time::Duration;
+
 use super::{Context, Findings, at, check_target, unknown};
 use crate::{
     document::{Path, Word, did_you_mean},
-    model::{check::Host, ids::Label},
+    model::{check::Host, ids::Label, time::Human, units::Share},
     plan::{
         groups::wants_automatic,
         resolve::lies_in,
         sections::{DataGroup, DurabilityWord, Engine, FenceRung, OnControlLossWord, Plan},
     },
 };
+
+/// The smallest scale: the defaults are then just long enough.
+const SCALE_MIN: Share = Share::percent(5);
+
+/// In less no process is killed, and no probe made, on a machine that has other work.
+const SCALED_TIME_MIN: Duration = Duration::from_millis(500);
 
 pub(super) fn check(plan: &Plan, context: Context<'_>, out: &mut Findings) {
     for (name, group) in plan.data_groups.iter() {
@@ -20,6 +28,7 @@ pub(super) fn check(plan: &Plan, context: Context<'_>, out: &mut Findings) {
             out.error(path.clone().key("durability"), message, "write `durability: async`, and an rpo_target that a loss may have");
         }
         times(plan, group, &path, out);
+        time_scale(group, &path, out);
         fence(group, &path, out);
         if group.engine == Engine::Mariadb && group.durability == DurabilityWord::RemoteQuorum {
             let message = "MariaDB cannot promise a quorum: a standby throws away what it acknowledged when it starts again";
@@ -170,6 +179,32 @@ fn times(plan: &Plan, group: &DataGroup, path: &Path, out: &mut Findings) {
             recovery.rto_target.show()
         );
         out.warning(path.clone().key("local_recovery"), message, "shorten it, or allow more time");
+    }
+}
+
+/// Clocks that run faster are for tests, on one machine.
+fn time_scale(group: &DataGroup, path: &Path, out: &mut Findings) {
+    let scale = group.time_scale;
+    if scale.is_full() {
+        return;
+    }
+    let here = || path.clone().key("time_scale");
+    let is_here = |host: &Host| matches!(host, Host::Ip(address) if address.to_canonical().is_loopback());
+    if let Some((region, member)) = group.members.iter().find(|(_, member)| !is_here(&member.address.0.host)) {
+        let message = format!("is for tests on one machine, and the member of {region} is at {}", member.address.0);
+        return out.error(here(), message, "remove it: between machines, times that no network keeps would stop databases");
+    }
+    out.warning(here(), format!("for tests only: all clocks of this group run in {} of their time", scale.show()), "remove it");
+    if scale < SCALE_MIN {
+        out.error(here(), format!("{} is less than {}", scale.show(), SCALE_MIN.show()), "write more");
+    }
+    for (word, time) in [("lease.margin", group.lease.margin), ("probe.interval", group.probe.interval)] {
+        let scaled = scale.of_time(time);
+        if scaled < SCALED_TIME_MIN {
+            let message =
+                format!("leaves {} of {word}, and {} is the least that a busy machine keeps", Human(scaled), Human(SCALED_TIME_MIN));
+            out.error(here(), message, format!("write more, or a longer {word}"));
+        }
     }
 }
 

@@ -72,9 +72,10 @@ pub(super) fn addresses(plan: &Plan, out: &mut Findings) {
 }
 
 fn of_primary(group: &DataGroup, follows: &Follows, here: &Path, out: &mut Findings) {
-    if follows.ttl.max * 3 > group.lease.ttl {
-        let (max, lease) = (follows.ttl.max.show(), group.lease.ttl.show());
-        let most = (group.lease.ttl / 3).show();
+    let lease = group.time_scale.of_time(group.lease.ttl);
+    if follows.ttl.max * 3 > lease {
+        let most = (lease / 3).show();
+        let (max, lease) = (follows.ttl.max.show(), lease.show());
         out.error(
             here.clone().key("ttl").key("max"),
             format!("{max} is more than a third of the lease of {lease}"),

@@ -4,7 +4,7 @@ use std::{net::IpAddr, time::Duration};
 
 use crate::{
     document::{HostPort, Secret, Table, Text, days, hours, minutes, seconds},
-    model::ids::Label,
+    model::{ids::Label, units::Share},
     section, words,
 };
 
@@ -103,6 +103,9 @@ section! {
         members: Table<Label, Member>,
         /// How the old primary is stopped: tried in order until one confirms.
         fence: Vec<FenceRung> = Vec::new(),
+        /// For tests only: all clocks of the group run in this part of the time that is written, those that nobody writes too. Only where every member's
+        /// address is one of this machine, as 127.0.0.1 is. At least 5%.
+        time_scale: Share = Share::FULL,
         /// Programs that are asked.
         hooks: GroupHooks = GroupHooks { before: None, after: None },
     }

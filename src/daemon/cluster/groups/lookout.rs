@@ -106,7 +106,7 @@ impl Lookout {
         for (name, policy) in policies(state) {
             let group = state.group(name).unwrap_or(&nothing);
             let witness = self.witnesses.entry(name.clone()).or_default();
-            witness.see(group, now.tick);
+            witness.see(group, policy, now.tick);
             let seen = databases.primaries.get(name).filter(|it| group.primary() == Some(&it.region)).map(|it| it.seen);
             let (views, failing_for) = seen.map_or_else(Default::default, |seen| (seen.views, seen.failing_for(now.wall)));
             let picture = witness.picture(group, policy, views, failing_for, now.tick);

@@ -12,10 +12,43 @@ use crate::demo::{
     script::SLACK,
 };
 
+/// A group whose primary was cut off.
+pub(in crate::demo::script) struct DataApart {
+    /// From the cut on it answered for so long.
+    pub(in crate::demo::script) served_for: Duration,
+    /// How it was failed over.
+    pub(in crate::demo::script) moved: DataMoved,
+}
+
+impl fmt::Display for DataApart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        line(f, "cut-off primary ended after", &seconds(self.served_for), &format!("by itself; its lease is {}", Human(LEASE)))?;
+        let promoted = self.moved.promoted_after.map_or_else(|| "never".to_owned(), seconds);
+        line(f, "another one was promoted after", &promoted, "when no lease could be left")?;
+        self.moved.fmt(f)
+    }
+}
+
+impl DataApart {
+    /// Compares with what was expected.
+    pub(in crate::demo::script) fn check(&self) -> Result<(), Stop> {
+        let Self { served_for, moved } = self;
+        if *served_for > LEASE {
+            return Err(Stop::Unseen(format!("the cut-off primary ends within its lease of {}: {}", Human(LEASE), seconds(*served_for))));
+        }
+        match moved.promoted_after {
+            Some(promoted) if promoted > *served_for => moved.check(),
+            promoted => Err(Stop::Unseen(format!("it ends before another one is promoted: {}, {promoted:?}", seconds(*served_for)))),
+        }
+    }
+}
+
 /// A group that was failed over.
 pub(in crate::demo::script) struct DataMoved {
     /// Who was promoted.
     pub(in crate::demo::script) to: String,
+    /// How long after the primary was gone that was committed; `None`: the record does not say.
+    pub(in crate::demo::script) promoted_after: Option<Duration>,
     /// The longest time between two writes that were acknowledged.
     pub(in crate::demo::script) interrupted: Duration,
     /// Writes that were.
@@ -82,6 +115,7 @@ mod tests {
     fn moved() -> DataMoved {
         DataMoved {
             to: "eu-west-1".to_owned(),
+            promoted_after: Some(Duration::from_millis(13_100)),
             interrupted: Duration::from_millis(18_300),
             acknowledged: 120,
             lost: 0,
@@ -109,6 +143,14 @@ mod tests {
         let lost = |it: &mut DataMoved| (it.is_quorum, it.lost, it.lost_since) = (false, 4, Some(Duration::from_secs(3)));
         assert!(missed(lost).starts_with("no more is lost than the record says, "));
         assert!(missed(|it| it.interrupted = Duration::from_secs(60)).ends_with("it took 60.0s"));
+        let apart = |served_for| DataApart { served_for: Duration::from_millis(served_for), moved: moved() };
+        assert!(apart(9800).check().is_ok());
+        assert!(apart(9800).to_string().lines().all(|line| line.len() <= 100 && line.is_ascii()));
+        for (served_for, unseen) in [(12_100, "ends within its lease of 12s: 12.1s"), (13_200, "ends within its lease")] {
+            assert!(matches!(apart(served_for).check(), Err(Stop::Unseen(what)) if what.contains(unseen)));
+        }
+        let early = DataApart { moved: DataMoved { promoted_after: Some(Duration::from_secs(9)), ..moved() }, ..apart(9800) };
+        assert!(matches!(early.check(), Err(Stop::Unseen(what)) if what.starts_with("it ends before another one is promoted")));
         let mut less = moved();
         (less.is_quorum, less.lost, less.lost_since) = (false, 4, Some(Duration::from_secs(1)));
         assert!(less.check().is_ok());

@@ -6,7 +6,7 @@ mod partition;
 
 use std::fmt;
 
-pub(super) use data::DataMoved;
+pub(super) use data::{DataApart, DataMoved};
 pub(super) use loss::{Loss, LossReport, Return, Tail};
 pub(super) use partition::{Apart, Mended, Ordered, PartitionReport};
 

@@ -2,7 +2,9 @@
 
 use std::{fmt, time::Duration};
 
-use super::line;
+use portolan_core::model::time::Tick;
+
+use super::{DataApart, line};
 use crate::demo::{
     Stop,
     clients::Totals,
@@ -32,6 +34,8 @@ pub(in crate::demo::script) struct Ordered {
 
 /// How they became one. Times count from the mending.
 pub(in crate::demo::script) struct Mended {
+    /// When it was mended.
+    pub(in crate::demo::script) at: Tick,
     /// Until all nodes had one leader, one audit chain and the same orders.
     pub(in crate::demo::script) one: Duration,
     /// Until all of them heard all regions and found all up.
@@ -42,6 +46,8 @@ pub(in crate::demo::script) struct Mended {
 pub(in crate::demo::script) struct PartitionReport {
     pub(in crate::demo::script) region: &'static str,
     pub(in crate::demo::script) apart: Apart,
+    /// What became of the data; `None`: there was none.
+    pub(in crate::demo::script) data: Option<DataApart>,
     pub(in crate::demo::script) ordered: Ordered,
     pub(in crate::demo::script) mended: Mended,
     pub(in crate::demo::script) counts: Counts,
@@ -54,7 +60,7 @@ pub(in crate::demo::script) struct PartitionReport {
 
 impl fmt::Display for PartitionReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { region, apart, ordered, mended, counts, strayed, clients, totals } = self;
+        let Self { region, apart, data, ordered, mended, counts, strayed, clients, totals } = self;
         line(f, "cut-off side is blind after", &seconds(apart.blind), "it hears nobody and reaches no reference: it abstains")?;
         line(f, "cut-off side: no_quorum after", &seconds(apart.no_quorum), "it cannot agree on anything, and says so")?;
         line(f, "others call it unreachable after", &seconds(apart.unreachable), &format!("{region} is DOWN for them, with the cause"))?;
@@ -64,6 +70,9 @@ impl fmt::Display for PartitionReport {
         line(f, "withdrawals of healthy regions", &counts.of_healthy.len().to_string(), &format!("by the others, {looks}"))?;
         line(f, "withdrawals by the cut-off side", &counts.by_cut_off.len().to_string(), "of anything, for its own clients")?;
         line(f, "clients led away from home", &strayed.to_string(), &format!("of {clients}, mending included"))?;
+        if let Some(data) = data {
+            data.fmt(f)?;
+        }
         line(f, "an order of the others held after", &seconds(ordered.agreed), "the same one was refused on the cut-off side")?;
         line(f, "a local order was felt after", &seconds(ordered.obeyed), "by all clients of the cut-off side")?;
         line(f, "all nodes of one mind after", &seconds(mended.one), "from the mending: leader, orders, audit chain")?;
@@ -75,7 +84,7 @@ impl fmt::Display for PartitionReport {
 impl PartitionReport {
     /// Compares with what was expected.
     pub(in crate::demo::script) fn check(&self) -> Result<(), Stop> {
-        let Self { counts, strayed, clients, totals, .. } = self;
+        let Self { data, counts, strayed, clients, totals, .. } = self;
         let unseen = if let Some((node, endpoint)) = counts.of_healthy.first() {
             format!("nobody withdraws what is healthy: {node} withdrew {endpoint}")
         } else if let Some((node, endpoint)) = counts.by_cut_off.first() {
@@ -85,7 +94,7 @@ impl PartitionReport {
         } else if totals.unanswered != 0 {
             format!("every question is answered: {} were not", totals.unanswered)
         } else {
-            return Ok(());
+            return data.as_ref().map_or(Ok(()), DataApart::check);
         };
         Err(Stop::Unseen(unseen))
     }
@@ -105,7 +114,8 @@ mod tests {
                 leader: leader::Change { before: "use1-a".to_owned(), after: "euw1-a".to_owned(), known: Duration::from_millis(4210) },
             },
             ordered: Ordered { agreed: Duration::from_millis(310), obeyed: Duration::from_millis(120) },
-            mended: Mended { one: Duration::from_millis(2100), sound: Duration::from_millis(3800) },
+            data: None,
+            mended: Mended { at: Tick(0), one: Duration::from_millis(2100), sound: Duration::from_millis(3800) },
             counts: Counts { looks: 700, ..Counts::default() },
             strayed: 0,
             clients: 300,
