@@ -2,7 +2,6 @@
 //!
 //! `cargo bench -- agent [--seconds 30]`. One node, one group of three members, each a fake with its agent and supervisor; the lease is the plan's
 //! default. Measured is the primary's agent, which renews a lease, looks at its database and tells of it every second.
-#![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
 use std::{
     fmt::Write as _,

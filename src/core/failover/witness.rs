@@ -192,8 +192,8 @@ impl Witness {
 
     /// The archive of the primary's log; `None`: nobody knows, which is not that there is none.
     #[must_use]
-    pub fn archived(&self, group: &Group, now: Tick) -> Option<Archived> {
-        let (_, told) = self.fresh(group.primary()?, now)?;
+    pub fn archived(&self, group: &Group, policy: &Policy, now: Tick) -> Option<Archived> {
+        let (_, told) = self.fresh(group.primary()?, policy, now)?;
         let archive = told.status.archive.clone()?;
         let timeline = told.status.sight.map(|sight| sight.timeline);
         let is_of_ring = self.of.as_ref().is_some_and(|(_, of)| Some(*of) == timeline);
@@ -316,18 +316,18 @@ mod tests {
     fn what_the_archive_lacks_is_known_only_of_this_timeline_and_lately() {
         let (mut witness, group) = (Witness::default(), group());
         let archive = |up_to| Archive { is_on: true, up_to, ..Archive::default() };
-        assert_eq!(witness.archived(&group, at(0)), None, "nobody has told");
+        assert_eq!(witness.archived(&group, &policy("us", &["us", "eu", "ap"]), at(0)), None, "nobody has told");
         for second in 0..10_u64 {
             let told = Status { archive: Some(archive(Some(12))), ..status(second + 1, Role::Writes, 10 + second) };
             witness.told(&group, &"us".into(), told, Some((at(second), at(0))), at(second));
         }
-        let lacks = witness.archived(&group, at(9)).unwrap().time;
+        let lacks = witness.archived(&group, &policy("us", &["us", "eu", "ap"]), at(9)).unwrap().time;
         // 13 was there at the third second at the latest, and 12 at the second.
         assert!(lacks.low <= Duration::from_secs(7) && lacks.high >= Some(Duration::from_secs(6)) && lacks.high.is_some(), "{lacks}");
         let unknown = Status { archive: Some(archive(None)), ..status(20, Role::Writes, 20) };
         witness.told(&group, &"us".into(), unknown, Some((at(10), at(0))), at(10));
-        assert_eq!(witness.archived(&group, at(10)).unwrap().time, Bracket::UNKNOWN);
-        assert_eq!(witness.archived(&group, at(20)), None, "it was told long ago");
+        assert_eq!(witness.archived(&group, &policy("us", &["us", "eu", "ap"]), at(10)).unwrap().time, Bracket::UNKNOWN);
+        assert_eq!(witness.archived(&group, &policy("us", &["us", "eu", "ap"]), at(20)), None, "it was told long ago");
     }
 
     #[test]

@@ -198,7 +198,7 @@ impl Scene<'_> {
         }
         let is_armed = matches!(status.class, Class::Armed { .. }) && self.group.wait_is_a_fence();
         match (is_armed, self.policy.may_wait) {
-            _ if !self.stand.confirming.is_empty() && !(is_armed && self.policy.may_wait) => {
+            _ if !(self.stand.confirming.is_empty() || is_armed && self.policy.may_wait) => {
                 let text = format!("a drill has shown that {primary} is stopped by hook {}", self.stand.confirming.join(", "));
                 notes.note("fence", Grade::Pass, text, "");
             }

@@ -5,7 +5,7 @@ use std::{
     io::Write as _,
 };
 
-use portolan::engine::{Ships as _, postgres::Postgres};
+use portolan::engine::{Server as _, postgres::Postgres};
 use portolan_core::{failover::engine::postgres::position, model::ids::Label, recovery::archive::Archive};
 use tokio_postgres::Client;
 

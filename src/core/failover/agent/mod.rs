@@ -266,7 +266,7 @@ impl Agent {
         match self.holder.answered(reply, now) {
             Ok(found) => {
                 self.peers = None;
-                let found = found.map(Found::Leader).or(reply.drifts.map(Found::Host));
+                let found = found.map(Found::Leader).or_else(|| reply.drifts.map(Found::Host));
                 found.into_iter().for_each(|found| self.doubt(found, now));
             }
             Err(Ignored::Outranked(token)) if token > self.disk.highest => {

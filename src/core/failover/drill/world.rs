@@ -82,7 +82,7 @@ pub(super) enum Event {
     Replicate,
     Write,
     Fault,
-    Deliver(Region, Region, Mail),
+    Deliver(Region, Region, Box<Mail>),
     Lands(Region, (u64, u64), Task),
     Deadline(Region, u64, Tick),
     RoundEnds(Region, u64, u64),
@@ -435,7 +435,7 @@ impl World {
                     self.mend();
                 }
             }
-            Event::Deliver(from, to, mail) => self.deliver(from, to, mail),
+            Event::Deliver(from, to, mail) => self.deliver(from, to, *mail),
             Event::Lands(region, tasks, task) => self.lands(region, tasks, &task),
             Event::Deadline(region, incarnation, at) => self.deadline(region, incarnation, at),
             Event::RoundEnds(region, term, round) => self.round_ends(region, term, round),
@@ -467,7 +467,7 @@ impl World {
             let leads = matches!(&mail, Mail::Order(Order { verb: Verb::Lead(_), .. }));
             let late = self.chance.percent(if leads { faults.late_leads } else { faults.late });
             let delay = if late { self.chance.between(500_000, self.setup.faults.late_max) } else { self.chance.between(5_000, 120_000) };
-            self.plan(delay, Event::Deliver(from, to, mail.clone()));
+            self.plan(delay, Event::Deliver(from, to, Box::new(mail.clone())));
         }
     }
 

@@ -178,7 +178,7 @@ mod tests {
             }
             let stamps = Stamps { clock: 1, heard_us: theirs.at(heard).0, said_us: theirs.at(said).0 };
             let beyond = rate.note(ours.at(asked), stamps, ours.at(said + back));
-            first = first.or(beyond.map(|it| (said + back, it)));
+            first = first.or_else(|| beyond.map(|it| (said + back, it)));
         }
         (first, rate)
     }

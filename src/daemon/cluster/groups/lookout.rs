@@ -252,7 +252,7 @@ impl Lookout {
             reason: self.detector.explain(&case, &sights, now),
             estimate: scene.estimate,
             exposed: standbys.map(|region| (region.clone(), exposed(region))).collect(),
-            archived: witness.archived(group, now.tick),
+            archived: witness.archived(group, policy, now.tick),
             measured: scene.measured,
             prediction: Prediction::of(policy, scene.measured),
             unfit: unfit(group, policy, &self.candidates(state, name, now)),
