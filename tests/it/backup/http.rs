@@ -1,12 +1,13 @@
 //! Services that list backups: one that does, and those that refuse, send elsewhere, hang, talk too much or nonsense.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use portolan::backup::{
     LookError,
     http::{Credentials, Services},
 };
 use portolan_core::recovery::backups::{Proof, Seen};
+use tokio::time::Instant;
 
 use super::{now, stub::Stub};
 

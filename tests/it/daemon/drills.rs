@@ -269,7 +269,7 @@ async fn a_switchover_is_drilled_there_and_back_and_what_is_due_begins_by_itself
 
     play.fleet.agrees("all follow", |state| state.group(&group()).unwrap().absent.is_empty()).await;
     is_ready(&client).await;
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap() + Duration::from_secs(2);
+    let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap() + Duration::from_secs(2);
     let scheduled = CreateDrillScheduleRequest {
         parent: "groups/orders".to_owned(),
         aim: aim("dry_run", ""),
@@ -303,7 +303,7 @@ async fn a_switchover_is_drilled_there_and_back_and_what_is_due_begins_by_itself
     let refused = client.start_drill(refused).await.unwrap_err().to_string();
     assert!(refused.contains("freeze"), "{refused}");
     client.create_drill_schedule(scheduled).await.unwrap_err();
-    let soon = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap() + Duration::from_secs(2);
+    let soon = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap() + Duration::from_secs(2);
     let scheduled = CreateDrillScheduleRequest {
         parent: "groups/orders".to_owned(),
         aim: aim("dry_run", ""),
