@@ -418,23 +418,6 @@ impl Member {
         }
     }
 
-    /// From now on no process of its database, nor its supervisor, can write beyond so many octets of any file (RLIMIT_FSIZE): a disk without room, as
-    /// far as a database can tell, that needs no disk of its own. `None`: there is room again.
-    pub(crate) fn limit_files(&self, octets: Option<u64>) {
-        let mut all = vec![i32::try_from(self.supervisor.as_ref().unwrap().id()).unwrap()];
-        let mut at = 0;
-        while let Some(&process) = all.get(at) {
-            all.extend(children(process));
-            at += 1;
-        }
-        // Only the soft limit, which whoever owns a process may raise again.
-        let soft = octets.map_or_else(|| "unlimited:".to_owned(), |octets| format!("{octets}:"));
-        for process in all {
-            // A child may end at any time.
-            let _ = Command::new("prlimit").arg(format!("--pid={process}")).arg(format!("--fsize={soft}")).output().unwrap();
-        }
-    }
-
     /// Its database's main process.
     pub(crate) fn main_process(&self) -> i32 {
         let supervisor = i32::try_from(self.supervisor.as_ref().unwrap().id()).unwrap();

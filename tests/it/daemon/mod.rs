@@ -14,7 +14,6 @@ mod checks;
 mod cluster;
 mod control_loss;
 mod dig;
-mod disks;
 mod drills;
 mod evacuation;
 mod failure;
