@@ -2,6 +2,7 @@
 
 pub mod fake;
 pub mod mariadb;
+pub mod patroni;
 pub mod postgres;
 pub mod redis;
 
