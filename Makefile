@@ -19,8 +19,8 @@ test: setup
 regions: setup
 	cargo test --locked --test it regions:: -- --test-threads=1 --nocapture
 
-# What the tests run against beside our own code: dig, a validating, subnet-aware resolver, PostgreSQL, MariaDB and Prometheus, from Debian's
-# packages; moto, an S3 store.
+# What the tests run against beside our own code: dig, a validating, subnet-aware resolver, PostgreSQL, MariaDB, Prometheus, Patroni and etcd,
+# from Debian's packages; moto, an S3 store.
 setup:
 	sh tests/setup.sh
 

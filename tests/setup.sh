@@ -1,6 +1,6 @@
 #!/bin/sh
-# What the tests run against beside our own code: dig, unbound, ip, PostgreSQL, MariaDB, Redis and Prometheus, from Debian's packages, and moto's server (an
-# S3 store), from PyPI into an environment of its own below target. Does nothing when all are there.
+# What the tests run against beside our own code: dig, unbound, ip, PostgreSQL, MariaDB, Redis, Prometheus, Patroni and etcd, from Debian's packages, and
+# moto's server (an S3 store), from PyPI into an environment of its own below target. Does nothing when all are there.
 set -eu
 
 cd "$(dirname "$0")/.."
@@ -28,11 +28,14 @@ ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || missing="$missing postg
 PATH="$PATH:/usr/sbin" command -v mariadbd >/dev/null 2>&1 && command -v mariadb-binlog >/dev/null 2>&1 || missing="$missing mariadb-server"
 command -v redis-server >/dev/null 2>&1 || missing="$missing redis-server"
 command -v prometheus >/dev/null 2>&1 || missing="$missing prometheus"
+# Patroni speaks etcd through a library that its package only recommends.
+command -v patroni >/dev/null 2>&1 && python3 -c "import etcd" 2>/dev/null || missing="$missing patroni python3-etcd"
+command -v etcd >/dev/null 2>&1 || missing="$missing etcd-server"
 # Debian's python3 comes without what an environment is made with.
 has_moto || python3 -c "import ensurepip, venv" >/dev/null 2>&1 || missing="$missing python3-venv"
 if [ -z "$missing" ]; then
     make_moto
-    echo "setup: dig, unbound, ip, postgres, mariadbd, redis-server, prometheus and moto are there"
+    echo "setup: dig, unbound, ip, postgres, mariadbd, redis-server, prometheus, patroni, etcd and moto are there"
     exit 0
 fi
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null 2>&1; then
@@ -41,7 +44,7 @@ if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null 2>&1; then
 fi
 echo "setup: installing$missing with apt-get"
 export DEBIAN_FRONTEND=noninteractive
-# The tests start servers of their own; the packages must not start theirs for the whole machine, which would take port 53, 3306, 5432 and 6379.
+# The tests start servers of their own; the packages must not start theirs for the whole machine, which would take port 53, 2379, 3306, 5432 and 6379.
 policy=/usr/sbin/policy-rc.d
 if [ ! -e "$policy" ]; then
     printf '#!/bin/sh\nexit 101\n' >"$policy"

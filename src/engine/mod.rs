@@ -3,6 +3,7 @@
 pub mod fake;
 pub mod managed;
 pub mod mariadb;
+pub mod patroni;
 pub mod postgres;
 pub mod redis;
 

@@ -6,6 +6,8 @@ mod failover;
 mod leader;
 mod managed;
 pub(crate) mod mariadb;
+mod patroni;
+pub(crate) mod patroni_server;
 pub(crate) mod postgres;
 mod redis;
 mod redis_server;

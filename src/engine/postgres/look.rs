@@ -147,20 +147,20 @@ impl Postgres {
         let receiver: Option<String> = get(&row, 3)?;
         let set: String = get(&row, 2)?;
         let segment = u64::try_from(get::<i64>(&row, 9)?).unwrap_or(0);
-        let mut at = lsn(get(&row, 5)?)?.unwrap_or(0);
+        let mut at = position_in(get(&row, 5)?)?.unwrap_or(0);
         let (mut upstream, mut end) = (Upstream::Nobody, None);
         if is_standby {
             upstream = match self.upstream(&set) {
                 Upstream::Nobody if receiver.is_some() => Upstream::Leaving,
                 upstream => upstream,
             };
-            let received = lsn(get(&row, 4)?)?.unwrap_or(0).max(at);
+            let received = position_in(get(&row, 4)?)?.unwrap_or(0).max(at);
             end = Some(received);
             if upstream == Upstream::Nobody {
                 // Nothing more comes. Whoever waits for more then has replayed everything; the position is read after that.
                 let waits = client.query_opt(WAITS, &[]).await.map_err(|error| told(&error))?;
                 let row = client.query_one("select pg_last_wal_replay_lsn()::text", &[]).await.map_err(|error| told(&error))?;
-                at = lsn(get(&row, 0)?)?.unwrap_or(0);
+                at = position_in(get(&row, 0)?)?.unwrap_or(0);
                 let is_exhausted = waits.and_then(|row| get::<Option<bool>>(&row, 0).ok()?).unwrap_or(false);
                 end = if is_exhausted { Some(at) } else { self.last_record_from(at, segment).await.map(|record| record.end(segment)) };
             }
@@ -243,7 +243,7 @@ async fn opening(client: &Client) -> Result<Option<Opening>, Trouble> {
     let number = |at| Ok::<_, Trouble>(u64::try_from(get::<i64>(&row, at)?).unwrap_or(0));
     let token = Token { generation: number(0)?, epoch: number(1)? };
     let timeline = u32::try_from(get::<i64>(&row, 2)?).unwrap_or(0);
-    Ok(Some(Opening { token, timeline, at: lsn(get(&row, 3)?)?.unwrap_or(0) }))
+    Ok(Some(Opening { token, timeline, at: position_in(get(&row, 3)?)?.unwrap_or(0) }))
 }
 
 /// What it says of its archive; `None`: it does not, which is nothing that a look at it fails for.
@@ -267,12 +267,12 @@ fn timeline(row: &Row) -> Result<u32, Trouble> {
     timeline.ok_or_else(|| Trouble("its timeline is no number".to_owned()))
 }
 
-fn lsn(text: Option<String>) -> Result<Option<u64>, Trouble> {
+pub(in crate::engine) fn position_in(text: Option<String>) -> Result<Option<u64>, Trouble> {
     let Some(text) = text else { return Ok(None) };
     position(&text).map(Some).ok_or_else(|| Trouble(format!("`{text}` is no position")))
 }
 
-pub(super) fn get<'a, T: tokio_postgres::types::FromSql<'a>>(row: &'a Row, column: usize) -> Result<T, Trouble> {
+pub(in crate::engine) fn get<'a, T: tokio_postgres::types::FromSql<'a>>(row: &'a Row, column: usize) -> Result<T, Trouble> {
     row.try_get(column).map_err(|error| told(&error))
 }
 

@@ -34,8 +34,10 @@ use tokio_postgres::Client;
 use super::{Members, Server, Trouble};
 use files::{Files, MARK};
 
+pub(in crate::engine) use connect::{connect, told};
 pub(in crate::engine) use conninfo::Trust;
 pub use conninfo::{ConnInfo, ConnInfoError};
+pub(in crate::engine) use look::{get, position_in};
 pub use portolan_core::failover::engine::postgres::{Course, Process, Seen, Source, Verb};
 pub use primary::{HEARTBEAT_STALE, Row, Unwell, inquire, primary};
 

@@ -46,7 +46,7 @@ use crate::daemon::given;
 const REPLICATION: &str = "user=postgres sslmode=disable";
 
 /// Where Debian puts the server's programs: those of the newest version.
-fn bin() -> PathBuf {
+pub(super) fn bin() -> PathBuf {
     let versions = fs::read_dir("/usr/lib/postgresql").expect("PostgreSQL is installed: make setup").flatten();
     let number = |path: &PathBuf| path.file_name().and_then(|name| name.to_str()?.parse::<u32>().ok());
     versions.map(|entry| entry.path()).max_by_key(number).unwrap().join("bin")
@@ -103,7 +103,7 @@ pub(crate) enum Beside {
     Database,
 }
 
-fn children(process: i32) -> Vec<i32> {
+pub(super) fn children(process: i32) -> Vec<i32> {
     let list = fs::read_to_string(format!("/proc/{process}/task/{process}/children")).unwrap_or_default();
     list.split_whitespace().filter_map(|child| child.parse().ok()).collect()
 }
