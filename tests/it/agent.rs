@@ -7,6 +7,7 @@ mod leader;
 mod managed;
 pub(crate) mod mariadb;
 pub(crate) mod postgres;
+mod reclone;
 mod redis;
 mod redis_server;
 mod supervisor;

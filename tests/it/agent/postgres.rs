@@ -46,7 +46,7 @@ use crate::daemon::given;
 const REPLICATION: &str = "user=postgres sslmode=disable";
 
 /// Where Debian puts the server's programs: those of the newest version.
-fn bin() -> PathBuf {
+pub(super) fn bin() -> PathBuf {
     let versions = fs::read_dir("/usr/lib/postgresql").expect("PostgreSQL is installed: make setup").flatten();
     let number = |path: &PathBuf| path.file_name().and_then(|name| name.to_str()?.parse::<u32>().ok());
     versions.map(|entry| entry.path()).max_by_key(number).unwrap().join("bin")
@@ -71,6 +71,8 @@ pub(crate) struct Member {
     pub(crate) region: Label,
     /// What the name of its agent begins with.
     pub(crate) prefix: &'static str,
+    /// Where the server's programs are.
+    pub(super) programs: PathBuf,
     engine: Engine,
     pub(super) directory: PathBuf,
     pub(super) port: u16,
@@ -158,6 +160,7 @@ impl Trio {
                 Member {
                     region,
                     prefix: "pg",
+                    programs: bin(),
                     engine,
                     directory,
                     port,
@@ -309,7 +312,7 @@ impl Member {
             Engine::Postgres => format!(
                 "postgresql:\n  bin_dir: {}\n  data_directory: {1}/data\n  dsn: local\n  replication: replication\n  \
                  arguments: [\"-c\", \"port={2}\", \"-c\", \"unix_socket_directories={1}\"]\n",
-                bin().display(),
+                self.programs.display(),
                 self.directory.display(),
                 self.port
             ),

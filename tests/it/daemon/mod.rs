@@ -22,6 +22,7 @@ mod groups;
 mod history;
 mod hooks;
 pub(crate) mod plan;
+mod rejoin;
 mod reload;
 mod resolver;
 mod restart;
