@@ -10,9 +10,9 @@ demo:
 test: setup
 	cargo test --workspace --locked -- --skip fuzz:: --skip regions:: --skip daemon::apart --skip daemon::automatic \
 		--skip daemon::boundaries --skip daemon::control_loss --skip daemon::drills --skip daemon::evacuation \
-		--skip daemon::hooks --skip daemon::seed --skip daemon::setback
+		--skip daemon::hooks --skip daemon::rejoin --skip daemon::seed --skip daemon::setback
 	cargo test --locked --test it -- --test-threads=2 regions:: daemon::apart daemon::automatic daemon::boundaries \
-		daemon::control_loss daemon::drills daemon::evacuation daemon::hooks daemon::seed daemon::setback
+		daemon::control_loss daemon::drills daemon::evacuation daemon::hooks daemon::rejoin daemon::seed daemon::setback
 	cargo test --locked --test it fuzz::
 
 # Regions apart alone, telling what clients were given. PORTOLAN_REGIONS=loopback takes relays in any case.

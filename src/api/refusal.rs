@@ -98,6 +98,8 @@ pub enum Reason {
     AtHome,
     /// The member that shall take over does not follow, lacks too much, or is away.
     NotProtected,
+    /// The directory of a member may be started, as far as is known, so that it is not replaced.
+    NotCondemned,
     /// A defect.
     Internal,
 }
@@ -145,6 +147,7 @@ impl Reason {
             Self::GroupsNotReady => "GROUPS_NOT_READY",
             Self::AtHome => "AT_HOME",
             Self::NotProtected => "NOT_PROTECTED",
+            Self::NotCondemned => "NOT_CONDEMNED",
             Self::Internal => "INTERNAL",
         }
     }
@@ -161,7 +164,7 @@ impl Reason {
             Self::NameTaken => Code::AlreadyExists,
             Self::GroupNotReady | Self::NoCluster | Self::Halted | Self::Membership | Self::NoHistory => Code::FailedPrecondition,
             Self::NotAdopted | Self::NotSeen | Self::TokenMismatch | Self::PlanChanged | Self::StillWrites => Code::FailedPrecondition,
-            Self::GroupsNotReady | Self::AtHome | Self::NotProtected => Code::FailedPrecondition,
+            Self::GroupsNotReady | Self::AtHome | Self::NotProtected | Self::NotCondemned => Code::FailedPrecondition,
             // Not UNAVAILABLE, which clients repeat by themselves: without a request id that could act twice.
             Self::UnknownOutcome => Code::DeadlineExceeded,
             Self::TokenOutOfRange | Self::AuditGap | Self::HistoryRange => Code::OutOfRange,
@@ -212,6 +215,7 @@ impl Reason {
             Self::GroupsNotReady => "mend what the message names, or leave those groups where they are with `skip`",
             Self::AtHome => "nothing is to be done; `portolan switchover` moves it elsewhere",
             Self::NotProtected => "wait until it follows: portolan recovery status; or move it elsewhere: portolan switchover",
+            Self::NotCondemned => "look at what its agent says: portolan recovery status",
             Self::Internal => "report it with the node's log",
         }
     }

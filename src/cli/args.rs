@@ -23,7 +23,7 @@ use super::{
     peers::PeersVerb,
     pki::PkiVerb,
     plan::{PlanApply, PlanDiff},
-    recovery::{About, Adopt, Approve, AssertFenced, Cancel, Evacuate, Failback, Failover, RecoveryVerb, Switchover, Watch},
+    recovery::{About, Adopt, Approve, AssertFenced, Cancel, Evacuate, Failback, Failover, RecoveryVerb, Rejoin, Switchover, Watch},
     shell::Shell,
 };
 use crate::client::ClientNetwork;
@@ -174,6 +174,8 @@ pub(super) enum Verb {
     Switchover(Switchover),
     /// Move the primary of a data group without loss to where the plan expects it; never done by itself.
     Failback(Failback),
+    /// Why a member of a data group does not follow; with --reclone it is copied anew, and its old directory removed.
+    Rejoin(Rejoin),
     /// Drain a region and switch over the data groups whose primary is there, in order, as one operation.
     Evacuate(Evacuate),
     /// Evacuations, the newest first.

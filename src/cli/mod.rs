@@ -244,6 +244,7 @@ fn online(verb: &Verb, mut desk: Desk<'_>) -> Outcome {
         Verb::Adopt(args) => block_on(recovery::adopt(desk, args)),
         Verb::Switchover(args) => block_on(recovery::switchover(desk, args)),
         Verb::Failback(args) => block_on(recovery::failback(desk, args)),
+        Verb::Rejoin(args) => block_on(recovery::rejoin(desk, args)),
         Verb::Evacuate(args) => block_on(recovery::evacuate(desk, args)),
         Verb::Evacuations => block_on(recovery::evacuations(desk)),
         Verb::Failover(args) => block_on(recovery::failover(desk, args)),

@@ -97,6 +97,7 @@ once!(
     CreateDrillScheduleRequest,
     DeleteDrillScheduleRequest,
     StartFailbackRequest,
+    RejoinMemberRequest,
     StartEvacuationRequest,
     CancelEvacuationRequest
 );
@@ -316,6 +317,8 @@ calls! {
         retry_step(RetryStepRequest) -> RetryStepResponse;
         /// Goes on without the validation.
         skip_step(SkipStepRequest) -> SkipStepResponse;
+        /// Says why a member does not follow, or lets it be copied anew.
+        rejoin_member(RejoinMemberRequest) -> RejoinMemberResponse;
         /// Ends the cool-down of a group.
         release_cool_down(ReleaseCoolDownRequest) -> ReleaseCoolDownResponse;
     }

@@ -9,6 +9,7 @@ pub(crate) mod mariadb;
 mod patroni;
 pub(crate) mod patroni_server;
 pub(crate) mod postgres;
+mod reclone;
 mod redis;
 mod redis_server;
 mod supervisor;

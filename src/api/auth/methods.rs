@@ -37,7 +37,7 @@ const fn change(name: &'static str, least: Role) -> Method {
 }
 
 /// Every method that is served, by name.
-pub const METHODS: [Method; 76] = [
+pub const METHODS: [Method; 77] = [
     open("grpc.health.v1.Health/Check"),
     open("grpc.health.v1.Health/Watch"),
     read("grpc.reflection.v1.ServerReflection/ServerReflectionInfo"),
@@ -101,6 +101,8 @@ pub const METHODS: [Method; 76] = [
     read("portolan.v1.RecoveryService/ListBackups"),
     read("portolan.v1.RecoveryService/ListGroups"),
     change("portolan.v1.RecoveryService/RejectOperation", Role::Approver),
+    // That a directory is removed is for an approver to say; the service asks.
+    change("portolan.v1.RecoveryService/RejoinMember", Role::Operator),
     change("portolan.v1.RecoveryService/ReleaseCoolDown", Role::Operator),
     change("portolan.v1.RecoveryService/RetryStep", Role::Operator),
     change("portolan.v1.RecoveryService/SkipStep", Role::Approver),
@@ -191,6 +193,7 @@ mod tests {
                 "Start",
                 "Assert",
                 "Reject",
+                "Rejoin",
                 "Retry",
                 "Skip",
                 "Turn",

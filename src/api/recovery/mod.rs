@@ -5,8 +5,8 @@ mod seen;
 use std::sync::Arc;
 
 use portolan_core::{
-    failover::{group::Kind, lease::Class, step::Step, token::Token},
-    model::ids::Label,
+    failover::{engine::RECLONE_REQUIRED, group::Kind, lease::Class, step::Step, token::Token},
+    model::{group::Reclone, ids::Label},
 };
 use tonic::{Request, Response, Status};
 
@@ -20,9 +20,9 @@ use super::{
     proto::{
         AdoptGroupRequest, AdoptGroupResponse, ApproveOperationRequest, ApproveOperationResponse, AssertFencedRequest,
         AssertFencedResponse, CancelOperationRequest, CancelOperationResponse, GetOutlookRequest, GetOutlookResponse, ListBackupsRequest,
-        ListBackupsResponse, ListGroupsRequest, ListGroupsResponse, RejectOperationRequest, RejectOperationResponse,
-        ReleaseCoolDownRequest, ReleaseCoolDownResponse, RetryStepRequest, RetryStepResponse, SkipStepRequest, SkipStepResponse,
-        StartFailbackRequest, StartFailbackResponse, StartFailoverRequest, StartFailoverResponse, StartSwitchoverRequest,
+        ListBackupsResponse, ListGroupsRequest, ListGroupsResponse, RejectOperationRequest, RejectOperationResponse, RejoinMemberRequest,
+        RejoinMemberResponse, ReleaseCoolDownRequest, ReleaseCoolDownResponse, RetryStepRequest, RetryStepResponse, SkipStepRequest,
+        SkipStepResponse, StartFailbackRequest, StartFailbackResponse, StartFailoverRequest, StartFailoverResponse, StartSwitchoverRequest,
         StartSwitchoverResponse, TurnOperationRequest, TurnOperationResponse, recovery_service_server::RecoveryService,
     },
     refusal::{Reason, bad_field},
@@ -229,6 +229,36 @@ impl RecoveryService for RecoveryApi {
         let step = |seen: &Seen, operation| Step::Skip { token: seen.group.token, operation };
         let (group, commit) = self.about(&caller, &request.name.clone(), envelope!(request, Vec::new()), step).await?;
         Ok(Response::new(SkipStepResponse { group, commit }))
+    }
+
+    async fn rejoin_member(&self, request: Request<RejoinMemberRequest>) -> Result<Response<RejoinMemberResponse>, Status> {
+        let caller = caller(&request)?;
+        let mut request = request.into_inner();
+        let seen = self.groups.seen(&request.name)?;
+        let region = Label::new(&request.region);
+        if !seen.policy.members.contains_key(&region) || seen.primary()? == &region {
+            return Err(bad_field("region", format!("`{region}` has no standby of {}: name one of its members", seen.name)));
+        }
+        let obstacle = self.groups.obstacle(&seen, &region);
+        let is_condemned = obstacle.starts_with(RECLONE_REQUIRED) && seen.policy.reclone != Reclone::ByHand;
+        let (mut group, mut commit) = (None, None);
+        if request.reclone {
+            check_approver(&caller, "reclone", "that a data directory is removed")?;
+            if !is_condemned && !seen.standing.state.knows_request(&request.request_id, seen.standing.now) {
+                let why = if obstacle.is_empty() { "it follows" } else { &obstacle };
+                let message = format!("copy {} in {region} anew: {why}", seen.name);
+                return Err(Reason::NotCondemned.status(message, region.as_str(), &[]));
+            }
+            let step = Step::Reclone { token: seen.group.token, region: region.clone() };
+            (group, commit) = self.groups.step(&caller, &seen, envelope!(request, Vec::new()), step).await?;
+        }
+        let remedy = match (is_condemned, request.reclone) {
+            (true, false) => format!("portolan rejoin {} --region {region} --reclone", seen.name),
+            (true, true) => "its agent copies the primary now: portolan recovery status".to_owned(),
+            (false, _) => String::new(),
+        };
+        let group = group.or_else(|| Some(self.groups.told(&seen)));
+        Ok(Response::new(RejoinMemberResponse { group, commit, obstacle, remedy }))
     }
 
     async fn release_cool_down(&self, request: Request<ReleaseCoolDownRequest>) -> Result<Response<ReleaseCoolDownResponse>, Status> {

@@ -135,6 +135,25 @@ impl Groups {
         Err(Reason::NotProtected.status(message, home.as_str(), &[]))
     }
 
+    /// The group as it is.
+    pub(in crate::api) fn told(&self, seen: &Seen) -> GroupMessage {
+        group_out(&seen.name, &seen.policy, &seen.group, &self.source.agents())
+    }
+
+    /// Why the member does not follow, by its agent's word; empty: it does.
+    pub(in crate::api) fn obstacle(&self, seen: &Seen, region: &Label) -> String {
+        let agents = self.source.agents();
+        let Some((_, status)) = agents.get(&(seen.name.clone(), region.clone())) else {
+            return "its agent is silent, or this node hears none: ask a voter".to_owned();
+        };
+        let token = seen.group.in_force().map(|grant| grant.token);
+        match (&status.trouble, &status.follows) {
+            (_, Some((of, _))) if Some(*of) == token => String::new(),
+            (Some(trouble), _) => trouble.clone(),
+            (None, _) => "it does not follow yet, and its agent is at it".to_owned(),
+        }
+    }
+
     /// A person may answer for it that the database in `region` is stopped: its own agent does not say that it writes.
     pub(in crate::api) fn check_assertion(&self, seen: &Seen, region: &Label) -> Result<(), Status> {
         let agents = self.source.agents();

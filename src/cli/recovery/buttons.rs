@@ -1,15 +1,15 @@
 //! The verbs by which people move primaries. Each is one call of the API, judged only with `--dry-run`, and asked about before it is sent.
 
 use super::{
-    About, Adopt, Approve, AssertFenced, Cancel, Failback, Failover, GROUPS, OPERATIONS, Switchover, evacuate, full,
+    About, Adopt, Approve, AssertFenced, Cancel, Failback, Failover, GROUPS, OPERATIONS, Rejoin, Switchover, evacuate, full,
     rehearsal::{self, Wish},
     short,
 };
 use crate::{
     api::proto::{
         AdoptGroupRequest, ApproveOperationRequest, AssertFencedRequest, CancelOperationRequest, Commit, Group, RejectOperationRequest,
-        ReleaseCoolDownRequest, RetryStepRequest, SkipStepRequest, StartFailbackRequest, StartFailoverRequest, StartSwitchoverRequest,
-        TurnOperationRequest,
+        RejoinMemberRequest, ReleaseCoolDownRequest, RetryStepRequest, SkipStepRequest, StartFailbackRequest, StartFailoverRequest,
+        StartSwitchoverRequest, TurnOperationRequest,
     },
     cli::{
         Exit, Failure, Outcome, change,
@@ -99,6 +99,52 @@ pub(in crate::cli) async fn failback(desk: &mut Desk<'_>, args: &Failback) -> Ou
         request_id,
         reason: args.change.reason.clone(),
     })
+}
+
+/// Says why a member does not follow, or lets it be copied anew. Exits 3 while it does not follow.
+pub(in crate::cli) async fn rejoin(desk: &mut Desk<'_>, args: &Rejoin) -> Outcome {
+    let (group, region) = (short(&args.group), short(&args.region));
+    let what = format!("copy {group} in {region} anew, and remove the directory that is there");
+    let client = desk.client().await?;
+    let change = change::Change { reason: args.reason.clone(), dry_run: args.dry_run, yes: args.yes };
+    let mut request_id = String::new();
+    if args.reclone {
+        change.confirm(desk, &client, &what, Some(region)).await?;
+        if !args.dry_run {
+            request_id = args.once.id(desk)?;
+        }
+    } else {
+        desk.introduce(&client).await?;
+    }
+    let again = change::again(&request_id);
+    let request = RejoinMemberRequest {
+        name: full(GROUPS, &args.group),
+        region: region.to_owned(),
+        reclone: args.reclone,
+        validate_only: args.dry_run,
+        request_id,
+        reason: args.reason.clone(),
+    };
+    let answer = client.rejoin_member(request).await.map_err(|error: ClientError| change::failed(error, &again))?;
+    if desk.format.is_data() {
+        desk.message("RejoinMemberResponse", &answer)?;
+        return Ok(Exit::Ok);
+    }
+    if args.reclone && args.dry_run {
+        desk.print(&format!("dry run: to {} would be accepted now; nothing was changed\n", plain(&what)))?;
+        return Ok(Exit::Ok);
+    }
+    if args.reclone {
+        desk.print(&format!("{}{}\n", plain(&what), change::commit_note(answer.commit.as_ref())))?;
+    } else if answer.obstacle.is_empty() {
+        desk.print(&format!("{} follows\n", plain(region)))?;
+    } else {
+        desk.print(&format!("{} does not follow: {}\n", plain(region), plain(&answer.obstacle)))?;
+    }
+    if !answer.remedy.is_empty() {
+        desk.tell(&format!("next: {}", plain(&answer.remedy)))?;
+    }
+    Ok(if args.reclone || answer.obstacle.is_empty() { Exit::Ok } else { Exit::Degraded })
 }
 
 pub(in crate::cli) async fn failover(desk: &mut Desk<'_>, args: &Failover) -> Outcome {

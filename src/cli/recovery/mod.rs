@@ -14,7 +14,9 @@ use std::time::Duration;
 use portolan_core::{document::Word as _, model::time::Human};
 
 pub(super) use backups::backups;
-pub(super) use buttons::{adopt, approve, assert_fenced, cancel, failback, failover, reject, release, retry, skip, switchover, turn};
+pub(super) use buttons::{
+    adopt, approve, assert_fenced, cancel, failback, failover, reject, rejoin, release, retry, skip, switchover, turn,
+};
 pub(super) use evacuate::{Cancel, Evacuate, evacuate, evacuations};
 pub(super) use outlook::{exposure, readiness, why};
 pub(super) use report::report;
@@ -99,6 +101,29 @@ pub(super) struct Failback {
     pub(super) plan: String,
     #[command(flatten)]
     pub(super) change: Change,
+    #[command(flatten)]
+    pub(super) once: Once,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Rejoin {
+    /// The data group.
+    pub(super) group: String,
+    /// The region of the member.
+    #[arg(long, value_name = "REGION")]
+    pub(super) region: String,
+    /// Let its data directory be removed when a new copy of the primary is whole; for an approver to say, and needs --reason.
+    #[arg(long, requires = "reason")]
+    pub(super) reclone: bool,
+    /// Why, in one line; audit, pages and `status` show it.
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    pub(super) reason: String,
+    /// Judge it only: same checks, same refusals, and nothing is changed.
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// Ask nothing; for scripts. It bypasses no refusal.
+    #[arg(long, short = 'y')]
+    pub(super) yes: bool,
     #[command(flatten)]
     pub(super) once: Once,
 }

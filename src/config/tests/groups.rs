@@ -59,6 +59,7 @@ fn the_example_says_all_of_it() {
         rpo_target: Some(seconds(3600)),
         rto_target: Some(seconds(1800)),
         time_scale: portolan_core::model::units::Share::FULL,
+        reclone: portolan_core::model::group::Reclone::WhenTold,
     };
     assert_eq!(policy(&[]), expected);
 }

@@ -16,6 +16,7 @@ use super::{
     entry::Role,
     limits::{AUDIT_TEXT_MAX, DRILLS_MAX, EARLIER_MAX, GROUPS_MAX, NAME_MAX, count, cut, line, name, room},
     refusal::{Refusal, Rule},
+    rejoin::{followed, reclone},
     setbacks::check_way_back,
 };
 use crate::{
@@ -73,7 +74,7 @@ impl Judge<'_> {
         }
         let token = Token { generation: self.state.generation, epoch: self.index };
         let at = At { index: self.index, at: self.entry.at, token, who: &self.entry.by.name, why: &self.entry.reason };
-        let after = match step {
+        let mut after = match step {
             Step::Adopt { primary, system, timeline, class, .. } => at.adopt(group, policy, primary, *system, *timeline, *class)?,
             Step::Decide(decide) => self.decide_group(at, name, group, policy, decide, None)?,
             Step::Evacuate { evacuation, decide } => {
@@ -100,6 +101,9 @@ impl Judge<'_> {
             Step::Drill { act, .. } => self.drill(at, name, group, policy, act)?,
             other => at.go_on(group, policy, other)?,
         };
+        if after.token != before.token {
+            after.reclone.clear();
+        }
         Ok(if after == *before { Commit::Nothing } else { Commit::Group(name.clone(), Box::new(after)) })
     }
 
@@ -437,6 +441,7 @@ impl At<'_> {
             }
             Step::Settle { .. } => return self.settle(group, policy),
             Step::Followed { region, .. } => return followed(group, region),
+            Step::Reclone { region, .. } => return reclone(group, policy, region),
             Step::Close { ending, .. } => return self.end(group, policy, *ending),
             Step::Choose { choice, loss, .. } => return self.choose(group, choice, *loss, step.to_string()),
             _ => {}
@@ -594,20 +599,10 @@ impl At<'_> {
 }
 
 /// The grant, which the group's last token gave.
-fn in_force(group: &mut Group) -> Result<&mut Grant, Refusal> {
+pub(super) fn in_force(group: &mut Group) -> Result<&mut Grant, Refusal> {
     let token = group.token;
     let grant = group.grant.as_mut().filter(|grant| grant.token == token);
     grant.ok_or_else(|| wrong(Rule::ExpectedEpoch, "no grant is in force", "nothing: an operation decides who writes"))
-}
-
-fn followed(mut group: Group, region: &Label) -> Result<Group, Refusal> {
-    in_force(&mut group)?;
-    group.absent.remove(region);
-    // The group is whole again: another failure is another matter. After a setback a person has yet to look.
-    if group.absent.is_empty() && group.latest.as_ref().is_none_or(|closed| closed.setback.is_none()) {
-        group.cool_down = None;
-    }
-    Ok(group)
 }
 
 /// Whether what a running database is held by was relied on before, and is the same.

@@ -36,6 +36,7 @@ mod outline;
 mod people;
 mod plans;
 mod refusal;
+mod rejoin;
 mod requests;
 mod setbacks;
 mod snapshot;

@@ -73,6 +73,9 @@ pub struct Group {
     /// Members that have not followed the primary since it got the role. Nobody is promoted by accident from among them: a copy is judged by where
     /// it is, but readiness says that they are missing.
     pub absent: BTreeSet<Label>,
+    /// Members whose directory a person lets be replaced by a new copy; until they follow, or the token is another.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub reclone: BTreeSet<Label>,
     /// Until when automation rests after an operation; `None`: it does not.
     pub cool_down: Option<Timestamp>,
     /// The last operation that ended.

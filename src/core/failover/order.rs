@@ -50,6 +50,9 @@ pub enum Verb {
     Follow {
         /// Where it is.
         upstream: Label,
+        /// A directory that may not be started any more may be replaced by a new copy.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        reclone: bool,
     },
 }
 

@@ -224,6 +224,13 @@ pub enum Step {
         /// Where to, and by what.
         decide: Box<Decide>,
     },
+    /// Kind 135: a person lets the directory of a member be replaced by a new copy.
+    Reclone {
+        /// Expected: the grant's.
+        token: Token,
+        /// Whose.
+        region: Label,
+    },
 }
 
 /// When a program of the operator is run.
@@ -336,6 +343,7 @@ impl Step {
             Self::Ran { .. } => 125,
             Self::Drill { act, .. } => act.kind(),
             Self::Evacuate { .. } => 134,
+            Self::Reclone { .. } => 135,
         }
     }
 
@@ -368,6 +376,7 @@ impl Step {
             | Self::Retry { token, .. }
             | Self::Skip { token, .. }
             | Self::Setback { token, .. }
+            | Self::Reclone { token, .. }
             | Self::Ran { token, .. }
             | Self::Drill { token, .. } => *token,
         }
@@ -392,6 +401,7 @@ impl Step {
             | Self::Release { token }
             | Self::Reject { token, .. }
             | Self::Retry { token, .. }
+            | Self::Reclone { token, .. }
             | Self::Skip { token, .. }
             | Self::Drill { token, .. } => *token = unseen,
             // What nobody but the leader proposes carries no request id.
@@ -420,6 +430,7 @@ impl Step {
                 | Self::Release { .. }
                 | Self::Reject { .. }
                 | Self::Retry { .. }
+                | Self::Reclone { .. }
                 | Self::Skip { .. }
         )
     }
@@ -461,6 +472,7 @@ impl fmt::Display for Step {
             Self::Setback { setback, .. } => write!(f, "{setback}: it stays"),
             Self::Ran { operation, ran, .. } => write!(f, "op-{operation}, {ran}"),
             Self::Drill { act, .. } => write!(f, "{act}"),
+            Self::Reclone { region, .. } => write!(f, "replace the directory of {region} by a new copy"),
             Self::Evacuate { evacuation, decide } => write!(f, "evac-{evacuation}: {decide}"),
         }
     }

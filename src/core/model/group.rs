@@ -62,6 +62,29 @@ pub struct Policy {
     /// For tests only: the times above, but for targets, are this part of what the plan writes, and so are fixed ones, see [`Self::scaled`].
     #[serde(default = "whole", skip_serializing_if = "is_whole")]
     pub time_scale: Share,
+    /// Who lets a member's directory that nobody may start be replaced by a new copy.
+    #[serde(default, skip_serializing_if = "Reclone::is_when_told")]
+    pub reclone: Reclone,
+}
+
+/// What becomes of a data directory that nobody may start any more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reclone {
+    /// People make a new copy with the engine's own tools.
+    ByHand,
+    /// The agent makes one, and removes the directory, when a person says so.
+    #[default]
+    WhenTold,
+    /// The agent does so by itself.
+    Always,
+}
+
+impl Reclone {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the serializer hands it over so")]
+    fn is_when_told(&self) -> bool {
+        *self == Self::WhenTold
+    }
 }
 
 const fn whole() -> Share {
@@ -210,6 +233,7 @@ pub(crate) fn policy(primary: &str, regions: &[&str]) -> Policy {
         rpo_target: Some(seconds(3600)),
         rto_target: Some(seconds(1800)),
         time_scale: Share::FULL,
+        reclone: Reclone::WhenTold,
     }
 }
 

@@ -5,10 +5,12 @@ use std::{collections::BTreeMap, time::Duration};
 use super::{
     overlay,
     resolve::lies_in,
-    sections::{DataGroup, DurabilityWord, FailoverAutomation, FenceRung, LeaseVerb, ModeWord, OnControlLossWord, Plan, RecoverySource},
+    sections::{
+        DataGroup, DurabilityWord, Engine, FailoverAutomation, FenceRung, LeaseVerb, ModeWord, OnControlLossWord, Plan, RecoverySource,
+    },
 };
 use crate::model::{
-    group::{Durability, Member, Mode, OnControlLoss, Policy, Rung},
+    group::{Durability, Member, Mode, OnControlLoss, Policy, Reclone, Rung},
     ids::Label,
 };
 
@@ -74,6 +76,15 @@ fn policy(plan: &Plan, group: &DataGroup) -> Policy {
         rpo_target: recovery.map(|recovery| recovery.rpo_target),
         rto_target: recovery.map(|recovery| recovery.rto_target),
         time_scale: group.time_scale,
+        reclone: reclone(group),
+    }
+}
+
+fn reclone(group: &DataGroup) -> Reclone {
+    match (group.engine, group.allow_reclone) {
+        (Engine::Postgresql, true) => Reclone::Always,
+        (Engine::Postgresql, false) => Reclone::WhenTold,
+        _ => Reclone::ByHand,
     }
 }
 

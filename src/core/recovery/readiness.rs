@@ -18,6 +18,7 @@ use super::{
 use crate::{
     failover::{
         detect::Stand,
+        engine::RECLONE_REQUIRED,
         evidence::{Evidence, Stream},
         group::Group,
         lease::Class,
@@ -25,7 +26,7 @@ use crate::{
         witness::SILENT_AFTER,
     },
     model::{
-        group::Policy,
+        group::{Policy, Reclone},
         ids::Label,
         time::{Human, Timestamp},
     },
@@ -251,7 +252,12 @@ impl Scene<'_> {
             return Some((format!("the agent in {region} is silent"), "start it: portolan agent"));
         };
         if let Some(trouble) = &status.trouble {
-            return Some((format!("the agent in {region}: {trouble}"), "mend what it says"));
+            let fix = if trouble.starts_with(RECLONE_REQUIRED) && self.policy.reclone != Reclone::ByHand {
+                "let it be copied anew: portolan rejoin GROUP --region REGION --reclone"
+            } else {
+                "mend what it says"
+            };
+            return Some((format!("the agent in {region}: {trouble}"), fix));
         }
         if self.group.absent.contains(region) || status.follows.is_none() {
             return Some((format!("{region} has not followed the primary since that got the role"), "see its agent's log"));

@@ -45,7 +45,8 @@ impl Server for Fake {
             Verb::Promote => self.ask(&Ask::Promote).await,
             Verb::Sign(token) => self.ask(&Ask::Sign(token.generation, token.epoch)).await,
             Verb::PutAside(parted) => self.put_aside(*parted),
-            Verb::Rewind(upstream) => self.rewind(upstream).await,
+            // Nothing of it is ever half done, so that a copy is what a rewind leaves.
+            Verb::Rewind(upstream) | Verb::Reclone(upstream) => self.rewind(upstream).await,
             // What is received is shown at once, and what is on disk is known at once.
             Verb::Resume | Verb::Checkpoint => Ok(()),
             Verb::Start | Verb::Stop => Err(Trouble("the supervisor starts and stops it".to_owned())),

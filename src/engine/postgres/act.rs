@@ -80,6 +80,7 @@ impl Postgres {
             Verb::Checkpoint => self.run("checkpoint", CHECKPOINT).await,
             Verb::PutAside(parted) => self.put_aside(*parted).await,
             Verb::Rewind(upstream) => self.rewind(upstream).await,
+            Verb::Reclone(upstream) => self.reclone(upstream).await,
             Verb::Start | Verb::Stop => Err(Trouble("the supervisor starts and stops it".to_owned())),
         }
     }
@@ -89,7 +90,7 @@ impl Postgres {
         timeout(patience, run).await.map_err(|_| Trouble(format!("`{sql}`: no answer in time")))?
     }
 
-    async fn point(&self, to: Option<&Label>) -> Result<(), Trouble> {
+    pub(super) async fn point(&self, to: Option<&Label>) -> Result<(), Trouble> {
         let conninfo = match to {
             Some(region) => {
                 let info = self.conninfo(region)?.without("dbname").with("application_name", self.setup.region.as_str());
@@ -202,7 +203,9 @@ impl Postgres {
             // Its control file does not know the timeline that it is on: it was promoted, and ended before a checkpoint.
             self.settle_timeline().await?;
             if output(command(true), "pg_rewind", REWIND).await?.contains(NOTHING_TO_REWIND) {
-                return Err(Trouble("RECLONE_REQUIRED: pg_rewind does not see what it would take away".to_owned()));
+                let why = "pg_rewind does not see what it would take away";
+                self.condemn(why)?;
+                return Err(Trouble(format!("RECLONE_REQUIRED: {why}")));
             }
         }
         self.note_rewind(upstream)?;
@@ -227,10 +230,15 @@ impl Postgres {
     }
 
     fn note_rewind(&self, upstream: &Label) -> Result<(), Trouble> {
+        self.condemn(&format!("a rewind to {upstream} began in `{}` and did not end", self.setup.data_directory.display()))
+    }
+
+    /// From now on nobody starts the directory as it is.
+    fn condemn(&self, why: &str) -> Result<(), Trouble> {
         let path = self.rewinding();
         let written = || {
             let mut file = File::create(&path)?;
-            writeln!(file, "a rewind to {upstream} began in `{}` and did not end", self.setup.data_directory.display())?;
+            writeln!(file, "{why}")?;
             file.sync_all()?;
             File::open(&self.setup.evidence)?.sync_all()
         };

@@ -18,6 +18,7 @@ mod files;
 mod look;
 mod primary;
 mod program;
+mod reclone;
 mod wal;
 
 use std::{
@@ -139,6 +140,7 @@ impl Server for Postgres {
 
     /// No timeline stands in its way that nobody took.
     async fn prepare(&self) -> Result<(), Trouble> {
+        self.remove_replaced();
         self.files.release()
     }
 

@@ -104,6 +104,7 @@ fn policy(regions: &[&str], durability: Durability) -> Policy {
         rpo_target: Some(seconds(3600)),
         rto_target: Some(seconds(1800)),
         time_scale: portolan_core::model::units::Share::FULL,
+        reclone: portolan_core::model::group::Reclone::WhenTold,
     }
 }
 

@@ -71,6 +71,8 @@ pub(crate) struct Member {
     pub(crate) region: Label,
     /// What the name of its agent begins with.
     pub(crate) prefix: &'static str,
+    /// Where the server's programs are.
+    pub(super) programs: PathBuf,
     engine: Engine,
     pub(super) directory: PathBuf,
     pub(super) port: u16,
@@ -158,6 +160,7 @@ impl Trio {
                 Member {
                     region,
                     prefix: "pg",
+                    programs: bin(),
                     engine,
                     directory,
                     port,
@@ -309,7 +312,7 @@ impl Member {
             Engine::Postgres => format!(
                 "postgresql:\n  bin_dir: {}\n  data_directory: {1}/data\n  dsn: local\n  replication: replication\n  \
                  arguments: [\"-c\", \"port={2}\", \"-c\", \"unix_socket_directories={1}\"]\n",
-                bin().display(),
+                self.programs.display(),
                 self.directory.display(),
                 self.port
             ),

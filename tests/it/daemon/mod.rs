@@ -21,6 +21,7 @@ mod groups;
 mod history;
 mod hooks;
 pub(crate) mod plan;
+mod rejoin;
 mod reload;
 mod resolver;
 mod restart;

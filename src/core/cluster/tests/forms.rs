@@ -180,6 +180,7 @@ fn steps() -> Vec<Step> {
     if let Step::Decide(decide) = decide(Kind::Switchover, Some(&eu), loss, None) {
         steps.push(Step::Evacuate { evacuation: 1, decide });
     }
+    steps.push(Step::Reclone { token, region: eu.clone() });
     steps
 }
 

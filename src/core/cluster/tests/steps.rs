@@ -10,6 +10,7 @@
 //! orders drill fence eu hook=cut primary | orders drill switchover eu stays | orders drill dry_run schedule=5 | orders drill-cancel 5
 //! orders drill-lift eu | orders drill-lifted eu cut | orders drill-end 5 passed because it was cut
 //! orders drill-every dry_run every=24h first=1h | orders drill-unschedule 5 | orders drill-missed 5 because a freeze
+//! orders reclone ap
 //! orders evacuate 8 switchover from us to eu
 //! orders setback 5 because error_rate is high | orders decide switchover from eu to us setback=5
 //! ```
@@ -108,6 +109,7 @@ pub(super) fn step(name: &Label, words: &[&str], reason: &str, state: &State, at
         "cancel" => Step::Cancel { token, operation: number(1), class: class(words) },
         "regrant" => Step::Regrant { token, class: class(words) },
         "settle" => Step::Settle { token },
+        "reclone" => Step::Reclone { token, region: region(1) },
         "followed" => Step::Followed { token, region: region(1) },
         "turn" => Step::Turn { token, operation: number(1) },
         "release" => Step::Release { token },
@@ -230,6 +232,10 @@ pub(super) fn show(name: &Label, group: &Group) -> Vec<String> {
     if !group.absent.is_empty() {
         let absent: Vec<&str> = group.absent.iter().map(Label::as_str).collect();
         write!(line, ", awaits {}", absent.join("+")).unwrap();
+    }
+    if !group.reclone.is_empty() {
+        let named: Vec<&str> = group.reclone.iter().map(Label::as_str).collect();
+        write!(line, ", copies anew {}", named.join("+")).unwrap();
     }
     if let Some(until) = group.cool_down {
         write!(line, ", cools down until {until}").unwrap();

@@ -16,6 +16,7 @@
 
 mod doubt;
 mod facts;
+mod task;
 #[cfg(test)]
 mod tests;
 
@@ -35,6 +36,7 @@ use doubt::Doubt;
 
 pub use doubt::{CLEAN_AFTER, Found, STANDSTILL_MAX};
 pub use facts::{Database, Facts, Opening};
+pub use task::{Task, Work};
 
 /// The longest word of trouble: a line on a screen of 3 AM, and a bound for what an agent can make others keep.
 pub const TROUBLE_CHARS_MAX: usize = 300;
@@ -50,44 +52,6 @@ pub struct Disk {
     pub grant: Option<Grant>,
     /// The decision that this member is fenced by; nothing starts before a grant or an order above it.
     pub fenced_by: Option<Token>,
-}
-
-/// Something that takes time and touches the database. One at a time.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Task {
-    /// For which decision or grant.
-    pub token: Token,
-    /// What.
-    pub work: Work,
-}
-
-/// What a task does.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Work {
-    /// Write the mark that lets every later start be one of a standby.
-    Mark,
-    /// Stop the database cleanly.
-    Stop,
-    /// Receive nothing more, and wait until nothing is received.
-    Seal,
-    /// Replay up to a position.
-    Drain {
-        /// Up to where.
-        position: u64,
-        /// From whom the rest is fetched first; `None`: it is there.
-        fetch_from: Option<Label>,
-    },
-    /// Start it for writes: the mark goes first.
-    Start,
-    /// Make the standby a primary.
-    Promote,
-    /// Write the token into the database, and read it back.
-    Sign,
-    /// Follow another member; put aside what goes beyond the common line.
-    Follow {
-        /// Whom.
-        upstream: Label,
-    },
 }
 
 /// What the adapter does, in order: what comes after [`Effect::Save`] waits for the disk.
@@ -134,6 +98,7 @@ enum Goal {
     Follow {
         token: Token,
         upstream: Label,
+        reclone: bool,
     },
 }
 
@@ -238,7 +203,7 @@ impl Agent {
                 self.next(now, &mut out);
                 return out;
             }
-            Verb::Follow { upstream } => Some(Goal::Follow { token, upstream }),
+            Verb::Follow { upstream, reclone } => Some(Goal::Follow { token, upstream, reclone }),
         };
         let is_new = token > self.disk.highest;
         self.take_up(token, &mut out);
@@ -389,7 +354,7 @@ impl Agent {
     pub fn status(&mut self, now: Tick) -> Status {
         self.n_told += 1;
         let follows = match (&self.goal, &self.facts.database) {
-            (Goal::Follow { token, upstream }, Database::Standby { receives_from: Some(from) })
+            (Goal::Follow { token, upstream, .. }, Database::Standby { receives_from: Some(from) })
                 if upstream == from && self.facts.stream.is_up() =>
             {
                 Some((*token, from.clone()))
@@ -476,6 +441,13 @@ impl Agent {
         if self.goal == goal {
             return;
         }
+        // That a copy is allowed is no reason to break off what is under way; that it is not any more, is.
+        if let Goal::Follow { token, upstream, reclone: false } = &self.goal
+            && goal == (Goal::Follow { token: *token, upstream: upstream.clone(), reclone: true })
+        {
+            (self.goal, self.trouble) = (goal, None);
+            return;
+        }
         if self.task.take().is_some() && holds(Key::Serial) {
             self.abort(out);
         }
@@ -550,7 +522,7 @@ impl Agent {
             Goal::Seal(token) => self.seal(token, out),
             Goal::Drain { token, position, fetch_from } => self.drain(token, position, fetch_from, out),
             Goal::Lead => self.open(now, out),
-            Goal::Follow { token, upstream } => self.follow(token, upstream, out),
+            Goal::Follow { token, upstream, reclone } => self.follow(token, upstream, reclone, out),
         }
     }
 
@@ -696,13 +668,15 @@ impl Agent {
         self.armed.is_none()
     }
 
-    fn follow(&mut self, token: Token, upstream: Label, out: &mut Vec<Effect>) {
+    fn follow(&mut self, token: Token, upstream: Label, reclone: bool, out: &mut Vec<Effect>) {
         match &self.facts.database {
             Database::Writes => self.kill(out),
             Database::Standby { receives_from: Some(from) } if *from == upstream && self.facts.stream.is_up() => {
+                // What was allowed was for the directory that was there.
+                self.goal = Goal::Follow { token, upstream: upstream.clone(), reclone: false };
                 out.push(Effect::Tell(Answer { token, said: Said::Follows { upstream } }));
             }
-            Database::Standby { .. } | Database::Down => self.begin(token, Work::Follow { upstream }, out),
+            Database::Standby { .. } | Database::Down => self.begin(token, Work::Follow { upstream, reclone }, out),
             Database::Unknown => {}
         }
     }

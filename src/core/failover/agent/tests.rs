@@ -1,7 +1,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use super::*;
-use crate::failover::{choose::Durability, group::Stopped};
+use crate::failover::{choose::Durability, evidence::Stream, group::Stopped};
 
 const SUPERVISOR: u64 = 7;
 
@@ -239,4 +239,35 @@ fn a_managed_primary_that_is_to_stop_says_where_it_ended_though_it_runs() {
     let fenced = Facts { database: Database::Standby { receives_from: None }, is_marked: true, stopped: Some(stopped), ..Facts::default() };
     let effects = agent.ended(&Task { token: token(9), work: Work::Mark }, None, fenced, at(3));
     assert!(effects.contains(&Effect::Tell(Answer { token: token(9), said: Said::Stopped(stopped) })), "{effects:?}");
+}
+
+#[test]
+fn that_a_copy_is_allowed_breaks_nothing_off_and_is_over_when_it_follows() {
+    let standby = |from: Option<&str>, stream| Facts {
+        database: Database::Standby { receives_from: from.map(Label::from) },
+        stream,
+        ..Facts::default()
+    };
+    let work = |reclone| Work::Follow { upstream: "eu".into(), reclone };
+    let order = |epoch, reclone| Order { token: token(epoch), verb: Verb::Follow { upstream: "eu".into(), reclone } };
+    let mut agent = Agent::new("us".into(), Disk::default(), Some((SUPERVISOR, None)), at(0));
+    agent.observed(standby(None, Stream::Unknown), at(1));
+    assert_eq!(seen(&agent.ordered(order(9, false), at(2))), (vec![&work(false)], false));
+    // A rewind may be under way, and half of one is what a copy is needed for.
+    assert_eq!(agent.ordered(order(9, true), at(3)), []);
+    let down = Facts { database: Database::Down, ..Facts::default() };
+    let broken = Some("RECLONE_REQUIRED: a rewind did not end".to_owned());
+    let effects = agent.ended(&Task { token: token(9), work: work(false) }, broken, down.clone(), at(4));
+    assert_eq!(seen(&effects), (vec![&work(true)], false), "and then it is copied");
+    // What is allowed no more is broken off.
+    let effects = agent.ordered(order(9, false), at(5));
+    assert!(effects.contains(&Effect::Abort), "{effects:?}");
+    assert_eq!(seen(&agent.observed(down.clone(), at(5))), (vec![&work(false)], false));
+    agent.ordered(order(9, true), at(6));
+    assert!(matches!(&agent.ordered(order(8, true), at(7))[..], [Effect::Tell(Answer { said: Said::Refused { .. }, .. })]), "A1");
+    let task = Task { token: token(9), work: work(true) };
+    agent.ended(&Task { token: token(9), work: work(false) }, None, down.clone(), at(8));
+    agent.ended(&task, None, standby(Some("eu"), Stream::Up { silent_for: Duration::ZERO }), at(9));
+    // The next directory is another one.
+    assert_eq!(seen(&agent.observed(down, at(10))), (vec![&work(false)], false));
 }

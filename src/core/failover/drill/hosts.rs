@@ -160,7 +160,7 @@ impl World {
 
     pub(super) fn work(&mut self, region: Region, task: &Task) {
         let source = match &task.work {
-            Work::Follow { upstream } => Some(Region::of(upstream)),
+            Work::Follow { upstream, .. } => Some(Region::of(upstream)),
             Work::Drain { fetch_from, .. } => fetch_from.as_ref().map(Region::of),
             _ => None,
         };

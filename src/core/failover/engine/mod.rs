@@ -14,6 +14,9 @@ use super::{
 };
 use crate::model::ids::Label;
 
+/// What an agent says first of a directory that nobody may start any more.
+pub const RECLONE_REQUIRED: &str = "RECLONE_REQUIRED";
+
 /// What runs in the data directory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Process {
@@ -86,7 +89,7 @@ pub trait Course: Sized + Send + 'static {
     /// Of whom [`Self::next`] wants to know what it is; `None`: of nobody.
     fn source(&self) -> Option<&Label> {
         match self.work() {
-            Work::Follow { upstream } => Some(upstream),
+            Work::Follow { upstream, .. } => Some(upstream),
             _ => None,
         }
     }

@@ -38,6 +38,13 @@ pub(super) fn check(plan: &Plan, context: Context<'_>, out: &mut Findings) {
             let message = "nobody can promise what another manager's replicas acknowledge, so `remote_quorum` cannot be promised";
             out.error(path.clone().key("durability"), message, "write `durability: async`, and an rpo_target that a loss may have");
         }
+        if group.allow_reclone && group.engine != Engine::Postgresql {
+            let message = match group.engine {
+                Engine::Redis | Engine::Fake => "it copies the primary by itself whenever it must, so this key changes nothing",
+                _ => "a new copy is made by hand for this engine: an empty data directory that mariadb-backup filled, or a dump",
+            };
+            out.warning(path.clone().key("allow_reclone"), message, "remove `allow_reclone`");
+        }
         let classes = plan.disaster_recovery.iter().flat_map(|recovery| recovery.backup_strategy.keys());
         if let Some(class) = &group.data_class
             && !classes.clone().any(|known| known == class)

@@ -93,6 +93,9 @@ section! {
         cool_down: Duration where (seconds(0)..=days(7)) = hours(1),
         /// How long the result of an operation is watched: a rollback trigger that fires meanwhile takes it back, once, or calls a person. 0s: not at all.
         observe: Duration where (seconds(0)..=days(1)) = minutes(15),
+        /// Whether a member whose directory may not be started any more (RECLONE_REQUIRED) is copied anew by itself, which removes that directory; else a
+        /// person says so: portolan rejoin --reclone. PostgreSQL only.
+        allow_reclone: bool = false,
         /// The right to write.
         lease: Lease = Lease { ttl: seconds(90), margin: seconds(10) },
         /// What the holder does when it cannot reach a quorum.

@@ -193,7 +193,7 @@ impl engine::Course for Course {
             Work::Drain { position, fetch_from } => self.drain(seen, *position, fetch_from.as_ref()),
             Work::Start | Work::Promote => self.open(seen),
             Work::Sign => self.sign(seen),
-            Work::Follow { upstream } => self.follow(seen, upstream, source),
+            Work::Follow { upstream, .. } => self.follow(seen, upstream, source),
         }
     }
 

@@ -60,7 +60,7 @@ fn primary() -> Seen {
 
 #[test]
 fn each_work_asks_for_what_is_left_and_nothing_twice() {
-    let follow = || Work::Follow { upstream: Label::new("eu") };
+    let follow = || Work::Follow { upstream: Label::new("eu"), reclone: false };
     let drain = |position| Work::Drain { position, fetch_from: None };
     let fenced = || Seen { role: Role::Stopped, fenced: true, ..primary() };
     let sealed = || Seen { upstream: Upstream::Nobody, ..replica() };
@@ -88,11 +88,11 @@ fn what_cannot_be_is_said_and_what_is_unknown_is_waited_for() {
         other => panic!("{other:?}"),
     };
     assert!(fails(primary(), Work::Seal).contains("fenced, not sealed"));
-    assert!(fails(primary(), Work::Follow { upstream: Label::new("eu") }).contains("fenced first"));
+    assert!(fails(primary(), Work::Follow { upstream: Label::new("eu"), reclone: false }).contains("fenced first"));
     assert!(fails(replica(), Work::Sign).contains("takes no writes"));
     let beyond = Work::Drain { position: 60, fetch_from: Some(Label::new("ap")) };
     assert!(fails(replica(), beyond).contains("ends at 50, before 60, and ap has the rest"));
-    for work in [Work::Seal, Work::Promote, Work::Start, Work::Sign, Work::Follow { upstream: Label::new("eu") }] {
+    for work in [Work::Seal, Work::Promote, Work::Start, Work::Sign, Work::Follow { upstream: Label::new("eu"), reclone: false }] {
         assert!(matches!(run(&mut Seen::default(), work.clone()), (did, Next::Wait(_)) if did.is_empty()), "{work:?}");
     }
     // A fence is asked for whatever is known.

@@ -200,7 +200,7 @@ impl engine::Course for Course {
             Work::Start => running(seen).map_or_else(|next| next, |_| Next::Done),
             Work::Promote => self.promote(seen),
             Work::Sign => self.sign(seen),
-            Work::Follow { upstream } => self.follow(seen, &upstream, source),
+            Work::Follow { upstream, .. } => self.follow(seen, &upstream, source),
         }
     }
 

@@ -155,7 +155,7 @@ impl Member {
 }
 
 fn follow(upstream: &str) -> Work {
-    Work::Follow { upstream: upstream.into() }
+    Work::Follow { upstream: upstream.into(), reclone: false }
 }
 
 const NEVER: usize = usize::MAX;

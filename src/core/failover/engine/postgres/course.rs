@@ -50,6 +50,8 @@ pub enum Verb {
     PutAside(Divergence),
     /// Take away what the member of this region does not have; then the mark is there, and it receives from that one when it starts.
     Rewind(Label),
+    /// Replace the directory, which nobody may start, by a new copy of that member; then as after a rewind.
+    Reclone(Label),
 }
 
 /// A task under way.
@@ -187,6 +189,9 @@ impl engine::Course for Course {
     }
 
     fn next(&mut self, seen: &Seen, source: Option<&Source>) -> Next<Verb> {
+        if let (Some(_), Work::Follow { upstream, reclone: true }) = (&seen.broken, &self.work) {
+            return reclone(seen, upstream, source);
+        }
         let broken = seen.broken.as_ref().map(|why| format!("RECLONE_REQUIRED: {why}"));
         if let Some(why) = unled(&self.work, seen.process, broken, self.is_started, FOREIGN) {
             return Next::Fail(why);
@@ -201,7 +206,7 @@ impl engine::Course for Course {
             Work::Start => self.start(seen),
             Work::Promote => self.promote(seen),
             Work::Sign => self.sign(seen),
-            Work::Follow { upstream } => {
+            Work::Follow { upstream, .. } => {
                 let upstream = upstream.clone();
                 self.follow(seen, &upstream, source)
             }
@@ -220,7 +225,7 @@ impl engine::Course for Course {
     fn did(&mut self, verb: &Verb) {
         match verb {
             Verb::PutAside(_) => self.is_put_aside = true,
-            Verb::Rewind(_) => self.parted = None,
+            Verb::Rewind(_) | Verb::Reclone(_) => self.parted = None,
             Verb::Start => self.is_started = true,
             Verb::Stop => self.is_started = false,
             Verb::Checkpoint => self.is_checkpointed = true,
@@ -235,6 +240,17 @@ impl engine::Course for Course {
 
 fn no_answer(seen: &Seen) -> Next<Verb> {
     if seen.process == Process::Down { Next::fail("it does not run") } else { Next::wait("it does not answer") }
+}
+
+/// Of a directory that nobody may start: a new copy is made of whoever takes writes now, and never beside what runs.
+fn reclone(seen: &Seen, upstream: &Label, source: Option<&Source>) -> Next<Verb> {
+    match (seen.process, source) {
+        (Process::Down, Some(source)) if !source.is_standby => Next::Do(Verb::Reclone(upstream.clone())),
+        (Process::Down, Some(_)) => Next::wait("the primary does not take writes yet"),
+        (Process::Down, None) => Next::wait("it is to be copied anew, and the primary does not answer"),
+        (Process::Foreign, _) => Next::fail(FOREIGN),
+        (Process::Ours(_) | Process::Unknown, _) => Next::wait(STARTS),
+    }
 }
 
 /// Starts as a standby that receives from nobody.

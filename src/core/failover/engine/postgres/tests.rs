@@ -115,8 +115,9 @@ impl Member {
             }
             Verb::Checkpoint => {}
             Verb::PutAside(_) => assert_eq!(self.seen.process, Process::Down),
-            Verb::Rewind(_) => {
+            Verb::Rewind(_) | Verb::Reclone(_) => {
                 assert_eq!(self.seen.process, Process::Down);
+                self.seen.broken = None;
                 let source = self.source.as_ref().unwrap();
                 self.server = standby_at(source.history.began(), source.history.clone());
                 // The adapter puts back what pg_rewind takes away, and without the primary's log it cannot start.
@@ -155,7 +156,7 @@ impl Member {
 }
 
 fn follow() -> Work {
-    Work::Follow { upstream: Label::new("eu") }
+    Work::Follow { upstream: Label::new("eu"), reclone: false }
 }
 
 #[test]
@@ -196,6 +197,14 @@ fn what_cannot_be_followed_is_not() {
     let mut broken = member().with_primary(line(&[], 1));
     broken.seen.broken = Some("a rewind did not end".to_owned());
     assert_eq!(broken.run(&follow()), ["fail: RECLONE_REQUIRED: a rewind did not end"]);
+    let anew = Work::Follow { upstream: Label::new("eu"), reclone: true };
+    assert_eq!(broken.run(&anew), ["wait: it starts, or its supervisor does not answer"], "never beside what runs");
+    let mut condemned = down(Ran::Standby, standby_at(90, line(&[], 1))).with_primary(line(&[(1, 100)], 2));
+    condemned.seen.broken = Some("a rewind did not end".to_owned());
+    assert_eq!(condemned.clone().run(&follow()), ["fail: RECLONE_REQUIRED: a rewind did not end"], "not without allowance");
+    let mut orphan = Member { source: None, ..condemned.clone() };
+    assert_eq!(orphan.run(&anew), ["wait: it is to be copied anew, and the primary does not answer"]);
+    assert_eq!(condemned.run(&anew), ["Reclone(`eu`)", "Start", "done"]);
     let mut foreign = member().with_primary(line(&[], 1));
     foreign.seen.process = Process::Foreign;
     assert!(foreign.run(&follow())[0].starts_with("fail: a server that the supervisor did not start"));

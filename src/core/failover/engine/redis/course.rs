@@ -189,7 +189,7 @@ impl engine::Course for Course {
             Work::Start => start(seen),
             Work::Promote => promote(seen),
             Work::Sign => self.sign(seen),
-            Work::Follow { upstream } => self.follow(seen, upstream, source),
+            Work::Follow { upstream, .. } => self.follow(seen, upstream, source),
         }
     }
 

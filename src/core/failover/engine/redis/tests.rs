@@ -73,7 +73,7 @@ fn primary(line: Line) -> Source {
 }
 
 fn follow() -> Work {
-    Work::Follow { upstream: Label::new("eu") }
+    Work::Follow { upstream: Label::new("eu"), reclone: false }
 }
 
 /// What a verb makes of a member.

@@ -1,0 +1,125 @@
+use super::*;
+
+struct Nothing;
+impl Figures for Nothing {
+    fn loss(&self, _: &Label, _: u64) -> Bracket {
+        Bracket::UNKNOWN
+    }
+    fn verified(&self, _: &Label, _: Token) -> Option<Result<(), String>> {
+        None
+    }
+    fn is_routed(&self, _: &Label, _: Token) -> bool {
+        false
+    }
+}
+
+#[test]
+fn a_status_that_comes_late_does_not_pass_for_a_new_one() {
+    let (orders, us, second) = (Label::new("orders"), Label::new("us"), 1_000_000);
+    let mut conductor = Conductor::new(Patience::default(), Tick(0));
+    let mut told = |sequence, writes, at| {
+        let status = Status { sequence, writes, ..Status::default() };
+        conductor.told(&orders, &us, status, Tick(at * second));
+        let (at, known) = conductor.desks[&orders].statuses[&us].clone();
+        (at.0 / second, known.sequence, known.writes)
+    };
+    assert_eq!(told((1, 5), true, 1), (1, (1, 5), true));
+    assert_eq!(told((1, 4), false, 2), (1, (1, 5), true), "sent before, came after");
+    assert_eq!(told((1, 5), true, 3), (1, (1, 5), true), "and it is no sign of life either");
+    assert_eq!(told((2, 1), false, 4), (4, (2, 1), false), "started anew");
+    assert_eq!(told((1, 9), true, 13), (4, (2, 1), false));
+    assert_eq!(told((1, 1), true, 14), (14, (1, 1), true), "silent since, and perhaps with an emptied disk");
+}
+
+#[test]
+fn a_switchover_whose_primary_ended_uncleanly_gives_the_grant_back_at_once() {
+    use crate::failover::{group::operation, order::Answer};
+    use crate::model::group::policy;
+
+    let (orders, us) = (Label::new("orders"), Label::new("us"));
+    let policy = policy("us", &["us", "eu"]);
+    let group =
+        Group { operation: Some(Operation { kind: Kind::Switchover, from: us.clone(), ..operation(Phase::Decided) }), ..Group::default() };
+    let mut conductor = Conductor::new(Patience::default(), Tick(0));
+    let at = |conductor: &mut Conductor, micros| {
+        let actions = conductor.conduct(&orders, &group, &policy, &Nothing, Tick(micros));
+        actions.iter().any(|it| matches!(it, Action::Propose(Step::Cancel { .. })))
+    };
+    assert!(!at(&mut conductor, 1));
+    conductor.answered(&orders, &us, Answer { token: group.token, said: Said::Unclean }, Tick(2));
+    assert!(at(&mut conductor, 3));
+}
+
+/// What a person has tried again gets all its time again, and its orders go out at once.
+#[test]
+fn a_hold_that_is_cleared_begins_the_step_anew() {
+    use crate::failover::group::{Held, operation};
+    use crate::model::{group::policy, time::Timestamp};
+
+    let (orders, second) = (Label::new("orders"), 1_000_000);
+    let policy = policy("us", &["us", "eu"]);
+    let switchover = Operation { kind: Kind::Switchover, ..operation(Phase::Decided) };
+    let group = |operation: &Operation| Group { operation: Some(operation.clone()), ..Group::default() };
+    let mut conductor = Conductor::new(Patience::default(), Tick(0));
+    let mut at = |operation: &Operation, seconds: u64| {
+        let actions = conductor.conduct(&orders, &group(operation), &policy, &Nothing, Tick(seconds * second));
+        let is_sent = actions.iter().any(|it| matches!(it, Action::Send(_, Order { verb: Verb::Stop, .. })));
+        let is_held = actions.iter().any(|it| matches!(it, Action::Propose(Step::Hold { .. })));
+        (is_sent, is_held)
+    };
+    assert_eq!(at(&switchover, 1), (true, false));
+    assert_eq!(at(&switchover, 61), (true, true), "it had its minute");
+    let held = Held { reason: HeldFor::SwitchoverUnanswered, text: String::new(), at: Timestamp(0) };
+    assert_eq!(at(&Operation { held: Some(held), ..switchover.clone() }, 70), (true, false));
+    assert_eq!(at(&switchover, 71), (true, false), "not two seconds after the last order");
+    assert_eq!(at(&switchover, 130), (true, false));
+    assert_eq!(at(&switchover, 131), (false, true), "another minute");
+}
+
+/// Behind a fence a database may be what it was: it is stopped before it is let in, and follows only then.
+#[test]
+fn who_was_cut_off_is_stopped_before_it_is_let_in() {
+    use crate::failover::{choose::Durability, order::Answer};
+    use crate::{
+        model::group::policy,
+        recovery::drill::{Cut, Drills},
+    };
+
+    let (orders, us, eu, second) = (Label::new("orders"), Label::new("us"), Label::new("eu"), 1_000_000);
+    let (policy, token) = (policy("eu", &["us", "eu"]), Token { generation: 0, epoch: 9 });
+    let grant = Grant {
+        token,
+        region: eu.clone(),
+        ttl: policy.ttl,
+        margin: policy.margin,
+        longest: policy.ttl,
+        class: Class::Bare,
+        is_attested: true,
+        durability: Durability::Async,
+        on_control_loss: policy.on_control_loss,
+        peers: std::collections::BTreeSet::new(),
+        above: 1,
+    };
+    let cut = Cut { region: us.clone(), hook: "cut".to_owned(), token: Token { generation: 0, epoch: 5 }, is_standby: false, lift: None };
+    let group = |cuts| Group { token, grant: Some(grant.clone()), drills: Drills { cuts, ..Drills::default() }, ..Group::default() };
+    let mut conductor = Conductor::new(Patience::default(), Tick(0));
+    let status = Status { sequence: (1, 1), writes: true, grant: Some(token), ..Status::default() };
+    conductor.told(&orders, &eu, status, Tick(1));
+    let about_us = |conductor: &mut Conductor, group: &Group, at: u64| {
+        let actions = conductor.conduct(&orders, group, &policy, &Nothing, Tick(at * second));
+        actions
+            .into_iter()
+            .find_map(|action| match action {
+                Action::Send(region, order) if region == us => Some(format!("{:?}", order.verb)),
+                Action::Propose(step @ Step::Drill { .. }) => Some(step.to_string()),
+                _ => None,
+            })
+            .unwrap_or_default()
+    };
+    assert_eq!(about_us(&mut conductor, &group(vec![cut.clone()]), 1), "Fence");
+    conductor.answered(&orders, &us, Answer { token, said: Said::Fenced }, Tick(second + 1));
+    assert_eq!(about_us(&mut conductor, &group(vec![cut.clone()]), 2), "us may be let in again");
+    let lifted = Cut { lift: Some(Token { generation: 0, epoch: 10 }), ..cut };
+    assert_eq!(about_us(&mut conductor, &group(vec![lifted]), 5), "", "until the program has said yes");
+    assert!(about_us(&mut conductor, &group(Vec::new()), 6).starts_with("Follow"));
+}
