@@ -35,7 +35,7 @@ fn agent(patronis: &Patronis, name: &str, login: &str) -> Patroni {
         permit: Some(member.permit_file()),
     });
     let agent = agent.unwrap();
-    let at = |name: &&str| (Label::new(*name), ("127.0.0.1".to_owned(), patronis.members[*name].port));
+    let at = |name: &&str| (Label::new(name), ("127.0.0.1".to_owned(), patronis.members[*name].port));
     agent.set_members(REGIONS.iter().map(at).collect());
     agent
 }
