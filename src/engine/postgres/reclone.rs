@@ -233,6 +233,7 @@ mod tests {
         found.sort();
         assert_eq!(found, [around.path().join(".data.copy-7-0"), around.path().join(".data.copy-9-1")]);
     }
+
     #[test]
     fn what_is_no_plain_directory_is_left_to_a_person() {
         let around = tempfile::tempdir().unwrap();
