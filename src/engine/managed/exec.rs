@@ -1,7 +1,7 @@
 //! A manager that is a program: one verb per run.
 //!
 //! Contract. The program lies in a directory as hooks do, and is run as they are (`crate::hook`): no shell, an environment of `PATH` alone, the verb
-//! as its argument, one JSON object on standard input ([`super::body`]). Its exit code is its answer: 0 done or under way, 75 not yet
+//! as its argument, one JSON object on standard input (`super::body`). Its exit code is its answer: 0 done or under way, 75 not yet
 //! (`EX_TEMPFAIL`), 77 refused (`EX_NOPERM`: a lower token, or something that must not be done), anything else failed. For `probe` it prints one JSON
 //! object on standard output ([`super::Probe`]). Its last line on standard error is shown to people.
 //!

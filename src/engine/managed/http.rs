@@ -1,6 +1,6 @@
 //! A manager that is a service: one verb per request.
 //!
-//! Contract. `POST {url}/{verb}` with one JSON object ([`super::body`]), and beside it the headers `Idempotency-Key` and `Portolan-Token`, and
+//! Contract. `POST {url}/{verb}` with one JSON object (`super::body`), and beside it the headers `Idempotency-Key` and `Portolan-Token`, and
 //! `Authorization: Bearer …` where a secret is named. The status is the answer: 2xx done or under way; 425, 429, 503 not yet; 401, 403, 409, 412, 422
 //! refused; anything else failed. `probe` answers with one JSON object ([`super::Probe`]). A service refuses a token below the highest that it has seen:
 //! a request that was given up may still be on its way.

@@ -146,7 +146,7 @@ impl Mariadb {
         }
     }
 
-    /// Over a connection of its own, which [`Self::settled`] ends when this is dropped.
+    /// Over a connection of its own, which `settled` ends when this is dropped.
     async fn with<T>(&self, act: impl AsyncFnOnce(&mut Conn) -> Result<T, Trouble>, patience: Duration) -> Result<T, Trouble> {
         let mut conn = connect(&Account::new(&self.setup.own)?).await?;
         self.acting.store(conn.id(), Relaxed);
