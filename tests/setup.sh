@@ -28,8 +28,8 @@ ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || missing="$missing postg
 PATH="$PATH:/usr/sbin" command -v mariadbd >/dev/null 2>&1 && command -v mariadb-binlog >/dev/null 2>&1 || missing="$missing mariadb-server"
 command -v redis-server >/dev/null 2>&1 || missing="$missing redis-server"
 command -v prometheus >/dev/null 2>&1 || missing="$missing prometheus"
-# Patroni speaks etcd through a library that its package only recommends.
-command -v patroni >/dev/null 2>&1 && python3 -c "import etcd" 2>/dev/null || missing="$missing patroni python3-etcd"
+# Patroni speaks etcd through a library that its package only recommends; it runs by the system's own python3, whatever is first in PATH.
+command -v patroni >/dev/null 2>&1 && /usr/bin/python3 -c "import etcd" 2>/dev/null || missing="$missing patroni python3-etcd"
 command -v etcd >/dev/null 2>&1 || missing="$missing etcd-server"
 # Debian's python3 comes without what an environment is made with.
 has_moto || python3 -c "import ensurepip, venv" >/dev/null 2>&1 || missing="$missing python3-venv"
