@@ -8,7 +8,6 @@
 //! Invariants: redirections are not followed; an answer is read up to a bound; no secret is in an error.
 
 use std::{
-    error::Error,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -23,7 +22,7 @@ use reqwest::{
 use serde_json::Value;
 
 use super::{Key, Manager, Probe, Seen, Verb, body};
-use crate::engine::{Members, Trouble};
+use crate::engine::{Members, Trouble, chain};
 
 /// Characters of a refusal's text that are shown.
 const WORDS_MAX: usize = 300;
@@ -104,17 +103,6 @@ impl Http {
             _ => Err(told(format!("failed ({status}): {}", words()))),
         }
     }
-}
-
-/// An error with its causes: reqwest says the kind only.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
-        cause = inner.source();
-    }
-    text
 }
 
 #[async_trait]

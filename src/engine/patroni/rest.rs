@@ -1,10 +1,10 @@
 //! Patroni's REST API: requests that end in time, answers that end.
 
-use std::{error::Error, fmt, fs, net::IpAddr, path::Path, time::Duration};
+use std::{fmt, fs, net::IpAddr, path::Path, time::Duration};
 
 use reqwest::{Certificate, Client, Method, StatusCode, Url, header::CONTENT_TYPE, redirect};
 
-use super::super::Trouble;
+use super::super::{Trouble, chain};
 
 /// To connect.
 const CONNECT: Duration = Duration::from_secs(3);
@@ -130,20 +130,6 @@ impl Rest {
         let text = String::from_utf8(body).map_err(|_| unanswered("its answer is no text"))?;
         Ok((answer.status(), text))
     }
-}
-
-/// An error with its causes: reqwest says the kind only.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let said = error.to_string();
-        if !text.ends_with(&said) {
-            text = format!("{text}: {said}");
-        }
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]
