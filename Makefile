@@ -53,7 +53,8 @@ soak: setup
 	APART=default cargo test --locked --test it -- --test-threads=4 daemon::apart::a_time_without daemon::apart::a_region_that_flaps
 	sh tests/fuzz/run.sh $(SOAK_MINUTES) $(SOAK_TARGETS)
 
-# Costs and times beside their targets, in one table; about 20 minutes after the build, on an idle machine. BENCH_MINUTES is for the flapping run.
+# Costs and times beside their targets, in one table; about 45 minutes after the build, on an idle machine. BENCH_MINUTES is for the flapping run;
+# PORTOLAN_BENCH_RUNS failovers are made of PostgreSQL under Portolan and under Patroni, and of Redis under Portolan and under Sentinel; 20 each.
 BENCH_MINUTES ?= 10
 bench:
 	sh tests/bench/run.sh $(BENCH_MINUTES)

@@ -43,9 +43,11 @@ pub(crate) fn clock() -> Tick {
     Tick(u64::try_from(now.tv_sec()).unwrap() * 1_000_000 + u64::try_from(now.tv_nsec()).unwrap() / 1000)
 }
 
-/// What is resident of a process, in MiB.
-pub(crate) fn mib(pid: u32) -> f64 {
-    f64::from(u32::try_from(process::resident_kib(pid)).unwrap()) / 1024.0
+/// Tells what is resident of a process, and what of that is its own, in MiB.
+pub(crate) fn tell_memory(name: &str, pid: u32) {
+    for (kind, kib) in [("resident", process::resident_kib(pid)), ("own", process::own_kib(pid))] {
+        println!("figure {name}_{kind}_mib {:.1}", f64::from(u32::try_from(kib).unwrap()) / 1024.0);
+    }
 }
 
 /// A process that ends with this.
@@ -115,9 +117,9 @@ async fn measure(time: Duration) {
     sleep(time).await;
     let percent = |now: Duration, before: Duration| 100.0 * (now - before).as_secs_f64() / time.as_secs_f64();
     println!("figure agent_core_percent {:.2}", percent(process::cpu_alone(agent), before.0));
-    println!("figure agent_mib {:.1}", mib(agent));
+    tell_memory("agent", agent);
     println!("figure supervisor_core_percent {:.2}", percent(process::cpu_alone(supervisor), before.1));
-    println!("figure supervisor_mib {:.1}", mib(supervisor));
+    tell_memory("supervisor", supervisor);
     assert!(is_served().await, "it still has its lease");
     drop(beside);
     node.stop().await;

@@ -1,5 +1,5 @@
 //! All benchmarks in one program, which links once: `cargo bench -- table|failover|dns|probe|flap|mesh|commit|leaders|observers|observations|
-//! groups|agent [OPTION VALUE ...]`.
+//! groups|agent|race [OPTION VALUE ...]`.
 //! `tests/bench/run.sh` runs them all and holds their figures against the targets.
 //!
 //! A figure is a line `figure NAME VALUE`. The programs that are measured from outside are this one again, under another first argument.
@@ -18,6 +18,7 @@ mod observations;
 mod observers;
 mod probe;
 mod process;
+mod race;
 mod table;
 
 use std::process::ExitCode;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         ["groups", ..] => groups::run(),
         ["groups-serve", plan, data, ..] => groups::serve(plan, data),
         ["agent", ..] => agent::run(),
+        ["race", ..] => race::run(),
         ["observers", ..] => observers::run(),
         ["observers-serve", ..] => observers::serve(),
         ["probe", ..] => probe::run(false),
@@ -49,7 +51,7 @@ fn main() -> ExitCode {
         ["flap-target", ..] => probe::serve_alone(true),
         _ => {
             eprintln!(
-                "usage: cargo bench -- table|failover|dns|probe|flap|mesh|commit|leaders|observers|observations|groups|agent [OPTION VALUE ...]"
+                "usage: cargo bench -- table|failover|dns|probe|flap|mesh|commit|leaders|observers|observations|groups|agent|race [OPTION VALUE ...]"
             );
             return ExitCode::from(64);
         }

@@ -25,6 +25,8 @@ const LOOK: Duration = Duration::from_millis(20);
 /// They end when it is dropped.
 pub(crate) struct Fleet {
     pub(crate) nodes: Vec<Daemon>,
+    /// Where agents reach them.
+    pub(crate) voters: Vec<PeerEntry>,
     _wan: Wan,
     _folder: TempDir,
 }
@@ -34,6 +36,9 @@ impl Fleet {
     /// where a node reaches a target, besides its peers.
     pub(crate) async fn start(plan: &str, delay: Duration, reached: impl Fn(usize) -> Vec<(SocketAddr, SocketAddr)>) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let secrets = folder.path().join("secrets");
+        std::fs::create_dir(&secrets).unwrap();
+        std::fs::write(secrets.join("database"), "user=postgres sslmode=disable").unwrap();
         let mut wan = Wan::new(1);
         let book: Vec<(PeerEntry, SocketAddr)> = NODES
             .iter()
@@ -57,6 +62,8 @@ impl Fleet {
                 node: (*node).to_owned(),
                 region: (*region).to_owned(),
                 data_dir: Some(folder.path().join(node)),
+                // What probes of databases ask for.
+                secrets_dir: Some(secrets.clone()),
                 listen: Listen { dns: vec![free], control: Some(free), http: None, socket: None },
                 cluster: Some(daemon::voter(
                     book[at].1,
@@ -67,7 +74,8 @@ impl Fleet {
             };
             nodes.push(Daemon::start(setup).await.unwrap());
         }
-        let fleet = Self { nodes, _wan: wan, _folder: folder };
+        let voters = book.into_iter().map(|(entry, _)| entry).collect();
+        let fleet = Self { nodes, voters, _wan: wan, _folder: folder };
         until("all nodes know each other, the plan and a leader", async || {
             let known = |node: &Daemon| node.agreed().nodes().len() == NODES.len() && node.agreed().plan().is_some();
             fleet.nodes.iter().all(known) && fleet.leader().await.is_some()

@@ -67,7 +67,7 @@ async fn measure(n: usize, time: Duration) {
     let spent = process::cpu(served.pid()) - before;
     assert_eq!(healthy().await, n, "all primaries still answer");
     println!("figure groups_core_percent {:.2}", 100.0 * spent.as_secs_f64() / time.as_secs_f64());
-    println!("figure groups_mib {:.1}", agent::mib(served.pid()));
+    agent::tell_memory("groups", served.pid());
 }
 
 /// What a real fake says of itself, with an agent that wrote to it half a second ago.

@@ -87,10 +87,19 @@ pub(crate) fn status(key: &str) -> String {
     line.trim_start_matches(':').trim().to_owned()
 }
 
-/// What is resident of another process, in KiB.
+/// What is resident of another process, in KiB: its own memory, and the pages of files that it has touched, of its program above all.
 pub(crate) fn resident_kib(pid: u32) -> u64 {
+    kib(pid, "VmRSS:")
+}
+
+/// Of that its own memory, in KiB, which it shares with nobody: what no file holds.
+pub(crate) fn own_kib(pid: u32) -> u64 {
+    kib(pid, "RssAnon:")
+}
+
+fn kib(pid: u32, key: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(key)).unwrap();
     line.split_whitespace().next().unwrap().parse().unwrap()
 }
 

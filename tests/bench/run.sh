@@ -1,7 +1,7 @@
 #!/bin/sh
-# All benchmarks, loopback only, in about 20 minutes after the build: tests/bench/run.sh [MINUTES]. MINUTES is for the flapping run, 10 by
+# All benchmarks, loopback only, in about 45 minutes after the build: tests/bench/run.sh [MINUTES]. MINUTES is for the flapping run, 10 by
 # default. Prints every figure with its target at the end; ends with 1 when one is missed or could not be measured.
-# Figures mean something on an idle machine only.
+# PORTOLAN_BENCH_RUNS (20) failovers are made of each system in the race of failovers. Figures mean something on an idle machine only.
 set -eu
 cd "$(dirname "$0")/../.."
 minutes=${1:-10}
@@ -50,6 +50,9 @@ run $bench groups
 run $bench agent
 run $bench probe
 run $bench flap --minutes "$minutes"
+# Whole failovers of real databases, beside those of Patroni and of Sentinel.
+sh tests/setup.sh
+run $bench race --runs "${PORTOLAN_BENCH_RUNS:-20}"
 
 # Name, comparison, target, unit; `-` as comparison: only told.
 awk '
@@ -61,7 +64,7 @@ awk '
         else if ($2 == "<") verdict = (got + 0 < $3 + 0) ? "ok" : "missed"
         else verdict = ""
         if (verdict == "missed" || verdict == "not measured") bad = 1
-        printf "%-34s %10s  %-14s %-13s %s\n", $1, got, ($2 == "-") ? "" : $2 " " $3 " " $4, verdict, command[$1]
+        printf "%-42s %10s  %-14s %-13s %s\n", $1, got, ($2 == "-") ? "" : $2 " " $3 " " $4, verdict, command[$1]
     }
     END { exit bad }
 ' "$figures" - <<'TABLE' && status=0 || status=1
@@ -107,17 +110,68 @@ observers_cpu_each_200_to_50_ratio -
 observations_core_percent          < 5    %
 observations_turning_core_percent  -
 groups_core_percent                < 20   %
-groups_mib                         -
+groups_resident_mib                -
+groups_own_mib                     -
 agent_core_percent                 < 1    %
-agent_mib                          < 32   MiB
+agent_resident_mib                 < 32   MiB
+agent_own_mib                      -
 supervisor_core_percent            -
-supervisor_mib                     -
+supervisor_resident_mib            -
+supervisor_own_mib                 -
 probe_cpu_us                       < 150  us
 probe_floor_us                     -
 probe_to_floor_ratio               -
 probe_peak_mib                     < 250  MiB
 flap_tasks_growth_percent          < 1    %
 flap_descriptors_growth_percent    < 1    %
+pg_portolan_lost_to_write_median_ms        -
+pg_portolan_lost_to_write_p95_ms           -
+pg_patroni_lost_to_write_median_ms         -
+pg_patroni_lost_to_write_p95_ms            -
+pg_lost_to_write_ratio                     -
+pg_portolan_detected_median_ms             -
+pg_portolan_detected_p95_ms                -
+pg_patroni_detected_median_ms              -
+pg_patroni_detected_p95_ms                 -
+pg_detected_ratio                          -
+pg_portolan_decided_to_write_median_ms     -
+pg_portolan_decided_to_write_p95_ms        -
+pg_patroni_decided_to_write_median_ms      -
+pg_patroni_decided_to_write_p95_ms         -
+pg_decided_to_write_ratio                  < 1
+pg_portolan_granted_to_write_median_ms     -
+pg_portolan_granted_to_write_p95_ms        -
+pg_patroni_granted_to_write_median_ms      -
+pg_patroni_granted_to_write_p95_ms         -
+pg_granted_to_write_ratio                  -
+pg_portolan_own_median_ms                  -
+pg_portolan_own_p95_ms                     < 500  ms
+pg_portolan_own_published_median_ms        -
+pg_portolan_own_published_p95_ms           < 500  ms
+redis_portolan_lost_to_write_median_ms     -
+redis_portolan_lost_to_write_p95_ms        -
+redis_sentinel_lost_to_write_median_ms     -
+redis_sentinel_lost_to_write_p95_ms        -
+redis_lost_to_write_ratio                  -
+redis_portolan_detected_median_ms          -
+redis_portolan_detected_p95_ms             -
+redis_sentinel_detected_median_ms          -
+redis_sentinel_detected_p95_ms             -
+redis_detected_ratio                       -
+redis_portolan_decided_to_write_median_ms  -
+redis_portolan_decided_to_write_p95_ms     -
+redis_sentinel_decided_to_write_median_ms  -
+redis_sentinel_decided_to_write_p95_ms     -
+redis_decided_to_write_ratio               < 1
+redis_portolan_granted_to_write_median_ms  -
+redis_portolan_granted_to_write_p95_ms     -
+redis_sentinel_granted_to_write_median_ms  -
+redis_sentinel_granted_to_write_p95_ms     -
+redis_granted_to_write_ratio               -
+redis_portolan_own_median_ms               -
+redis_portolan_own_p95_ms                  < 500  ms
+redis_portolan_own_published_median_ms     -
+redis_portolan_own_published_p95_ms        < 500  ms
 TABLE
 rm -f "$figures" "$figures.one"
 exit "$status"
