@@ -72,7 +72,7 @@ mod tests {
         assert!(problem("version: 1\n").contains("agent"));
         let (head, _) = WHOLE.split_once("postgresql").unwrap();
         let none = problem(head);
-        assert!(none.contains("one of `postgresql`, `mariadb`, `redis`, `fake`, `exec`, `http`"), "{none}");
+        assert!(none.contains("one of `postgresql`, `mariadb`, `redis`, `fake`, `exec`, `http`, `patroni`"), "{none}");
         let both = problem(&format!("{WHOLE}fake: {{ directory: /tmp/fake, listen: \"127.0.0.1:7000\" }}\n"));
         assert!(both.contains("one database stands beside an agent"), "{both}");
         let redis = format!("{head}redis: {{ config: /etc/redis/redis.conf, directory: /var/lib/redis, address: \"127.0.0.1:6379\" }}\n");
@@ -96,5 +96,9 @@ mod tests {
         assert!(load(&http("https://manager.example.net/db"), "agent.yaml").is_ok());
         assert!(load(&http("http://127.0.0.1:8008/db"), "agent.yaml").is_ok());
         assert!(problem(&http("http://10.0.0.1/db")).contains("asked in the clear"));
+        let patroni = |urls: &str| format!("{head}patroni: {{ urls: [{urls}], dsn: patroni-servers }}\n");
+        assert!(load(&patroni("\"https://pg-1.example.net:8008\", \"http://127.0.0.1:8008\""), "agent.yaml").is_ok());
+        assert!(problem(&patroni("\"http://10.0.0.1:8008\"")).contains("asked in the clear"));
+        assert!(problem(&patroni("")).contains("no REST API is named"));
     }
 }

@@ -1,6 +1,6 @@
 //! What must hold between the keys of an agent config.
 
-use portolan_core::document::{Document, Path, Report, Severity};
+use portolan_core::document::{Document, Path, Report, Severity, Url};
 
 use super::sections::AgentConfig;
 
@@ -56,16 +56,18 @@ pub(super) fn check(config: &AgentConfig, document: &Document<'_>, report: &mut 
         if let Some(ca_file) = &http.ca_file {
             paths.push((below("http", "ca_file"), ca_file));
         }
-        let is_near = http.url.address().is_some_and(|address| address.is_loopback());
-        if http.url.scheme() != "https" && !(http.url.scheme() == "http" && is_near) {
-            let message = format!("`{}` would be asked in the clear: whoever listens could promote the database", http.url.as_str());
-            report.at_path(
-                Severity::Error,
-                document,
-                &below("http", "url"),
-                message,
-                "write an https URL, or http with a loopback address",
-            );
+        in_the_clear(&http.url, || below("http", "url"), document, report);
+    }
+    if let Some(patroni) = &config.patroni {
+        for (key, file) in [("ca_file", &patroni.ca_file), ("permit", &patroni.permit)] {
+            paths.extend(file.iter().map(|file| (below("patroni", key), file)));
+        }
+        if patroni.urls.is_empty() {
+            let message = "no REST API is named, so nobody could be asked".to_owned();
+            report.at_path(Severity::Error, document, &below("patroni", "urls"), message, "name those of the region's members");
+        }
+        for (i, url) in patroni.urls.iter().enumerate() {
+            in_the_clear(url, || below("patroni", "urls").item(i), document, report);
         }
     }
     let named = [
@@ -75,12 +77,19 @@ pub(super) fn check(config: &AgentConfig, document: &Document<'_>, report: &mut 
         ("fake", config.fake.is_some()),
         ("exec", config.exec.is_some()),
         ("http", config.http.is_some()),
+        ("patroni", config.patroni.is_some()),
     ];
     let named: Vec<&str> = named.iter().filter(|(_, is_there)| *is_there).map(|(name, _)| *name).collect();
     if named.len() != 1 {
         let message = "one database stands beside an agent".to_owned();
         let path = top(named.last().copied().unwrap_or("agent"));
-        report.at_path(Severity::Error, document, &path, message, "write one of `postgresql`, `mariadb`, `redis`, `fake`, `exec`, `http`");
+        report.at_path(
+            Severity::Error,
+            document,
+            &path,
+            message,
+            "write one of `postgresql`, `mariadb`, `redis`, `fake`, `exec`, `http`, `patroni`",
+        );
     }
     for (path, value) in paths {
         if !value.0.starts_with('/') {
@@ -96,5 +105,14 @@ pub(super) fn check(config: &AgentConfig, document: &Document<'_>, report: &mut 
     if config.database_directory().is_some_and(|theirs| ours.starts_with(theirs.as_path())) {
         let message = format!("`{}` lies inside the database's directory, which a rewind overwrites", config.data_dir.0);
         report.at_path(Severity::Error, document, &top("data_dir"), message, "choose a directory outside it");
+    }
+}
+
+/// A manager is asked over TLS, or on this machine.
+fn in_the_clear(url: &Url, path: impl Fn() -> Path, document: &Document<'_>, report: &mut Report) {
+    let is_near = url.address().is_some_and(|address| address.is_loopback());
+    if url.scheme() != "https" && !(url.scheme() == "http" && is_near) {
+        let message = format!("`{}` would be asked in the clear: whoever listens could promote the database", url.as_str());
+        report.at_path(Severity::Error, document, &path(), message, "write an https URL, or http with a loopback address");
     }
 }

@@ -41,6 +41,8 @@ section! {
         exec: Option<ExecManager> = None,
         /// The database, where another manager runs it that is led by a service.
         http: Option<HttpManager> = None,
+        /// The database, where it is PostgreSQL that Patroni runs: the cluster of this region.
+        patroni: Option<PatroniManager> = None,
         /// How log lines look.
         log: LogFormat = LogFormat::Text,
     }
@@ -161,6 +163,22 @@ section! {
         timeout: Duration where (seconds(1)..=minutes(10)) = seconds(5),
         /// Whether it can fence.
         self_fence: SelfFence = SelfFence::Verb,
+    }
+}
+
+section! {
+    /// The cluster of a region that Patroni runs, led through its REST API. The plan's address of the member leads to whoever leads the cluster.
+    pub struct PatroniManager {
+        /// Where REST APIs of its members are, without a path; https, or http on a loopback address. The first that answers is asked.
+        urls: Vec<Url>,
+        /// Who may change its configuration (restapi.authentication): user and password on two lines, a name in secrets_dir; left out: everybody may.
+        login: Option<Secret> = None,
+        /// Who signs the certificates of the REST APIs, as PEM; left out: whoever the system trusts.
+        ca_file: Option<FilePath> = None,
+        /// The agent's own connection to any server of the group: user, password, what TLS needs, but no host and port; a name in secrets_dir.
+        dsn: Secret,
+        /// A file that is there while the region may write, for regions of one member: postgresql.pre_promote asks for it. A reboot must empty the place.
+        permit: Option<FilePath> = None,
     }
 }
 

@@ -224,3 +224,25 @@ fn clocks_that_run_faster_are_refused_where_a_member_is_elsewhere() {
     let problems = plan::load(&text, "plan.yaml", &plan::Options::default()).unwrap_err().to_string();
     assert!(problems.contains("time_scale: is for tests on one machine, and the member of us-east-1 is at 10.0.0.5:5432"), "{problems}");
 }
+
+#[test]
+fn what_another_manager_runs_is_probed_as_what_it_is_and_the_plan_says_what_automation_cannot_prove() {
+    use portolan_core::model::check::ProbeKind;
+
+    let text = std::fs::read_to_string("config/plan.yaml").unwrap().replace("engine: postgresql ", "engine: patroni ");
+    let said = |text: &str| {
+        let loaded = plan::load(text, "plan.yaml", &plan::Options::default()).unwrap_or_else(|problems| panic!("{problems}"));
+        let databases = &loaded.topology.databases[&Label::new("conversations")];
+        assert!(databases.values().all(|check| matches!(loaded.topology.checks[check.get()].probe.kind, ProbeKind::Postgres { .. })));
+        loaded.warnings.to_string()
+    };
+    let all = said(&text);
+    assert!(!all.contains("takes effect with an agent") && !all.contains("nothing proves") && !all.contains("heal by itself"), "{all}");
+    let unproven = said(&text.replace("confirms: true, ", ""));
+    assert!(unproven.contains("nothing proves that a region which is gone does not write"), "{unproven}");
+    let hasty = said(&text.replace("local_recovery: 60s ", "local_recovery: 20s "));
+    assert!(hasty.contains("given 20s to heal by itself, and its manager may take 45s"), "{hasty}");
+    let quorum = text.replace("durability: async ", "durability: remote_quorum ");
+    let refused = plan::load(&quorum, "plan.yaml", &plan::Options::default()).unwrap_err().to_string();
+    assert!(refused.contains("what another manager's replicas acknowledge"), "{refused}");
+}

@@ -272,9 +272,7 @@ impl Build<'_> {
     fn databases(&mut self) -> BTreeMap<Label, BTreeMap<Label, CheckIdx>> {
         let mut databases = BTreeMap::new();
         for (name, group) in self.plan.data_groups.iter() {
-            let is_led =
-                matches!(group.engine, Engine::Postgresql | Engine::Mariadb | Engine::Redis | Engine::Fake | Engine::Exec | Engine::Http);
-            if !is_led {
+            if matches!(group.engine, Engine::Mysql | Engine::CloudNativePg) {
                 continue;
             }
             let interval = group.time_scale.of_time(group.probe.interval);
@@ -292,7 +290,9 @@ impl Build<'_> {
             for (region, member) in group.members.iter() {
                 let kind = match &member.dsn {
                     login if group.engine == Engine::Redis => ProbeKind::Redis { login: login.as_ref().map(|name| name.0.to_string()) },
-                    Some(dsn) if group.engine == Engine::Postgresql => ProbeKind::Postgres { dsn: dsn.0.to_string() },
+                    Some(dsn) if matches!(group.engine, Engine::Postgresql | Engine::Patroni) => {
+                        ProbeKind::Postgres { dsn: dsn.0.to_string() }
+                    }
                     Some(dsn) if group.engine == Engine::Mariadb => ProbeKind::Mariadb { dsn: dsn.0.to_string() },
                     // What a manager runs has a protocol that only it knows. That it can be reached is not that it works, so this never
                     // proves more than its agent says, and what it proves is on the safe side: who answers is not failed over from.

@@ -32,6 +32,7 @@ use crate::{
             http::{self, Http},
         },
         mariadb::{self, Mariadb},
+        patroni::{self, Patroni},
         postgres::{self, ConnInfo, Postgres},
         redis::{self, Login, Redis},
     },
@@ -168,6 +169,8 @@ fn engine(config: &AgentConfig, terms: &Terms) -> anyhow::Result<Arc<dyn HearsPl
         joined(Managed::new(exec(of), terms.group.clone(), terms.region.clone()), terms)
     } else if let Some(of) = &config.http {
         joined(Managed::new(http(config, of)?, terms.group.clone(), terms.region.clone()), terms)
+    } else if let Some(of) = &config.patroni {
+        joined(Managed::new(patroni(config, of, terms)?, terms.group.clone(), terms.region.clone()), terms)
     } else if let Some(of) = &config.fake {
         let listen = of.listen_at().context("`fake.listen` is no loopback address")?;
         let (region, directory, owner) = (terms.region.clone(), of.directory.as_path().to_owned(), user(config)?);
@@ -198,6 +201,22 @@ fn http(config: &AgentConfig, of: &sections::HttpManager) -> anyhow::Result<Http
     let fences = of.self_fence == sections::SelfFence::Verb;
     let url = of.url.as_str().trim_end_matches('/').to_owned();
     Ok(Http::new(http::Setup { url, bearer, ca, timeout: of.timeout, fences })?)
+}
+
+fn patroni(config: &AgentConfig, of: &sections::PatroniManager, terms: &Terms) -> anyhow::Result<Patroni> {
+    let login = |name: &str| -> anyhow::Result<patroni::Login> {
+        let text = secret::read(config.secrets_dir.as_path(), name)?;
+        patroni::Login::parse(&text).with_context(|| format!("read secret `{name}` as a login"))
+    };
+    Ok(Patroni::new(patroni::Setup {
+        region: terms.region.clone(),
+        urls: of.urls.iter().map(|url| url.as_str().to_owned()).collect(),
+        login: of.login.as_ref().map(|name| login(name.0.as_str())).transpose()?,
+        authorities: of.ca_file.as_ref().map(|file| file.as_path().to_owned()),
+        own: conninfo(config, of.dsn.0.as_str())?,
+        permit: of.permit.as_ref().map(|file| file.as_path().to_owned()),
+        directory: config.data_dir.as_path().to_owned(),
+    })?)
 }
 
 fn conninfo(config: &AgentConfig, name: &str) -> anyhow::Result<ConnInfo> {

@@ -1,156 +1,152 @@
-//! The single things that are done to a region's cluster. Each is a change of its configuration, and over when its members show it.
+//! The verbs of the contract, as changes of a cluster's configuration. Each returns when Patroni has taken the change; a look shows what came of it.
 
-use std::{fs, io::ErrorKind, time::Duration};
+use std::sync::{Arc, atomic::Ordering::Relaxed};
 
-use portolan_core::model::ids::Label;
+use reqwest::{StatusCode, Url};
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
 use tracing::{debug, info};
 
-use super::{super::Trouble, Patroni, Role, Seen, Wanted};
+use super::{
+    super::{
+        Trouble,
+        managed::{Key, Source, Verb},
+        postgres::remote,
+    },
+    NOBODY, Patroni,
+    permit::Permit,
+    rest::Rest,
+    said::{Configuration, NOTE},
+};
 
-/// A place at which nobody listens, so that whoever follows it receives nothing: port 1 of this machine.
-const NOBODY: (&str, u16) = ("127.0.0.1", 1);
-
-/// Until the members show a change: Patroni looks every `loop_wait`, ten seconds by default, and stops and starts a server in between.
-const SHOWN: Duration = Duration::from_secs(60);
-
-/// So long a cluster finds a leader by itself; then one is named to it.
-const LEADERLESS: Duration = Duration::from_secs(5);
-
-/// Between two looks at that.
-const LOOK: Duration = Duration::from_millis(50);
-
+/// A slot of the primary's is not for one that may be a standby for a while: whoever has one asks for a server that takes writes, and would not fetch
+/// the rest from a region that was fenced.
 fn standby_of((host, port): (&str, u16)) -> Value {
-    json!({ "standby_cluster": { "host": host, "port": port } })
+    json!({ "host": host, "port": port, "primary_slot_name": null })
+}
+
+/// What becomes of the permit when nothing speaks against a change, and before it is made.
+#[derive(Clone, Copy, Debug)]
+enum Permits {
+    Allow,
+    Forbid,
 }
 
 impl Patroni {
-    /// Nobody in the region takes writes, and nobody will before [`Self::promote`].
-    ///
-    /// # Errors
-    /// It is not proven: somebody may still write.
-    pub async fn fence(&self) -> Result<(), Trouble> {
-        let forbidden = self.forbid();
-        self.rest.patch(&self.base, &standby_of(NOBODY)).await?;
-        self.shown("fence the region", false, |seen| match &seen.wanted {
-            Wanted::Primary => Some("its configuration was changed by somebody".to_owned()),
-            Wanted::StandbyOf(..) | Wanted::StandbyOfArchive => seen.unproven(),
-        })
-        .await?;
-        forbidden
-    }
-
-    /// Its copy grows no more, and is replayed to its end. Gives that end.
-    ///
-    /// # Errors
-    /// It is not so yet, or nobody knows.
-    pub async fn seal(&self) -> Result<u64, Trouble> {
-        self.forbid()?;
-        self.rest.patch(&self.base, &standby_of(NOBODY)).await?;
-        let is_nobody = |(host, port): &(String, u16)| (host.as_str(), *port) == NOBODY;
-        let sealed = self.shown("seal the copy", true, |seen| match &seen.received {
-            _ if seen.writes() != Some(false) => seen.unproven(),
-            None => Some("it has no standby leader".to_owned()),
-            Some(it) if !it.from.as_ref().is_some_and(is_nobody) => Some("its standby leader is still set to receive".to_owned()),
-            Some(it) if it.streams => Some("its standby leader still receives".to_owned()),
-            Some(it) if !it.is_exhausted => Some("it has not replayed all that it has".to_owned()),
-            Some(_) => None,
-        });
-        let seen = sealed.await?;
-        seen.received.map(|it| it.replayed).ok_or_else(|| Trouble("its end was not told".to_owned()))
-    }
-
-    /// Its leader takes writes, on a timeline of its own.
-    ///
-    /// # Errors
-    /// Nobody knows whether it does: a look shows.
-    pub async fn promote(&self) -> Result<(), Trouble> {
-        self.allow()?;
-        self.rest.patch(&self.base, &json!({ "standby_cluster": null })).await?;
-        let open = self.shown("promote the region", true, |seen| match seen.writes() {
-            Some(true) if seen.is_primary => None,
-            Some(true) => Some("who takes writes is not whom its Patroni calls the primary".to_owned()),
-            _ => Some("no member takes writes yet".to_owned()),
-        });
-        open.await.map(|_| ())
-    }
-
-    /// Its cluster follows that region. Where the lines parted on another timeline, Patroni rewinds by itself.
-    ///
-    /// # Errors
-    /// It does not stream from there yet.
-    pub async fn follow(&self, region: &Label) -> Result<(), Trouble> {
-        self.forbid()?;
-        let (host, port) = self.address(region)?;
-        self.rest.patch(&self.base, &standby_of((&host, port))).await?;
-        let what = format!("follow {region}");
-        let follows = self.shown(&what, true, |seen| match &seen.received {
-            _ if seen.follows.as_ref() != Some(region) => Some("its configuration was changed by somebody".to_owned()),
-            _ if seen.writes() != Some(false) => seen.unproven(),
-            Some(it) if it.streams && it.from.as_ref() == Some(&(host.clone(), port)) => None,
-            Some(_) => Some("its standby leader does not stream from there".to_owned()),
-            None => Some("it has no standby leader".to_owned()),
-        });
-        follows.await.map(|_| ())
-    }
-
-    /// From now on its Patroni may promote.
-    pub(super) fn allow(&self) -> Result<(), Trouble> {
-        let Some(permit) = &self.permit else { return Ok(()) };
-        fs::write(permit, "").map_err(|error| Trouble(format!("write the permit `{}`: {error}", permit.display())))
-    }
-
-    /// From now on its Patroni promotes nothing by itself.
-    pub(super) fn forbid(&self) -> Result<(), Trouble> {
-        let Some(permit) = &self.permit else { return Ok(()) };
-        match fs::remove_file(permit) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                Err(Trouble(format!("take the permit `{}` away: {error}", permit.display())))
+    pub(super) async fn make(&self, verb: &Verb, key: &Key) -> Result<(), Trouble> {
+        match verb {
+            Verb::Fence => {
+                // First, and whether Patroni answers or not.
+                let forbidden = self.permit.forbid();
+                self.change(key, Permits::Forbid, json!({ "standby_cluster": standby_of(NOBODY) }), Some(true)).await?;
+                forbidden
             }
-            _ => Ok(()),
-        }
-    }
-
-    /// Looks until nothing is missing; what is missing at the end is told. `is_led`: somebody has to lead the cluster for that.
-    async fn shown(&self, what: &str, is_led: bool, missing: impl Fn(&Seen) -> Option<String>) -> Result<Seen, Trouble> {
-        let began = Instant::now();
-        let mut leaderless_since = None;
-        loop {
-            let mut why = match self.look().await {
-                Ok(seen) => match missing(&seen) {
-                    None => {
-                        info!(region = %self.region, "done through Patroni: {what}");
-                        return Ok(seen);
-                    }
-                    Some(why) => {
-                        let since = *leaderless_since.get_or_insert_with(Instant::now);
-                        if seen.leader.is_some() || !is_led {
-                            leaderless_since = None;
-                        } else if since.elapsed() >= LEADERLESS {
-                            leaderless_since = None;
-                            self.name_leader(&seen).await;
-                        }
-                        why
-                    }
-                },
-                Err(trouble) => trouble.0,
-            };
-            if began.elapsed() >= SHOWN {
-                why.insert_str(0, &format!("{what}: "));
-                return Err(Trouble(why));
+            Verb::Seal => self.change(key, Permits::Forbid, json!({ "standby_cluster": standby_of(NOBODY) }), None).await,
+            // Patroni replays what there is by itself.
+            Verb::Drain(_) => Ok(()),
+            Verb::Unseal => self.change(key, Permits::Allow, json!({}), Some(false)).await,
+            Verb::Promote { above } => {
+                self.above.store(*above, Relaxed);
+                self.change(key, Permits::Allow, json!({ "standby_cluster": null }), Some(false)).await
             }
-            sleep(LOOK).await;
+            Verb::Verify => self.sign(key).await,
+            Verb::Rejoin(source) => {
+                self.compare(source).await?;
+                let standby = standby_of((&source.host, source.port));
+                self.change(key, Permits::Forbid, json!({ "standby_cluster": standby }), Some(false)).await
+            }
         }
     }
 
-    /// Patroni elects nobody who is behind the last position that it noted, as a server that was rewound is: so it is told whom to take.
-    async fn name_leader(&self, seen: &Seen) {
-        let standbys = seen.members.iter().filter(|(_, status)| status.role == Role::Standby);
-        let Some((name, _)) = standbys.max_by_key(|(_, status)| (status.timeline, status.position)) else { return };
-        match self.rest.name_leader(&self.base, name).await {
-            Ok(()) => info!(region = %self.region, "nobody led the cluster, and {name} does now"),
-            Err(trouble) => debug!("{trouble}"),
+    /// Changes the configuration, one change after the other: when the caller is dropped, what is on its way is over before the next one, and before
+    /// the next look. `fenced`: what is noted of that; `None`: what was.
+    async fn change(&self, key: &Key, permits: Permits, mut change: Value, fenced: Option<bool>) -> Result<(), Trouble> {
+        change[NOTE] = json!({ "generation": key.token.generation, "epoch": key.token.epoch });
+        if let Some(fenced) = fenced {
+            change[NOTE]["fenced"] = fenced.into();
         }
+        let turn = Arc::clone(&self.changing).lock_owned().await;
+        let (rest, bases, permit, key) = (self.rest.clone(), self.in_order(), self.permit.clone(), key.clone());
+        let made = tokio::spawn(async move {
+            let _turn = turn;
+            let mut trouble = None;
+            for base in &bases {
+                match change_at(&rest, base, &permit, permits, &key, &change).await {
+                    Ok(()) => {
+                        info!(%key, "Patroni has taken it");
+                        return Ok(());
+                    }
+                    Err(why) => trouble = trouble.or(Some(why)),
+                }
+            }
+            Err(trouble.unwrap_or_else(|| Trouble("no Patroni is configured".to_owned())))
+        });
+        made.await.map_err(|error| Trouble(format!("change its configuration: {error}")))?
     }
+
+    /// Writes the token into the primary. One whose timeline another region may have begun, too, is promoted once more first: nobody could tell the
+    /// two apart.
+    async fn sign(&self, key: &Key) -> Result<(), Trouble> {
+        let listed = self.listed().await?;
+        let (name, member) =
+            listed.iter().find(|(_, member)| member.leads).ok_or_else(|| Trouble("nobody leads the cluster".to_owned()))?;
+        let info = self.info(member)?;
+        let (remote, above) = (remote::look(&info).await?, self.above.load(Relaxed));
+        if let Some(timeline) = remote.timeline.filter(|timeline| !remote.is_standby && *timeline <= above) {
+            self.change(key, Permits::Allow, json!({ "standby_cluster": standby_of(NOBODY) }), None).await?;
+            return Err(Trouble(format!(
+                "timeline {timeline} of {name} may be another region's, too: it is promoted again, above {above}"
+            )));
+        }
+        remote::sign(&info, key.token).await
+    }
+
+    /// Patroni rewinds where timelines differ, and does not see that lines parted where both have one with the same number.
+    async fn compare(&self, source: &Source) -> Result<(), Trouble> {
+        let listed = self.listed().await?;
+        let Some(member) = listed.values().find(|member| member.leads).or_else(|| listed.values().next()) else { return Ok(()) };
+        let info = self.info(member)?;
+        let own = match remote::look(&info).await {
+            Ok(own) => own,
+            Err(trouble) => {
+                debug!("it cannot be told how its line lies to that of {}: {trouble}", source.region);
+                return Ok(());
+            }
+        };
+        let there = self.own.clone().with("host", &source.host).with("port", &source.port.to_string());
+        let asked = |trouble: Trouble| Trouble(format!("ask the member in {}: {trouble}", source.region));
+        let other = remote::look(&there).await.map_err(asked)?;
+        if own.system != other.system {
+            return Err(Trouble(format!("the member in {} is another database", source.region)));
+        }
+        let Some(timeline) = own.timeline.filter(|it| *it > 1 && other.timeline == Some(*it)) else { return Ok(()) };
+        if remote::history(&info, timeline).await? != remote::history(&there, timeline).await.map_err(asked)? {
+            return Err(Trouble(format!(
+                "RECLONE_REQUIRED: its timeline {timeline} is not that of {}, which Patroni does not see: copy its members anew (patronictl reinit)",
+                source.region
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// Changes it through one of its Patronis, unless a higher token did before.
+async fn change_at(rest: &Rest, base: &Url, permit: &Permit, permits: Permits, key: &Key, change: &Value) -> Result<(), Trouble> {
+    let (status, text) = rest.get(base, "/config").await?;
+    if status != StatusCode::OK {
+        return Err(Trouble(format!("ask Patroni at {base} for /config: {status}")));
+    }
+    let configuration = Configuration::parse(&text)?;
+    let highest = configuration.noted.token();
+    if key.token < highest {
+        return Err(Trouble(format!("{key} is refused: {highest} was there before")));
+    }
+    match permits {
+        Permits::Allow => permit.allow(key.token)?,
+        Permits::Forbid => permit.forbid()?,
+    }
+    rest.patch(base, change).await?;
+    if configuration.is_paused {
+        return Err(Trouble("its Patroni is paused, and does nothing of what it is told: patronictl resume".to_owned()));
+    }
+    Ok(())
 }

@@ -4,12 +4,17 @@
 //!  region us: cluster orders-us            region eu: cluster orders-eu, standby_cluster: us
 //!    us-1 leader <-- us-2 replica            eu-1 standby leader <-- eu-2 replica      (Patroni heals inside a region)
 //!      ^ REST                                  ^ REST
-//!  Patroni::{look, fence, seal, promote, follow} of the agent there
+//!  Patroni::{probe, call} of the agent there (the contract of `managed`)
 //! ```
 //!
 //! Which region writes is one key of each cluster's dynamic configuration, `standby_cluster`: without it a member is a primary. So each verb is a
 //! `PATCH /config`, and is over when the members themselves show it; a server is never promoted, stopped or pointed elsewhere behind Patroni.
-//! SQL is used for one thing, which Patroni does not tell: whether the standby leader receives from somebody (a role with `pg_monitor` does).
+//! Beside it stands the key `portolan`: the highest token that changed something, below which nothing is changed any more, and whether the region is
+//! fenced. SQL is used for what Patroni does not tell: whether the standby leader receives from somebody, its timeline, and the lease in the database.
+//!
+//! A region is followed at the address that the plan has for it, which leads to whoever leads its cluster (`GET /leader` of each Patroni tells that to
+//! a balancer). So a failover inside a region changes nothing here: while no member is known to write, nothing is known of the region, and nobody acts
+//! on that before the lease ends, or before `local_recovery` of the plan is over, which is longer than Patroni's `ttl`.
 //!
 //! What Patroni does that matters here, seen with 3.0.2: a cluster that is made a standby kills its primary at once (`immediate`) and starts it as a
 //! standby, so what was acknowledged and not shipped is in that copy, and followers fetch it from there; `/primary` answers 200 as soon as the
@@ -19,98 +24,186 @@
 //! noted, until it is told whom to take (`POST /failover`).
 //!
 //! Against what Patroni would open by itself stands the *permit*: a file that is there while the agent lets the region write, asked for by Patroni
-//! before each promotion (`postgresql.pre_promote: test -e FILE`), on a file system that a reboot empties. It is one host's, so for regions of one
-//! member.
+//! before each promotion (`postgresql.pre_promote: test -e FILE`), on a file system that a reboot empties. The agent writes it anew with each heartbeat,
+//! so `find` may ask how old it is, and an agent that is gone permits nothing for long. It is one host's, so for regions of one member.
 //!
-//! Invariants: a fence is told only when every member that was ever seen says that it takes no writes: who does not answer proves nothing; the permit
-//! goes before anything else of a fence; passwords go to the configured address only, in no argument and no log; every answer ends, in time and
-//! octets.
-//!
-//! No agent stands beside it: `engine: patroni` in a plan is answered with a warning until one does.
+//! Invariants: a fence is told only when every member that was ever seen says that it takes no writes: who does not answer proves nothing, and who was
+//! seen is on disk; the permit goes before anything else of a fence; changes are made one after the other, and a look waits for the one that is on its
+//! way; passwords go to the configured addresses only, in no argument and no log; every answer ends, in time and octets.
 //!
 //! Absent on purpose: client certificates towards the REST API; `pause`, in which Patroni does nothing that is asked of it here.
 
 mod act;
+mod known;
 mod look;
+mod permit;
 mod rest;
 mod said;
 
 use std::{
-    collections::BTreeMap,
-    path::PathBuf,
-    sync::{Mutex, PoisonError},
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed},
+    },
 };
 
+use async_trait::async_trait;
 use portolan_core::model::ids::Label;
 use reqwest::Url;
+use tokio::time::Instant;
+use tracing::warn;
 
-use super::{Members, Trouble, postgres::ConnInfo};
+use super::{
+    Members, Trouble,
+    managed::{self, Key, Manager, Verb},
+    postgres::{ConnInfo, remote},
+};
+use known::Known;
+use look::Passing;
+use permit::Permit;
 use rest::Rest;
+use said::Listed;
 
-pub use look::{Received, Seen};
 pub use rest::Login;
-pub use said::{Role, Status, Wanted};
+
+/// A place at which nobody listens, so that whoever follows it receives nothing: port 1 of this machine.
+const NOBODY: (&str, u16) = ("127.0.0.1", 1);
 
 /// How to reach the Patroni of one region.
 #[derive(Clone, Debug)]
 pub struct Setup {
     /// Which member of the group it is.
     pub region: Label,
-    /// Where its REST API is: `https://HOST:PORT`, or http on a loopback address.
-    pub url: String,
+    /// Where REST APIs of its cluster are: `https://HOST:PORT`, or http on a loopback address. The first that answers is asked.
+    pub urls: Vec<String>,
     /// Who may change the configuration; `None`: everybody may.
     pub login: Option<Login>,
     /// Those that its certificates are signed by; `None`: the system's.
     pub authorities: Option<PathBuf>,
-    /// Who the agent is to the servers of the region; host and port come from Patroni.
+    /// Who the agent is to the servers of all regions; host and port come from Patroni, and from the plan.
     pub own: ConnInfo,
     /// The file that is there while the region may write; `None`: Patroni asks for none.
     pub permit: Option<PathBuf>,
+    /// Where it is kept who was ever a member. Must outlive the agent.
+    pub directory: PathBuf,
 }
 
 /// One region's cluster, and what is known of the others.
 #[derive(Debug)]
 pub struct Patroni {
     region: Label,
-    base: Url,
+    bases: Vec<Url>,
+    /// Which of them is asked first: whom the leader has, or who answered last.
+    first: AtomicUsize,
     rest: Rest,
     own: ConnInfo,
-    permit: Option<PathBuf>,
+    permit: Permit,
+    known: Known,
     /// Host and port of each region.
     members: Mutex<Members>,
-    /// Where each member of this region's cluster that was ever listed is asked: one that is listed no more may still write.
-    known: Mutex<BTreeMap<String, Url>>,
+    /// Taken by whoever changes the configuration until that has an answer.
+    changing: Arc<tokio::sync::Mutex<()>>,
+    /// Of the last promotion that was asked for: its timeline is above this one.
+    above: AtomicU32,
+    /// Where the primary's server is, by the last look; `None`: no member is one.
+    primary: Mutex<Option<ConnInfo>>,
+    /// Since when nobody leads its cluster; `None`: somebody does.
+    leaderless_since: tokio::sync::Mutex<Option<Instant>>,
+    /// What the region is for a while only, and since when; `None`: nothing such.
+    passing_since: tokio::sync::Mutex<Option<(Passing, Instant)>>,
+    /// Why the leader's server said nothing to the last look that asked it; `None`: it did.
+    silence: Mutex<Option<Trouble>>,
 }
 
 impl Patroni {
     /// Nothing is asked yet.
     ///
     /// # Errors
-    /// The address or the certificates cannot be used.
+    /// An address, the certificates or what was kept cannot be used.
     pub fn new(setup: Setup) -> Result<Self, Trouble> {
         Ok(Self {
-            region: setup.region,
-            base: rest::base(&setup.url)?,
+            bases: setup.urls.iter().map(|url| rest::base(url)).collect::<Result<_, _>>()?,
+            first: AtomicUsize::new(0),
             rest: Rest::new(setup.login, setup.authorities.as_deref())?,
             own: setup.own,
-            permit: setup.permit,
+            permit: Permit(setup.permit),
+            known: Known::open(Path::new(&setup.directory))?,
+            region: setup.region,
             members: Mutex::default(),
-            known: Mutex::default(),
+            changing: Arc::default(),
+            above: AtomicU32::new(0),
+            primary: Mutex::default(),
+            leaderless_since: tokio::sync::Mutex::default(),
+            passing_since: tokio::sync::Mutex::default(),
+            silence: Mutex::default(),
         })
     }
 
-    /// Where the regions are, as the plan says now.
-    pub fn set_members(&self, members: Members) {
-        *self.members.lock().unwrap_or_else(PoisonError::into_inner) = members;
+    /// Those that are asked, in order.
+    fn in_order(&self) -> Vec<Url> {
+        let first = self.first.load(Relaxed).min(self.bases.len().saturating_sub(1));
+        let (before, from) = self.bases.split_at(first);
+        from.iter().chain(before).cloned().collect()
     }
 
-    fn address(&self, region: &Label) -> Result<(String, u16), Trouble> {
-        let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
-        members.get(region).cloned().ok_or_else(|| Trouble(format!("the plan has no member in {region}")))
+    /// This one is asked first from now on, if it is one of those that are configured: what a leader is told it does at once.
+    fn prefer(&self, base: &Url) {
+        if let Some(place) = self.bases.iter().position(|it| it == base) {
+            self.first.store(place, Relaxed);
+        }
     }
 
     fn region_at(&self, host: &str, port: u16) -> Option<Label> {
         let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
         members.iter().find(|(_, (of, at))| of == host && *at == port).map(|(region, _)| region.clone())
+    }
+
+    /// How many other members the plan has.
+    fn n_others(&self) -> usize {
+        let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        members.keys().filter(|region| **region != self.region).count()
+    }
+
+    /// The way to a member's server.
+    fn info(&self, member: &Listed) -> Result<ConnInfo, Trouble> {
+        let (host, port) = member.server.as_ref().ok_or_else(|| Trouble("Patroni does not say where the server is".to_owned()))?;
+        Ok(self.own.clone().with("host", host).with("port", &port.to_string()))
+    }
+
+    /// Each reason once, until there is another one.
+    fn note_silence(&self, name: &str, why: Option<&Trouble>) {
+        let mut told = self.silence.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.as_ref() != why {
+            if let Some(why) = why {
+                warn!(region = %self.region, "the server of {name} says nothing: {why}");
+            }
+            *told = why.cloned();
+        }
+    }
+}
+
+#[async_trait]
+impl Manager for Patroni {
+    fn set_members(&self, members: Members) {
+        *self.members.lock().unwrap_or_else(PoisonError::into_inner) = members;
+    }
+
+    async fn probe(&self) -> Result<managed::Seen, Trouble> {
+        self.seen().await
+    }
+
+    async fn call(&self, verb: &Verb, key: &Key) -> Result<(), Trouble> {
+        self.make(verb, key).await
+    }
+
+    /// The permit goes on with it.
+    async fn beat(&self) -> Result<(), Trouble> {
+        self.permit.renew()?;
+        let primary = self.primary.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match primary {
+            Some(info) => remote::beat(&info).await,
+            None => Ok(()),
+        }
     }
 }

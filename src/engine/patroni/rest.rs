@@ -9,8 +9,11 @@ use super::super::{Trouble, chain};
 /// To connect.
 const CONNECT: Duration = Duration::from_secs(3);
 
-/// For a question that Patroni answers by itself or from its store: it gives a store up after `retry_timeout`, ten seconds by default.
-const ANSWER: Duration = Duration::from_secs(12);
+/// For a question, which Patroni answers by itself or from what it read last.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// For a change: it gives its store up after `retry_timeout`, ten seconds by default, and by then nothing of the change comes any more.
+const CHANGE: Duration = Duration::from_secs(12);
 
 /// Of an answer: a status lists each standby with some two hundred octets.
 const OCTETS_MAX: usize = 256 * 1024;
@@ -68,7 +71,7 @@ impl Rest {
     /// `authorities`: a file with those that certificates are signed by; `None`: the system's.
     pub(super) fn new(login: Option<Login>, authorities: Option<&Path>) -> Result<Self, Trouble> {
         // Nobody is sent elsewhere with a password; proxies of the environment are nobody's choice.
-        let mut http = Client::builder().redirect(redirect::Policy::none()).no_proxy().connect_timeout(CONNECT).timeout(ANSWER);
+        let mut http = Client::builder().redirect(redirect::Policy::none()).no_proxy().connect_timeout(CONNECT);
         if let Some(path) = authorities {
             let problem = |error: &dyn fmt::Display| Trouble(format!("read certificate authorities from `{}`: {error}", path.display()));
             let text = fs::read(path).map_err(|error| problem(&error))?;
@@ -91,7 +94,7 @@ impl Rest {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 Err(Trouble(format!("Patroni at {base} does not let the login change its configuration ({status})")))
             }
-            // It says nothing else when the store does not answer, or when two change it at once.
+            // It says nothing else when the store does not answer, or when two change it at once, of whom the second is refused.
             StatusCode::CONFLICT => Err(Trouble(format!("Patroni at {base} could not write to its store ({status})"))),
             status => Err(Trouble(format!("Patroni at {base} did not change its configuration: {status}"))),
         }
@@ -112,7 +115,8 @@ impl Rest {
     async fn ask(&self, method: Method, base: &Url, path: &str, body: Option<String>) -> Result<(StatusCode, String), Trouble> {
         let unanswered = |why: &str| Trouble(format!("ask Patroni at {base} for {path}: {why}"));
         let url = base.join(path).map_err(|error| unanswered(&error.to_string()))?;
-        let mut request = self.http.request(method, url);
+        let patience = if body.is_some() { CHANGE } else { ANSWER };
+        let mut request = self.http.request(method, url).timeout(patience);
         if let Some(body) = body {
             request = request.header(CONTENT_TYPE, "application/json").body(body);
             if let Some(login) = &self.login {

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use portolan_core::failover::token::Token;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -15,7 +16,7 @@ pub(super) const MEMBERS_MAX: usize = 64;
 
 /// What a member does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Role {
+pub(super) enum Role {
     /// Nobody knows: it does not answer, or its server is on its way from one role to another.
     #[default]
     Unknown,
@@ -41,17 +42,17 @@ impl Role {
 
 /// What one Patroni says of its server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Status {
+pub(super) struct Status {
     /// What it does.
-    pub role: Role,
+    pub(super) role: Role,
     /// Of the database; `None`: it does not know.
-    pub system: Option<u64>,
+    pub(super) system: Option<u64>,
     /// That it stands on; `None`: it does not know.
-    pub timeline: Option<u32>,
+    pub(super) timeline: Option<u32>,
     /// Behind the last record: written by a primary, received or replayed by a standby. `None`: it does not know.
-    pub position: Option<u64>,
+    pub(super) position: Option<u64>,
     /// A standby: up to where it has replayed.
-    pub replayed: Option<u64>,
+    pub(super) replayed: Option<u64>,
 }
 
 impl Status {
@@ -94,9 +95,52 @@ pub(super) fn cluster(text: &str) -> Result<BTreeMap<String, Listed>, Trouble> {
     Ok(listed.collect())
 }
 
+/// What a region's cluster is to be, by its configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Configuration {
+    /// Whom it follows.
+    pub(super) wanted: Wanted,
+    /// What agents noted in it.
+    pub(super) noted: Noted,
+    /// Patroni does nothing of what it is told.
+    pub(super) is_paused: bool,
+}
+
+/// The key of the dynamic configuration in which agents note something. Patroni keeps what it does not know.
+pub(super) const NOTE: &str = "portolan";
+
+/// What agents noted in a cluster's configuration.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub(super) struct Noted {
+    /// Of the highest token that changed something.
+    pub(super) generation: u64,
+    /// Of that token.
+    pub(super) epoch: u64,
+    /// The region is fenced.
+    pub(super) fenced: bool,
+}
+
+impl Noted {
+    pub(super) const fn token(self) -> Token {
+        Token { generation: self.generation, epoch: self.epoch }
+    }
+}
+
+impl Configuration {
+    pub(super) fn parse(text: &str) -> Result<Self, Trouble> {
+        let said: Value = read("its configuration", text)?;
+        // A note that cannot be read is none of ours, and must not be written over.
+        let noted = said.get(NOTE).filter(|it| !it.is_null()).map(Noted::deserialize).transpose();
+        let noted = noted.map_err(|error| Trouble(format!("read `{NOTE}` in its configuration: {error}")))?.unwrap_or_default();
+        let is_paused = said.get("pause").and_then(Value::as_bool).unwrap_or(false);
+        Ok(Self { wanted: Wanted::of(&said), noted, is_paused })
+    }
+}
+
 /// Whom a region's cluster follows, by its configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Wanted {
+pub(super) enum Wanted {
     /// Nobody: one of its members shall be a primary.
     Primary,
     /// It is a standby cluster of what is there.
@@ -106,9 +150,8 @@ pub enum Wanted {
 }
 
 impl Wanted {
-    pub(super) fn parse(text: &str) -> Result<Self, Trouble> {
-        let said: Value = read("its configuration", text)?;
-        let Some(standby) = said.get("standby_cluster").filter(|it| it.is_object()) else { return Ok(Self::Primary) };
+    fn of(said: &Value) -> Self {
+        let Some(standby) = said.get("standby_cluster").filter(|it| it.is_object()) else { return Self::Primary };
         let host = standby.get("host").and_then(Value::as_str).filter(|host| !host.is_empty());
         let port = match standby.get("port") {
             Some(Value::Number(number)) => number.as_u64().and_then(|number| u16::try_from(number).ok()),
@@ -117,10 +160,10 @@ impl Wanted {
         };
         let has_archive = standby.get("restore_command").and_then(Value::as_str).is_some_and(|text| !text.is_empty());
         match (host, port) {
-            (None, None) if has_archive => Ok(Self::StandbyOfArchive),
-            (None, None) => Ok(Self::Primary),
+            (None, None) if has_archive => Self::StandbyOfArchive,
+            (None, None) => Self::Primary,
             // Patroni fills in what libpq would.
-            (host, port) => Ok(Self::StandbyOf(host.unwrap_or("localhost").to_owned(), port.unwrap_or(5432))),
+            (host, port) => Self::StandbyOf(host.unwrap_or("localhost").to_owned(), port.unwrap_or(5432)),
         }
     }
 }
@@ -204,22 +247,25 @@ mod tests {
         assert_eq!((members.len(), &members["us-1"], members["us-2"].api.as_str()), (2, &first, ""));
         let many: Vec<String> = (0..=MEMBERS_MAX).map(|n| format!("{{\"name\": \"{n}\"}}")).collect();
         assert!(cluster(&format!("{{\"members\": [{}]}}", many.join(","))).unwrap_err().0.contains("65 members"));
-        let wanted = |standby: &str| Wanted::parse(&format!("{{\"ttl\": 30, \"standby_cluster\": {standby}}}")).unwrap();
+        let wanted = |standby: &str| Configuration::parse(&format!("{{\"ttl\": 30, \"standby_cluster\": {standby}}}")).unwrap().wanted;
         assert_eq!(wanted("null"), Wanted::Primary);
         assert_eq!(wanted("{\"create_replica_methods\": [\"basebackup\"]}"), Wanted::Primary);
         assert_eq!(wanted("{\"host\": \"a\", \"port\": \"5433\"}"), Wanted::StandbyOf("a".to_owned(), 5433));
         assert_eq!(wanted("{\"restore_command\": \"cp\"}"), Wanted::StandbyOfArchive);
+        let noted = Configuration::parse("{\"pause\": true, \"portolan\": {\"generation\": 1, \"epoch\": 9, \"fenced\": true}}").unwrap();
+        assert_eq!((noted.noted.token(), noted.noted.fenced, noted.is_paused), (Token { generation: 1, epoch: 9 }, true, true));
+        assert!(Configuration::parse("{\"portolan\": \"mine\"}").unwrap_err().0.contains("`portolan`"));
     }
 
     proptest! {
         #[test]
         fn no_answer_of_whatever_kind_is_more_than_refused(text in "[\\PC]{0,200}", number in any::<i64>()) {
-            let _ = (Status::parse(&text), cluster(&text), Wanted::parse(&text));
+            let _ = (Status::parse(&text), cluster(&text), Configuration::parse(&text));
             let odd = format!(
                 "{{\"state\": \"running\", \"xlog\": {{\"location\": {number}}}, \
                  \"members\": {number}, \"standby_cluster\": {number}}}"
             );
-            let _ = (Status::parse(&odd), cluster(&odd), Wanted::parse(&odd));
+            let _ = (Status::parse(&odd), cluster(&odd), Configuration::parse(&odd));
         }
     }
 }

@@ -22,6 +22,7 @@ use super::{
     Postgres, Trouble,
     connect::{connect, told},
     files::copy,
+    lease,
     look::show,
     program::{output, output_of},
     wal,
@@ -41,24 +42,6 @@ const REWIND: Duration = Duration::from_secs(6 * 3600);
 
 /// More log is not put aside; a person decides then.
 const EVIDENCE_OCTETS_MAX: u64 = 64 << 30;
-
-/// The lease, in the database itself: standbys get it with everything else.
-const TABLE: &str = "create schema if not exists portolan; \
-    create table if not exists portolan.lease (one boolean primary key default true check (one), generation bigint not null, \
-    epoch bigint not null, timeline bigint not null, began pg_lsn not null, at timestamptz not null default now()); \
-    create table if not exists portolan.heartbeat (one boolean primary key default true check (one), at timestamptz not null); \
-    grant usage on schema portolan to public; grant select on portolan.heartbeat, portolan.lease to public";
-
-/// No standby is waited for: whether one has it is none of the primary's health.
-const BEAT: &str = "begin; set local synchronous_commit = local; \
-    insert into portolan.heartbeat (at) values (clock_timestamp()) on conflict (one) do update set at = excluded.at; commit";
-
-/// For a heartbeat: the next one is due then.
-const BEAT_TIME: Duration = Duration::from_secs(1);
-
-const SIGN: &str = "insert into portolan.lease (generation, epoch, timeline, began) values ($1, $2, $3, $4::text::pg_lsn) \
-    on conflict (one) do update set generation = excluded.generation, epoch = excluded.epoch, timeline = excluded.timeline, \
-    began = excluded.began, at = now() where (lease.generation, lease.epoch) <= (excluded.generation, excluded.epoch)";
 
 impl Postgres {
     pub(super) async fn make(&self, verb: &Verb) -> Result<(), Trouble> {
@@ -106,9 +89,8 @@ impl Postgres {
     pub(super) async fn write_heartbeat(&self) -> Result<(), Trouble> {
         let mut kept = self.client.lock().await;
         let Some(client) = kept.take().filter(|client| !client.is_closed()) else { return Ok(()) };
-        let beat = timeout(BEAT_TIME, client.batch_execute(BEAT)).await;
         // What waits inside the server is not waited for again.
-        beat.map_err(|_| Trouble("write the heartbeat: no answer in time".to_owned()))?.map_err(|error| told(&error))?;
+        lease::beat(&client).await?;
         *kept = Some(client);
         Ok(())
     }
@@ -120,16 +102,9 @@ impl Postgres {
 
     async fn sign(&self, token: Token) -> Result<(), Trouble> {
         let server = self.server().await?;
-        let number = |number: u64| i64::try_from(number).map_err(|_| Trouble("a token that is too large".to_owned()));
-        let (generation, epoch) = (number(token.generation)?, number(token.epoch)?);
-        let (timeline, began) = (i64::from(server.history.timeline), show(server.history.began()));
         let sign = async {
             let client = connect(&self.setup.own).await?;
-            // Standbys are pointed here after this, so none can acknowledge it yet; it is no client's write.
-            client.batch_execute("set synchronous_commit = local").await.map_err(|error| told(&error))?;
-            client.batch_execute(TABLE).await.map_err(|error| told(&error))?;
-            let rows = client.execute(SIGN, &[&generation, &epoch, &timeline, &began]).await.map_err(|error| told(&error))?;
-            if rows == 0 { Err(Trouble("a higher token is in the database already".to_owned())) } else { Ok(()) }
+            lease::sign(&client, token, server.history.timeline, server.history.began()).await
         };
         timeout(ANSWER, sign).await.map_err(|_| Trouble("write the token: no answer in time".to_owned()))?
     }

@@ -19,7 +19,7 @@ use super::{
 const CONNECT: Duration = Duration::from_secs(5);
 
 /// Connects. The connection ends when the client is dropped.
-pub(in crate::engine) async fn connect(info: &ConnInfo) -> Result<Client, Trouble> {
+pub(super) async fn connect(info: &ConnInfo) -> Result<Client, Trouble> {
     let (mut config, trust) = info.client().map_err(|error| Trouble(error.to_string()))?;
     config.connect_timeout(CONNECT).application_name("portolan");
     if info.get("dbname").is_none() {
@@ -44,7 +44,7 @@ pub(in crate::engine) async fn connect(info: &ConnInfo) -> Result<Client, Troubl
 }
 
 /// An error of the client library with its cause, which it does not show by itself. The library puts no secrets into either.
-pub(in crate::engine) fn told(error: &tokio_postgres::Error) -> Trouble {
+pub(super) fn told(error: &tokio_postgres::Error) -> Trouble {
     let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
     Trouble(format!("{error}{cause}"))
 }

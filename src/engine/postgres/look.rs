@@ -4,10 +4,8 @@ use std::{io::ErrorKind, sync::PoisonError, time::Duration};
 
 use portolan_core::{
     failover::{
-        agent::Opening,
         engine::postgres::{Archiver, Control, History, Process, Seen, Server, Source, Upstream, position},
         evidence::Stream,
-        token::Token,
     },
     model::ids::Label,
 };
@@ -23,6 +21,7 @@ use super::{
     connect::{connect, told},
     conninfo::ConnInfo,
     files::{control_data, history_name},
+    lease,
     program::output,
     wal::{self, Record},
 };
@@ -53,8 +52,6 @@ const WAITS: &str = "select wait_event in ('RecoveryRetrieveRetryInterval', 'Rec
 const ARCHIVER: &str = "select current_setting('archive_mode') <> 'off', last_archived_wal, \
     extract(epoch from clock_timestamp() - last_archived_time)::float8, failed_count, \
     case when last_failed_time > coalesce(last_archived_time, '-infinity') then last_failed_wal end from pg_stat_archiver";
-
-const TOKEN: &str = "select generation, epoch, timeline, began::text from portolan.lease";
 
 impl Postgres {
     /// Looks. `vessel`: the supervisor's incarnation, and whether something runs in it; `None`: no supervisor answers.
@@ -178,7 +175,7 @@ impl Postgres {
         } else {
             Stream::Down
         };
-        let opening = if get::<bool>(&row, 11)? { opening(client).await? } else { None };
+        let opening = if get::<bool>(&row, 11)? { lease::opening(client).await? } else { None };
         let archive = if is_standby { None } else { archiver(client).await.map(|archiver| archiver.told(own, segment)) };
         Ok(Server {
             system: system(&row)?,
@@ -238,14 +235,6 @@ impl Postgres {
     }
 }
 
-async fn opening(client: &Client) -> Result<Option<Opening>, Trouble> {
-    let Some(row) = client.query_opt(TOKEN, &[]).await.map_err(|error| told(&error))? else { return Ok(None) };
-    let number = |at| Ok::<_, Trouble>(u64::try_from(get::<i64>(&row, at)?).unwrap_or(0));
-    let token = Token { generation: number(0)?, epoch: number(1)? };
-    let timeline = u32::try_from(get::<i64>(&row, 2)?).unwrap_or(0);
-    Ok(Some(Opening { token, timeline, at: position_in(get(&row, 3)?)?.unwrap_or(0) }))
-}
-
 /// What it says of its archive; `None`: it does not, which is nothing that a look at it fails for.
 async fn archiver(client: &Client) -> Option<Archiver> {
     let read = async {
@@ -267,12 +256,12 @@ fn timeline(row: &Row) -> Result<u32, Trouble> {
     timeline.ok_or_else(|| Trouble("its timeline is no number".to_owned()))
 }
 
-pub(in crate::engine) fn position_in(text: Option<String>) -> Result<Option<u64>, Trouble> {
+pub(super) fn position_in(text: Option<String>) -> Result<Option<u64>, Trouble> {
     let Some(text) = text else { return Ok(None) };
     position(&text).map(Some).ok_or_else(|| Trouble(format!("`{text}` is no position")))
 }
 
-pub(in crate::engine) fn get<'a, T: tokio_postgres::types::FromSql<'a>>(row: &'a Row, column: usize) -> Result<T, Trouble> {
+pub(super) fn get<'a, T: tokio_postgres::types::FromSql<'a>>(row: &'a Row, column: usize) -> Result<T, Trouble> {
     row.try_get(column).map_err(|error| told(&error))
 }
 

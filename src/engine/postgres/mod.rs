@@ -15,10 +15,12 @@ mod act;
 mod connect;
 mod conninfo;
 mod files;
+mod lease;
 mod look;
 mod primary;
 mod program;
 mod reclone;
+pub(in crate::engine) mod remote;
 mod wal;
 
 use std::{
@@ -35,10 +37,8 @@ use tokio_postgres::Client;
 use super::{Members, Server, Trouble};
 use files::{Files, MARK};
 
-pub(in crate::engine) use connect::{connect, told};
 pub(in crate::engine) use conninfo::Trust;
 pub use conninfo::{ConnInfo, ConnInfoError};
-pub(in crate::engine) use look::{get, position_in};
 pub use portolan_core::failover::engine::postgres::{Course, Process, Seen, Source, Verb};
 pub use primary::{HEARTBEAT_STALE, Row, Unwell, inquire, primary};
 

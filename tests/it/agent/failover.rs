@@ -41,6 +41,7 @@ impl Play {
     /// All is up: us is the primary, and the others stream from it.
     pub(super) async fn begin(engine: Engine, durability: Durability) -> Self {
         let mut trio = Trio::of(engine, REGIONS);
+        trio.bootstrap(REGIONS).await;
         let leader = Leader::start(&REGIONS, durability);
         for name in REGIONS {
             let ends = trio.start(&region(name)).await;

@@ -39,7 +39,7 @@ use tempfile::TempDir;
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_postgres::{Client, NoTls};
 
-use super::{managed, mariadb, redis};
+use super::{managed, mariadb, patroni_server, redis};
 use crate::daemon::given;
 
 /// What a standby adds to its primary's address.
@@ -64,6 +64,8 @@ pub(crate) enum Engine {
     Mariadb,
     /// A fake that another manager runs: no supervisor stands under it.
     Managed,
+    /// A cluster per region that Patroni runs.
+    Patroni,
 }
 
 /// One member's database, and what stands beside it.
@@ -78,6 +80,8 @@ pub(crate) struct Member {
     pub(super) port: u16,
     /// Of MariaDB: the way to it that others take, which can be held up.
     pub(super) way: Option<mariadb::Way>,
+    /// Of one that Patroni runs.
+    pub(super) patroni: Option<patroni_server::Region>,
     /// Keeps the port from everybody but the database.
     _held: Socket,
     supervisor: Option<Child>,
@@ -88,8 +92,10 @@ pub(crate) struct Member {
 
 /// All of them, with copies of one database.
 pub(crate) struct Trio {
-    directory: TempDir,
     pub(crate) members: BTreeMap<Label, Member>,
+    /// Of those that Patroni runs: its store.
+    pub(super) etcd: Option<patroni_server::Etcd>,
+    directory: TempDir,
 }
 
 pub(crate) fn clock() -> Tick {
@@ -165,6 +171,7 @@ impl Trio {
                     directory,
                     port,
                     way: None,
+                    patroni: None,
                     _held: held,
                     supervisor: None,
                     agent: None,
@@ -172,7 +179,7 @@ impl Trio {
                 },
             );
         }
-        let mut trio = Self { directory, members };
+        let mut trio = Self { members, etcd: None, directory };
         match engine {
             Engine::Postgres => trio.make_postgres(regions[2]),
             Engine::Redis => trio.members.values().for_each(|member| redis::make(member, member.region.as_str() == regions[2])),
@@ -182,8 +189,27 @@ impl Trio {
                 trio.members.values().for_each(managed::make);
             }
             Engine::Mariadb => mariadb::make(&mut trio.members, regions[2]),
+            Engine::Patroni => {
+                trio.etcd = Some(patroni_server::Etcd::new(trio.directory.path()));
+                for member in trio.members.values_mut() {
+                    member.patroni = Some(patroni_server::Region::new(member.region.as_str(), &member.directory, member.port));
+                    member.write_config(&[]);
+                }
+            }
         }
         trio
+    }
+
+    /// Whatever takes time to be there: of those that Patroni runs their store and their clusters, of which the last region's is the primary.
+    pub(super) async fn bootstrap(&mut self, regions: [&str; 3]) {
+        let Some(etcd) = &mut self.etcd else { return };
+        etcd.start().await;
+        let primary = self.members[&Label::new(regions[2])].client_port();
+        for region in regions.into_iter().rev() {
+            let upstream = (region != regions[2]).then_some(primary);
+            let member = self.members.get_mut(&Label::new(region)).unwrap();
+            member.patroni.as_mut().unwrap().bootstrap(etcd, upstream).await;
+        }
     }
 
     fn make_fakes(&self, primary: &str) {
@@ -221,7 +247,7 @@ impl Trio {
     }
 
     pub(super) fn addresses(&self) -> Members {
-        let port = |member: &Member| member.way.as_ref().map_or(member.port, |way| way.port);
+        let port = |member: &Member| member.way.as_ref().map_or(member.client_port(), |way| way.port);
         self.members.values().map(|member| (member.region.clone(), ("127.0.0.1".to_owned(), port(member)))).collect()
     }
 
@@ -319,6 +345,7 @@ impl Member {
             Engine::Mariadb => mariadb::config(self),
             Engine::Redis => redis::section(self),
             Engine::Managed => managed::section(self),
+            Engine::Patroni => patroni_server::section(self),
             Engine::Fake => format!("fake: {{ directory: {}/data, listen: \"127.0.0.1:{}\" }}\n", self.directory.display(), self.port),
         };
         let nobody = [("nobody".to_owned(), "127.0.0.1:1".to_owned())];
@@ -350,6 +377,11 @@ impl Member {
         format!("host={} port={} user=postgres dbname=postgres", self.directory.display(), self.port)
     }
 
+    /// Of its address, which is that of a balancer where Patroni runs it.
+    fn client_port(&self) -> u16 {
+        self.patroni.as_ref().map_or(self.port, |region| region.address)
+    }
+
     /// Where clients reach its database.
     pub(crate) fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
@@ -359,6 +391,9 @@ impl Member {
     pub(crate) async fn supervise(&mut self) {
         if self.engine == Engine::Managed {
             return managed::boot(self);
+        }
+        if let Some(patroni) = &mut self.patroni {
+            return patroni.first.launch();
         }
         if self.supervisor.is_none() {
             self.supervisor = Some(self.portolan("supervise"));
@@ -459,6 +494,7 @@ impl Member {
             Engine::Redis => Arc::new(Joined::new(Redis::new(redis::setup(self)), region, Some(100))),
             Engine::Mariadb => Arc::new(Joined::new(mariadb::server(self), region, Some(100))),
             Engine::Managed => Arc::new(Joined::new(managed::server(self), region, Some(100))),
+            Engine::Patroni => Arc::new(Joined::new(patroni_server::server(self), region, Some(100))),
             Engine::Postgres => Arc::new(Joined::new(self.beside(), region, Some(100))),
             Engine::Fake => {
                 let listen = self.address().parse().unwrap();
@@ -499,6 +535,9 @@ impl Member {
         if self.engine == Engine::Managed {
             managed::lose(self);
         }
+        if let Some(patroni) = &mut self.patroni {
+            patroni.lose();
+        }
         if let Some(mut supervisor) = self.supervisor.take() {
             let _ = supervisor.kill();
             let _ = supervisor.wait();
@@ -507,7 +546,8 @@ impl Member {
 
     /// A client's connection.
     pub(crate) async fn connect(&self) -> Result<Client, tokio_postgres::Error> {
-        let config = format!("host=127.0.0.1 port={} user=postgres dbname=postgres connect_timeout=2 application_name=test", self.port);
+        let config =
+            format!("host=127.0.0.1 port={} user=postgres dbname=postgres connect_timeout=2 application_name=test", self.client_port());
         let (client, connection) = tokio_postgres::connect(&config, NoTls).await?;
         tokio::spawn(connection);
         Ok(client)
@@ -526,7 +566,7 @@ impl Member {
     /// Writes these numbers, one after the other. It ends when one is not acknowledged.
     pub(crate) async fn keep(&self, numbers: std::ops::RangeInclusive<i64>, mut acknowledged: impl FnMut(i64)) {
         match self.engine {
-            Engine::Postgres => {
+            Engine::Postgres | Engine::Patroni => {
                 let client = self.connect().await.unwrap();
                 let make = "create table if not exists ledger (id bigint primary key)";
                 client.batch_execute(make).await.unwrap();
@@ -554,7 +594,7 @@ impl Member {
     /// The numbers that it keeps; `None`: it does not answer.
     pub(crate) async fn kept(&self) -> Option<Vec<i64>> {
         match self.engine {
-            Engine::Postgres => self.read("select coalesce(array_agg(id order by id), '{}') from ledger").await,
+            Engine::Postgres | Engine::Patroni => self.read("select coalesce(array_agg(id order by id), '{}') from ledger").await,
             Engine::Mariadb => mariadb::kept(self).await,
             Engine::Redis => redis::kept(self).await,
             Engine::Fake | Engine::Managed => {
@@ -566,7 +606,7 @@ impl Member {
     /// Whether it takes no writes; `None`: it does not answer.
     pub(crate) async fn is_standby(&self) -> Option<bool> {
         match self.engine {
-            Engine::Postgres => self.read("select pg_is_in_recovery()").await,
+            Engine::Postgres | Engine::Patroni => self.read("select pg_is_in_recovery()").await,
             Engine::Mariadb => mariadb::is_standby(self).await,
             Engine::Redis => redis::is_replica(self).await,
             Engine::Fake | Engine::Managed => Some(self.client().await?.status().await.ok()?.is_standby()),
@@ -576,7 +616,7 @@ impl Member {
     /// Promotes it behind everybody's back. The answer may be lost with the server.
     pub(crate) async fn promote_by_hand(&self) {
         match self.engine {
-            Engine::Postgres => {
+            Engine::Postgres | Engine::Patroni => {
                 let _ = self.connect().await.unwrap().batch_execute("select pg_promote(true, 30)").await;
             }
             Engine::Mariadb => mariadb::promote(self).await,
@@ -591,6 +631,7 @@ impl Member {
     pub(crate) async fn hang_shipping(&self) {
         match self.engine {
             Engine::Postgres => self.stop_shipping(),
+            Engine::Patroni => self.patroni().first.stop_shipping(),
             Engine::Mariadb => self.way.as_ref().unwrap().hold(),
             Engine::Redis => redis::ship_nothing(self).await,
             Engine::Fake | Engine::Managed => self.client().await.unwrap().hold(true).await.unwrap(),
@@ -611,10 +652,16 @@ impl Member {
         assert!(stopped > 0);
     }
 
-    /// What was put aside before a rewind: the commits in the lists of records.
+    /// Its Patroni.
+    pub(super) fn patroni(&self) -> &patroni_server::Region {
+        self.patroni.as_ref().unwrap()
+    }
+
+    /// What was put aside before a rewind: the commits in the lists of records. Patroni puts nothing aside.
     pub(crate) fn commits_put_aside(&self) -> usize {
         let folder = fs::read_dir(self.directory.join("agent/evidence")).into_iter().flatten().flatten();
         let (lists, is_commit): (Vec<PathBuf>, fn(&str) -> bool) = match self.engine {
+            Engine::Patroni => return self.patroni().rewinds(),
             Engine::Postgres => (folder.map(|it| it.path().join("records.txt")).collect(), |line| line.contains("desc: COMMIT")),
             Engine::Mariadb => (folder.map(|it| it.path()).collect(), |line| line.contains("\tGTID ")),
             Engine::Redis => (redis::logs_put_aside(folder.map(|it| it.path())), |line| line.trim_end() == "RPUSH"),

@@ -16,6 +16,9 @@ use crate::{
 /// The smallest scale: the defaults are then just long enough.
 const SCALE_MIN: Share = Share::percent(5);
 
+/// A manager that promotes inside a region may need so long: Patroni's `ttl` of 30s, a look of 10s and the promotion.
+const HEALS: Duration = Duration::from_secs(45);
+
 /// In less no process is killed, and no probe made, on a machine that has other work.
 const SCALED_TIME_MIN: Duration = Duration::from_millis(500);
 
@@ -34,13 +37,15 @@ pub(super) fn check(plan: &Plan, context: Context<'_>, out: &mut Findings) {
             let message = "MariaDB cannot promise a quorum: a standby throws away what it acknowledged when it starts again";
             out.error(path.clone().key("durability"), message, "write `durability: async`");
         }
-        if matches!(group.engine, Engine::Exec | Engine::Http) && group.durability == DurabilityWord::RemoteQuorum {
+        if group.engine.has_manager() && group.durability == DurabilityWord::RemoteQuorum {
             let message = "nobody can promise what another manager's replicas acknowledge, so `remote_quorum` cannot be promised";
             out.error(path.clone().key("durability"), message, "write `durability: async`, and an rpo_target that a loss may have");
         }
+        managed(plan, group, &path, out);
         if group.allow_reclone && group.engine != Engine::Postgresql {
             let message = match group.engine {
                 Engine::Redis | Engine::Fake => "it copies the primary by itself whenever it must, so this key changes nothing",
+                engine if engine.has_manager() => "its manager makes copies, so this key changes nothing",
                 _ => "a new copy is made by hand for this engine: an empty data directory that mariadb-backup filled, or a dump",
             };
             out.warning(path.clone().key("allow_reclone"), message, "remove `allow_reclone`");
@@ -73,6 +78,27 @@ pub(super) fn check(plan: &Plan, context: Context<'_>, out: &mut Findings) {
         if automatic {
             candidates(group, &path, out);
         }
+    }
+}
+
+/// What is so where another manager runs the database: the end of a lease proves nothing there, and the manager heals inside its region.
+fn managed(plan: &Plan, group: &DataGroup, path: &Path, out: &mut Findings) {
+    if !group.engine.has_manager() {
+        return;
+    }
+    if wants_automatic(plan, group) && !group.fence.iter().any(|rung| rung.hook.is_some() && rung.confirms) {
+        let message =
+            "another manager runs it, so nothing proves that a region which is gone does not write: its failover waits for a person";
+        out.warning(path.clone().key("fence"), message, "add a hook that cuts the region off, with `confirms: true`");
+    }
+    if group.engine == Engine::Patroni && group.local_recovery < HEALS {
+        let message =
+            format!("the region is given {} to heal by itself, and its manager may take {}", group.local_recovery.show(), HEALS.show());
+        out.warning(
+            path.clone().key("local_recovery"),
+            message,
+            "write a longer time, or the manager's own failover counts as a lost region",
+        );
     }
 }
 

@@ -32,6 +32,14 @@ words! {
     }
 }
 
+impl Engine {
+    /// Whether another manager runs the database, so that no supervisor stands under it.
+    #[must_use]
+    pub const fn has_manager(self) -> bool {
+        matches!(self, Self::Patroni | Self::CloudNativePg | Self::Exec | Self::Http)
+    }
+}
+
 words! {
     /// When a write counts as done.
     pub enum DurabilityWord("a durability") {

@@ -106,6 +106,15 @@ impl Course {
         self.ask(Verb::Fence, "the manager does not show yet that it is fenced")
     }
 
+    /// Where it ended counts, too: its manager may tell that later.
+    fn stop(&self, seen: &Seen) -> Next<Call> {
+        let is_told = seen.role != Role::Replica || seen.position.is_some() && seen.upstream == Upstream::Nobody;
+        match self.fence(seen) {
+            Next::Done if !is_told => Next::wait("it is fenced, and the manager does not say yet where it ends"),
+            next => next,
+        }
+    }
+
     fn seal(&self, seen: &Seen) -> Next<Call> {
         match (seen.role, &seen.upstream) {
             (Role::Unknown, _) => unknown(seen),
@@ -188,7 +197,8 @@ impl engine::Course for Course {
 
     fn next(&mut self, seen: &Seen, source: Option<&Source>) -> Next<Call> {
         match &self.work {
-            Work::Mark | Work::Stop => self.fence(seen),
+            Work::Mark => self.fence(seen),
+            Work::Stop => self.stop(seen),
             Work::Seal => self.seal(seen),
             Work::Drain { position, fetch_from } => self.drain(seen, *position, fetch_from.as_ref()),
             Work::Start | Work::Promote => self.open(seen),

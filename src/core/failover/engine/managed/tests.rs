@@ -95,6 +95,10 @@ fn what_cannot_be_is_said_and_what_is_unknown_is_waited_for() {
     for work in [Work::Seal, Work::Promote, Work::Start, Work::Sign, Work::Follow { upstream: Label::new("eu"), reclone: false }] {
         assert!(matches!(run(&mut Seen::default(), work.clone()), (did, Next::Wait(_)) if did.is_empty()), "{work:?}");
     }
+    // Whoever is stopped says where it ended, when its manager does.
+    let open_ended = Seen { fenced: true, position: None, upstream: Upstream::Nobody, ..replica() };
+    assert_eq!(run(&mut open_ended.clone(), Work::Mark), (vec![], Next::Done));
+    assert!(matches!(run(&mut open_ended.clone(), Work::Stop), (did, Next::Wait(why)) if did.is_empty() && why.contains("where it ends")));
     // A fence is asked for whatever is known.
     let mut course = Course::new(Work::Mark, TOKEN, 0);
     let Next::Do(call) = course.next(&Seen::default(), None) else { panic!("it is asked for") };
