@@ -5,6 +5,7 @@ use std::{
     collections::BTreeMap,
     fs,
     net::SocketAddr,
+    os::unix::process::CommandExt as _,
     path::PathBuf,
     process::{Child, Command, Stdio},
     sync::Arc,
@@ -135,8 +136,7 @@ fn tool(name: &str, arguments: &[&str]) {
     let mut command = Command::new(bin().join(name));
     command.args(arguments).env("LC_ALL", "C").current_dir("/").stdin(Stdio::null());
     if geteuid().is_root() {
-        std::os::unix::process::CommandExt::uid(&mut command, user.uid.as_raw());
-        std::os::unix::process::CommandExt::gid(&mut command, user.gid.as_raw());
+        command.uid(user.uid.as_raw()).gid(user.gid.as_raw());
     }
     let output = command.output().unwrap();
     assert!(output.status.success(), "{name} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -635,6 +635,29 @@ impl Member {
             Engine::Mariadb => self.way.as_ref().unwrap().hold(),
             Engine::Redis => redis::ship_nothing(self).await,
             Engine::Fake | Engine::Managed => self.client().await.unwrap().hold(true).await.unwrap(),
+        }
+    }
+
+    /// From now on no file of its database can grow over some octets, and none in whose place the supervisor starts it again: as on a full disk,
+    /// the next segment of its log cannot be made.
+    pub(crate) fn fill_disk(&self, octets: u64) {
+        let below = |all: &[i32]| all.iter().copied().flat_map(children).collect::<Vec<_>>();
+        let supervisor = i32::try_from(self.supervisor.as_ref().unwrap().id()).unwrap();
+        let (vessel, mut all) = (children(supervisor), vec![supervisor]);
+        let (servers, backends) = (below(&vessel), below(&below(&vessel)));
+        all.extend(vessel.into_iter().chain(servers).chain(backends));
+        for process in all {
+            // Who runs as the same user may do it; a process that ended meanwhile writes nothing any more.
+            let Ok(status) = fs::read_to_string(format!("/proc/{process}/status")) else { continue };
+            let id = |word: &str| {
+                let line = status.lines().find_map(|line| line.strip_prefix(word)).unwrap();
+                line.split_whitespace().next().unwrap().parse().unwrap()
+            };
+            let mut limit = Command::new("prlimit");
+            limit.args(["--pid", &process.to_string(), &format!("--fsize={octets}")]).uid(id("Uid:")).gid(id("Gid:"));
+            let done = limit.output().unwrap();
+            let said = String::from_utf8_lossy(&done.stderr);
+            assert!(done.status.success() || said.contains("No such process"), "{process}: {said}");
         }
     }
 

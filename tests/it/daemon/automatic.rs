@@ -353,3 +353,33 @@ async fn in_quorum_mode_whoever_may_have_the_last_write_is_waited_for_and_none_i
     let last = ledger.last.load(SeqCst);
     assert!(u64::try_from(kept).unwrap() >= last, "{kept} is the last that is kept, and {last} was acknowledged");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_whose_disk_is_full_is_replaced_and_nothing_that_it_acknowledged_is_lost() {
+    let of_group = format!("{QUICKLY}    durability: remote_quorum\n");
+    let play = Play::with(&[], &of_group, RECOVERY).await;
+    play.is_served_by(US).await;
+    let ledger = Arc::new(Ledger::default());
+    let writer = write(&play, US, Arc::clone(&ledger)).await;
+    given("writes are acknowledged", async || (ledger.last.load(SeqCst) > 100).then_some(())).await;
+    // A segment has sixteen MiB: those that are there are written to their ends, and no other one is made.
+    play.member(US).fill_disk(15 << 20);
+    let other = play.member(US).connect().await.unwrap();
+    let switches = async || {
+        let went = other.batch_execute("select pg_switch_wal()").await;
+        (went.is_err() || writer.is_finished()).then_some(())
+    };
+    given("its log has no room", switches).await;
+    writer.await.unwrap();
+    play.fleet.agrees("the group was failed over", |state| ended(state).is_some()).await;
+    let state = play.fleet.running().next().unwrap().daemon.agreed();
+    let closed = ended(&state).unwrap();
+    assert_eq!((closed.ending, &closed.operation.origin), (Ending::Succeeded, &Origin::Automatic), "{closed:#?}");
+    let evidence = closed.operation.grounds.as_ref().unwrap().evidence;
+    assert_eq!(evidence, Evidence::Dead, "its agent lives and says so");
+    let primary = state.group(&group()).unwrap().primary().unwrap().to_string();
+    assert_ne!(primary, US);
+    let kept = play.member(&primary).read::<i64>("select max(id) from ledger").await.unwrap();
+    let last = ledger.last.load(SeqCst);
+    assert!(u64::try_from(kept).unwrap() >= last, "{kept} is the last that is kept, and {last} was acknowledged");
+}
