@@ -25,6 +25,7 @@ const CONTROL: &[&str] = &[
     "proto/portolan/v1/plan_service.proto",
     "proto/portolan/v1/reason.proto",
     "proto/portolan/v1/recovery_service.proto",
+    "proto/portolan/v1/return_service.proto",
     "proto/portolan/v1/scope.proto",
     "proto/portolan/v1/simulate_service.proto",
     "proto/portolan/v1/status_service.proto",

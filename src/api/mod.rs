@@ -31,6 +31,7 @@ pub mod page;
 pub mod plan;
 pub mod recovery;
 pub mod refusal;
+pub mod returns;
 pub mod rotate;
 pub mod server;
 pub mod simulate;
@@ -39,6 +40,7 @@ pub mod source;
 pub mod status;
 pub mod traffic;
 
+mod following;
 mod front;
 mod json;
 mod mutation;

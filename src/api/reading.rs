@@ -50,6 +50,7 @@ pub(super) fn kind_in(kind: proto::r#override::Kind, weight: Option<u32>) -> Res
         Kind::ForcedDown => OverrideKind::ForcedDown,
         Kind::Maintenance => OverrideKind::Maintenance,
         Kind::Hold => OverrideKind::Hold,
+        Kind::Admission => return Err(bad_field("override.kind", "is laid by a return of traffic only: ReturnService/StartReturn")),
         Kind::Weight => {
             let weight = u16::try_from(weight.unwrap_or(0));
             OverrideKind::Weight(Weight(weight.map_err(|_| bad_field("override.weight", "is above 65535"))?))
@@ -89,6 +90,14 @@ pub(super) fn end_after(field: &str, ttl: &prost_types::Duration) -> Result<End,
     let duration = Duration::try_from(*ttl).ok().filter(|duration| !duration.is_zero());
     let duration = duration.ok_or_else(|| bad_field(field, "is no time ahead; write 30m as 1800s"))?;
     u64::try_from(duration.as_millis()).map(End::AfterMs).map_err(|_| bad_field(field, "is too long"))
+}
+
+/// A length of time.
+///
+/// # Errors
+/// It is negative.
+pub(super) fn length(field: &str, length: &prost_types::Duration) -> Result<Duration, Status> {
+    Duration::try_from(*length).map_err(|_| bad_field(field, "is no length of time; write 5m as 300s"))
 }
 
 /// An end that must be given.

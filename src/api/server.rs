@@ -34,10 +34,12 @@ use super::{
         event_service_server::EventServiceServer, explain_service_server::ExplainServiceServer, freeze_service_server::FreezeServiceServer,
         heartbeat_service_server::HeartbeatServiceServer, operation_service_server::OperationServiceServer,
         override_service_server::OverrideServiceServer, plan_service_server::PlanServiceServer,
-        recovery_service_server::RecoveryServiceServer, simulate_service_server::SimulateServiceServer,
-        status_service_server::StatusServiceServer, traffic_service_server::TrafficServiceServer,
+        recovery_service_server::RecoveryServiceServer, return_service_server::ReturnServiceServer,
+        simulate_service_server::SimulateServiceServer, status_service_server::StatusServiceServer,
+        traffic_service_server::TrafficServiceServer,
     },
     recovery::RecoveryApi,
+    returns::ReturnApi,
     rotate,
     simulate::SimulateApi,
     socket::{self, SocketError, SocketFile},
@@ -227,6 +229,7 @@ impl ApiServer {
             .add_service(service!(OperationServiceServer, OperationApi::new(Arc::clone(&cluster), stop.clone())))
             .add_service(service!(OverrideServiceServer, OverrideApi::new(Arc::clone(&cluster))))
             .add_service(service!(RecoveryServiceServer, RecoveryApi::new(Arc::clone(&cluster))))
+            .add_service(service!(ReturnServiceServer, ReturnApi::new(Arc::clone(&cluster), stop.clone())))
             .add_service(PlanServiceServer::new(PlanApi::new(cluster)).max_decoding_message_size(PLAN_OCTETS_MAX))
             .add_service(service!(StatusServiceServer, StatusApi::new(Arc::clone(&source), stop.clone())))
             .add_service(service!(ExplainServiceServer, ExplainApi::new(Arc::clone(&source))))

@@ -23,7 +23,9 @@ use super::{
     peers::PeersVerb,
     pki::PkiVerb,
     plan::{PlanApply, PlanDiff},
-    recovery::{About, Adopt, Approve, AssertFenced, Cancel, Evacuate, Failback, Failover, RecoveryVerb, Rejoin, Switchover, Watch},
+    recovery::{
+        About, Adopt, Advance, Approve, AssertFenced, Cancel, Evacuate, Failback, Failover, RecoveryVerb, Rejoin, Return, Switchover, Watch,
+    },
     shell::Shell,
 };
 use crate::client::ClientNetwork;
@@ -180,13 +182,19 @@ pub(super) enum Verb {
     Evacuate(Evacuate),
     /// Evacuations, the newest first.
     Evacuations,
+    /// Let a drained region take its clients back in steps, each watched; it is drained again when a rollback trigger fires.
+    Return(Return),
+    /// Returns of traffic, the newest first.
+    Returns,
+    /// Begin the next step of a return of traffic at once.
+    Advance(Advance),
     /// Give the primary of a data group up, and go on with the best copy; what only it had is lost.
     Failover(Failover),
     /// Let an operation that waits for a person go on.
     Approve(Approve),
     /// Say no to an operation that waits for approval; nothing was revoked, and nothing changes.
     Reject(About),
-    /// End an operation before its point of no return; of an evacuation: begin no further group.
+    /// End an operation before its point of no return; of an evacuation: begin no further group; of a return: drain again.
     Cancel(Cancel),
     /// Let a switchover whose old primary does not answer go on as a failover; what it did not hand over may be lost.
     Turn(About),
@@ -196,7 +204,7 @@ pub(super) enum Verb {
     RetryStep(About),
     /// Go on without the validation of a new primary; no other step can be skipped.
     SkipStep(About),
-    /// Follow an operation or an evacuation until it ends; exits 0 when it succeeded.
+    /// Follow an operation, an evacuation or a return of traffic until it ends; exits 0 when it succeeded.
     Watch(Watch),
     /// What an operation did, how long it took and what it lost; markdown, or -o html, json, yaml.
     Report {

@@ -1,5 +1,7 @@
 //! `portolan drain`, `weight`, `hold` and their kin: orders laid over what is observed, each with an author, a reason and an end.
 
+use portolan_core::model::units::Share;
+
 use super::{
     Exit, Failure, Outcome,
     change::{self, Change, Once, Overrules, Standing},
@@ -245,7 +247,8 @@ pub(super) async fn take_back(desk: &mut Desk<'_>, args: &TakeBack, which: Which
 
 /// The orders that the words mean: one by its name, or those on exactly this object.
 async fn choose<'a>(client: &Client, all: &'a [Override], words: &[String], which: Which) -> Result<Vec<&'a Override>, Failure> {
-    let fits = |order: &&Override| (order.kind() == Kind::Drain) == (which == Which::Drains);
+    // What a return of traffic made of a drain is taken back as one: all clients at once.
+    let fits = |order: &&Override| matches!(order.kind(), Kind::Drain | Kind::Admission) == (which == Which::Drains);
     if let [word] = words {
         let id = word.strip_prefix(COLLECTION).unwrap_or(word);
         if let Some(order) = all.iter().find(|order| id_of(order) == id) {
@@ -292,7 +295,7 @@ fn render(orders: &[Override], now: portolan_core::model::time::Timestamp, width
         let local = if order.local { " (local)" } else { "" };
         [
             Cell::from(plain(id_of(order))),
-            Cell(format!("{}{local}", describe(order.kind(), order.weight)), Tone::Doubtful),
+            Cell(format!("{}{local}", described(order)), Tone::Doubtful),
             plain(&object::text(scope_of(order))).into(),
             plain(&order.creator).into(),
             wire::until(end_of(order), now).into(),
@@ -340,7 +343,13 @@ fn end_of(order: &Override) -> Option<portolan_core::model::time::Timestamp> {
 
 /// The order with its object: `drain region us-east-1`.
 fn name_of(order: &Override) -> String {
-    format!("{} {}", describe(order.kind(), order.weight), object::text(scope_of(order)))
+    format!("{} {}", described(order), object::text(scope_of(order)))
+}
+
+/// What an order says, without its object.
+fn described(order: &Override) -> String {
+    let share = order.admission.map(|points| Share::basis_points(u16::try_from(points).unwrap_or(u16::MAX)));
+    share.map_or_else(|| describe(order.kind(), order.weight), |share| format!("{} {share}", kind_word(order.kind())))
 }
 
 fn describe(kind: Kind, weight: Option<u32>) -> String {
@@ -356,5 +365,6 @@ const fn kind_word(kind: Kind) -> &'static str {
         Kind::ForcedDown => "forced down",
         Kind::Maintenance => "maintenance",
         Kind::Hold => "hold",
+        Kind::Admission => "admission",
     }
 }

@@ -16,8 +16,8 @@ use crate::api::{
         evacuation_service_client::EvacuationServiceClient, event_service_client::EventServiceClient,
         freeze_service_client::FreezeServiceClient, operation_service_client::OperationServiceClient,
         override_service_client::OverrideServiceClient, plan_service_client::PlanServiceClient,
-        recovery_service_client::RecoveryServiceClient, simulate_service_client::SimulateServiceClient,
-        traffic_service_client::TrafficServiceClient,
+        recovery_service_client::RecoveryServiceClient, return_service_client::ReturnServiceClient,
+        simulate_service_client::SimulateServiceClient, traffic_service_client::TrafficServiceClient,
     },
     refusal::{Reason, Refusal},
 };
@@ -99,7 +99,10 @@ once!(
     StartFailbackRequest,
     RejoinMemberRequest,
     StartEvacuationRequest,
-    CancelEvacuationRequest
+    CancelEvacuationRequest,
+    StartReturnRequest,
+    AdvanceReturnRequest,
+    CancelReturnRequest
 );
 
 /// 128 random bits as a UUID of version 4 (RFC 9562 section 5.4).
@@ -365,6 +368,22 @@ calls! {
     stream EvacuationServiceClient {
         /// An evacuation until it ends.
         watch_evacuation(WatchEvacuationRequest) -> WatchEvacuationResponse;
+    }
+    read ReturnServiceClient {
+        /// Returns of traffic, the newest first.
+        list_returns(ListReturnsRequest) -> ListReturnsResponse;
+    }
+    change ReturnServiceClient {
+        /// Begins a return of traffic.
+        start_return(StartReturnRequest) -> StartReturnResponse;
+        /// Begins the next step of one.
+        advance_return(AdvanceReturnRequest) -> AdvanceReturnResponse;
+        /// Drains its region again.
+        cancel_return(CancelReturnRequest) -> CancelReturnResponse;
+    }
+    stream ReturnServiceClient {
+        /// A return of traffic until it ends.
+        watch_return(WatchReturnRequest) -> WatchReturnResponse;
     }
     read SimulateServiceClient {
         /// What would happen if regions failed.

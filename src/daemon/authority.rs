@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use ipnet::IpNet;
 use portolan_core::{
-    cluster::{Change, Entry, NodeId, NodeRole, Outcome, Outline, PutPlan, State, observed_regions},
+    cluster::{Change, End, Entry, NodeId, NodeRole, Outcome, Outline, PutPlan, State, observed_regions},
     document::Severity as ProblemSeverity,
     failover::step::Step,
     health::overlay::{Override, OverrideKind, Scope},
@@ -61,7 +61,7 @@ impl Authority {
     /// The share of clients that a change moves, and what speaks against it by what is observed. `None`: nobody knows, or it moves none.
     async fn foresee(&self, entry: &Entry) -> (Option<Share>, Option<Outcome>) {
         let truth = self.cluster.truth().borrow().clone();
-        let orders = as_order(&truth.state, &entry.change);
+        let orders = as_order(&truth.state, &entry.change, entry.at);
         let (Some((node, now)), true) = (self.pictures.copy().await, moves_clients(orders.as_ref().unwrap_or(&entry.change))) else {
             return (Some(Share::NONE), None);
         };
@@ -129,7 +129,7 @@ impl Authority {
 }
 
 /// The order that is given or taken back with a change; `None`: the change is one itself, or moves nobody.
-fn as_order(state: &State, change: &Change) -> Option<Change> {
+fn as_order(state: &State, change: &Change, now: Timestamp) -> Option<Change> {
     match change {
         Change::Evacuate { region, end, .. } => {
             Some(Change::PutOverride { id: None, kind: OverrideKind::Drain, scope: Scope::Region(region.clone()), end: *end })
@@ -137,8 +137,30 @@ fn as_order(state: &State, change: &Change) -> Option<Change> {
         Change::CancelEvacuation { evacuation, undrain: true } => {
             Some(Change::RemoveOverride { id: state.evacuation(*evacuation)?.order.clone() })
         }
+        Change::Return { region, steps, .. } => {
+            let drain = state.drain_of(region, now).ok()?;
+            let share = *steps.first()?;
+            Some(admission(drain.id.clone(), region, share))
+        }
+        Change::AdvanceReturn { id } => {
+            let it = state.traffic_return(*id)?;
+            let share = it.steps.get(it.step + 1).copied().unwrap_or(Share::FULL);
+            Some(admission(it.order.clone(), &it.region, share))
+        }
+        Change::TakeBack { id, .. } => {
+            let it = state.traffic_return(*id)?;
+            let (id, scope) = (Some(it.order.clone()), Scope::Region(it.region.clone()));
+            Some(Change::PutOverride { id, kind: OverrideKind::Drain, scope, end: LONG })
+        }
         _ => None,
     }
+}
+
+/// For what is only looked at, and lasts longer than the look.
+const LONG: End = End::AfterMs(3_600_000);
+
+fn admission(id: Label, region: &Label, share: Share) -> Change {
+    Change::PutOverride { id: Some(id), kind: OverrideKind::Admission(share), scope: Scope::Region(region.clone()), end: LONG }
 }
 
 /// Whether a change can move clients at once.

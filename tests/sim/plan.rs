@@ -203,6 +203,7 @@ impl Shape {
             groups: BTreeMap::new(),
             max_share_moved: Share::FULL,
             freezes: Vec::new(),
+            returning: None,
         };
         PutPlan {
             revision: self.revision,

@@ -37,7 +37,7 @@ const fn change(name: &'static str, least: Role) -> Method {
 }
 
 /// Every method that is served, by name.
-pub const METHODS: [Method; 77] = [
+pub const METHODS: [Method; 82] = [
     open("grpc.health.v1.Health/Check"),
     open("grpc.health.v1.Health/Watch"),
     read("grpc.reflection.v1.ServerReflection/ServerReflectionInfo"),
@@ -112,6 +112,11 @@ pub const METHODS: [Method; 77] = [
     change("portolan.v1.RecoveryService/StartSwitchover", Role::Operator),
     // What it may lose is judged by the plan, or by an approver.
     change("portolan.v1.RecoveryService/TurnOperation", Role::Operator),
+    change("portolan.v1.ReturnService/AdvanceReturn", Role::Operator),
+    change("portolan.v1.ReturnService/CancelReturn", Role::Operator),
+    read("portolan.v1.ReturnService/ListReturns"),
+    change("portolan.v1.ReturnService/StartReturn", Role::Operator),
+    read("portolan.v1.ReturnService/WatchReturn"),
     read("portolan.v1.SimulateService/Simulate"),
     read("portolan.v1.StatusService/GetStatus"),
     read("portolan.v1.StatusService/WatchStatus"),
@@ -188,6 +193,7 @@ mod tests {
                 "Beat",
                 "Bootstrap",
                 "Adopt",
+                "Advance",
                 "Approve",
                 "Cancel",
                 "Start",

@@ -39,12 +39,18 @@ pub(in crate::api) fn override_out(order: &Override, local: bool) -> proto::Over
         OverrideKind::ForcedDown => (Kind::ForcedDown, None),
         OverrideKind::Maintenance => (Kind::Maintenance, None),
         OverrideKind::Hold => (Kind::Hold, None),
+        OverrideKind::Admission(_) => (Kind::Admission, None),
+    };
+    let admission = match order.kind {
+        OverrideKind::Admission(share) => Some(share.points().into()),
+        _ => None,
     };
     proto::Override {
         name: format!("overrides/{}", order.id),
         scope: Some(scope_out(&order.scope)),
         kind: kind.into(),
         weight,
+        admission,
         creator: order.who.clone(),
         reason: order.why.clone(),
         create_time: Some(time_out(order.at)),

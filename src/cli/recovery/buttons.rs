@@ -3,7 +3,7 @@
 use super::{
     About, Adopt, Approve, AssertFenced, Cancel, Failback, Failover, GROUPS, OPERATIONS, Rejoin, Switchover, evacuate, full,
     rehearsal::{self, Wish},
-    short,
+    returns, short,
 };
 use crate::{
     api::proto::{
@@ -183,13 +183,19 @@ pub(in crate::cli) async fn approve(desk: &mut Desk<'_>, args: &Approve) -> Outc
     })
 }
 
-/// Ends an operation, or an evacuation.
+/// Ends an operation, an evacuation, or a return of traffic.
 pub(in crate::cli) async fn cancel(desk: &mut Desk<'_>, args: &Cancel) -> Outcome {
     if evacuate::is_one(&args.about.operation) {
         return evacuate::cancel(desk, args).await;
     }
+    if returns::is_one(&args.about.operation) && !args.undrain {
+        return returns::take_back(desk, args).await;
+    }
     if args.undrain || !args.overrules.rules.is_empty() {
-        let message = format!("cancel {}: --undrain and --override are for evacuations: evac-17", plain(short(&args.about.operation)));
+        let message = format!(
+            "cancel {}: --undrain is for evacuations (evac-17), --override for them and for returns of traffic (return-17)",
+            plain(short(&args.about.operation))
+        );
         return Err(Failure::new(Exit::Usage, message));
     }
     let args = &args.about;

@@ -192,6 +192,7 @@ pub(super) async fn watch(desk: &mut Desk<'_>, name: &str) -> Outcome {
             if shown.end_time.is_some() {
                 if !desk.format.is_data() {
                     desk.print(&format!("{} {}\n", plain(short(&shown.name)), plain(&shown.standing)))?;
+                    desk.tell(&format!("the way back: portolan return {}; then portolan failback GROUP", plain(&shown.region)))?;
                 }
                 desk.terminal.out.flush()?;
                 return Ok(if shown.standing == "succeeded" { Exit::Ok } else { Exit::Error });

@@ -7,6 +7,7 @@ mod evacuate;
 mod outlook;
 mod rehearsal;
 mod report;
+mod returns;
 mod watch;
 
 use std::time::Duration;
@@ -20,6 +21,7 @@ pub(super) use buttons::{
 pub(super) use evacuate::{Cancel, Evacuate, evacuate, evacuations};
 pub(super) use outlook::{exposure, readiness, why};
 pub(super) use report::report;
+pub(super) use returns::{Advance, Return, advance, begin as bring_back, list as returns};
 pub(super) use watch::watch;
 
 use super::{
@@ -192,7 +194,7 @@ pub(super) struct AssertFenced {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Watch {
-    /// The operation: op-17, or the evacuation: evac-17.
+    /// The operation: op-17, the evacuation: evac-17, or the return of traffic: return-17.
     pub(super) operation: String,
     /// Only what was committed after this entry, whose number stands in front of each line.
     #[arg(long, value_name = "ENTRY", default_value_t = 0, hide_default_value = true)]

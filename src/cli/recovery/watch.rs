@@ -1,6 +1,6 @@
 //! `portolan watch`: an operation as it goes on, until it ends.
 
-use super::{OPERATIONS, Watch, evacuate, full, short, ways_on};
+use super::{OPERATIONS, Watch, evacuate, full, returns, short, ways_on};
 use crate::{
     api::proto::{Mark, Operation, WatchOperationRequest, WatchOperationResponse},
     cli::{
@@ -28,6 +28,9 @@ struct Shown {
 pub(in crate::cli) async fn watch(desk: &mut Desk<'_>, args: &Watch) -> Outcome {
     if evacuate::is_one(&args.operation) {
         return evacuate::watch(desk, &args.operation).await;
+    }
+    if returns::is_one(&args.operation) {
+        return returns::watch(desk, &args.operation).await;
     }
     let mut shown = Shown { after: args.after, held: String::new() };
     let name = full(OPERATIONS, &args.operation);

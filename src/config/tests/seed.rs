@@ -14,8 +14,11 @@ use std::{
 
 use portolan_core::{
     model::{ids::Label, time::Timestamp},
-    plan::{policies, triggers, validation},
-    recovery::backups::{Listing, Proof, Seen, Sight, Standing, classes},
+    plan::{policies, returning, triggers, validation},
+    recovery::{
+        backups::{Listing, Proof, Seen, Sight, Standing, classes},
+        traffic_return::steps_text,
+    },
 };
 use serde_json::{Value, json};
 
@@ -97,7 +100,7 @@ const ROWS: &[Row] = &[
     row(
         "disaster_recovery.recovery_procedures.service_recovery.deployment_strategy",
         "rolling",
-        ("+warning", "`rolling` takes effect later"),
+        ("+returning", "25%, 50%, 75%, 100%, each watched for 5m"),
     ),
     row("disaster_recovery.recovery_procedures.service_recovery.rollback_triggers.[]", "", ("-trigger", "{was}")),
     row("disaster_recovery.recovery_procedures.service_recovery.rollback_triggers.[]", "queue > 7", ("+trigger", "queue > 7")),
@@ -201,6 +204,7 @@ fn leads_to(document: &Value) -> BTreeSet<String> {
     lines.extend(policies(plan).values().map(|policy| format!("policy {policy:?}")));
     lines.extend(validation(plan, &group, &region).iter().map(|step| format!("validation {} {:?}", step.name, step.timeout)));
     lines.extend(triggers(plan, &group, &region).iter().map(|trigger| format!("trigger {}", trigger.text)));
+    lines.extend(returning(plan).map(|it| format!("returning {}", steps_text(&it.steps, it.step_time))));
     for class in classes(plan) {
         let standing = Standing::of(class, vec![sight()], Timestamp(1_795_316_600_000) + Duration::from_secs(1));
         let name = standing.class.name.clone();

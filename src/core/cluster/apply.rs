@@ -25,6 +25,7 @@ use crate::{
     failover::{evacuation::Evacuation, group::Group},
     health::overlay::Override,
     model::{ids::Label, time::Timestamp},
+    recovery::traffic_return::TrafficReturn,
 };
 
 /// What became of an entry.
@@ -76,6 +77,8 @@ pub enum Part {
     Groups,
     /// Evacuations.
     Evacuations,
+    /// Returns of traffic.
+    Returns,
 }
 
 impl fmt::Display for Outcome {
@@ -123,6 +126,8 @@ pub(super) enum Step {
     Evacuate(Box<Evacuation>, Override),
     /// The evacuation as it is from now on, and an order that is taken back.
     Evacuation(Box<Evacuation>, Option<Label>),
+    /// The return as it is from now on, and its order; `None`: it has none any more.
+    Return(Box<TrafficReturn>, Option<Override>),
     /// Everything that ended by this time leaves.
     Expire(Timestamp),
 }
@@ -133,6 +138,7 @@ impl Step {
             Self::PutOrder(order) => Some(order.id.clone()),
             Self::Freeze(freeze) => Some(freeze.id.clone()),
             Self::Evacuate(evacuation, _) => Some(Label::new(&format!("evac-{}", evacuation.id))),
+            Self::Return(it, _) => Some(Label::new(&format!("return-{}", it.id))),
             _ => None,
         }
     }
@@ -175,6 +181,7 @@ impl State {
                 let outcome = Outcome::Accepted { object: step.object() };
                 let mut touched = self.commit(step);
                 touched.extend(self.follow_evacuations(&touched, entry.at));
+                touched.extend(self.follow_returns(&touched, entry.at));
                 let mut told = if touched.is_empty() { "accepted, nothing to change".to_owned() } else { outcome.to_string() };
                 told.push_str(&overruled);
                 (outcome, told, touched, true)
@@ -322,6 +329,10 @@ impl State {
                 self.put_evacuation(*evacuation);
                 return lifted.into_iter().chain([Part::Evacuations]).collect();
             }
+            Step::Return(it, order) => {
+                self.put_return(*it, order);
+                return BTreeSet::from([Part::Overrides, Part::Returns]);
+            }
             Step::Expire(now) => return self.expire(now),
         };
         BTreeSet::from([part])
@@ -363,6 +374,10 @@ impl<'a> Judge<'a> {
             Change::Evacuate { region, skip, end } => self.evacuate(region, skip, *end),
             Change::NoteEvacuation { evacuation, group, because } => self.note_evacuation(*evacuation, group, because),
             Change::CancelEvacuation { evacuation, undrain } => self.cancel_evacuation(*evacuation, *undrain),
+            Change::Return { region, steps, step_time } => self.begin_return(region, steps, *step_time),
+            Change::AdvanceReturn { id } => self.advance_return(*id),
+            Change::NoteReturn { id, because } => self.note_return(*id, because),
+            Change::TakeBack { id, why } => self.take_back(*id, why),
             Change::Group { group, step } => self.group(group, step),
         }
     }

@@ -7,6 +7,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
@@ -23,7 +24,9 @@ use crate::{
     model::{
         ids::Label,
         time::{Human, Timestamp},
+        units::Share,
     },
+    recovery::traffic_return::{STEPS_MAX, steps_text},
 };
 
 /// The highest feature level that this version supports.
@@ -125,6 +128,34 @@ pub enum Change {
         /// Whether the drain is taken back, too.
         undrain: bool,
     },
+    /// Kind 18: the traffic of a drained region comes back in steps.
+    Return {
+        /// Which region.
+        region: Label,
+        /// The shares of its clients that it takes, one after the other: they grow, and the last one is everything.
+        steps: Vec<Share>,
+        /// How long each is watched.
+        step_time: Duration,
+    },
+    /// Kind 19: the next step of a return begins, or its last one is over.
+    AdvanceReturn {
+        /// Its id.
+        id: u64,
+    },
+    /// Kind 20: why the next step of a return does not begin, as the leader sees it.
+    NoteReturn {
+        /// Its id.
+        id: u64,
+        /// Why, in one line; empty: nothing is in the way any more.
+        because: String,
+    },
+    /// Kind 21: the region is drained again.
+    TakeBack {
+        /// Its id.
+        id: u64,
+        /// What speaks against it, in one line.
+        why: String,
+    },
     /// Kinds 100 and up: a step of a data group.
     Group {
         /// Which.
@@ -190,14 +221,14 @@ impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::At(end) => write!(f, "at {end}"),
-            Self::AfterMs(ms) => write!(f, "after {}", Human(std::time::Duration::from_millis(*ms))),
+            Self::AfterMs(ms) => write!(f, "after {}", Human(Duration::from_millis(*ms))),
         }
     }
 }
 
 impl Change {
     /// The kind numbers that this version knows: what is agreed in general, and what is agreed about data groups.
-    pub const KINDS: [std::ops::RangeInclusive<u32>; 3] = [1..=12, 15..=17, 100..=135];
+    pub const KINDS: [std::ops::RangeInclusive<u32>; 3] = [1..=12, 15..=21, 100..=135];
 
     /// Its number, which never changes.
     #[must_use]
@@ -218,6 +249,10 @@ impl Change {
             Self::Evacuate { .. } => 15,
             Self::NoteEvacuation { .. } => 16,
             Self::CancelEvacuation { .. } => 17,
+            Self::Return { .. } => 18,
+            Self::AdvanceReturn { .. } => 19,
+            Self::NoteReturn { .. } => 20,
+            Self::TakeBack { .. } => 21,
             Self::Group { step, .. } => step.kind(),
         }
     }
@@ -241,6 +276,10 @@ impl Change {
             | Self::Evacuate { .. }
             | Self::NoteEvacuation { .. }
             | Self::CancelEvacuation { .. }
+            | Self::Return { .. }
+            | Self::AdvanceReturn { .. }
+            | Self::NoteReturn { .. }
+            | Self::TakeBack { .. }
             | Self::Group { .. } => 1,
         }
     }
@@ -256,14 +295,19 @@ impl Change {
             | Self::Acknowledge { .. }
             | Self::RaiseGeneration { .. }
             | Self::Evacuate { .. }
-            | Self::CancelEvacuation { .. } => true,
+            | Self::CancelEvacuation { .. }
+            | Self::Return { .. } => true,
             Self::Found { .. }
             | Self::PutPlan(_)
             | Self::RecordNode(_)
             | Self::ForgetNode { .. }
             | Self::RaiseFeatureLevel { .. }
             | Self::Expire
-            | Self::NoteEvacuation { .. } => false,
+            | Self::NoteEvacuation { .. }
+            // Of the leader, too; people are asked for one where they ask.
+            | Self::AdvanceReturn { .. }
+            | Self::NoteReturn { .. }
+            | Self::TakeBack { .. } => false,
             Self::Group { step, .. } => step.needs_reason(),
         }
     }
@@ -320,6 +364,14 @@ impl fmt::Display for Change {
             Self::CancelEvacuation { evacuation, undrain } => {
                 write!(f, "cancel evac-{evacuation}{}", if *undrain { ", and take its drain back" } else { "" })
             }
+            Self::Return { region, steps, step_time } => {
+                let steps = steps_text(steps.get(..STEPS_MAX).unwrap_or(steps), *step_time);
+                write!(f, "return the traffic of {}: {steps}", short(region.as_str()))
+            }
+            Self::AdvanceReturn { id } => write!(f, "advance return-{id}"),
+            Self::NoteReturn { id, because } if because.is_empty() => write!(f, "return-{id}: nothing is in its way any more"),
+            Self::NoteReturn { id, because } => write!(f, "return-{id} waits, {}", short(because)),
+            Self::TakeBack { id, why } => write!(f, "take return-{id} back: {}", short(why)),
             Self::Group { group, step } => write!(f, "group {}: {}", short(group.as_str()), short(&step.to_string())),
         }
     }

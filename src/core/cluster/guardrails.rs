@@ -17,6 +17,7 @@ use crate::{
     model::{
         ids::{Label, ServiceIdx},
         time::Timestamp,
+        units::Share,
     },
     table::Table,
 };
@@ -75,9 +76,9 @@ impl Judge<'_> {
     }
 
     /// Refused when more moves than the plan allows for one step, or nobody knows how much. Without a limit in the plan nobody must know.
-    pub(super) fn check_share(&mut self, outline: &Outline) -> Result<(), Refusal> {
+    pub(super) fn check_share(&mut self, outline: &Outline, moves: Option<Share>) -> Result<(), Refusal> {
         let limit = outline.max_share_moved;
-        let text = match self.entry.moves {
+        let text = match moves {
             _ if limit.is_full() => return Ok(()),
             Some(share) if share <= limit => return Ok(()),
             Some(share) => format!("it would move {share} of the clients; max_share_moved_per_step is {limit}"),

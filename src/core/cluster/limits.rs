@@ -70,6 +70,8 @@ pub const DRILLS_MAX: usize = 1024;
 pub const RUNGS_MAX: usize = 16;
 /// The most evacuations, open and over. The oldest that ended leave first; each has at most as many lines as there are data groups.
 pub const EVACUATIONS_MAX: usize = 8;
+/// The most returns of traffic, open and over. The oldest that ended leave first.
+pub const RETURNS_MAX: usize = 16;
 /// The longest time in the policy of a data group: the plan's own keys have no longer one.
 pub const POLICY_TIME_MAX: Duration = Duration::from_hours(365 * 24);
 

@@ -38,6 +38,7 @@ mod plans;
 mod refusal;
 mod rejoin;
 mod requests;
+mod returns;
 mod setbacks;
 mod snapshot;
 mod state;

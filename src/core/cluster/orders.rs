@@ -39,6 +39,10 @@ impl<'a> Judge<'a> {
             let text = format!("{kind} of {}: only a hold can be for that", cut(&scope.to_string(), OBJECT_MAX));
             return Err(Refusal::new(Rule::Invalid, text, "name a region, a service or an endpoint"));
         }
+        if matches!(kind, OverrideKind::Admission(_)) {
+            let text = format!("{kind} of {}: a return of traffic lays it, and nobody else", cut(&scope.to_string(), OBJECT_MAX));
+            return Err(Refusal::new(Rule::Invalid, text, "portolan return REGION; or give the region a small weight"));
+        }
         let outline = self.known(scope)?;
         let until = end.check(self.entry.at, ORDER_LIFE_MAX_MS)?;
         if !state.orders.contains_key(&id) {
@@ -62,7 +66,7 @@ impl<'a> Judge<'a> {
             let moments = self.moments(scope, until);
             self.check_regions(before, Laid { orders: &after, ..before }, &moments)?;
             if kind != OverrideKind::Maintenance {
-                self.check_share(outline)?;
+                self.check_share(outline, self.entry.moves)?;
             }
             self.check_overrule_outlives(until)?;
         }
@@ -84,7 +88,7 @@ impl<'a> Judge<'a> {
                 let before = Laid { outline, orders: &state.orders };
                 self.check_regions(before, Laid { orders: &after, ..before }, &[self.entry.at])?;
                 if order.kind != OverrideKind::Maintenance {
-                    self.check_share(outline)?;
+                    self.check_share(outline, self.entry.moves)?;
                 }
             }
         }

@@ -23,7 +23,8 @@ use crate::{
         topology::Topology,
         units::Share,
     },
-    plan::{Plan, policies},
+    plan::{Plan, policies, returning},
+    recovery::traffic_return::{Returning, problem},
 };
 
 /// Names, limits and policies of a plan.
@@ -39,6 +40,9 @@ pub struct Outline {
     pub max_share_moved: Share,
     /// Times in which people change nothing.
     pub freezes: Vec<Window>,
+    /// How the traffic of a drained region returns; `None`: as [`Returning::default`] says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub returning: Option<Returning>,
 }
 
 /// A service, as far as orders concern it.
@@ -72,6 +76,7 @@ impl Default for Outline {
             groups: BTreeMap::new(),
             max_share_moved: Share::FULL,
             freezes: Vec::new(),
+            returning: None,
         }
     }
 }
@@ -101,6 +106,7 @@ impl Outline {
             groups: policies(plan),
             max_share_moved: topology.guardrails.max_share_moved,
             freezes: freezes.collect(),
+            returning: returning(plan),
         }
     }
 
@@ -142,6 +148,9 @@ impl Outline {
             targets.iter().try_for_each(|target| line("an endpoint", target, OBJECT_MAX))?;
         }
         self.groups.iter().try_for_each(|(name, policy)| self.check_group(name, policy))?;
+        if let Some(problem) = self.returning.as_ref().and_then(|it| problem(&it.steps, it.step_time)) {
+            return Err(undrawn(format!("the return of traffic: {problem}")));
+        }
         self.freezes.iter().try_for_each(|window| line("the reason of a freeze", &window.reason, REASON_MAX))
     }
 

@@ -68,7 +68,7 @@ impl Judge<'_> {
         self.check_freeze(&Scope::Everything)?;
         let before = Laid { outline: &running.outline, orders: &state.orders };
         self.check_regions(before, Laid { outline: &plan.outline, ..before }, &[self.entry.at])?;
-        self.check_share(&running.outline)?;
+        self.check_share(&running.outline, self.entry.moves)?;
         Ok(self.in_force(plan))
     }
 

@@ -5,8 +5,8 @@
 
 use super::{
     limits::{
-        ACKNOWLEDGEMENTS_MAX, AUDIT_WINDOW, FREEZES_MAX, GROUPS_MAX, NODES_MAX, ORDERS_MAX, REFUSED_NODES_MAX, REQUESTS_MAX,
-        SNAPSHOT_OCTETS_MAX,
+        ACKNOWLEDGEMENTS_MAX, AUDIT_WINDOW, EVACUATIONS_MAX, FREEZES_MAX, GROUPS_MAX, NODES_MAX, ORDERS_MAX, REFUSED_NODES_MAX,
+        REQUESTS_MAX, RETURNS_MAX, SNAPSHOT_OCTETS_MAX,
     },
     refusal::Halt,
     state::State,
@@ -43,6 +43,8 @@ impl State {
             ("acknowledgements", self.acknowledgements.len(), ACKNOWLEDGEMENTS_MAX),
             ("nodes", self.nodes.len(), NODES_MAX),
             ("data groups", self.groups.len(), GROUPS_MAX),
+            ("evacuations", self.evacuations.len(), EVACUATIONS_MAX),
+            ("returns", self.returns.len(), RETURNS_MAX),
             ("refused nodes", self.refused.len(), REFUSED_NODES_MAX),
             ("request ids", self.requests.0.len(), REQUESTS_MAX),
             ("audit links", self.audit.links().len(), AUDIT_WINDOW),

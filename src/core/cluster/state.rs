@@ -23,6 +23,7 @@ use crate::{
     },
     health::overlay::{Override, OverrideKind, Scope},
     model::{ids::Label, time::Timestamp},
+    recovery::traffic_return::TrafficReturn,
 };
 
 /// Everything that is agreed.
@@ -42,6 +43,9 @@ pub struct State {
     /// By id; open ones and the last ones that ended.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) evacuations: BTreeMap<u64, Evacuation>,
+    /// By id; open ones and the last ones that ended.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) returns: BTreeMap<u64, TrafficReturn>,
     pub(super) requests: Requests,
     pub(super) audit: Chain,
     /// This node's own: the highest feature level that it supports.
@@ -120,6 +124,7 @@ impl State {
             nodes: BTreeMap::new(),
             groups: BTreeMap::new(),
             evacuations: BTreeMap::new(),
+            returns: BTreeMap::new(),
             requests: Requests::default(),
             audit: Chain::default(),
             supported: feature_level,
@@ -169,7 +174,9 @@ impl State {
         self.plan.as_ref()
     }
 
-    pub(super) fn outline(&self) -> Option<&Outline> {
+    /// What is agreed of the plan in force; `None`: none was given yet.
+    #[must_use]
+    pub fn outline(&self) -> Option<&Outline> {
         self.plan.as_ref().map(|it| &it.plan.outline)
     }
 

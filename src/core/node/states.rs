@@ -32,6 +32,7 @@ impl Node {
                 Some(at) => slow_start::admitted(&it.slow_start, at, now.wall),
                 None => (Share::FULL, None),
             };
+            let admitted = admitted.min(columns.intended.ordered_admission().unwrap_or(Share::FULL));
             next_ramp = next_ramp.into_iter().chain(change).min();
             EndpointState {
                 health: columns.effective.verdict.health,
@@ -89,8 +90,11 @@ fn note(columns: &Columns, fate: Fate, admitted: Share) -> Option<Box<str>> {
     if fate == Fate::Kept(Kept::EjectionLimit) {
         parts.push(fate.to_string());
     }
-    if verdict.health == Health::Up && !admitted.is_full() {
-        parts.push(format!("slow start, takes {admitted} of its clients"));
+    let ordered = columns.intended.admission.as_ref().filter(|_| columns.intended.ordered_admission() == Some(admitted));
+    match ordered {
+        _ if verdict.health != Health::Up || admitted.is_full() => {}
+        Some(by) => parts.push(format!("{by}; takes {admitted} of its clients")),
+        None => parts.push(format!("slow start, takes {admitted} of its clients")),
     }
     (!parts.is_empty()).then(|| parts.join("; ").into())
 }

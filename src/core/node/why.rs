@@ -203,7 +203,9 @@ impl Node {
             Some(order) => format!("{order}; {} in the plan", pool.weight.0),
             None => format!("weight {}", pool.weight.0),
         };
-        let heading = Reason::new(mark, format!("region {region}: {weight}, priority {}", pool.priority));
+        let admission = self.overlay.intended(&self.world.topology, pool.first, now.wall).admission;
+        let admission = admission.map_or_else(String::new, |order| format!(", {order}"));
+        let heading = Reason::new(mark, format!("region {region}: {weight}, priority {}{admission}", pool.priority));
         let endpoints: Vec<EndpointIdx> = pool.endpoints().collect();
         self.list(now, heading, &endpoints)
     }

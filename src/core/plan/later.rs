@@ -2,7 +2,7 @@
 
 use super::{
     check::Findings,
-    sections::{DeploymentStrategy, Engine, Plan},
+    sections::{Engine, Plan},
 };
 use crate::document::Path;
 
@@ -29,12 +29,5 @@ pub(super) fn check(plan: &Plan, out: &mut Findings) {
     for (name, _) in plan.data_groups.iter().filter(|(_, group)| !has_agent(group.engine)) {
         let path = Path::root().key("data_groups").key(name).key("engine");
         out.warning(path, "takes effect with an agent for this engine; until then the group has no lease, and nothing moves it", "");
-    }
-    let service = plan.disaster_recovery.as_ref().and_then(|it| it.recovery_procedures.service_recovery.as_ref());
-    if let Some(strategy) = service.map(|it| it.deployment_strategy).filter(|it| *it != DeploymentStrategy::BlueGreen) {
-        let path = ["disaster_recovery", "recovery_procedures", "service_recovery", "deployment_strategy"];
-        let path = path.into_iter().fold(Path::root(), Path::key);
-        let message = format!("`{strategy}` takes effect later; until then the new place takes over all at once, and the old one is kept");
-        out.warning(path, message, "write blue_green, which is what happens");
     }
 }

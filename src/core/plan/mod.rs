@@ -32,7 +32,7 @@ pub use prove::prove;
 pub use rdata::{RdataError, parse as parse_rdata};
 pub use resolve::{Serial, resolve, zone_files};
 pub use sections::Plan;
-pub use validation::{Figure, Means, Trigger, ValidationStep, triggers, validation};
+pub use validation::{Figure, Means, Trigger, ValidationStep, region_triggers, returning, triggers, validation};
 
 /// The JSON schema of the plan (draft 2020-12): keys, types, defaults and docs.
 #[must_use]

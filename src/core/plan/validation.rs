@@ -2,13 +2,14 @@
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use super::sections::{Expect, Limit, Plan, Trigger as TriggerSection, Validation};
+use super::sections::{Expect, Limit, Plan, ServiceRecovery, Trigger as TriggerSection, Validation};
 use crate::{
     document::{HostPort, Url, Word as _},
     model::{
         check::{Address, Cadence, Check, Decimal, Flap, HttpMethod, Probe, ProbeKind, TlsCheck},
         ids::Label,
     },
+    recovery::traffic_return::Returning,
 };
 
 /// How long a step with a built-in meaning may last.
@@ -90,8 +91,41 @@ pub fn validation(plan: &Plan, group: &Label, region: &Label) -> Vec<ValidationS
 #[must_use]
 pub fn triggers(plan: &Plan, group: &Label, region: &Label) -> Vec<Trigger> {
     let place = Place::new(plan, group, region);
-    let recovery = plan.disaster_recovery.as_ref().and_then(|it| it.recovery_procedures.service_recovery.as_ref());
-    recovery.into_iter().flat_map(|it| &it.rollback_triggers).map(|it| trigger(plan, it, &place)).collect()
+    service_recovery(plan).into_iter().flat_map(|it| &it.rollback_triggers).map(|it| trigger(plan, it, &place)).collect()
+}
+
+/// The rollback triggers of a plan, as they are judged in this region while its traffic returns. A figure that is asked for by the address of one
+/// group's member is unknown there.
+#[must_use]
+pub fn region_triggers(plan: &Plan, region: &Label) -> Vec<Trigger> {
+    let nobody = Label::new("");
+    let place = Place { group: &nobody, region, publish: String::new() };
+    let names_a_member =
+        |it: &TriggerSection| plan.signals.queries.get(&it.signal).is_some_and(|query| query.query.0.contains("{publish}"));
+    let one = |it: &TriggerSection| {
+        let trigger = trigger(plan, it, &place);
+        if names_a_member(it) { Trigger { figure: None, ..trigger } } else { trigger }
+    };
+    service_recovery(plan).into_iter().flat_map(|it| &it.rollback_triggers).map(one).collect()
+}
+
+/// How the traffic of a drained region returns; `None`: the plan does not say.
+#[must_use]
+pub fn returning(plan: &Plan) -> Option<Returning> {
+    service_recovery(plan).map(ServiceRecovery::returning)
+}
+
+fn service_recovery(plan: &Plan) -> Option<&ServiceRecovery> {
+    plan.disaster_recovery.as_ref().and_then(|it| it.recovery_procedures.service_recovery.as_ref())
+}
+
+impl ServiceRecovery {
+    /// The steps that it writes, or those of its strategy.
+    #[must_use]
+    pub(super) fn returning(&self) -> Returning {
+        let steps = if self.traffic_steps.is_empty() { self.deployment_strategy.steps() } else { self.traffic_steps.clone() };
+        Returning { steps, step_time: self.step_time }
+    }
 }
 
 /// What is put in the place of `{region}` and `{publish}`.

@@ -12,3 +12,4 @@ pub mod observation;
 pub mod outlook;
 pub mod readiness;
 pub mod report;
+pub mod traffic_return;

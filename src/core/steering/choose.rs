@@ -298,11 +298,11 @@ impl<'v, T: Trace> Stages<'_, 'v, T> {
             self.by_client = true;
         }
         if admitted.is_empty() {
-            self.trace.note(|| Reason::new(Mark::Info, "slow start: nothing else is usable, so the share is full"));
+            self.trace.note(|| Reason::new(Mark::Info, "admission: nothing else is usable, so the share is full"));
             return regions;
         }
         let view = self.view;
-        self.note_removed("slow start", regions, admitted, |region| {
+        self.note_removed("admission", regions, admitted, |region| {
             let share = view.pool(region).map_or(Share::FULL, |pool| pool.admitted);
             format!("came back lately and takes {share} of its clients, not this one")
         });

@@ -276,3 +276,39 @@ fn a_region_is_evacuated_and_the_evacuation_is_cancelled() {
     let home = node.run(&["failback", "orders", "--reason", "drill", "--yes"]);
     assert!(home.exit == Exit::Refused && home.err.contains("where the plan expects it"), "{}", home.err);
 }
+
+#[test]
+fn the_traffic_of_a_drained_region_returns_in_steps() {
+    let node = node();
+    assert_eq!(node.run(&["returns"]).out, "no region takes its traffic back in steps\n");
+    let back = ["return", "us-east-1", "--reason", "it is mended"];
+    let given = [&back[..], &["--yes", "--request-id", "return-1"]].concat();
+    assert_eq!(node.expect("return-not-drained", &given).exit, Exit::Refused);
+    assert_eq!(node.run(&["drain", "region", "us-east-1", "--for", "2h", "--reason", "flood", "--yes"]).exit, Exit::Ok);
+    assert_eq!(node.expect("return-dry", &[&back[..], &["--dry-run"]].concat()).exit, Exit::Ok);
+    assert_eq!(node.cluster.state().returns().count(), 0);
+    assert_eq!(node.run(&[&back[..], &["--step", "10%", "--step", "50%", "--yes"]].concat()).exit, Exit::Usage, "it does not end at 100%");
+    assert_eq!(node.run(&[&back[..], &["--step", "ten", "--yes"]].concat()).exit, Exit::Usage);
+    let ran = node.run(&given);
+    let id = node.cluster.state().returns().next().unwrap().id;
+    let text = format!("return the traffic of us-east-1: 10%, 50%, 100%, each watched for 5m [return-{id}]\n");
+    assert_eq!((ran.exit, ran.out), (Exit::Ok, text), "{}", ran.err);
+    assert!(node.run(&given).out.contains("given before"));
+    assert!(node.run(&["overrides"]).out.contains("admission 10%"));
+    node.cluster.commit(Change::NoteReturn { id, because: "error_rate > 5% is unknown".to_owned() });
+    let shown = node.run(&["returns"]).out;
+    assert!(shown.contains("takes 10% of its clients") && shown.contains("step 1 of 3, WAITS: error_rate > 5% is unknown"), "{shown}");
+    let name = format!("return-{id}");
+    let on = node.run(&["advance", &name, "--reason", "it looks well", "--yes"]);
+    assert!(on.exit == Exit::Ok && on.out.contains("takes 50% of its clients"), "{} {}", on.out, on.err);
+    let cancel = ["cancel", &name, "--reason", "it does not", "--yes"];
+    let ran = node.run(&cancel);
+    assert_eq!((ran.exit, ran.out), (Exit::Ok, format!("{name}: us-east-1 is drained again: it does not\n")), "{}", ran.err);
+    assert_eq!(node.run(&cancel).exit, Exit::Refused, "it is over");
+    let watched = node.run(&["watch", &name]);
+    assert_eq!((watched.exit, watched.out), (Exit::Error, format!("{name}: us-east-1 is drained again: it does not\n")), "{}", watched.err);
+    // All at once, too.
+    assert_eq!(node.run(&[&back[..], &["--yes"]].concat()).exit, Exit::Ok);
+    assert_eq!(node.run(&["undrain", "region", "us-east-1", "--reason", "we need it", "--yes"]).exit, Exit::Ok);
+    assert!(node.cluster.state().overrides().is_empty() && node.cluster.state().returns().all(|it| it.ended.is_some()));
+}

@@ -118,7 +118,7 @@ impl Fleet {
     }
 }
 
-fn drain(region: &str, request: &str) -> Entry {
+pub(super) fn drain(region: &str, request: &str) -> Entry {
     Entry {
         at: Timestamp(1_800_000_000_000),
         by: Actor { name: "sre@example.com".to_owned(), role: Role::Operator },
@@ -135,7 +135,7 @@ fn drain(region: &str, request: &str) -> Entry {
     }
 }
 
-fn now(mut entry: Entry) -> Entry {
+pub(super) fn now(mut entry: Entry) -> Entry {
     entry.at = Timestamp(i64::try_from(std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap());
     entry
 }

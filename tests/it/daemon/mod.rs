@@ -25,6 +25,7 @@ mod rejoin;
 mod reload;
 mod resolver;
 mod restart;
+mod returns;
 mod roles;
 mod seed;
 mod setback;

@@ -34,6 +34,11 @@ impl Shop {
         self.error_rates.lock().unwrap_or_else(PoisonError::into_inner).insert(region, part);
     }
 
+    /// Nothing is known of a region any more.
+    pub(super) fn falls_silent(&self, region: &'static str) {
+        self.error_rates.lock().unwrap_or_else(PoisonError::into_inner).remove(region);
+    }
+
     fn metrics(&self) -> String {
         let rates = self.error_rates.lock().unwrap_or_else(PoisonError::into_inner);
         let of = |name: &str, figure: &dyn Fn(f64) -> f64| {
@@ -106,12 +111,12 @@ impl Drop for Prometheus {
 
 const GROUP: &str = "    automatic_failover: true\n    probe: { interval: 1s, timeout: 1s }\n    confirm_hold: 2s\n    local_recovery: 2s\n    observe: 30s\n";
 
-fn recovery(prometheus: &str) -> String {
+pub(super) fn recovery(prometheus: &str) -> String {
     format!(
         "disaster_recovery:\n  rpo_target: 1h\n  rto_target: 30m\n  failover_automation: {{ automatic_failover: true, \
          health_check_failures: 3, failure_window: 5m }}\n  recovery_procedures:\n    data_recovery: {{ primary_source: \
          continuous_replication, validation_steps: [verify_data_integrity, test_agent_functionality, validate_performance_metrics] }}\n    \
-         service_recovery: {{ deployment_strategy: blue_green, rollback_triggers: [\"error_rate > 5%\"] }}\n\
+         service_recovery: {{ deployment_strategy: blue_green, step_time: 4s, rollback_triggers: [\"error_rate > 5%\"] }}\n\
          signals:\n  sources: {{ shop: {{ prometheus: \"{prometheus}\" }} }}\n  queries:\n    \
          error_rate: {{ source: shop, unit: ratio, query: \"shop_error_rate{{region=\\\"{{region}}\\\"}}\" }}\n"
     )

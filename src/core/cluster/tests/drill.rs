@@ -8,6 +8,7 @@
 //! lift o-3 | freeze everything for 1h | freeze service:api automation for 1h | unfreeze f-4 | ack OBJECT for 1h
 //! node 1 a us voter level=1 plan=7 | forget 1 | level 2 | generation 1 lost=1+2 | expire
 //! evacuate us skip=orders for 4h | note 7 orders because why | abandon 7 undrain
+//! return us steps=10%+50%+100% time=5m | advance 7 | wait 7 because why | take 7 because why
 //! ... by=ana/admin request=r1 id=night moves=10% overrule=min_healthy_regions/2h because some reason
 //! raw {"kind":99,...}                  # octets as they stand in the log
 //! restart | upgrade 2 | show | audit | stand orders
@@ -216,6 +217,19 @@ impl Drill {
                 self.note(&format!("  next: {:?}", state.next_of(evacuation, at)));
             }
         }
+        for it in state.returns() {
+            let how = it.ended.as_ref().map_or_else(|| "open".to_owned(), |ended| format!("{} {}", ended.outcome, ended.why));
+            let waits = if it.because.is_empty() { String::new() } else { format!(", waits: {}", it.because) };
+            self.note(&format!(
+                "return-{} of {} by {}, at {} until {}{waits}: {}",
+                it.id,
+                it.region,
+                it.order,
+                it.share(),
+                it.due(),
+                how.trim_end()
+            ));
+        }
         if let Some(end) = state.next_end() {
             self.note(&format!("next end in {}", Human(end.since(at))));
         }
@@ -288,6 +302,14 @@ impl Drill {
                 Change::NoteEvacuation { evacuation: rest[0].parse().unwrap(), group: Label::new(rest[1]), because: reason.to_owned() }
             }
             "abandon" => Change::CancelEvacuation { evacuation: rest[0].parse().unwrap(), undrain: rest.contains(&"undrain") },
+            "return" => Change::Return {
+                region: Label::new(rest[0]),
+                steps: list(value(words, "steps").unwrap()).map(percent).collect(),
+                step_time: duration(value(words, "time").unwrap()),
+            },
+            "advance" => Change::AdvanceReturn { id: rest[0].parse().unwrap() },
+            "wait" => Change::NoteReturn { id: rest[0].parse().unwrap(), because: reason.to_owned() },
+            "take" => Change::TakeBack { id: rest[0].parse().unwrap(), why: reason.to_owned() },
             name if GROUPS.contains(&name) => {
                 let name = Label::new(name);
                 Change::Group { step: steps::step(&name, rest, reason, &self.one, self.at), group: name }
@@ -369,6 +391,7 @@ fn plan(words: &[&str]) -> PutPlan {
                 .collect(),
             max_share_moved: value(words, "moved").map_or(Share::FULL, percent),
             freezes: freezes.into_iter().collect(),
+            returning: None,
         },
     }
 }

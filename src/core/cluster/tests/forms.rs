@@ -84,6 +84,10 @@ fn changes() -> Vec<Change> {
         Change::Evacuate { region: Label::new("us"), skip: [Label::new("orders")].into(), end: End::At(Timestamp(1)) },
         Change::NoteEvacuation { evacuation: 1, group: Label::new("orders"), because: "it has no other member".to_owned() },
         Change::CancelEvacuation { evacuation: 1, undrain: true },
+        Change::Return { region: Label::new("us"), steps: vec![Share::percent(10), Share::FULL], step_time: Duration::from_mins(5) },
+        Change::AdvanceReturn { id: 1 },
+        Change::NoteReturn { id: 1, because: "error_rate > 5% is unknown".to_owned() },
+        Change::TakeBack { id: 1, why: "error_rate > 5% fires".to_owned() },
     ]
     .into_iter()
     .chain(steps().into_iter().map(|step| Change::Group { group: Label::new("orders"), step }))

@@ -49,6 +49,7 @@ pub(super) fn outline(min: usize, moved: Share, freezes: Vec<Window>) -> Outline
         groups: [(Label::new("orders"), Policy { rungs: vec![cut()], ..policy("eu", &["eu", "ap"]) })].into_iter().collect(),
         max_share_moved: moved,
         freezes,
+        returning: None,
     }
 }
 
@@ -215,6 +216,13 @@ pub(super) fn changes() -> impl Strategy<Value = Change> {
             .prop_map(|(evacuation, because)| Change::NoteEvacuation { evacuation, group: Label::new("orders"), because }),
         2 => ((0_u64..12).prop_map(|n| 3 * n + 1), any::<bool>())
             .prop_map(|(evacuation, undrain)| Change::CancelEvacuation { evacuation, undrain }),
+        3 => (prop::sample::select(vec!["us", "eu", "mars"]), 0_u16..60, 0_u64..900).prop_map(|(region, first, seconds)| {
+            let steps = vec![Share::percent(first), Share::FULL];
+            Change::Return { region: Label::new(region), steps, step_time: Duration::from_secs(seconds) }
+        }),
+        2 => (0_u64..12).prop_map(|n| Change::AdvanceReturn { id: 3 * n + 1 }),
+        1 => ((0_u64..12), ".{0,20}").prop_map(|(n, because)| Change::NoteReturn { id: 3 * n + 1, because }),
+        1 => ((0_u64..12), ".{0,20}").prop_map(|(n, why)| Change::TakeBack { id: 3 * n + 1, why }),
         8 => steps().prop_map(|step| Change::Group { group: Label::new("orders"), step }),
     ]
 }

@@ -7,6 +7,7 @@
 //! - maintenance: probes do not count; the last judgement before it stands. Where there was none, the first one that comes.
 //! - drain: no new answers. A column of its own: it leaves the health as it is, and no forced health lifts it.
 //! - weight: another share than the plan's, of a pool among regions or of an endpoint inside its pool. Takes nothing out.
+//! - admission: only a share of the clients that it would have. Takes nothing out, and is full when nothing else is usable.
 //! - hold: automation starts nothing on the object. Answers do not depend on it; it is carried here so that every screen shows it.
 //!
 //! Of several overrides of one sort the narrowest rules: endpoint, then service in a region, then region, then service; of equally narrow
@@ -69,6 +70,8 @@ pub enum OverrideKind {
     Weight(Weight),
     /// Automation starts nothing on the object, and an operation on it stops before promote.
     Hold,
+    /// Only this share of the clients that it would have; the others go where they would without it. A step of a return of traffic: nobody orders it.
+    Admission(Share),
 }
 
 /// What an order is for. By name, because an order outlives the topology in which it was given.
@@ -117,6 +120,7 @@ impl Override {
         let severity = match self.kind {
             OverrideKind::ForcedDown => 1,
             OverrideKind::Weight(weight) => u16::MAX - weight.0,
+            OverrideKind::Admission(share) => Share::FULL.points() - share.points(),
             OverrideKind::Drain | OverrideKind::Maintenance | OverrideKind::ForcedUp | OverrideKind::Hold => 0,
         };
         (narrowness, self.at, severity)
@@ -145,6 +149,7 @@ impl OverrideKind {
             Self::ForcedDown => "forced_down",
             Self::Weight(_) => "weight",
             Self::Hold => "hold",
+            Self::Admission(_) => "admission",
         }
     }
 }
@@ -158,6 +163,7 @@ impl fmt::Display for OverrideKind {
             Self::ForcedDown => "forced down",
             Self::Weight(weight) => return f.pad(&format!("weight {}", weight.0)),
             Self::Hold => "hold",
+            Self::Admission(share) => return f.pad(&format!("admission {share}")),
         })
     }
 }
@@ -218,18 +224,29 @@ pub struct Intended {
     pub pool_weight: Option<Arc<Override>>,
     /// Another weight for itself.
     pub weight: Option<Arc<Override>>,
+    /// A share of its clients only.
+    pub admission: Option<Arc<Override>>,
 }
 
 impl Intended {
     /// All of them, in the order in which they are shown.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Override>> {
-        [&self.forced, &self.maintenance, &self.drain, &self.pool_weight, &self.weight].into_iter().flatten()
+        [&self.forced, &self.maintenance, &self.drain, &self.pool_weight, &self.weight, &self.admission].into_iter().flatten()
     }
 
     /// The weight ordered for its pool; `None`: the plan's.
     #[must_use]
     pub fn ordered_pool_weight(&self) -> Option<Weight> {
         weight_of(self.pool_weight.as_deref())
+    }
+
+    /// The share of its clients that it takes; `None`: all.
+    #[must_use]
+    pub fn ordered_admission(&self) -> Option<Share> {
+        match self.admission.as_deref()?.kind {
+            OverrideKind::Admission(share) => Some(share),
+            _ => None,
+        }
     }
 
     /// The weight ordered for the endpoint; `None`: the plan's.
@@ -413,7 +430,7 @@ impl Overlay {
             },
             (None, None) => (observed.clone(), None),
         };
-        for by in [&intended.drain, &intended.pool_weight, &intended.weight] {
+        for by in [&intended.drain, &intended.pool_weight, &intended.weight, &intended.admission] {
             verdict.next_change = verdict.next_change.min(left(by));
         }
         let effective = Effective { verdict, health_by, drained_by: intended.drain.clone() };
@@ -445,6 +462,7 @@ impl Overlay {
                 OverrideKind::ForcedUp | OverrideKind::ForcedDown => &mut intended.forced,
                 OverrideKind::Weight(_) if matches!(order.scope, Scope::Endpoint(_)) => &mut intended.weight,
                 OverrideKind::Weight(_) => &mut intended.pool_weight,
+                OverrideKind::Admission(_) => &mut intended.admission,
                 OverrideKind::Hold => continue,
             };
             if place.as_ref().is_none_or(|known| order.rank() > known.rank()) {

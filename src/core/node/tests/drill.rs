@@ -28,7 +28,7 @@ use crate::{
         record::RecordType,
         time::{Now, Tick, Timestamp},
         topology::Target as Aim,
-        units::Weight,
+        units::{Share, Weight},
         verdict::Health,
     },
     node::{Attempt, Effect, Event, Node, Peers, Readiness, Served, Settings, report::State, saved::SavedNode},
@@ -308,6 +308,7 @@ impl Drill {
             "down" => OverrideKind::ForcedDown,
             "hold" => OverrideKind::Hold,
             word if word.starts_with("weight=") => OverrideKind::Weight(Weight(word[7..].parse().unwrap())),
+            word if word.starts_with("admission=") => OverrideKind::Admission(Share::percent(word[10..].parse().unwrap())),
             word => panic!("`{word}` is not an order"),
         };
         let scope = match words[2].split_once(':').unwrap_or((words[2], "")) {

@@ -8,6 +8,7 @@ use crate::{
         groups::recovers_from_replicas,
         sections::{Channel, DisasterRecovery, Limit, Plan, Storage, Unit, Validation},
     },
+    recovery::traffic_return::{Returning, problem},
 };
 
 /// The validation steps that have a meaning without being defined.
@@ -131,6 +132,11 @@ fn procedures(plan: &Plan, recovery: &DisasterRecovery, out: &mut Findings) {
         }
     }
     let Some(service) = &recovery.recovery_procedures.service_recovery else { return };
+    let Returning { steps, step_time } = service.returning();
+    if let Some(problem) = problem(&steps, step_time) {
+        let here = path.clone().key("service_recovery");
+        out.error(here, problem, "for example `traffic_steps: [10%, 50%, 100%]` and `step_time: 5m`");
+    }
     for (i, trigger) in service.rollback_triggers.iter().enumerate() {
         let here = path.clone().key("service_recovery").key("rollback_triggers").item(i);
         match plan.signals.queries.get(&trigger.signal) {

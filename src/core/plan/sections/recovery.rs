@@ -166,22 +166,39 @@ words! {
 section! {
     /// How services come back.
     pub struct ServiceRecovery {
-        /// How the new place takes over.
+        /// In which steps a drained region takes its clients back, by `portolan return`. After each the others can take them again.
         deployment_strategy: DeploymentStrategy = DeploymentStrategy::BlueGreen,
+        /// Other steps than the strategy's: shares of the region's clients that grow to 100%, at most ten. Left out: as the strategy says.
+        traffic_steps: Vec<Share> = Vec::new(),
+        /// How long each step is watched before the next one begins, 1s to 1d.
+        step_time: Duration = Duration::from_mins(5),
         /// Figures that undo it, as long as a group's `observe`: `NAME > VALUE` or `NAME < VALUE`. Three looks in a row must find one firing.
         rollback_triggers: Vec<Trigger> = Vec::new(),
     }
 }
 
 words! {
-    /// How the new place takes over.
+    /// In which steps traffic moves to the place that takes over.
     pub enum DeploymentStrategy("a deployment strategy") {
-        /// All at once, the old one kept.
+        /// A tenth, a half, all; the old place keeps what it needs for all of them until the last step was watched.
         BlueGreen = "blue_green",
-        /// Step by step.
+        /// Quarter by quarter.
         Rolling = "rolling",
-        /// A part first.
+        /// A twentieth, then all.
         Canary = "canary",
+    }
+}
+
+impl DeploymentStrategy {
+    /// The shares of its clients that the new place takes, one after the other.
+    #[must_use]
+    pub fn steps(self) -> Vec<Share> {
+        let percents: &[u16] = match self {
+            Self::BlueGreen => &[10, 50, 100],
+            Self::Rolling => &[25, 50, 75, 100],
+            Self::Canary => &[5, 100],
+        };
+        percents.iter().copied().map(Share::percent).collect()
     }
 }
 

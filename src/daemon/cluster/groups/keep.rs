@@ -41,6 +41,7 @@ use super::{
     hooks::{self, Errands, Told},
     lookout::Lookout,
     observe::{self, Looked, Observer},
+    returns::{self, Returns, Seen},
     roster::Roster,
     validate,
 };
@@ -71,6 +72,10 @@ enum News {
     Shown { group: Label, token: Token, result: Result<(), String> },
     /// The rollback triggers of a group were looked at.
     Observed(Looked),
+    /// The rollback triggers of a region were looked at, whose traffic returns.
+    Seen(Seen),
+    /// A return of traffic was not let go on.
+    Unreturned { term: u64, id: u64 },
     /// A hook was told how an operation ended, or was to be.
     Told(Told),
     /// What became of a step.
@@ -89,6 +94,7 @@ struct Lead {
     errands: Errands,
     drills: Drills,
     evacuations: Evacuations,
+    returns: Returns,
 }
 
 struct Keeper {
@@ -179,6 +185,7 @@ impl Keeper {
                     self.tell(&state, now);
                     self.drill(&state, now);
                     self.evacuate(&state, now);
+                    self.bring_back(&state, now);
                 }
                 self.fence(&state, only);
                 self.conduct(&state, only);
@@ -238,6 +245,7 @@ impl Keeper {
                         errands: Errands::default(),
                         drills: Drills::new(&self.shared),
                         evacuations: Evacuations::default(),
+                        returns: Returns::default(),
                     });
                 }
             }
@@ -258,6 +266,17 @@ impl Keeper {
             }
             News::Shown { group, token, result } => self.lookout.was_shown(&group, token, result),
             News::Observed(looked) => self.set_back(&looked),
+            News::Seen(seen) => {
+                let state = self.state();
+                if let Some(change) = self.lead.as_mut().and_then(|lead| lead.returns.seen(seen, now)) {
+                    self.lead_on(&state, change);
+                }
+            }
+            News::Unreturned { term, id } => {
+                if let Some(lead) = self.lead.as_mut().filter(|lead| lead.term == term) {
+                    lead.returns.refused(id, now);
+                }
+            }
             News::Told(told) => self.note_told(told),
             News::Attested { group, question, region, what } => {
                 info!(%group, %region, "asked once more: it {what}");
@@ -488,6 +507,39 @@ impl Keeper {
         }
     }
 
+    /// Looks at the rollback triggers of regions whose traffic returns, and leads them on.
+    fn bring_back(&mut self, state: &State, now: Now) {
+        let roster = self.crew.roster();
+        let Some(lead) = &mut self.lead else { return };
+        lead.returns.retain(state);
+        let mut changes = Vec::new();
+        for it in state.returns().filter(|it| it.ended.is_none()) {
+            if lead.returns.is_due(it, now) {
+                let (shared, news, triggers) = (Arc::clone(&self.shared), self.news.clone(), roster.region_triggers(&it.region));
+                let (id, step) = (it.id, it.step);
+                tokio::spawn(self.shared.stop.clone().run_until_cancelled_owned(async move {
+                    let _ = news.send(News::Seen(returns::look(shared, id, step, triggers).await)).await;
+                }));
+            }
+            let endpoints_up = self.shared.databases.borrow().endpoints_up.get(&it.region).copied();
+            changes.extend(lead.returns.next(state, it, endpoints_up, now));
+        }
+        for change in changes {
+            self.lead_on(state, change);
+        }
+    }
+
+    fn lead_on(&self, state: &State, change: Change) {
+        let (Change::AdvanceReturn { id } | Change::NoteReturn { id, .. } | Change::TakeBack { id, .. }) = change else { return };
+        let Some((term, it)) = self.lead.as_ref().map(|lead| lead.term).zip(state.traffic_return(id)) else { return };
+        let (shared, news, region) = (Arc::clone(&self.shared), self.news.clone(), it.region.clone());
+        tokio::spawn(self.shared.stop.clone().run_until_cancelled_owned(async move {
+            if !returns::propose(shared, region, id, change).await {
+                let _ = news.send(News::Unreturned { term, id }).await;
+            }
+        }));
+    }
+
     fn conduct(&mut self, state: &State, only: Option<&Label>) {
         self.validate(state, only);
         let now = self.shared.clock.tick();
@@ -562,7 +614,7 @@ pub(super) fn entry(shared: &Shared, group: &Label, step: Step) -> Entry {
 }
 
 /// A change that this node proposes by itself.
-fn of_system(shared: &Shared, change: Change) -> Entry {
+pub(super) fn of_system(shared: &Shared, change: Change) -> Entry {
     Entry {
         at: shared.clock.now().wall,
         by: Actor { name: format!("node {}", shared.me.node), role: Role::System },

@@ -18,6 +18,7 @@ mod hooks;
 mod keep;
 mod lookout;
 mod observe;
+mod returns;
 mod roster;
 mod validate;
 

@@ -78,7 +78,7 @@ pub(super) async fn look(shared: Arc<Shared>, group: Label, operation: u64, here
     Looked { group, operation, here, there }
 }
 
-async fn ask(shared: &Shared, triggers: &[Trigger]) -> Vec<Found> {
+pub(super) async fn ask(shared: &Shared, triggers: &[Trigger]) -> Vec<Found> {
     let mut all = Vec::with_capacity(triggers.len());
     for trigger in triggers {
         let (fires, text) = match figure(shared, trigger).await {

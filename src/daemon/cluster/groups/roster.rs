@@ -7,7 +7,7 @@ use portolan_core::{
     failover::token::Token,
     model::{check::Address, ids::Label},
     plan::{
-        Trigger, ValidationStep,
+        Trigger, ValidationStep, region_triggers,
         sections::{DataGroup, Engine, Member},
         triggers, validation,
     },
@@ -69,6 +69,8 @@ pub(super) struct Roster {
     members: BTreeMap<(Label, Label), Shown>,
     /// By group: how long a resolver may hold the name of its primary; groups that no name follows are not in here.
     tails: BTreeMap<Label, Duration>,
+    /// By region: the rollback triggers as they are asked for while its traffic returns.
+    triggers: BTreeMap<Label, Arc<Vec<Trigger>>>,
     /// By group: the programs that are run for it.
     hooks: BTreeMap<Label, Arc<Hooks>>,
     places: BTreeMap<Label, Place>,
@@ -88,6 +90,9 @@ impl Roster {
         for follows in loaded.plan.services.iter().filter_map(|(_, service)| service.follows.as_ref()) {
             let tail = roster.tails.entry(follows.group.clone()).or_default();
             *tail = follows.ttl.max.max(*tail);
+        }
+        for (region, _) in loaded.plan.regions.iter() {
+            roster.triggers.insert(region.clone(), Arc::new(region_triggers(&loaded.plan, region)));
         }
         for (group, data) in loaded.plan.data_groups.iter() {
             roster.take(group, data);
@@ -144,6 +149,11 @@ impl Roster {
     /// The rollback triggers as they are asked for in a member's region; empty: there are none.
     pub(super) fn triggers(&self, group: &Label, region: &Label) -> Arc<Vec<Trigger>> {
         self.members.get(&(group.clone(), region.clone())).map(|shown| Arc::clone(&shown.triggers)).unwrap_or_default()
+    }
+
+    /// The rollback triggers as they are asked for while a region's traffic returns; empty: there are none.
+    pub(super) fn region_triggers(&self, region: &Label) -> Arc<Vec<Trigger>> {
+        self.triggers.get(region).map(Arc::clone).unwrap_or_default()
     }
 
     /// The programs that are run for a group.

@@ -1,4 +1,4 @@
-//! The stream of one evacuation: as it is, whenever something of it is new, until it ends.
+//! The stream of one thing that is agreed: as it is, whenever something of it is new, until it ends.
 //!
 //! Nothing is queued for a slow reader: each message is made of what is agreed when there is room for it.
 
@@ -12,26 +12,28 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::told;
-use crate::api::{proto::WatchEvacuationResponse, refusal, source::cluster::ClusterSource};
+use super::{
+    refusal,
+    source::cluster::{ClusterSource, Standing},
+};
 
 /// Most time between two messages of one stream: a silent stream is a dead one.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(10);
 /// One message waits for a slow reader.
 const WAITING_MAX: usize = 1;
 
-/// `place` is given back at the end.
-pub(super) fn start(
+/// `tell`: the message of how it stands, and whether it is over. `place` is given back at the end.
+pub(super) fn start<M: Clone + PartialEq + Send + Sync + 'static>(
     source: Arc<dyn ClusterSource>,
-    id: u64,
     stop: CancellationToken,
     place: OwnedSemaphorePermit,
-) -> ReceiverStream<Result<WatchEvacuationResponse, Status>> {
+    tell: impl Fn(&Standing) -> Result<(M, bool), Status> + Send + Sync + 'static,
+) -> ReceiverStream<Result<M, Status>> {
     let (messages, stream) = mpsc::channel(WAITING_MAX);
     tokio::spawn(async move {
         let _place = place;
         let end = tokio::select! {
-            end = follow(&*source, id, &messages) => end,
+            end = follow(&*source, &tell, &messages) => end,
             () = stop.cancelled() => Some(refusal::stopping()),
         };
         if let Some(status) = end {
@@ -43,7 +45,11 @@ pub(super) fn start(
 }
 
 /// Until it ends or the reader leaves: `None`; or until it cannot be told any more: why.
-async fn follow(source: &dyn ClusterSource, id: u64, messages: &mpsc::Sender<Result<WatchEvacuationResponse, Status>>) -> Option<Status> {
+async fn follow<M: Clone + PartialEq>(
+    source: &dyn ClusterSource,
+    tell: &(impl Fn(&Standing) -> Result<(M, bool), Status> + Sync),
+    messages: &mpsc::Sender<Result<M, Status>>,
+) -> Option<Status> {
     let mut last = None;
     let mut sent = Instant::now();
     loop {
@@ -52,14 +58,13 @@ async fn follow(source: &dyn ClusterSource, id: u64, messages: &mpsc::Sender<Res
             Ok(standing) => standing,
             Err(error) => return Some(refusal::cluster(&error)),
         };
-        let evacuation = match told(&standing, id) {
-            Ok(evacuation) => Some(evacuation),
+        let (message, is_over) = match tell(&standing) {
+            Ok(told) => told,
             Err(status) => return Some(status),
         };
-        let is_over = evacuation.as_ref().is_some_and(|it| it.end_time.is_some());
-        if last != evacuation || sent.elapsed() >= HEARTBEAT_INTERVAL {
-            slot.send(Ok(WatchEvacuationResponse { evacuation: evacuation.clone() }));
-            (last, sent) = (evacuation, Instant::now());
+        if last.as_ref() != Some(&message) || sent.elapsed() >= HEARTBEAT_INTERVAL {
+            slot.send(Ok(message.clone()));
+            (last, sent) = (Some(message), Instant::now());
         } else {
             drop(slot);
         }

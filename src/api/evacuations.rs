@@ -1,7 +1,5 @@
 //! `EvacuationService`: regions that are drained, and whose primaries are moved away.
 
-mod watch;
-
 use std::{collections::BTreeSet, sync::Arc};
 
 use portolan_core::{
@@ -16,6 +14,7 @@ use tonic::{Request, Response, Status};
 
 use super::{
     convert::{freshness_out, time_out},
+    following,
     mutation::{Accepted, caller, envelope, propose},
     operations::WATCHERS_MAX,
     page::end_of,
@@ -157,7 +156,12 @@ impl EvacuationService for EvacuationApi {
             let message = format!("{WATCHERS_MAX} watchers of evacuations are open, as many as one node serves");
             Reason::TooManyWatchers.status(message, "", &[])
         })?;
-        Ok(Response::new(watch::start(Arc::clone(&self.source), id, self.stop.clone(), place)))
+        let tell = move |standing: &Standing| {
+            let evacuation = told(standing, id)?;
+            let is_over = evacuation.end_time.is_some();
+            Ok((WatchEvacuationResponse { evacuation: Some(evacuation) }, is_over))
+        };
+        Ok(Response::new(following::start(Arc::clone(&self.source), self.stop.clone(), place, tell)))
     }
 
     async fn start_evacuation(&self, request: Request<StartEvacuationRequest>) -> Result<Response<StartEvacuationResponse>, Status> {
