@@ -135,7 +135,7 @@ impl Seen {
         let timeline = led.and_then(|it| it.timeline).max(server.and_then(|it| it.timeline)).unwrap_or(0);
         let mut seen = managed::Seen {
             role,
-            system: system.or(server.map(|it| it.system)).unwrap_or(0),
+            system: system.or_else(|| server.map(|it| it.system)).unwrap_or(0),
             timeline,
             fenced: self.is_fenced(is_permitted),
             opening: server.and_then(|it| it.opening).filter(|_| timeline > 0),
@@ -221,12 +221,12 @@ impl Patroni {
     }
 
     async fn text(&self, path: &str) -> Result<String, Trouble> {
-        let (base, (status, text)) = self.from_any(path).await?;
+        let (base, (status, text)) = self.ask_any(path).await?;
         if status == StatusCode::OK { Ok(text) } else { Err(Trouble(format!("ask Patroni at {base} for {path}: {status}"))) }
     }
 
     /// Asks one after the other, from the one on that answered last.
-    async fn from_any(&self, path: &str) -> Result<(Url, (StatusCode, String)), Trouble> {
+    async fn ask_any(&self, path: &str) -> Result<(Url, (StatusCode, String)), Trouble> {
         let mut trouble = None;
         for base in self.in_order() {
             match self.rest.get(&base, path).await {

@@ -247,7 +247,7 @@ impl Trio {
     }
 
     pub(super) fn addresses(&self) -> Members {
-        let port = |member: &Member| member.way.as_ref().map_or(member.client_port(), |way| way.port);
+        let port = |member: &Member| member.way.as_ref().map_or_else(|| member.client_port(), |way| way.port);
         self.members.values().map(|member| (member.region.clone(), ("127.0.0.1".to_owned(), port(member)))).collect()
     }
 
