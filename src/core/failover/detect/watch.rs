@@ -174,6 +174,16 @@ impl Watch {
         })
     }
 
+    /// So many failed rounds while it is suspected; `None`: it is not.
+    pub(super) fn suspected(&self) -> Option<usize> {
+        self.suspicion.as_ref().map(|it| it.rounds.len())
+    }
+
+    /// The last round that is over; `None`: none is.
+    pub(super) const fn latest(&self) -> Option<&Round> {
+        self.rounds.latest()
+    }
+
     pub(super) fn next_deadline(&self) -> Tick {
         self.rounds.next_deadline()
     }
