@@ -58,6 +58,19 @@ impl DrillApi {
         let message = format!("drill a switchover of {}: it is not ready: {}", seen.name, finding.text);
         Err(Reason::GroupNotReady.status(message, seen.name.as_str(), &[]))
     }
+
+    /// Where nothing tells people there is nothing to try. Which channels the plan names does not count: this version sends to none.
+    fn check_tells(&self, seen: &Seen) -> Result<(), Status> {
+        if self.groups.source.teller(&seen.name).is_some() {
+            return Ok(());
+        }
+        let version = env!("CARGO_PKG_VERSION");
+        let message = format!(
+            "drill a notification of {}: it has no `hooks.after`, and version {version} sends to none of `notification_channels` by itself",
+            seen.name
+        );
+        Err(Reason::NothingTells.status(message, seen.name.as_str(), &[]))
+    }
 }
 
 /// A drill of this id, under way or remembered.
@@ -78,8 +91,7 @@ impl DrillService for DrillApi {
         let id = id_in(&request.get_ref().name, "drills", "drill")?;
         let standing = self.groups.standing()?;
         let drill = find(&standing.state, id);
-        let drill = drill
-            .ok_or_else(|| Reason::UnknownDrill.status(format!("no drill-{id} is under way or remembered"), &format!("drill-{id}"), &[]))?;
+        let drill = drill.ok_or_else(|| unknown_drill(id))?;
         Ok(Response::new(GetDrillResponse { drill: Some(drill), freshness: Some(freshness_out(&standing)) }))
     }
 
@@ -104,8 +116,10 @@ impl DrillService for DrillApi {
         let seen = self.groups.seen(&request.parent)?;
         seen.primary()?;
         let aim = aim_in(&caller, &seen.policy, request.aim.take())?;
-        if aim.kind == DrillKind::Switchover {
-            self.check_ready(&seen).await?;
+        match aim.kind {
+            DrillKind::Switchover => self.check_ready(&seen).await?,
+            DrillKind::Notification => self.check_tells(&seen)?,
+            DrillKind::DryRun | DrillKind::Fence | DrillKind::ObserveOnly => {}
         }
         let done = self.commit(&caller, &seen, envelope!(request), DrillStep::Start { aim, schedule: None }).await?;
         let drill = done.commit.index.and_then(|index| find(&self.groups.standing().ok()?.state, index));
@@ -130,6 +144,9 @@ impl DrillService for DrillApi {
         let mut request = request.into_inner();
         let seen = self.groups.seen(&request.parent)?;
         let aim = aim_in(&caller, &seen.policy, request.aim.take())?;
+        if aim.kind == DrillKind::Notification {
+            self.check_tells(&seen)?;
+        }
         let every = request.every.take().ok_or_else(|| bad_field("every", "is not set: how far apart"))?;
         let every = Duration::try_from(every).map_err(|_| bad_field("every", "is no length of time"))?;
         let first = request.first_time.take().map(|time| end_at("first_time", &time)).transpose()?;
@@ -158,7 +175,7 @@ impl DrillService for DrillApi {
 
 /// What is wanted, with what the plan fills in. What moves or cuts off a primary is for an approver to say.
 fn aim_in(caller: &Caller, policy: &Policy, aim: Option<DrillAim>) -> Result<Aim, Status> {
-    let DrillAim { kind, region, hook, on_primary, stays } = aim.ok_or_else(|| bad_field("aim", "is not set"))?;
+    let DrillAim { kind, region, hook, on_primary, stays, lasts } = aim.ok_or_else(|| bad_field("aim", "is not set"))?;
     let words = || DrillKind::ALL.map(DrillKind::word).join(", ");
     let kind = DrillKind::of(&kind).ok_or_else(|| bad_field("aim.kind", format!("is none of {}", words())))?;
     let given = |text: String| (!text.is_empty()).then_some(text);
@@ -176,11 +193,20 @@ fn aim_in(caller: &Caller, policy: &Policy, aim: Option<DrillAim>) -> Result<Aim
     if kind == DrillKind::Switchover {
         check_approver(caller, "aim.kind", "that a primary is moved for a drill")?;
     }
-    Ok(Aim { kind, region: given(region).map(|region| Label::new(&region)), hook, on_primary, stays })
+    let lasts = lasts.map(Duration::try_from).transpose().map_err(|_| bad_field("aim.lasts", "is no length of time; write 1h as 3600s"))?;
+    if lasts.is_some() != (kind == DrillKind::ObserveOnly) {
+        let problem = if lasts.is_some() { "is set, and only an observation has a time" } else { "is not set: how long it observes" };
+        return Err(bad_field("aim.lasts", problem));
+    }
+    Ok(Aim { kind, region: given(region).map(|region| Label::new(&region)), hook, on_primary, stays, lasts })
+}
+
+pub(super) fn unknown_drill(id: u64) -> Status {
+    Reason::UnknownDrill.status(format!("no drill-{id} is under way or remembered"), &format!("drill-{id}"), &[])
 }
 
 /// The number in a name: `drills/drill-17`.
-fn id_in(name: &str, collection: &str, word: &str) -> Result<u64, Status> {
+pub(super) fn id_in(name: &str, collection: &str, word: &str) -> Result<u64, Status> {
     let end = end_of("name", name, collection)?;
     let id = end.strip_prefix(word).and_then(|rest| rest.strip_prefix('-')).and_then(|id| id.parse().ok());
     id.ok_or_else(|| bad_field("name", format!("is not {collection}/{word}-N")))
@@ -193,6 +219,7 @@ fn aim_out(aim: &Aim) -> DrillAim {
         hook: aim.hook.clone().unwrap_or_default(),
         on_primary: aim.on_primary,
         stays: aim.stays,
+        lasts: aim.lasts.map(duration_out),
     }
 }
 
@@ -209,7 +236,7 @@ fn drill_out(group: &Label, drill: &Drill, ended: Option<&Ended>, policy: Option
         operations: drill.operations.iter().map(|id| format!("operations/op-{id}")).collect(),
         outcome: ended.map(|ended| ended.outcome.word().to_owned()).unwrap_or_default(),
         end_time: ended.map(|ended| time_out(ended.at)),
-        lines: ended.map(|ended| ended.lines.clone()).unwrap_or_default(),
+        lines: ended.map_or_else(|| drill.trail.iter().map(ToString::to_string).collect(), |ended| ended.lines.clone()),
         loss: figures.loss.map(|loss| loss.to_string()).unwrap_or_default(),
         rpo_target: policy.and_then(|policy| policy.rpo_target).map(duration_out),
         recovery: figures.recovery.map(duration_out),

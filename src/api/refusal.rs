@@ -88,6 +88,8 @@ pub enum Reason {
     UnknownDrill,
     /// The group would not be failed over now, so that a primary is not moved for a drill.
     GroupNotReady,
+    /// The plan has nothing that tells people of the group, so that there is nothing to drill.
+    NothingTells,
     /// What would be done is not what the plan id pins.
     PlanChanged,
     /// The database that a person answers for takes writes, by its own agent's word.
@@ -142,6 +144,7 @@ impl Reason {
             Self::UnknownOperation => "UNKNOWN_OPERATION",
             Self::UnknownDrill => "UNKNOWN_DRILL",
             Self::GroupNotReady => "GROUP_NOT_READY",
+            Self::NothingTells => "NOTHING_TELLS",
             Self::PlanChanged => "PLAN_CHANGED",
             Self::StillWrites => "STILL_WRITES",
             Self::GroupsNotReady => "GROUPS_NOT_READY",
@@ -164,7 +167,7 @@ impl Reason {
             Self::NameTaken => Code::AlreadyExists,
             Self::GroupNotReady | Self::NoCluster | Self::Halted | Self::Membership | Self::NoHistory => Code::FailedPrecondition,
             Self::NotAdopted | Self::NotSeen | Self::TokenMismatch | Self::PlanChanged | Self::StillWrites => Code::FailedPrecondition,
-            Self::GroupsNotReady | Self::AtHome | Self::NotProtected | Self::NotCondemned => Code::FailedPrecondition,
+            Self::GroupsNotReady | Self::AtHome | Self::NotProtected | Self::NotCondemned | Self::NothingTells => Code::FailedPrecondition,
             // Not UNAVAILABLE, which clients repeat by themselves: without a request id that could act twice.
             Self::UnknownOutcome => Code::DeadlineExceeded,
             Self::TokenOutOfRange | Self::AuditGap | Self::HistoryRange => Code::OutOfRange,
@@ -209,6 +212,7 @@ impl Reason {
             Self::TokenMismatch => "look again, portolan recovery status, and decide anew",
             Self::UnknownOperation => "`portolan recovery status` names the open ones; the last sixteen of each group are remembered",
             Self::UnknownDrill => "`portolan drill list` names them; the last sixteen of each group are remembered",
+            Self::NothingTells => "name a program that tells people: `hooks: { after: NAME }` at the group in the plan",
             Self::GroupNotReady => "mend what is in the way first: portolan recovery readiness",
             Self::PlanChanged => "look again with --dry-run, which prints the plan id of what would be done now",
             Self::StillWrites => "stop it where it stands; its agent then says so, and confirms the fence by itself",

@@ -206,9 +206,9 @@ pub(super) enum Verb {
     SkipStep(About),
     /// Follow an operation, an evacuation or a return of traffic until it ends; exits 0 when it succeeded.
     Watch(Watch),
-    /// What an operation did, how long it took and what it lost; markdown, or -o html, json, yaml.
+    /// What an operation or a drill did, how long it took and what it lost; markdown, or -o html, json, yaml.
     Report {
-        /// The operation: op-17.
+        /// The operation, or the drill: op-17, drill-17.
         operation: String,
     },
     /// Read, compare and apply plans.

@@ -61,8 +61,9 @@ pub(super) enum DrillVerb {
 pub(super) struct Aimed {
     /// The data group.
     group: String,
-    /// What: dry_run (what a failover would do), fence (a program of the plan cuts a member off, and lets it in again), switchover (there and back).
-    #[arg(long, value_parser = ["dry_run", "fence", "switchover"])]
+    /// What: observe_only (what automation would decide, for a time), dry_run (what a failover would do), notification (the program that tells
+    /// people), fence (a program of the plan cuts a member off, and lets it in again), switchover (there and back).
+    #[arg(long, value_parser = ["observe_only", "dry_run", "notification", "fence", "switchover"])]
     kind: String,
     /// Of a fence: the member that is cut off. Of a switchover: where to.
     #[arg(long, value_name = "REGION", default_value = "", hide_default_value = true)]
@@ -76,6 +77,9 @@ pub(super) struct Aimed {
     /// Of a switchover: it stays where it went.
     #[arg(long)]
     stay: bool,
+    /// Of an observation: how long, 10s to 7d.
+    #[arg(long = "for", value_name = "TIME", value_parser = duration, required_if_eq("kind", "observe_only"))]
+    lasts: Option<Duration>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -128,6 +132,7 @@ impl Aimed {
             hook: self.rung.clone(),
             on_primary: self.on_primary,
             stays: self.stay,
+            lasts: self.lasts.map(wire::duration_out),
         }
     }
 
@@ -340,6 +345,9 @@ async fn show(desk: &mut Desk<'_>, drill: &str) -> Outcome {
         text.push_str(&format!("see: portolan report {}\n", short(operation)));
     }
     text.extend(drill.lines.iter().map(|line| format!("  {line}\n")));
+    if drill.end_time.is_some() {
+        text.push_str(&format!("see: portolan report {}\n", short(&drill.name)));
+    }
     let text: String = text.lines().map(|line| format!("{}\n", plain(line))).collect();
     desk.print(&text)?;
     Ok(exit)
@@ -354,6 +362,9 @@ fn aimed(aim: &DrillAim) -> String {
     }
     if !aim.hook.is_empty() {
         text.push_str(&format!(" by hook {}", aim.hook));
+    }
+    if aim.lasts.is_some() {
+        text.push_str(&format!(" for {}", length(aim.lasts.as_ref())));
     }
     text
 }

@@ -370,6 +370,10 @@ impl ClusterSource for Authority {
         self.cluster.agents()
     }
 
+    fn teller(&self, group: &Label) -> Option<String> {
+        self.cluster.teller(group)
+    }
+
     async fn outlook(&self, group: &Label) -> Option<Outlook> {
         let mut outlook = self.cluster.outlook(group).await?;
         outlook.readiness.findings.extend(self.backups.findings(group, outlook.archived.as_ref()));

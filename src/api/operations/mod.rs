@@ -9,8 +9,8 @@ use portolan_core::{
         group::Kind,
         rehearsal::{Part, Rehearsal, Wanted, rehearse},
     },
-    model::{group::Policy, ids::Label},
-    recovery::report::{Basis, Report},
+    model::{group::Policy, ids::Label, time::Timestamp},
+    recovery::report::{Basis, DrillReport, Report},
 };
 use tokio::sync::Semaphore;
 use tokio_stream::wrappers::ReceiverStream;
@@ -19,6 +19,7 @@ use tonic::{Request, Response, Status};
 
 use super::{
     convert::{closed_out, duration_out, freshness_out, operation_out, time_out},
+    drills,
     proto::{
         GetOperationRequest, GetOperationResponse, GetReportRequest, GetReportResponse, ListOperationsRequest, ListOperationsResponse,
         Operation as OperationMessage, RehearseOperationRequest, RehearseOperationResponse, RehearsedStep, WatchOperationRequest,
@@ -118,13 +119,86 @@ impl OperationService for OperationApi {
     async fn get_report(&self, request: Request<GetReportRequest>) -> Result<Response<GetReportResponse>, Status> {
         let request = request.into_inner();
         let format = Format::try_from(request.format).map_err(|_| bad_field("format", "is none that this node knows"))?;
-        let id = id_in(&request.name)?;
         let standing = self.groups.standing()?;
+        let (report, end) = if request.name.starts_with("drills/") {
+            self.report_of_drill(&standing, drills::id_in(&request.name, "drills", "drill")?).await?
+        } else {
+            self.report_of_operation(&standing, id_in(&request.name)?).await?
+        };
+        let written = |json: Result<String, serde_json::Error>| {
+            json.map_err(|error| Reason::Internal.status(format!("write the report of {}: {error}", request.name), "", &[]))
+        };
+        let (text, media_type) = match format {
+            Format::Unspecified | Format::Markdown => (report.markdown(), "text/markdown; charset=utf-8"),
+            Format::Html => (report.html(), "text/html; charset=utf-8"),
+            Format::Json => (written(report.json())?, "application/json"),
+        };
+        Ok(Response::new(GetReportResponse {
+            text,
+            media_type: media_type.to_owned(),
+            end_time: end.map(time_out),
+            freshness: Some(freshness_out(&standing)),
+        }))
+    }
+}
+
+/// What is told, and when it was over; `None`: it is not.
+type Reported = (Told, Option<Timestamp>);
+
+/// One of the reports that there are.
+enum Told {
+    Operation(Box<Report>),
+    Drill(Box<DrillReport>),
+}
+
+impl Told {
+    fn markdown(&self) -> String {
+        match self {
+            Self::Operation(report) => report.markdown(),
+            Self::Drill(report) => report.markdown(),
+        }
+    }
+
+    fn html(&self) -> String {
+        match self {
+            Self::Operation(report) => report.html(),
+            Self::Drill(report) => report.html(),
+        }
+    }
+
+    fn json(&self) -> Result<String, serde_json::Error> {
+        match self {
+            Self::Operation(report) => report.json(),
+            Self::Drill(report) => report.json(),
+        }
+    }
+}
+
+impl OperationApi {
+    async fn report_of_operation(&self, standing: &Standing, id: u64) -> Result<Reported, Status> {
         let (group, operation, closed) = standing.state.operation(id).ok_or_else(|| unknown_operation(id))?;
-        let (Some(policy), Some(plan)) = (policy_of(&standing, group), standing.state.plan()) else {
-            let message = format!(
-                "report op-{id}: the plan in force has no data group `{group}` any more, so there are no targets to report against"
-            );
+        let (policy, basis) = self.basis(standing, group, &format!("op-{id}")).await?;
+        let report = match closed {
+            Some(closed) => Report::of_closed(group, closed, policy, basis),
+            None => Report::of(group, operation, policy, basis),
+        };
+        Ok((Told::Operation(Box::new(report)), closed.map(|closed| closed.at)))
+    }
+
+    async fn report_of_drill(&self, standing: &Standing, id: u64) -> Result<Reported, Status> {
+        let mut groups = standing.state.groups().iter();
+        let found = groups.find_map(|(name, group)| Some((name, group, group.drills.find(id)?)));
+        let (name, group, (drill, ended)) = found.ok_or_else(|| drills::unknown_drill(id))?;
+        let (policy, basis) = self.basis(standing, name, &format!("drill-{id}")).await?;
+        let report = DrillReport::of(name, group, drill, ended, policy, basis);
+        Ok((Told::Drill(Box::new(report)), ended.map(|ended| ended.at)))
+    }
+
+    /// What the report of something is written by.
+    async fn basis<'a>(&self, standing: &'a Standing, group: &Label, of: &str) -> Result<(&'a Policy, Basis), Status> {
+        let (Some(policy), Some(plan)) = (policy_of(standing, group), standing.state.plan()) else {
+            let message =
+                format!("report {of}: the plan in force has no data group `{group}` any more, so there are no targets to report against");
             return Err(Reason::UnknownGroup.status(message, group.as_str(), &[]));
         };
         let basis = Basis {
@@ -134,25 +208,7 @@ impl OperationService for OperationApi {
             written: standing.now,
             tail: self.groups.source.figures(group).await.measured.tail,
         };
-        let report = match closed {
-            Some(closed) => Report::of_closed(group, closed, policy, basis),
-            None => Report::of(group, operation, policy, basis),
-        };
-        let (text, media_type) = match format {
-            Format::Unspecified | Format::Markdown => (report.markdown(), "text/markdown; charset=utf-8"),
-            Format::Html => (report.html(), "text/html; charset=utf-8"),
-            Format::Json => {
-                let json =
-                    report.json().map_err(|error| Reason::Internal.status(format!("write the report of op-{id}: {error}"), "", &[]))?;
-                (json, "application/json")
-            }
-        };
-        Ok(Response::new(GetReportResponse {
-            text,
-            media_type: media_type.to_owned(),
-            end_time: closed.map(|closed| time_out(closed.at)),
-            freshness: Some(freshness_out(&standing)),
-        }))
+        Ok((policy, basis))
     }
 }
 

@@ -69,6 +69,11 @@ pub trait ClusterSource: Send + Sync + 'static {
         None
     }
 
+    /// The program of the plan that hears how operations on a group end; `None`: it names none.
+    fn teller(&self, _group: &Label) -> Option<String> {
+        None
+    }
+
     /// How backups stand, class by class in the plan's order, as this node sees them. From memory; a node that does not look has none.
     async fn backups(&self) -> Vec<backups::Standing> {
         Vec::new()

@@ -1,10 +1,12 @@
-//! `portolan report`: what an operation did, how long it took and what it lost, for tickets, archives and programs.
+//! `portolan report`: what an operation or a drill did, how long it took and what it lost, for tickets, archives and programs.
 
 use super::{OPERATIONS, full};
 use crate::{
     api::proto::{GetReportRequest, get_report_request::Format as Wanted},
     cli::{Exit, Failure, Format, Outcome, desk::Desk, yaml},
 };
+
+const DRILLS: &str = "drills/";
 
 /// Prints the document as it is. A report of an operation that is still open is told to be one.
 pub(in crate::cli) async fn report(desk: &mut Desk<'_>, operation: &str) -> Outcome {
@@ -13,7 +15,9 @@ pub(in crate::cli) async fn report(desk: &mut Desk<'_>, operation: &str) -> Outc
         Format::Html => Wanted::Html,
         Format::Json | Format::Yaml => Wanted::Json,
     };
-    let request = GetReportRequest { name: full(OPERATIONS, operation), format: format.into() };
+    let is_drill = operation.starts_with("drill-") || operation.starts_with(DRILLS);
+    let (prefix, what) = if is_drill { (DRILLS, "the drill is still under way") } else { (OPERATIONS, "the operation is still open") };
+    let request = GetReportRequest { name: full(prefix, operation), format: format.into() };
     let report = desk.client().await?.get_report(request).await?;
     if desk.format == Format::Yaml {
         let value: serde_json::Value =
@@ -23,7 +27,7 @@ pub(in crate::cli) async fn report(desk: &mut Desk<'_>, operation: &str) -> Outc
         desk.print(&format!("{}\n", report.text.trim_end()))?;
     }
     if report.end_time.is_none() {
-        desk.tell("the operation is still open: there will be another report when it has ended")?;
+        desk.tell(&format!("{what}: there will be another report when it has ended"))?;
     }
     Ok(Exit::Ok)
 }

@@ -1,13 +1,14 @@
 //! Drills of data groups: what may begin, what a decision does to one that is under way, what is proven, and who is let in again.
 //!
 //! Refused in a freeze and under a hold, beside an operation and beside another drill. A decision, of whoever, ends it: a drill is in nobody's way.
+//! One that only looks is let begin under a hold and in a freeze, too, and a decision stands in its trail instead of ending it.
 //! Only the leader says how one ended; that it looked is its promise, as with everything that agents answer.
 
 use super::{
     apply::Judge,
     entry::Role,
     groups::{At, wrong},
-    limits::{NAME_MAX, cut, line},
+    limits::{NAME_MAX, count, cut, line},
     refusal::{Refusal, Rule},
 };
 use crate::{
@@ -21,8 +22,12 @@ use crate::{
         ids::Label,
         time::{Human, Timestamp},
     },
-    recovery::drill::{
-        Aim, Cut, Drill, DrillKind, DrillStep, EVERY, Ended, Figures, LINE_MAX, LINES_MAX, Outcome, Proof, SCHEDULES_MAX, Schedule,
+    recovery::{
+        drill::{
+            Aim, Cut, Drill, DrillKind, DrillStep, EVERY, Ended, Figures, LINE_MAX, LINES_MAX, Noted, OBSERVES, Outcome, Proof,
+            SCHEDULES_MAX, Schedule, TRAIL_MAX,
+        },
+        observed::Notice,
     },
 };
 
@@ -37,10 +42,10 @@ impl Judge<'_> {
         }
         match act {
             DrillStep::Start { aim, schedule } => {
-                if let Some(refusal) = self.state.on_hold(name, self.entry.at) {
-                    return Err(refusal);
+                if !aim.kind.only_looks() {
+                    self.check_on_hold(name)?;
+                    self.check_freeze(&Scope::Group(name.clone()))?;
                 }
-                self.check_freeze(&Scope::Group(name.clone()))?;
                 at.start_drill(group, policy, aim, *schedule)
             }
             DrillStep::Lift { region } => at.lift(group, region),
@@ -50,6 +55,7 @@ impl Judge<'_> {
             DrillStep::Schedule { aim, every, first } => at.schedule(group, policy, aim, *every, *first),
             DrillStep::Unschedule { schedule } => unschedule(group, *schedule),
             DrillStep::Missed { schedule, why } => at.missed(group, *schedule, why),
+            DrillStep::Note { drill, notice } => at.notice(group, policy, *drill, notice),
         }
     }
 }
@@ -91,7 +97,8 @@ impl At<'_> {
             group.drills.cuts.push(Cut { region: region.clone(), hook: hook.clone(), token: self.token, is_standby, lift: None });
         }
         let aim = aim.clone();
-        group.drills.open = Some(Drill { id: self.index, aim, who, why, began: self.at, schedule, operations: Vec::new() });
+        group.drills.open =
+            Some(Drill { id: self.index, aim, who, why, began: self.at, schedule, operations: Vec::new(), trail: Vec::new() });
         Ok(group)
     }
 
@@ -150,7 +157,39 @@ impl At<'_> {
         Ok(Some(drill.clone()))
     }
 
-    /// A decision about the group ends what is under way.
+    /// An observation noticed something.
+    fn notice(self, mut group: Group, policy: &Policy, id: u64, notice: &Notice) -> Result<Group, Refusal> {
+        open(&group, id)?;
+        let drill = group.drills.open.as_mut().filter(|drill| drill.aim.kind.only_looks());
+        let drill = drill.ok_or_else(|| invalid(format!("drill-{id} observes nothing")))?;
+        if let Notice::Would(would) = notice {
+            if let Some(region) = [Some(&would.from), would.to.as_ref()].into_iter().flatten().find(|it| !policy.members.contains_key(*it))
+            {
+                return Err(invalid(format!("{} has no member of the group", cut(region.as_str(), NAME_MAX))));
+            }
+            let lines = || would.mode.iter().chain(&would.against);
+            count("lines of what would be in its way", lines().count(), LINES_MAX)?;
+            lines().try_for_each(|text| line("what would be in its way", text, LINE_MAX))?;
+        }
+        if drill.trail.len() >= TRAIL_MAX {
+            return Err(wrong(Rule::Full, format!("drill-{id} has noted {TRAIL_MAX}, and no more are kept"), "nothing: its end says so"));
+        }
+        drill.trail.push(Noted { at: self.at, notice: notice.clone() });
+        Ok(group)
+    }
+
+    /// A decision about the group: it ends what is under way, but for what only looks.
+    pub(super) fn decided_beside_drill(self, group: &mut Group, what: &str, is_automatic: bool) {
+        match group.drills.open.as_mut().filter(|drill| drill.aim.kind.only_looks()) {
+            None => self.interrupt_drill(group, what),
+            Some(drill) if drill.trail.len() < TRAIL_MAX => {
+                drill.trail.push(Noted { at: self.at, notice: Notice::Began { operation: self.index, is_automatic } });
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// What is under way ends, whatever it is.
     pub(super) fn interrupt_drill(self, group: &mut Group, what: &str) {
         let line = cut(what, LINE_MAX);
         // A primary that a drill cut off stays so while another one takes over.
@@ -232,7 +271,8 @@ impl At<'_> {
         }
         schedule.next = self.at + schedule.every;
         let (aim, who, reason) = (schedule.aim.clone(), schedule.who.clone(), schedule.why.clone());
-        let drill = Drill { id: self.index, aim, who, why: reason, began: self.at, schedule: Some(id), operations: Vec::new() };
+        let drill =
+            Drill { id: self.index, aim, who, why: reason, began: self.at, schedule: Some(id), operations: Vec::new(), trail: Vec::new() };
         let (outcome, figures) = (Outcome::Missed, Figures::default());
         group.drills.remember(Ended { drill, outcome, at: self.at, figures, lines: vec![why.to_owned()] });
         Ok(group)
@@ -264,7 +304,20 @@ fn check_aim(aim: &Aim, policy: &Policy) -> Result<(), Refusal> {
             return Err(invalid(format!("{region} is never promoted, by the plan")));
         }
     }
+    match (aim.kind, aim.lasts) {
+        (DrillKind::ObserveOnly, Some(lasts)) if OBSERVES.contains(&lasts) => {}
+        (DrillKind::ObserveOnly, lasts) => {
+            let said = lasts.map_or_else(|| "no time".to_owned(), |lasts| Human(lasts).to_string());
+            let text = format!("it observes for {said}, and not for {} to {}", Human(*OBSERVES.start()), Human(*OBSERVES.end()));
+            return Err(invalid(text));
+        }
+        (_, Some(_)) => return Err(invalid(format!("a drill of {} ends by itself: it has no time", aim.kind))),
+        (_, None) => {}
+    }
     match (aim.kind, &aim.region, &aim.hook) {
+        (DrillKind::ObserveOnly | DrillKind::Notification, Some(_), _) => {
+            Err(invalid(format!("a drill of {} is about the whole group: it names no region", aim.kind)))
+        }
         (DrillKind::Fence, Some(_), Some(hook)) => {
             line("the name of a hook", hook, NAME_MAX)?;
             let rung = policy.rungs.iter().find(|rung| rung.hook == *hook);

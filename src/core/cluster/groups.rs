@@ -107,7 +107,7 @@ impl Judge<'_> {
         Ok(if after == *before { Commit::Nothing } else { Commit::Group(name.clone(), Box::new(after)) })
     }
 
-    fn check_on_hold(&self, name: &Label) -> Result<(), Refusal> {
+    pub(super) fn check_on_hold(&self, name: &Label) -> Result<(), Refusal> {
         self.state.on_hold(name, self.entry.at).map_or(Ok(()), Err)
     }
 
@@ -169,7 +169,7 @@ impl Judge<'_> {
             },
         };
         if !matches!(origin, Origin::Drill { .. }) {
-            at.interrupt_drill(&mut group, &format!("op-{}: {decide}", at.index));
+            at.decided_beside_drill(&mut group, &format!("op-{}: {decide}", at.index), origin.is_automatic());
         }
         let phase = if is_proposed { Phase::Proposed } else { Phase::Decided };
         let text = cut(&decide.to_string(), AUDIT_TEXT_MAX);

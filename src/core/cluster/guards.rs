@@ -32,7 +32,17 @@ impl State {
     /// How a group of the plan in force stands with automation; `None`: there is no such group.
     #[must_use]
     pub fn stand(&self, name: &Label, at: Timestamp) -> Option<Stand> {
+        self.stand_by(self.outline()?.groups.get(name)?, name, at)
+    }
+
+    /// As [`Self::stand`], as if the plan let automation act for the group: what then is in the way is so whatever its mode.
+    #[must_use]
+    pub fn stand_if_automatic(&self, name: &Label, at: Timestamp) -> Option<Stand> {
         let policy = self.outline()?.groups.get(name)?;
+        self.stand_by(&Policy { is_automatic: true, mode: Some(Mode::Act), ..policy.clone() }, name, at)
+    }
+
+    fn stand_by(&self, policy: &Policy, name: &Label, at: Timestamp) -> Option<Stand> {
         let nothing = Group::default();
         let group = self.groups.get(name).unwrap_or(&nothing);
         Some(Stand {

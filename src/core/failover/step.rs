@@ -210,7 +210,7 @@ pub enum Step {
         /// Which, and what it said.
         ran: Ran,
     },
-    /// Kinds 126 to 133: something of a drill.
+    /// Kinds 126 to 133, and 136: something of a drill.
     Drill {
         /// Expected.
         token: Token,

@@ -5,9 +5,10 @@
 //!            |  '-------- a person: Cancel; a decision about the group: interrupted, at once, and in nobody's way
 //!            '- a fence that passed: the rung is proven in that region, for ninety days (A8)
 //! schedule --due--> Start, or Missed
+//! observe_only: Note, Note ... End; a decision does not end it, and it ends no decision
 //! ```
 //!
-//! Invariants: one drill of a group at a time, and none beside an operation; no drill delays or refuses a decision of the cluster; what a drill cuts
+//! Invariants: one drill of a group at a time, and none begins beside an operation; no drill delays or refuses a decision of the cluster; what a drill cuts
 //! off is on record before it is cut, and stays there until it was let in again.
 //!
 //! Source: Google's DiRT (drills are the product, not the report); A8 of the lease protocol: a claim of a fence is no proof, a test is.
@@ -16,7 +17,7 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::exposure::Bracket;
+use super::{exposure::Bracket, observed::Notice};
 use crate::{
     failover::token::Token,
     model::{
@@ -45,6 +46,13 @@ pub const LINE_MAX: usize = 240;
 /// The shortest and the longest time between two drills by a schedule.
 pub const EVERY: std::ops::RangeInclusive<Duration> = Duration::from_hours(1)..=Duration::from_hours(366 * 24);
 
+/// How long an observation may last: a shorter one sees no round of most plans, and for a longer one another is begun, since other drills of the
+/// group wait for its end.
+pub const OBSERVES: std::ops::RangeInclusive<Duration> = Duration::from_secs(10)..=Duration::from_hours(7 * 24);
+
+/// The most that is noted of one observation: a storm of near misses is told by its first ones.
+pub const TRAIL_MAX: usize = 16;
+
 /// What kind of drill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -55,11 +63,15 @@ pub enum DrillKind {
     Switchover,
     /// A program of the plan cuts a member off, and lets it in again.
     Fence,
+    /// What automation would decide is noted beside what is decided; nothing is done, and nothing is kept back.
+    ObserveOnly,
+    /// The program that tells people is told that this is a drill.
+    Notification,
 }
 
 impl DrillKind {
     /// All, in the order of how much they touch.
-    pub const ALL: [Self; 3] = [Self::DryRun, Self::Fence, Self::Switchover];
+    pub const ALL: [Self; 5] = [Self::ObserveOnly, Self::DryRun, Self::Notification, Self::Fence, Self::Switchover];
 
     /// The word in commands, logs, metrics and the API.
     #[must_use]
@@ -68,7 +80,15 @@ impl DrillKind {
             Self::DryRun => "dry_run",
             Self::Switchover => "switchover",
             Self::Fence => "fence",
+            Self::ObserveOnly => "observe_only",
+            Self::Notification => "notification",
         }
+    }
+
+    /// Whether it only looks: it goes on beside decisions and operations, and is begun under a hold and in a freeze, too.
+    #[must_use]
+    pub const fn only_looks(self) -> bool {
+        matches!(self, Self::ObserveOnly)
     }
 
     /// The kind of this word.
@@ -99,13 +119,16 @@ pub struct Aim {
     /// Of a switchover: it stays where it went.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stays: bool,
+    /// Of an observation: how long, in [`OBSERVES`]. `None`: of the others, which end by themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lasts: Option<Duration>,
 }
 
 impl Aim {
     /// Nothing but a kind.
     #[must_use]
     pub const fn new(kind: DrillKind) -> Self {
-        Self { kind, region: None, hook: None, on_primary: false, stays: false }
+        Self { kind, region: None, hook: None, on_primary: false, stays: false, lasts: None }
     }
 }
 
@@ -120,6 +143,9 @@ impl fmt::Display for Aim {
         }
         if let Some(hook) = &self.hook {
             write!(f, " by hook {hook}")?;
+        }
+        if let Some(lasts) = self.lasts {
+            write!(f, " for {}", Human(lasts))?;
         }
         f.write_str(if self.stays { ", it stays there" } else { "" })
     }
@@ -143,6 +169,24 @@ pub struct Drill {
     /// The operations that it led to, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub operations: Vec<u64>,
+    /// What an observation noticed, in order: at most [`TRAIL_MAX`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trail: Vec<Noted>,
+}
+
+/// Something that an observation noticed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Noted {
+    /// When, by the time of the entry that says so.
+    pub at: Timestamp,
+    /// What.
+    pub notice: Notice,
+}
+
+impl fmt::Display for Noted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.at, self.notice)
+    }
 }
 
 /// How a drill ended.
@@ -329,6 +373,14 @@ impl Drills {
     }
 }
 
+/// One line of evidence, as long as one may be.
+#[must_use]
+pub fn one_line(text: &str) -> String {
+    let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let end = (0..=LINE_MAX.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    text[..end].to_owned()
+}
+
 /// What is committed about drills. Kind numbers as in [`crate::cluster::Change::kind`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -389,6 +441,13 @@ pub enum DrillStep {
         /// Why, in one line.
         why: String,
     },
+    /// Kind 136: an observation noticed something.
+    Note {
+        /// Its id.
+        drill: u64,
+        /// What.
+        notice: Notice,
+    },
 }
 
 impl DrillStep {
@@ -404,6 +463,7 @@ impl DrillStep {
             Self::Schedule { .. } => 131,
             Self::Unschedule { .. } => 132,
             Self::Missed { .. } => 133,
+            Self::Note { .. } => 136,
         }
     }
 
@@ -427,6 +487,7 @@ impl fmt::Display for DrillStep {
             Self::Schedule { aim, every, .. } => write!(f, "drill every {}: {aim}", Human(*every)),
             Self::Unschedule { schedule } => write!(f, "end schedule-{schedule}"),
             Self::Missed { schedule, why } => write!(f, "the drill of schedule-{schedule} was missed: {why}"),
+            Self::Note { drill, notice } => write!(f, "drill-{drill} noticed: {notice}"),
         }
     }
 }

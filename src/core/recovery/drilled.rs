@@ -63,6 +63,11 @@ pub(super) fn findings(name: &Label, group: &Group, policy: &Policy, now: Timest
         let fix = if wanted > margin { format!("let lease.margin be at least {}", Human(rounded_up(wanted))) } else { String::new() };
         note("margin", if wanted > margin { Grade::Warn } else { Grade::Pass }, text, fix);
     }
+    if let Some((drill, lasts)) = group.drills.open.as_ref().and_then(|drill| Some((drill, drill.aim.lasts?))) {
+        let (id, until) = (drill.id, drill.began + lasts);
+        let text = format!("drill-{id} notes until {until} what automation would decide; nothing is kept back for it");
+        note("drill", Grade::Pass, text, String::new());
+    }
     for ended in missed(group) {
         let said = ended.lines.first().map_or("", String::as_str);
         let text = format!("the drill of {} was missed at {}: {said}", ended.drill.aim, ended.at);

@@ -9,6 +9,7 @@ mod drilled;
 pub mod exposure;
 pub mod incident;
 pub mod observation;
+pub mod observed;
 pub mod outlook;
 pub mod readiness;
 pub mod report;

@@ -313,6 +313,11 @@ impl Cluster {
         told.await.ok()?
     }
 
+    /// The program of the plan that hears how operations on a group end; `None`: it names none.
+    pub(super) fn teller(&self, group: &Label) -> Option<String> {
+        groups::teller(&self.shared.crew, group)
+    }
+
     /// What probes see of databases now.
     pub(super) fn sees(&self, databases: Databases) {
         self.shared.databases.send_if_modified(|known| {

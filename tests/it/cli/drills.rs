@@ -5,8 +5,11 @@ use std::time::Duration;
 use portolan::cli::Exit;
 use portolan_core::{
     cluster::Change,
-    failover::{order::Role, step::Step},
-    recovery::drill::{DrillStep, Figures, Outcome},
+    failover::{evidence::Evidence, order::Role, step::Step},
+    recovery::{
+        drill::{DrillStep, Figures, Outcome},
+        observed::Notice,
+    },
 };
 
 use super::{
@@ -55,7 +58,19 @@ fn a_drill_is_started_shown_and_proves_a_rung() {
     let shown = node.run(&["drill", "show", &format!("drill-{id}")]);
     let head = format!("drill-{id}: fence of eu-west-1 by hook cut of orders, passed\n");
     assert!(shown.exit == Exit::Ok && shown.out.starts_with(&head), "{}", shown.out);
-    assert!(shown.out.ends_with("  the session that stood before was cut\n  nobody got in for 10s\n"), "{}", shown.out);
+    assert!(
+        shown
+            .out
+            .ends_with(&format!("  the session that stood before was cut\n  nobody got in for 10s\nsee: portolan report drill-{id}\n")),
+        "{}",
+        shown.out
+    );
+    let name = format!("drill-{id}");
+    assert_eq!(node.expect("report-drill", &["report", &name]).exit, Exit::Ok);
+    assert!(node.run(&["report", &format!("drills/{name}"), "-o", "html"]).out.contains("<h2>What is to be done</h2>"));
+    let json: serde_json::Value = serde_json::from_str(&node.run(&["report", &name, "-o", "json"]).out).unwrap();
+    assert_eq!((&json["version"], &json["figures"]["stop_ms"], &json["outcome"]), (&1.into(), &1500.into(), &"passed".into()));
+    assert_eq!(node.expect("report-drill-unknown", &["report", "drill-99"]).exit, Exit::Error);
     let every = ["drill", "schedule", "orders", "--kind", "dry_run", "--every", "1d", "--reason", "daily"];
     assert_eq!(node.run(&every).exit, Exit::Ok);
     assert_eq!(node.run(&["drill", "start", "orders", "--kind", "dry_run", "--reason", "let me see"]).exit, Exit::Ok);
@@ -73,4 +88,33 @@ fn a_drill_is_started_shown_and_proves_a_rung() {
     // Nobody knows here whether the group is ready.
     let moved = node.run(&["drill", "start", "orders", "--kind", "switchover", "--region", "eu-west-1", "--reason", "game day", "--yes"]);
     assert!(moved.exit != Exit::Ok && moved.err.contains("starting or stopping"), "{}", moved.err);
+}
+
+#[test]
+fn what_automation_would_decide_is_noted_and_told() {
+    let node = node();
+    let start = ["drill", "start", "orders", "--reason", "test drive", "--kind", "observe_only"];
+    assert_eq!(node.run(&start).exit, Exit::Usage, "for how long?");
+    let dry = ["drill", "start", "orders", "--reason", "test drive", "--kind", "dry_run", "--for", "1h"];
+    let refused = node.run(&dry);
+    assert!(refused.exit == Exit::Usage && refused.err.contains("only an observation has a time"), "{}", refused.err);
+    assert_eq!(node.run(&["hold", "group", "orders", "--for", "1h", "--reason", "upgrade"]).exit, Exit::Ok);
+    let ran = node.run(&[&start[..], &["--for", "1h"]].concat());
+    let id = group(&node).drills.open.unwrap().id;
+    let told = format!("drill observe_only for 1h of orders [drill-{id}]\n");
+    assert_eq!((ran.exit, ran.out), (Exit::Ok, told), "under a hold, too: {}", ran.err);
+    let near = Notice::NearMiss { evidence: Evidence::Isolated, rounds: 3, lasted: Duration::from_secs(20) };
+    leader(&node, DrillStep::Note { drill: id, notice: near });
+    let shown = node.run(&["drill", "show", &format!("drill-{id}")]);
+    assert!(shown.exit == Exit::Ok && shown.out.contains("near miss: 3 failed rounds, isolated"), "{}", shown.out);
+    let open = node.run(&["report", &format!("drill-{id}")]);
+    assert!(open.out.contains("near miss") && open.err.contains("the drill is still under way"), "{}{}", open.out, open.err);
+}
+
+#[test]
+fn a_notification_is_drilled_only_where_something_tells_people() {
+    let node = node();
+    let start = ["drill", "start", "orders", "--kind", "notification", "--reason", "who hears us?", "--request-id", "notify-1"];
+    assert_eq!(node.expect("drill-nothing-tells", &start).exit, Exit::Refused);
+    assert!(group(&node).drills.is_empty());
 }

@@ -8,8 +8,8 @@ use std::{
 };
 
 use portolan::api::proto::{
-    CreateDrillScheduleRequest, CreateFreezeRequest, Drill, DrillAim, Freeze, GetDrillRequest, GetOutlookRequest, ListDrillsRequest, Scope,
-    StartDrillRequest,
+    CreateDrillScheduleRequest, CreateFreezeRequest, Drill, DrillAim, Freeze, GetDrillRequest, GetOutlookRequest, GetReportRequest,
+    ListDrillsRequest, Scope, StartDrillRequest,
     freeze::Expiration,
     scope::{self, Everything},
 };
@@ -167,6 +167,10 @@ async fn is_ready(client: &Client) {
     given("the group is ready", async || client.get_outlook(request.clone()).await.ok()?.outlook.filter(|outlook| outlook.ready)).await;
 }
 
+async fn report(client: &Client, drill: &Drill) -> String {
+    client.get_report(GetReportRequest { name: drill.name.clone(), ..GetReportRequest::default() }).await.unwrap().text
+}
+
 fn has(drill: &Drill, text: &str) -> bool {
     drill.lines.iter().any(|line| line.contains(text))
 }
@@ -261,6 +265,12 @@ async fn a_switchover_is_drilled_there_and_back_and_what_is_due_begins_by_itself
     let moved = ended(&client, &start(&client, aim("switchover", EU)).await).await;
     assert_eq!((moved.outcome.as_str(), moved.operations.len(), moved.loss.as_str()), ("passed", 2, "0s"), "{moved:#?}");
     assert!(moved.recovery.is_some() && moved.stop.is_some(), "{moved:#?}");
+    let report = report(&client, &moved).await;
+    for text in
+        ["# switchover of orders: drill-", "- **Loss**: 0s\n- **RPO target**: 1h\n- **Loss stands**: ok\n", "closed, succeeded", "| 2 |"]
+    {
+        assert!(report.contains(text), "{text}\n{report}");
+    }
     play.is_served_by(US).await;
     let state = play.fleet.running().next().unwrap().daemon.agreed();
     let origins: Vec<bool> =
@@ -315,4 +325,57 @@ async fn a_switchover_is_drilled_there_and_back_and_what_is_due_begins_by_itself
     client.create_drill_schedule(scheduled).await.unwrap();
     let missed = given("what is due in a freeze is missed", async || by_itself("missed").await).await;
     assert!(has(&missed, "freeze"), "{missed:#?}");
+}
+
+/// The group has no automation by the plan, and its primary is lost: what would have been decided is told, and nothing is done.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_automation_would_decide_is_noted_and_people_are_told_of_drills() {
+    let observed = "    automatic_failover: false\n    probe: { interval: 1s, timeout: 1s }\n    confirm_hold: 2s\n    \
+        local_recovery: 2s\n    hooks: { after: tell }\n";
+    let mut play = Play::with(&[], observed, RECOVERY).await;
+    play.is_served_by(US).await;
+    play.fleet.agrees("all follow", |state| state.group(&group()).unwrap().absent.is_empty()).await;
+    let client = play.fleet.running().next().unwrap().client().await;
+
+    // The program that tells people is told that this is a drill; the first time it does not take it.
+    let directory = tempfile::tempdir().unwrap();
+    let told = directory.path().join("told");
+    let tell =
+        format!("#!/bin/sh\necho \"$PORTOLAN_VERB $PORTOLAN_GROUP $PORTOLAN_KEY\" >> {0}; test $(wc -l < {0}) -gt 1\n", told.display());
+    for bed in play.fleet.running() {
+        let path = bed.files.setup.hooks_dir.as_ref().unwrap().join("tell");
+        std::fs::write(&path, &tell).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let failed = ended(&client, &start(&client, aim("notification", "")).await).await;
+    assert_eq!(failed.outcome, "failed", "{failed:#?}");
+    assert!(report(&client, &failed).await.contains("nobody would have been told"));
+    let passed = ended(&client, &start(&client, aim("notification", "")).await).await;
+    assert_eq!((passed.outcome.as_str(), has(&passed, "hook tell took it")), ("passed", true), "{passed:#?}");
+    let heard = std::fs::read_to_string(&told).unwrap();
+    let keys: Vec<String> =
+        [&failed, &passed].iter().map(|it| it.name.replace("drills/", "drill orders orders/") + "/notification").collect();
+    assert_eq!(heard.lines().collect::<Vec<_>>(), keys);
+
+    let lasts = Some(prost_types::Duration { seconds: 60, nanos: 0 });
+    let begun = start(&client, Some(DrillAim { lasts, ..aim("observe_only", "").unwrap() })).await;
+    let before = play.fleet.running().next().unwrap().daemon.agreed().group(&group()).unwrap().token;
+    play.trio.members.get_mut(&Label::new(US)).unwrap().lose();
+    let would = async || {
+        let drill = client.get_drill(GetDrillRequest { name: begun.name.clone() }).await.ok()?.drill?;
+        drill.lines.into_iter().find(|line| line.contains("would be decided"))
+    };
+    let would = given("a decision would have been made", would).await;
+    assert!(would.contains(&format!("would be decided: {US} to ")) && would.contains("2 of 2 regions see it fail"), "{would}");
+    let state = play.fleet.running().next().unwrap().daemon.agreed();
+    let agreed = state.group(&group()).unwrap();
+    assert_eq!((agreed.operation.as_ref(), agreed.token, agreed.primary().unwrap().as_str()), (None, before, US), "nothing was done");
+    let us = play.trio.members.get_mut(&Label::new(US)).unwrap();
+    us.supervise().await;
+    us.start_process();
+    play.is_served_by(US).await;
+    let observed = ended(&client, &begun).await;
+    assert_eq!(observed.outcome, "passed", "{observed:#?}");
+    assert!(has(&observed, "the primary works again") && !observed.loss.is_empty(), "{observed:#?}");
+    assert!(report(&client, &observed).await.contains("the primary came back by itself"));
 }

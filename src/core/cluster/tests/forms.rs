@@ -29,6 +29,7 @@ use crate::{
     recovery::{
         drill::{Aim, DrillKind, DrillStep, Figures, Outcome},
         exposure::Bracket,
+        observed::{Notice, Would},
     },
 };
 
@@ -185,7 +186,35 @@ fn steps() -> Vec<Step> {
         steps.push(Step::Evacuate { evacuation: 1, decide });
     }
     steps.push(Step::Reclone { token, region: eu.clone() });
+    let note = |notice| Step::Drill { token, act: Box::new(DrillStep::Note { drill: 1, notice }) };
+    steps.extend(notices().map(note));
     steps
+}
+
+/// What an observation can notice.
+fn notices() -> [Notice; 5] {
+    let seconds = Duration::from_secs;
+    let would = Would {
+        from: "eu".into(),
+        to: Some("ap".into()),
+        evidence: Evidence::Isolated,
+        detected: Timestamp(1),
+        rounds: 3,
+        failing: 2,
+        asked: 2,
+        loss: Bracket { low: Duration::ZERO, high: Some(seconds(1)) },
+        recovery: Some(seconds(90)),
+        mode: vec!["the mode is observe".to_owned()],
+        against: vec!["storm".to_owned()],
+    };
+    let unknown = Would { to: None, loss: Bracket::UNKNOWN, recovery: None, ..would.clone() };
+    [
+        Notice::NearMiss { evidence: Evidence::Dead, rounds: 3, lasted: seconds(20) },
+        Notice::Would(Box::new(would)),
+        Notice::Would(Box::new(unknown)),
+        Notice::Recovered { after: seconds(40) },
+        Notice::Began { operation: 1, is_automatic: true },
+    ]
 }
 
 /// One step of each kind about drills.
@@ -193,7 +222,9 @@ fn drills() -> Vec<DrillStep> {
     let (eu, hour) = (Label::new("eu"), Duration::from_secs(3600));
     let fence = Aim { region: Some(eu.clone()), hook: Some("cut".to_owned()), on_primary: true, ..Aim::new(DrillKind::Fence) };
     let switchover = Aim { region: Some(eu.clone()), stays: true, ..Aim::new(DrillKind::Switchover) };
-    let starts = [fence, switchover, Aim::new(DrillKind::DryRun)].into_iter().map(|aim| DrillStep::Start { aim, schedule: None });
+    let observe = Aim { lasts: Some(hour), ..Aim::new(DrillKind::ObserveOnly) };
+    let others = [Aim::new(DrillKind::DryRun), Aim::new(DrillKind::Notification), observe];
+    let starts = [fence, switchover].into_iter().chain(others).map(|aim| DrillStep::Start { aim, schedule: None });
     let mut acts: Vec<DrillStep> = starts.collect();
     acts.push(DrillStep::Start { aim: Aim::new(DrillKind::DryRun), schedule: Some(7) });
     acts.push(DrillStep::Lift { region: eu.clone() });

@@ -12,6 +12,7 @@ use crate::{
     cluster::{Actor, Change, End, Entry, Node, NodeId, NodeRole, Outline, Overrule, PutPlan, Role, Rule, Service, State, Window},
     failover::{
         choose::Sealed,
+        evidence::Evidence,
         group::{HeldFor, Kind},
         lease::Class,
         step::{Decide, Proof, Ran, Setback, Step, When},
@@ -27,6 +28,7 @@ use crate::{
     recovery::{
         drill::{Aim, DrillKind, DrillStep, Figures, Outcome},
         exposure::Bracket,
+        observed::{Notice, Would},
     },
 };
 
@@ -304,16 +306,45 @@ fn drills() -> impl Strategy<Value = DrillStep> {
     let numbers = || (0_u64..12).prop_map(|n| 3 * n + 1);
     let aims = || {
         let hook = prop::option::of(prop::sample::select(vec!["cut".to_owned(), String::new()]));
-        (prop::sample::select(DrillKind::ALL.to_vec()), prop::option::of(regions()), hook, any::<bool>(), any::<bool>())
-            .prop_map(|(kind, region, hook, on_primary, stays)| Aim { kind, region, hook, on_primary, stays })
+        let lasts = prop::option::of((0_u64..700_000).prop_map(Duration::from_secs));
+        (prop::sample::select(DrillKind::ALL.to_vec()), prop::option::of(regions()), hook, any::<bool>(), any::<bool>(), lasts)
+            .prop_map(|(kind, region, hook, on_primary, stays, lasts)| Aim { kind, region, hook, on_primary, stays, lasts })
     };
     let outcomes = prop::sample::select(vec![Outcome::Passed, Outcome::Failed, Outcome::Missed]);
     let fence = (regions(), any::<bool>()).prop_map(|(region, on_primary)| {
         let aim = Aim { region: Some(region), hook: Some("cut".to_owned()), on_primary, ..Aim::new(DrillKind::Fence) };
         DrillStep::Start { aim, schedule: None }
     });
+    let observe = (10_u64..700_000).prop_map(|lasts| {
+        let aim = Aim { lasts: Some(Duration::from_secs(lasts)), ..Aim::new(DrillKind::ObserveOnly) };
+        DrillStep::Start { aim, schedule: None }
+    });
+    let would = (regions(), prop::option::of(regions()), prop::collection::vec(".{0,20}", 0..3)).prop_map(|(from, to, against)| {
+        let (evidence, detected, loss) = (Evidence::Dead, START, Bracket::UNKNOWN);
+        let mode = vec!["the mode is observe".to_owned()];
+        Notice::Would(Box::new(Would {
+            from,
+            to,
+            evidence,
+            detected,
+            rounds: 3,
+            failing: 2,
+            asked: 2,
+            loss,
+            recovery: None,
+            mode,
+            against,
+        }))
+    });
+    let notices = prop_oneof![
+        1 => Just(Notice::NearMiss { evidence: Evidence::Isolated, rounds: 3, lasted: Duration::from_secs(20) }),
+        1 => Just(Notice::Recovered { after: Duration::from_secs(20) }),
+        2 => would,
+    ];
     prop_oneof![
         4 => fence,
+        3 => observe,
+        4 => (numbers(), notices).prop_map(|(drill, notice)| DrillStep::Note { drill, notice }),
         3 => (aims(), prop::option::of(numbers())).prop_map(|(aim, schedule)| DrillStep::Start { aim, schedule }),
         2 => regions().prop_map(|region| DrillStep::Lift { region }),
         4 => (numbers(), outcomes, prop::collection::vec(".{0,20}", 0..3))

@@ -9,6 +9,7 @@
 //! orders ran 5 fence isolate because done | orders ran 5 after reload because done
 //! orders drill fence eu hook=cut primary | orders drill switchover eu stays | orders drill dry_run schedule=5 | orders drill-cancel 5
 //! orders drill-lift eu | orders drill-lifted eu cut | orders drill-end 5 passed because it was cut
+//! orders drill observe_only lasts=1h | orders drill-near 5 | orders drill-would 5 to=ap because no fence would confirm
 //! orders drill-every dry_run every=24h first=1h | orders drill-unschedule 5 | orders drill-missed 5 because a freeze
 //! orders reclone ap
 //! orders evacuate 8 switchover from us to eu
@@ -37,6 +38,7 @@ use crate::{
     recovery::{
         drill::{Aim, DrillStep, Drills, Figures, Outcome, Schedule},
         exposure::Bracket,
+        observed::{Notice, Would},
     },
     testing::script::duration,
 };
@@ -129,7 +131,8 @@ pub(super) fn step(name: &Label, words: &[&str], reason: &str, state: &State, at
 fn aim(words: &[&str]) -> Aim {
     let region = words.get(2).filter(|word| !word.contains('=') && **word != "stays").map(|word| Label::new(word));
     let (on_primary, stays) = (words.contains(&"primary"), words.contains(&"stays"));
-    Aim { kind: word(words[1]), region, hook: value(words, "hook").map(str::to_owned), on_primary, stays }
+    let lasts = value(words, "lasts").map(duration);
+    Aim { kind: word(words[1]), region, hook: value(words, "hook").map(str::to_owned), on_primary, stays, lasts }
 }
 
 fn drill(verb: &str, words: &[&str], reason: &str, at: Timestamp) -> DrillStep {
@@ -150,6 +153,26 @@ fn drill(verb: &str, words: &[&str], reason: &str, at: Timestamp) -> DrillStep {
         },
         "drill-unschedule" => DrillStep::Unschedule { schedule: number() },
         "drill-missed" => DrillStep::Missed { schedule: number(), why: reason.to_owned() },
+        "drill-near" => {
+            let notice = Notice::NearMiss { evidence: Evidence::Dead, rounds: 3, lasted: Duration::from_secs(20) };
+            DrillStep::Note { drill: number(), notice }
+        }
+        "drill-would" => {
+            let would = Would {
+                from: "eu".into(),
+                to: value(words, "to").map(Label::new),
+                evidence: Evidence::Isolated,
+                detected: at,
+                rounds: 3,
+                failing: 2,
+                asked: 2,
+                loss: Bracket::UNKNOWN,
+                recovery: None,
+                mode: Vec::new(),
+                against: if reason.is_empty() { Vec::new() } else { vec![reason.to_owned()] },
+            };
+            DrillStep::Note { drill: number(), notice: Notice::Would(Box::new(would)) }
+        }
         other => panic!("`{other}` is not a step"),
     }
 }
@@ -159,6 +182,7 @@ fn drilled(drills: &Drills) -> Vec<String> {
     let mut lines = Vec::new();
     if let Some(drill) = &drills.open {
         lines.push(format!("  drill-{} by {}: {}", drill.id, drill.who, drill.aim));
+        lines.extend(drill.trail.iter().map(|noted| format!("    {noted}")));
     }
     for ended in &drills.ended {
         let drill = &ended.drill;

@@ -22,6 +22,7 @@ mod brake;
 mod play;
 #[cfg(test)]
 mod tests;
+mod trial;
 mod watch;
 
 use std::{
@@ -48,6 +49,8 @@ use crate::{
 
 use brake::Brake;
 use watch::Watch;
+
+pub use trial::{Foreseen, Noticed, Trial};
 
 /// Two causes inside this time are one too many to be understood by a machine.
 pub const STORM_WITHIN: Duration = Duration::from_mins(10);

@@ -4,7 +4,7 @@
 //! group orders us [class=bare] [mode=recommend] [priority=1] [hold=10s] [interval=150s] | down us
 //! orders sees failing=2 passing=1 late=0 silent=0 | orders standby eu up 5s | orders standby eu down | orders standby eu unknown
 //! orders agent serves|silent|gave_up|recovering | orders attests eu working|failing|abstains | orders loss 5s | orders loss unknown
-//! orders veto the mode is observe | orders open promoted | orders close | for 45s | why orders
+//! orders veto the mode is observe | orders open promoted | orders close | for 45s | why orders | orders observed
 //! ```
 //!
 //! A line holds until the next one says otherwise. Regions are us, eu and ap; who is not told of sees the primary work. A question is answered at
@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Action, Case, Detector, Patience, Sights, Stand};
+use super::{Action, Case, Detector, Foreseen, Noticed, Patience, Sights, Stand, Trial};
 use crate::{
     failover::{
         choose::Durability,
@@ -32,7 +32,10 @@ use crate::{
         ids::Label,
         time::{Human, Tick},
     },
-    recovery::exposure::Bracket,
+    recovery::{
+        drill::{Aim, Drill, DrillKind, Noted},
+        exposure::Bracket,
+    },
     testing::{clock::now_at, script::duration},
 };
 
@@ -42,6 +45,7 @@ enum Said {
     Recovering(Tick),
 }
 
+#[derive(Clone)]
 struct Declared {
     group: Group,
     policy: Policy,
@@ -52,6 +56,8 @@ struct Declared {
     attests: BTreeMap<Label, Attestation>,
     loss: Bracket,
     vetoes: Vec<String>,
+    /// What automation would do, if that is observed.
+    observed: Option<(Trial, Drill)>,
 }
 
 #[derive(Default)]
@@ -90,6 +96,10 @@ pub(super) fn play(script: &str) -> String {
             }
             ["for", time] => stage.run(duration(time)),
             ["why", name] => stage.why(&Label::new(name)),
+            [name, "observed"] => {
+                let trial = stage.detector.trial(&Label::new(name)).unwrap();
+                stage.groups.get_mut(&Label::new(name)).expect(line).observed = Some((trial, observation()));
+            }
             [name, rest @ ..] => {
                 let now = stage.now;
                 stage.groups.get_mut(&Label::new(name)).expect(line).tell(rest, now);
@@ -98,6 +108,19 @@ pub(super) fn play(script: &str) -> String {
         }
     }
     stage.text
+}
+
+pub(super) fn observation() -> Drill {
+    Drill {
+        id: 7,
+        aim: Aim { lasts: Some(Duration::from_secs(3600)), ..Aim::new(DrillKind::ObserveOnly) },
+        who: "ana".to_owned(),
+        why: "test drive".to_owned(),
+        began: now_at(Tick(0)).wall,
+        schedule: None,
+        operations: Vec::new(),
+        trail: Vec::new(),
+    }
 }
 
 fn declared(primary: &str, options: &[&str]) -> Declared {
@@ -147,6 +170,7 @@ fn quiet() -> Declared {
         attests: BTreeMap::new(),
         loss: Bracket { low: Duration::ZERO, high: Some(Duration::from_secs(1)) },
         vetoes: Vec::new(),
+        observed: None,
     }
 }
 
@@ -241,6 +265,7 @@ impl Stage {
             self.detector.see(name, &it.group, &it.policy, &it.picture(self.now), now);
         }
         let actions = self.detector.decide(&cases(&self.groups), &self.around, now);
+        self.observe();
         for action in actions {
             let at = Human(Duration::from_micros(self.now.0));
             match action {
@@ -268,6 +293,31 @@ impl Stage {
                             writeln!(self.text, "        {}", told.join(", ")).unwrap();
                         }
                         _ => it.group.operation = None,
+                    }
+                }
+            }
+        }
+    }
+
+    fn observe(&mut self) {
+        let now = now_at(self.now);
+        let at = Human(Duration::from_micros(self.now.0));
+        let agreed = self.groups.clone();
+        for (name, it) in &mut self.groups {
+            let Some((trial, drill)) = &mut it.observed else { continue };
+            trial.see(&it.group, &it.policy, &agreed[name].picture(self.now), now);
+            let mut case = cases(&agreed).into_iter().find(|case| case.name == name).unwrap();
+            let mode = std::mem::take(&mut case.stand.doubts);
+            let foresee = || Foreseen { to: Some("eu".into()), recovery: None, mode };
+            for noticed in trial.look(&self.detector, &case, drill, &self.around, foresee, now) {
+                match noticed {
+                    Noticed::Ask { question, .. } => {
+                        writeln!(self.text, "    {at} {name}: asks to observe").unwrap();
+                        it.attests.iter().for_each(|(region, what)| trial.attested(question, region, *what));
+                    }
+                    Noticed::Note(notice) => {
+                        writeln!(self.text, "    {at} {name}: notes {notice}").unwrap();
+                        drill.trail.push(Noted { at: now.wall, notice });
                     }
                 }
             }

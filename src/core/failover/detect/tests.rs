@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use proptest::{prelude::*, strategy::ValueTree as _, test_runner::TestRunner};
 
-use super::{Action, Case, Detector, Patience, Sights, Stand};
+use super::{Action, Case, Detector, Foreseen, Noticed, Patience, Sights, Stand};
 use crate::{
     failover::{
         evidence::{Picture, Standby, Stream, Views, Word},
@@ -12,7 +12,7 @@ use crate::{
         step::Step,
     },
     model::{group::policy, ids::Label, time::Tick, verdict::Health},
-    recovery::exposure::Bracket,
+    recovery::{exposure::Bracket, observed::Notice},
     testing::{clock::now_at, script::check_scripts},
 };
 
@@ -117,6 +117,63 @@ fn decisions_are_common_enough_to_prove_something() {
         decided += check(&stretches).unwrap();
     }
     assert!(decided > 50, "{decided} decisions in 200 runs");
+}
+
+/// When each of both decides for the first time: automation, and what is observed of it where it may not.
+fn first_decisions(stretches: &[Stretch]) -> [Option<u64>; 2] {
+    let (name, group, policy) = (Label::new("orders"), super::play::adopted_by_us(), policy("us", &["us", "eu"]));
+    let [mut detector, mut forbidden] = [(); 2].map(|()| Detector::new(Patience::default()));
+    let attesting: BTreeSet<Label> = ["ap", "eu"].into_iter().map(Label::new).collect();
+    let stand = |vetoes| Stand { vetoes, attesting: attesting.clone(), plan_revision: 1, free: 3, ..Stand::default() };
+    let case = |vetoes| Case { name: &name, group: &group, policy: &policy, stand: stand(vetoes) };
+    let (drill, mut trial, mut at, mut firsts) = (super::play::observation(), None, 0_u64, [None, None]);
+    for it in stretches {
+        for _ in 0..it.seconds {
+            at += 1;
+            let now = now_at(Tick(at * 1_000_000));
+            let views = Views { failing: it.failing, passing: it.passing, silent: 3 - it.failing - it.passing, late: 0 };
+            let stream = if it.hears { Stream::Up { silent_for: Duration::ZERO } } else { Stream::Down };
+            let standbys = vec![Standby { region: "eu".into(), stream, lag_grows: false }];
+            let picture = Picture { views, failing_for: None, standbys, agent: it.agent };
+            for detector in [&mut detector, &mut forbidden] {
+                detector.see(&name, &group, &policy, &picture, now);
+            }
+            let trial = trial.get_or_insert_with(|| forbidden.trial(&name).unwrap());
+            trial.see(&group, &policy, &picture, now);
+            for action in detector.decide(&[case(Vec::new())], &Nothing, now) {
+                match action {
+                    Action::Ask { question, .. } => {
+                        attesting.iter().zip(it.attests).for_each(|(region, what)| detector.attested(&name, question, region, what));
+                    }
+                    Action::Propose { .. } => _ = firsts[0].get_or_insert(at),
+                }
+            }
+            let vetoes = vec!["the mode is observe".to_owned()];
+            assert_eq!(forbidden.decide(&[case(vetoes.clone())], &Nothing, now), []);
+            for noticed in trial.look(&forbidden, &case(vetoes), &drill, &Nothing, Foreseen::default, now) {
+                match noticed {
+                    Noticed::Ask { question, .. } => {
+                        attesting.iter().zip(it.attests).for_each(|(region, what)| trial.attested(question, region, what));
+                    }
+                    Noticed::Note(Notice::Would(_)) => _ = firsts[1].get_or_insert(at),
+                    Noticed::Note(_) => {}
+                }
+            }
+            if firsts[0].is_some() {
+                return firsts;
+            }
+        }
+    }
+    firsts
+}
+
+proptest! {
+    /// What is observed is what would be decided, to the second.
+    #[test]
+    fn what_is_observed_is_what_would_be_decided(stretches in prop::collection::vec(stretch(), 1..20)) {
+        let [decided, observed] = first_decisions(&stretches);
+        prop_assert_eq!(decided, observed);
+    }
 }
 
 #[test]

@@ -178,6 +178,16 @@ impl Watch {
         })
     }
 
+    /// So many failed rounds while it is suspected; `None`: it is not.
+    pub(super) fn suspected(&self) -> Option<usize> {
+        self.suspicion.as_ref().map(|it| it.rounds.len())
+    }
+
+    /// The last round that is over; `None`: none is.
+    pub(super) const fn latest(&self) -> Option<&Round> {
+        self.rounds.latest()
+    }
+
     pub(super) fn next_deadline(&self) -> Tick {
         let round = self.rounds.next_deadline();
         self.held_until.map_or(round, |held| held.min(round))

@@ -1,4 +1,4 @@
-//! The report of an operation: what happened, how long it took and what was lost, against what the plan asks for.
+//! The report of an operation: what happened, how long it took and what was lost, against what the plan asks for. And that of a drill (`drill`).
 //!
 //! ```text
 //! Operation, how it ended --.
@@ -11,6 +11,7 @@
 //!
 //! Source: AWS' recovery plan execution reports; RFC 3339 for times.
 
+mod drill;
 mod sections;
 mod text;
 
@@ -34,6 +35,8 @@ use crate::{
         time::{Human, Timestamp, rfc3339},
     },
 };
+
+pub use drill::{DRILL_REPORT_VERSION, DrillReport};
 
 /// Version of the JSON form: raised when a key goes or changes its meaning.
 pub const REPORT_VERSION: u32 = 1;

@@ -1,6 +1,6 @@
 //! The report as people read it: titled lists of facts and tables, before any markup.
 
-use super::{Report, told};
+use super::{Basis, Report, told};
 use crate::model::time::{Human, Timestamp};
 
 /// A part of the report under a title of its own.
@@ -19,11 +19,11 @@ pub(super) enum Body {
 }
 
 /// Rows, or why there are none.
-fn table(headings: &'static [&'static str], rows: Vec<Vec<String>>, none: &'static str) -> Body {
+pub(super) fn table(headings: &'static [&'static str], rows: Vec<Vec<String>>, none: &'static str) -> Body {
     if rows.is_empty() { Body::Nothing(none) } else { Body::Table(headings, rows) }
 }
 
-fn instant(at: Timestamp) -> String {
+pub(super) fn instant(at: Timestamp) -> String {
     at.to_string().replace('T', " ")
 }
 
@@ -47,7 +47,7 @@ impl Report {
             section("Evidence", self.evidence_facts()),
             section("Attestations", self.attestations()),
             section("Everything that was committed", self.marks()),
-            section("Basis", Body::Facts(self.basis_facts())),
+            section("Basis", Body::Facts(basis_facts(&self.basis))),
         ]
     }
 
@@ -149,14 +149,14 @@ impl Report {
         let row = |mark: &super::Marked| vec![mark.index.to_string(), instant(mark.at), mark.phase.to_owned(), mark.text.clone()];
         table(&["Entry", "Time", "Phase", "What"], self.marks.iter().map(row).collect(), "Nothing was committed.")
     }
+}
 
-    fn basis_facts(&self) -> Vec<(&'static str, String)> {
-        let basis = &self.basis;
-        vec![
-            ("Plan in force", format!("revision {}, digest {}", basis.plan_revision, basis.plan_digest)),
-            ("Audit chain", format!("entry {}, {}", basis.audit_head.index, basis.audit_head.hash)),
-            ("Caches run out after", told(basis.tail)),
-            ("Written", instant(basis.written)),
-        ]
-    }
+/// By what a report is written.
+pub(super) fn basis_facts(basis: &Basis) -> Vec<(&'static str, String)> {
+    vec![
+        ("Plan in force", format!("revision {}, digest {}", basis.plan_revision, basis.plan_digest)),
+        ("Audit chain", format!("entry {}, {}", basis.audit_head.index, basis.audit_head.hash)),
+        ("Caches run out after", told(basis.tail)),
+        ("Written", instant(basis.written)),
+    ]
 }

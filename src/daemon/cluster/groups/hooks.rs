@@ -45,7 +45,7 @@ const FENCE_TIME: Duration = Duration::from_secs(30);
 const AGENT_FIRST: Duration = Duration::from_secs(5);
 
 /// For whoever hears that an operation has ended.
-const AFTER_TIME: Duration = Duration::from_secs(60);
+pub(super) const AFTER_TIME: Duration = Duration::from_secs(60);
 
 /// So often it is tried to tell how an operation ended.
 const TRIES_MAX: u32 = 5;
@@ -109,6 +109,11 @@ impl Hooks {
         self.rungs.iter().find(|rung| rung.name == name)
     }
 
+    /// Who hears how operations end; `None`: nobody.
+    pub(super) fn after(&self) -> Option<&str> {
+        self.after.as_deref()
+    }
+
     /// How long that program, and the one that lets in again, may take.
     pub(super) fn patience(&self, name: &str) -> Duration {
         self.rung(name).map_or(FENCE_TIME, |rung| rung.timeout)
@@ -145,6 +150,11 @@ pub(super) async fn before(shared: &Shared, hooks: &Hooks, group: &Label, decide
 pub(in crate::daemon::cluster) async fn ask_before(shared: &Shared, crew: &DaemonCrew, group: &Label, decide: &mut Decide, by: &str) {
     let hooks = crew.roster().hooks(group);
     before(shared, &hooks, group, decide, by).await;
+}
+
+/// Who hears how operations on a group end; `None`: nobody.
+pub(in crate::daemon::cluster) fn teller(crew: &DaemonCrew, group: &Label) -> Option<String> {
+    crew.roster().hooks(group).after().map(str::to_owned)
 }
 
 /// What is run for the groups of one leader.

@@ -10,7 +10,7 @@ use portolan_core::{
     cluster::{Actor, Change, Entry, Outcome, Role, State},
     failover::{
         conduct::{Action, Conductor, Patience},
-        detect,
+        detect::{self, Noticed},
         grounds::Attestation,
         group::{Group, Phase},
         holding::Statement,
@@ -36,7 +36,7 @@ use tracing::{debug, info, warn};
 use super::{
     attest,
     crew::DaemonCrew,
-    drills::Drills,
+    drills::{self, Drills},
     evacuate::{self, Evacuations, Todo},
     hooks::{self, Errands, Told},
     lookout::Lookout,
@@ -192,6 +192,7 @@ impl Keeper {
             Some(lead) if lead.term == leadership.term => {
                 if looks {
                     self.decide(&state, now);
+                    self.try_out(&state, now);
                     self.observe(&state, now);
                     self.tell(&state, now);
                     self.drill(&state, now);
@@ -363,29 +364,57 @@ impl Keeper {
     }
 
     fn decide(&mut self, state: &State, now: Now) {
-        let Some(lead) = &mut self.lead else { return };
+        let actions = self.lookout.decide(state, now);
         let mut steps = Vec::new();
-        for action in self.lookout.decide(state, now) {
+        for action in actions {
             match action {
                 detect::Action::Ask { group, question, regions } => {
                     let Some(primary) = state.group(&group).and_then(Group::primary).cloned() else { continue };
                     info!(%group, %primary, "the primary seems lost: each region is asked once more");
-                    for region in regions {
-                        let (shared, news) = (Arc::clone(&self.shared), self.news.clone());
-                        let (group, primary) = (group.clone(), primary.clone());
-                        tokio::spawn(self.shared.stop.clone().run_until_cancelled_owned(async move {
-                            let what = attest::ask(shared, region.clone(), group.clone(), primary).await;
-                            let _ = news.send(News::Attested { group, question, region, what }).await;
-                        }));
+                    self.ask(&group, &primary, question, regions);
+                }
+                detect::Action::Propose { group, step } => {
+                    if self.lead.as_mut().is_some_and(|lead| lead.proposing.insert(group.clone())) {
+                        steps.push((group, step));
+                    } else {
+                        self.lookout.unproposed(&group, now.tick);
                     }
                 }
-                detect::Action::Propose { group, step } if lead.proposing.insert(group.clone()) => steps.push((group, step)),
-                detect::Action::Propose { group, .. } => self.lookout.unproposed(&group, now.tick),
             }
         }
-        let term = lead.term;
+        let Some(term) = self.lead.as_ref().map(|lead| lead.term) else { return };
         for (group, step) in steps {
             self.propose(term, group, step);
+        }
+    }
+
+    /// Has each of these regions look once more.
+    fn ask(&self, group: &Label, primary: &Label, question: u64, regions: BTreeSet<Label>) {
+        for region in regions {
+            let (shared, news) = (Arc::clone(&self.shared), self.news.clone());
+            let (group, primary) = (group.clone(), primary.clone());
+            tokio::spawn(self.shared.stop.clone().run_until_cancelled_owned(async move {
+                let what = attest::ask(shared, region.clone(), group.clone(), primary).await;
+                let _ = news.send(News::Attested { group, question, region, what }).await;
+            }));
+        }
+    }
+
+    /// Puts on record what automation would do of groups under observation. Nothing of it can be proposed as a decision.
+    fn try_out(&mut self, state: &State, now: Now) {
+        let roster = self.crew.roster();
+        for (group, drill, noticed) in self.lookout.observe(state, |group| roster.tail(group), now) {
+            match noticed {
+                Noticed::Ask { question, regions } => {
+                    let Some(primary) = state.group(&group).and_then(Group::primary) else { continue };
+                    self.ask(&group, primary, question, regions);
+                }
+                Noticed::Note(notice) => {
+                    info!(%group, "drill-{drill}: {notice}");
+                    let task = drills::note(Arc::clone(&self.shared), group, drill, notice);
+                    tokio::spawn(self.shared.stop.clone().run_until_cancelled_owned(task));
+                }
+            }
         }
     }
 
@@ -454,12 +483,13 @@ impl Keeper {
     /// Sees to drills that are open, and to whom they, and fences, cut off.
     fn drill(&mut self, state: &State, now: Now) {
         for (name, group, _) in groups(state, None) {
+            let tally = self.lookout.tally(name);
             let Some(lead) = &mut self.lead else { return };
             let unready = || {
                 let outlook = self.lookout.outlook(state, name, self.crew.roster().tail(name), now)?;
                 outlook.readiness.against().next().map(|finding| format!("the group is not ready: {}", finding.text))
             };
-            lead.drills.look(&self.shared, &self.crew, name, &group, now, unready);
+            lead.drills.look(&self.shared, &self.crew, name, &group, now, tally, unready);
         }
     }
 

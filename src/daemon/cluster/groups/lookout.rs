@@ -8,7 +8,7 @@ use portolan_core::{
     cluster::State,
     failover::{
         conduct::Figures,
-        detect::{Action, Case, Detector, Patience, Sights},
+        detect::{Action, Case, Detector, Foreseen, Noticed, Patience, Sights, Trial},
         evacuation::{Candidate, target, unfit},
         evidence::Evidence,
         grounds::Attestation,
@@ -25,10 +25,11 @@ use portolan_core::{
     },
     node::Databases,
     recovery::{
-        drill::{DrillKind, Drills, Outcome},
+        drill::{Drill, DrillKind, Drills, Outcome},
         exposure::Bracket,
         incident::{Measured, Prediction, Standing},
         observation::Origin,
+        observed::Tally,
         outlook::{Exposed, Outlook},
         readiness::{Scene, judge},
     },
@@ -48,6 +49,8 @@ const JUDGE: Duration = Duration::from_secs(60);
 pub(super) struct Lookout {
     witnesses: BTreeMap<Label, Witness>,
     detector: Detector,
+    /// What automation would do, of groups under observation, with the id of that drill.
+    trials: BTreeMap<Label, (u64, Trial)>,
     databases: watch::Receiver<Arc<Databases>>,
     looked: Tick,
     shown: BTreeMap<Label, Shown>,
@@ -72,6 +75,7 @@ impl Lookout {
         Self {
             witnesses: BTreeMap::new(),
             detector,
+            trials: BTreeMap::new(),
             databases,
             looked: Tick(0),
             shown: BTreeMap::new(),
@@ -88,6 +92,7 @@ impl Lookout {
     /// Another plan, or another state after a restart.
     pub(super) fn retain(&mut self, is_there: impl Fn(&Label) -> bool) {
         self.detector.retain(&is_there);
+        self.trials.retain(|name, _| is_there(name));
         self.witnesses.retain(|name, _| is_there(name));
     }
 
@@ -116,7 +121,50 @@ impl Lookout {
             let (views, failing_for) = seen.map_or_else(Default::default, |seen| (seen.views, seen.failing_for(now.wall)));
             let picture = witness.picture(group, policy, views, failing_for, now.tick);
             self.detector.see(name, group, policy, &picture, now);
+            let Some(drill) = observed(group).map(|drill| drill.id) else {
+                self.trials.remove(name);
+                continue;
+            };
+            match self.trials.get_mut(name).filter(|(of, _)| *of == drill) {
+                Some((_, trial)) => trial.see(group, policy, &picture, now),
+                None => {
+                    self.trials.extend(self.detector.trial(name).map(|trial| (name.clone(), (drill, trial))));
+                }
+            }
         }
+    }
+
+    /// What a leader notices of groups under observation. `tail`: as in [`Measured::tail`].
+    pub(super) fn observe(&mut self, state: &State, tail: impl Fn(&Label) -> Duration, now: Now) -> Vec<(Label, u64, Noticed)> {
+        let databases = self.databases.borrow().clone();
+        let (witnesses, detector) = (&self.witnesses, &self.detector);
+        let mut all = Vec::new();
+        for (name, (of, trial)) in &mut self.trials {
+            let known = policies(state).find(|(it, _)| *it == name).zip(state.group(name));
+            let Some(((name, policy), group)) = known else { continue };
+            let Some(drill) = observed(group).filter(|drill| drill.id == *of) else { continue };
+            let Some((stand, real)) = state.stand_if_automatic(name, now.wall).zip(state.stand(name, now.wall)) else { continue };
+            let foresee = || {
+                let lacks = |(region, _): &(&Label, _)| {
+                    let witness = witnesses.get(name)?;
+                    Some((witness.exposure(group, region, now.tick).high?, (*region).clone()))
+                };
+                let others = policy.members.iter().filter(|(region, member)| group.primary() != Some(*region) && member.is_candidate);
+                let to = others.filter_map(|it| lacks(&it)).min().map(|(_, region)| region);
+                let recovery = Prediction::of(policy, Measured::by(group.latest.as_ref(), Some(tail(name)))).sum();
+                let is_mode = |text: &String| !stand.vetoes.contains(text) && !stand.doubts.contains(text);
+                Foreseen { to, recovery, mode: real.vetoes.into_iter().chain(real.doubts).filter(is_mode).collect() }
+            };
+            let sights = Sighting { witnesses, databases: &databases, state, now: now.tick };
+            let case = Case { name, group, policy, stand: stand.clone() };
+            all.extend(trial.look(detector, &case, drill, &sights, foresee, now).into_iter().map(|it| (name.clone(), *of, it)));
+        }
+        all
+    }
+
+    /// The rounds of a group under observation; `None`: it is not.
+    pub(super) fn tally(&self, name: &Label) -> Option<Tally> {
+        self.trials.get(name).map(|(_, trial)| trial.tally())
     }
 
     /// What a leader is to do about all groups now.
@@ -135,6 +183,9 @@ impl Lookout {
     pub(super) fn attested(&mut self, group: &Label, question: u64, region: &Label, what: Attestation) {
         self.looked = Tick(0);
         self.detector.attested(group, question, region, what);
+        if let Some((_, trial)) = self.trials.get_mut(group) {
+            trial.attested(question, region, what);
+        }
     }
 
     /// A decision was refused.
@@ -310,6 +361,11 @@ impl Lookout {
     pub(super) fn lag(&self, name: &Label, group: &Group, region: &Label, now: Tick) -> Option<Duration> {
         self.witnesses.get(name)?.lag(group, region, now)
     }
+}
+
+/// The observation that is under way.
+fn observed(group: &Group) -> Option<&Drill> {
+    group.drills.open.as_ref().filter(|drill| drill.aim.kind == DrillKind::ObserveOnly)
 }
 
 /// What a leader knows from elsewhere.

@@ -24,5 +24,5 @@ mod validate;
 
 pub(super) use attest::answer_any;
 pub(super) use crew::DaemonCrew;
-pub(super) use hooks::ask_before;
+pub(super) use hooks::{ask_before, teller};
 pub(super) use keep::{Asked, keep};

@@ -75,6 +75,8 @@ pub(super) struct Roster {
     hooks: BTreeMap<Label, Arc<Hooks>>,
     places: BTreeMap<Label, Place>,
     agents: BTreeMap<(Label, Label), Label>,
+    /// The channels that the plan names for people to be told over, as it writes them.
+    channels: Vec<String>,
 }
 
 impl Roster {
@@ -94,6 +96,8 @@ impl Roster {
         for (region, _) in loaded.plan.regions.iter() {
             roster.triggers.insert(region.clone(), Arc::new(region_triggers(&loaded.plan, region)));
         }
+        let channels = loaded.plan.disaster_recovery.as_ref().map(|recovery| &recovery.failover_automation.notification_channels);
+        roster.channels = channels.into_iter().flatten().map(|channel| channel.word().to_owned()).collect();
         for (group, data) in loaded.plan.data_groups.iter() {
             roster.take(group, data);
             roster.hooks.insert(group.clone(), Arc::new(Hooks::of(data)));
@@ -159,6 +163,11 @@ impl Roster {
     /// The programs that are run for a group.
     pub(super) fn hooks(&self, group: &Label) -> Arc<Hooks> {
         self.hooks.get(group).map(Arc::clone).unwrap_or_default()
+    }
+
+    /// The channels that the plan names; this version sends to none.
+    pub(super) fn channels(&self) -> &[String] {
+        &self.channels
     }
 
     /// How long caches may answer with the old primary after names lead to the new one.

@@ -11,11 +11,15 @@
 mod fence;
 mod lift;
 mod moves;
+mod notify;
+mod observed;
+
+pub(super) use observed::note;
 
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -28,7 +32,10 @@ use portolan_core::{
         ids::Label,
         time::{Now, Tick},
     },
-    recovery::drill::{Aim, Cut, Drill, DrillKind, DrillStep, Figures, LINE_MAX, LINES_MAX, Outcome},
+    recovery::{
+        drill::{Aim, Cut, Drill, DrillKind, DrillStep, Figures, LINES_MAX, Outcome, one_line},
+        observed::Tally,
+    },
 };
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -62,6 +69,8 @@ struct Run {
     drill: u64,
     /// A program is cutting somebody off right now.
     is_cutting: Arc<AtomicBool>,
+    /// Of an observation: the rounds that this leader has watched; `None`: none yet.
+    tally: Arc<Mutex<Option<Tally>>>,
 }
 
 impl Drop for Drills {
@@ -77,7 +86,8 @@ impl Drills {
     }
 
     /// Looks at what is agreed of a group, and sees to what is to be done.
-    /// `unready`: why a primary is not moved for a drill now; `None`: it may be.
+    /// `tally`: the rounds of an observation; `unready`: why a primary is not moved for a drill now; `None`: it may be.
+    #[expect(clippy::too_many_arguments, reason = "all that one look has")]
     pub(super) fn look(
         &mut self,
         shared: &Arc<Shared>,
@@ -85,6 +95,7 @@ impl Drills {
         name: &Label,
         group: &Group,
         now: Now,
+        tally: Option<Tally>,
         unready: impl Fn() -> Option<String>,
     ) {
         self.begin_due(shared, name, group, now, unready);
@@ -94,13 +105,18 @@ impl Drills {
             }
             Some(drill) if self.running.get(name).is_none_or(|run| run.drill != drill.id) => {
                 let is_cutting = Arc::new(AtomicBool::new(false));
-                self.running.insert(name.clone(), Run { drill: drill.id, is_cutting: Arc::clone(&is_cutting) });
-                let stage =
-                    Stage { shared: Arc::clone(shared), crew: Arc::clone(crew), group: name.clone(), drill: drill.clone(), is_cutting };
-                info!(group = %name, "drill-{} begins: {}", drill.id, drill.aim);
+                let tally = Arc::<Mutex<Option<Tally>>>::default();
+                let run = Run { drill: drill.id, is_cutting: Arc::clone(&is_cutting), tally: Arc::clone(&tally) };
+                self.running.insert(name.clone(), run);
+                let (shared, crew, group, drill) = (Arc::clone(shared), Arc::clone(crew), name.clone(), drill.clone());
+                let stage = Stage { shared, crew, group, drill, is_cutting, tally };
+                info!(group = %name, "drill-{} begins: {}", stage.drill.id, stage.drill.aim);
                 tokio::spawn(self.stop.clone().run_until_cancelled_owned(stage.hold()));
             }
             Some(_) => {}
+        }
+        if let Some(run) = self.running.get(name) {
+            *run.tally.lock().unwrap_or_else(PoisonError::into_inner) = tally;
         }
         let is_cut = |region: &Label, hook: &str| group.drills.cuts.iter().any(|cut| cut.region == *region && cut.hook == hook);
         self.lifts.retain(|(of, region, hook, _), _| of != name || is_cut(region, hook));
@@ -144,7 +160,7 @@ async fn begin(shared: Arc<Shared>, group: Label, schedule: u64, aim: Aim, unrea
         },
     };
     warn!(%group, "the drill of schedule-{schedule} is missed: {why}");
-    say(&shared, &group, DrillStep::Missed { schedule, why: line(&why) }).await;
+    say(&shared, &group, DrillStep::Missed { schedule, why: one_line(&why) }).await;
 }
 
 /// Proposes something of a drill once; `None`: nobody knows what became of it.
@@ -160,13 +176,6 @@ async fn say(shared: &Arc<Shared>, group: &Label, act: DrillStep) -> Option<Judg
     }
 }
 
-/// One line, as long as one may be.
-fn line(text: &str) -> String {
-    let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    let end = (0..=LINE_MAX.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
-    text[..end].to_owned()
-}
-
 /// One drill, where it is held.
 pub(super) struct Stage {
     shared: Arc<Shared>,
@@ -174,6 +183,7 @@ pub(super) struct Stage {
     group: Label,
     drill: Drill,
     is_cutting: Arc<AtomicBool>,
+    tally: Arc<Mutex<Option<Tally>>>,
 }
 
 /// What was seen in a drill.
@@ -188,7 +198,7 @@ impl Seen {
     fn saw(&mut self, text: impl AsRef<str>) {
         // The last word says most.
         self.lines.truncate(LINES_MAX - 1);
-        self.lines.push(line(text.as_ref()));
+        self.lines.push(one_line(text.as_ref()));
     }
 
     /// What was to be shown was not.
@@ -215,6 +225,8 @@ impl Stage {
             DrillKind::Fence => self.fence().await,
             DrillKind::DryRun => self.rehearse().await,
             DrillKind::Switchover => self.switch_over().await,
+            DrillKind::ObserveOnly => self.observe().await,
+            DrillKind::Notification => self.notify().await,
         }
     }
 
