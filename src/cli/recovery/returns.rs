@@ -6,14 +6,11 @@ use portolan_core::{document::Word as _, model::units::Share, recovery::traffic_
 
 use super::{About, evacuate::Cancel, full, length, short};
 use crate::{
-    api::proto::{
-        AdvanceReturnRequest, CancelReturnRequest, ListReturnsRequest, StartReturnRequest, TrafficReturn, WatchReturnRequest, scope::Scope,
-    },
+    api::proto::{AdvanceReturnRequest, CancelReturnRequest, ListReturnsRequest, StartReturnRequest, TrafficReturn, WatchReturnRequest},
     cli::{
         Exit, Outcome,
         change::{self, Change, Once, Overrules},
         desk::Desk,
-        picture,
         render::text::{instant, plain},
         wire,
     },
@@ -72,20 +69,19 @@ pub(in crate::cli) async fn begin(desk: &mut Desk<'_>, args: &Return) -> Outcome
     };
     let client = desk.client().await?;
     desk.introduce(&client).await?;
-    // Refused before anybody is asked, by the very rules that judge it itself; and what the plan's steps are is known then.
-    let judged = client.start_return(request.clone()).await?;
-    if args.change.dry_run && desk.format.is_data() {
-        desk.message("StartReturnResponse", &judged)?;
-        return Ok(Exit::Ok);
-    }
-    let what = format!("return the traffic of {region}: {}", steps(&judged.traffic_return.unwrap_or_default()));
-    if args.change.dry_run {
-        desk.print(&format!("dry run: {} would be accepted now; nothing was changed\n", plain(&what)))?;
-        return Ok(Exit::Ok);
-    }
-    if !args.change.yes {
-        let picture = picture::without(&client, &Scope::Region(region.to_owned())).await;
-        desk.tell(picture.trim_end())?;
+    let mut what = plain(&format!("return the traffic of {region}"));
+    if args.change.dry_run || !args.change.yes {
+        // Refused before anybody is asked, by the very rules that judge it itself; and what the plan's steps are is known then.
+        let judged = client.start_return(request.clone()).await?;
+        if args.change.dry_run && desk.format.is_data() {
+            desk.message("StartReturnResponse", &judged)?;
+            return Ok(Exit::Ok);
+        }
+        what = text(region, judged.traffic_return.as_ref());
+        if args.change.dry_run {
+            desk.print(&format!("dry run: {what} would be accepted now; nothing was changed\n"))?;
+            return Ok(Exit::Ok);
+        }
     }
     args.change.confirm(desk, &client, &what, Some(region)).await?;
     request.validate_only = false;
@@ -96,13 +92,19 @@ pub(in crate::cli) async fn begin(desk: &mut Desk<'_>, args: &Return) -> Outcome
         desk.message("StartReturnResponse", &begun)?;
         return Ok(Exit::Ok);
     }
+    what = text(region, begun.traffic_return.as_ref());
     let name = begun.traffic_return.map(|it| plain(short(&it.name))).unwrap_or_default();
-    desk.print(&format!("{} [{name}]{}\n", plain(&what), change::commit_note(begun.commit.as_ref())))?;
+    desk.print(&format!("{what} [{name}]{}\n", change::commit_note(begun.commit.as_ref())))?;
     desk.tell(&format!(
         "see: portolan watch {name}; back: portolan cancel {name}; all at once: portolan undrain region {}",
         plain(region)
     ))?;
     Ok(Exit::Ok)
+}
+
+/// What is begun: `return the traffic of us-east-1: 10%, 100%, each watched for 5m`.
+fn text(region: &str, it: Option<&TrafficReturn>) -> String {
+    plain(&format!("return the traffic of {region}: {}", it.map(steps).unwrap_or_default()))
 }
 
 /// Begins the next step at once.
