@@ -198,7 +198,8 @@ fn who_is_not_adopted_is_not_watched() {
 fn the_end_of_the_hold_is_due_and_so_is_what_another_step_kept_back() {
     let (name, group) = (Label::new("orders"), super::play::adopted_by_us());
     let mut policy = policy("us", &["us", "eu"]);
-    (policy.probe_interval, policy.confirm_hold) = (Duration::from_secs(10), Duration::from_secs(4));
+    // No round ends half a second after a full one.
+    (policy.probe_interval, policy.confirm_hold) = (Duration::from_secs(10), Duration::from_millis(3500));
     let mut detector = Detector::new(Patience::default());
     let attesting: BTreeSet<Label> = [Label::new("eu")].into();
     let stand = Stand { attesting: attesting.clone(), plan_revision: 1, free: 3, ..Stand::default() };
@@ -215,7 +216,7 @@ fn the_end_of_the_hold_is_due_and_so_is_what_another_step_kept_back() {
             break;
         }
     }
-    let held = now_at(Tick((suspected.unwrap() + 4) * 1_000_000));
+    let held = now_at(Tick(suspected.unwrap() * 1_000_000) + policy.confirm_hold);
     detector.see(&name, &group, &policy, &picture, held);
     assert!(detector.next_deadline().unwrap().since(held.tick) > Duration::from_secs(1), "it is over, and not due again");
     let mut decides = || {
