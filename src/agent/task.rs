@@ -19,8 +19,11 @@ use super::{
     supervisor::{Link, LinkError, Manner, SinceBoot, Verb},
 };
 
-/// Between two looks of a task that waits.
+/// Between two looks of a task that waits; the first ones are sooner, because what is waited for is mostly soon.
 const LOOK: Duration = Duration::from_millis(50);
+
+/// The first of those pauses; twice as long each time.
+const LOOK_FIRST: Duration = Duration::from_millis(5);
 
 /// A task that waits so long for one thing ends, says what for, and is begun again.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -51,7 +54,7 @@ impl Hands {
     async fn go(&self, task: &Task, grant: Option<&Grant>) -> Result<(), String> {
         let mut course = self.engine.begin(task, grant);
         let mut link = None;
-        let mut waits_since = Instant::now();
+        let (mut waits_since, mut pause) = (Instant::now(), LOOK_FIRST);
         loop {
             let state = if self.engine.is_managed() { None } else { ask(&mut link, &self.socket).await };
             let waits_for = match course.next(vessel(state.as_ref())).await {
@@ -72,14 +75,15 @@ impl Hands {
                             self.await_end(&mut link).await?;
                         }
                     }
-                    waits_since = Instant::now();
+                    (waits_since, pause) = (Instant::now(), LOOK_FIRST);
                     continue;
                 }
             };
             if waits_since.elapsed() >= PATIENCE {
                 return Err(waits_for);
             }
-            sleep(LOOK).await;
+            sleep(pause).await;
+            pause = LOOK.min(pause * 2);
         }
     }
 

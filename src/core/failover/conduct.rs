@@ -130,6 +130,10 @@ struct Desk {
     sent: BTreeMap<Label, (Order, Tick)>,
     /// What was proposed last, and from when on it is proposed again.
     proposed: Option<(Step, Tick)>,
+    /// A step is on its way.
+    is_under_way: bool,
+    /// The end of a lease is waited for, which comes then.
+    over_at: Option<Tick>,
 }
 
 /// A leader that has applied an entry of its own term.
@@ -192,6 +196,11 @@ impl Conductor {
         said.push(answer.said);
     }
 
+    /// Whether a step of a group is on its way: nothing is proposed meanwhile, so that it is due when that one has come.
+    pub fn under_way(&mut self, group: &Label, is_so: bool) {
+        self.desk(group).is_under_way = is_so;
+    }
+
     /// A proposal was refused: it is not repeated for a while, because every entry is kept, the refused ones too.
     pub fn refused(&mut self, group: &Label, step: &Step, now: Tick) {
         let again = now + self.patience.refused;
@@ -221,12 +230,20 @@ impl Conductor {
         let patience = self.patience.on_clocks_of(policy);
         let desk = self.desk(name);
         desk.see(group, now);
+        let waits = group.operation.as_ref().is_some_and(|it| it.phase == Phase::Decided && it.kind == Kind::Failover);
+        desk.over_at = over.filter(|at| waits && *at > now);
         let mut part = Part { name, group, policy, over, now, patience, out: Vec::new(), desk };
         match &group.operation {
             None => part.keep(),
             Some(operation) => part.go_on(operation, figures),
         }
         part.out
+    }
+
+    /// When [`Self::conduct`] has something to do for some group though nothing came in; `None`: not by time.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Tick> {
+        self.desks.values().filter_map(|desk| desk.over_at).min()
     }
 
     /// When nobody holds a lease of the revoked grant any more; `None`: not before somebody promised.
@@ -282,7 +299,11 @@ struct Part<'a> {
 }
 
 impl<'a> Part<'a> {
+    /// One at a time: what comes second may be another one when the first is there.
     fn propose(&mut self, step: Step) {
+        if self.desk.is_under_way || self.out.iter().any(|it| matches!(it, Action::Propose(_))) {
+            return;
+        }
         let is_repeat = self.desk.proposed.as_ref().is_some_and(|(last, again)| *last == step && self.now < *again);
         if !is_repeat {
             self.desk.proposed = Some((step.clone(), self.now + self.patience.again));

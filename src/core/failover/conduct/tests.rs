@@ -123,3 +123,38 @@ fn who_was_cut_off_is_stopped_before_it_is_let_in() {
     assert_eq!(about_us(&mut conductor, &group(vec![lifted]), 5), "", "until the program has said yes");
     assert!(about_us(&mut conductor, &group(Vec::new()), 6).starts_with("Follow"));
 }
+
+/// Clients wait for it: the end of a lease is looked at when it comes, and what a step before it kept back is proposed when that one is there.
+#[test]
+fn the_end_of_a_lease_is_due_and_so_is_what_another_proposal_kept_back() {
+    use crate::failover::{choose::Durability, group::operation};
+    use crate::model::group::policy;
+
+    let (orders, us) = (Label::new("orders"), Label::new("us"));
+    let policy = policy("us", &["us", "eu"]);
+    let grant = Grant {
+        token: Token { generation: 0, epoch: 9 },
+        region: us.clone(),
+        ttl: policy.ttl,
+        margin: policy.margin,
+        longest: policy.ttl,
+        class: Class::Armed { supervisor: 1 },
+        is_attested: true,
+        durability: Durability::Async,
+        on_control_loss: OnControlLoss::Fence,
+        peers: std::collections::BTreeSet::new(),
+        above: 1,
+    };
+    let group = Group { grant: Some(grant), operation: Some(Operation { from: us, ..operation(Phase::Decided) }), ..Group::default() };
+    let mut conductor = Conductor::new(Patience::default(), Tick(0));
+    let mut at = |is_under_way, now| {
+        conductor.under_way(&orders, is_under_way);
+        let actions = conductor.conduct(&orders, &group, &policy, &Nothing, now);
+        (actions.iter().any(|it| matches!(it, Action::Propose(Step::Fenced { .. }))), conductor.next_deadline())
+    };
+    let over = Tick(0) + long(policy.ttl);
+    assert_eq!(at(false, Tick(1)), (false, Some(over)), "the leader began at zero, and assumes a grant then");
+    assert_eq!(at(true, over), (false, None));
+    assert_eq!(at(false, over), (true, None), "at once, not when it would be repeated");
+    assert_eq!(at(false, over + Duration::from_millis(1)), (false, None), "that would be a repetition");
+}

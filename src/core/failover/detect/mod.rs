@@ -174,6 +174,13 @@ impl Detector {
         }
     }
 
+    /// A decision about this group was not proposed, because another step of it is under way: it is due as before.
+    pub fn unproposed(&mut self, name: &Label, now: Tick) {
+        if let Some(watch) = self.watches.get_mut(name) {
+            watch.rested(now);
+        }
+    }
+
     /// This node leads no more: what it asked is void, what it watched stays.
     pub fn step_down(&mut self) {
         self.watches.values_mut().for_each(Watch::forget_question);

@@ -135,3 +135,45 @@ fn who_is_not_adopted_is_not_watched() {
     detector.retain(|_| false);
     assert_eq!(detector.evidence(&name), None);
 }
+
+/// Clients wait for it: the hold is looked at when it is over, not with the next round, and what could not be proposed is proposed at the next look.
+#[test]
+fn the_end_of_the_hold_is_due_and_so_is_what_another_step_kept_back() {
+    let (name, group) = (Label::new("orders"), super::play::adopted_by_us());
+    let mut policy = policy("us", &["us", "eu"]);
+    // No round ends half a second after a full one.
+    (policy.probe_interval, policy.confirm_hold) = (Duration::from_secs(10), Duration::from_millis(3500));
+    let mut detector = Detector::new(Patience::default());
+    let attesting: BTreeSet<Label> = [Label::new("eu")].into();
+    let stand = Stand { attesting: attesting.clone(), plan_revision: 1, free: 3, ..Stand::default() };
+    let standbys = vec![Standby { region: "eu".into(), stream: Stream::Down, lag_grows: false }];
+    let views = Views { failing: 3, ..Views::default() };
+    let picture = Picture { views, failing_for: None, standbys, agent: Some(Word::GaveUp) };
+    let mut suspected = None;
+    for second in 1..60 {
+        let now = now_at(Tick(second * 1_000_000));
+        detector.see(&name, &group, &policy, &picture, now);
+        let due = detector.next_deadline().unwrap().since(now.tick);
+        if due == policy.confirm_hold {
+            suspected = Some(second);
+            break;
+        }
+    }
+    let held = now_at(Tick(suspected.unwrap() * 1_000_000) + policy.confirm_hold);
+    detector.see(&name, &group, &policy, &picture, held);
+    assert!(detector.next_deadline().unwrap().since(held.tick) > Duration::from_secs(1), "it is over, and not due again");
+    let mut decides = || {
+        let case = || [Case { name: &name, group: &group, policy: &policy, stand: stand.clone() }];
+        for action in detector.decide(&case(), &Nothing, held) {
+            if let Action::Ask { question, .. } = action {
+                attesting.iter().for_each(|region| detector.attested(&name, question, region, Attestation::Failing));
+            }
+        }
+        detector.decide(&case(), &Nothing, held).iter().any(|action| matches!(action, Action::Propose { .. }))
+    };
+    assert!(decides());
+    assert!(!decides(), "it is under way");
+    detector.unproposed(&name, held.tick);
+    let case = [Case { name: &name, group: &group, policy: &policy, stand }];
+    assert!(matches!(detector.decide(&case, &Nothing, held)[..], [Action::Ask { .. }]), "asked anew, and proposed then");
+}

@@ -55,6 +55,8 @@ pub(super) struct Watch {
     /// When, and with its primary in which region, it last counted as failed.
     trouble: Option<(Tick, Label)>,
     question: Option<Question>,
+    /// When the hold of what is suspected will be over; `None`: nothing is, or it is over.
+    held_until: Option<Tick>,
     /// Nothing is asked or proposed before.
     rest: Tick,
     /// Of the group's clocks.
@@ -78,6 +80,7 @@ impl Watch {
             failing_since: None,
             trouble: None,
             question: None,
+            held_until: None,
             rest: Tick(0),
             scale: policy.time_scale,
         }
@@ -128,6 +131,7 @@ impl Watch {
             let (since, detected) = self.suspicion.as_ref().map_or((now.tick, now.wall), |it| (it.since, it.detected));
             self.suspicion = Some(Suspicion { since, detected, rounds });
         }
+        self.held_until = self.suspicion.as_ref().map(|it| it.since + policy.confirm_hold).filter(|at| *at > now.tick);
         if let Some((primary, _)) = self.of.as_ref().filter(|_| is_full && judged.0.allows_promotion()) {
             self.trouble = Some((now.tick, primary.clone()));
         }
@@ -175,7 +179,8 @@ impl Watch {
     }
 
     pub(super) fn next_deadline(&self) -> Tick {
-        self.rounds.next_deadline()
+        let round = self.rounds.next_deadline();
+        self.held_until.map_or(round, |held| held.min(round))
     }
 
     //--- Questions and proposals
@@ -203,6 +208,11 @@ impl Watch {
 
     pub(super) fn rest_until(&mut self, at: Tick) {
         self.rest = self.rest.max(at);
+    }
+
+    /// It rests no longer.
+    pub(super) fn rested(&mut self, now: Tick) {
+        self.rest = self.rest.min(now);
     }
 
     pub(super) fn is_rested(&self, now: Tick) -> bool {

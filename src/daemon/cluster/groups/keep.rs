@@ -29,7 +29,7 @@ use portolan_core::{
 };
 use tokio::{
     sync::{mpsc, oneshot},
-    time::{MissedTickBehavior, interval, timeout},
+    time::{MissedTickBehavior, interval, sleep, timeout},
 };
 use tracing::{debug, info, warn};
 
@@ -116,6 +116,7 @@ pub(in crate::daemon::cluster) async fn keep(
     let mut turns = interval(TURN);
     turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
+        let due = keeper.due();
         let only = tokio::select! {
             said = said.recv() => match said {
                 Some(said) => {
@@ -134,6 +135,8 @@ pub(in crate::daemon::cluster) async fn keep(
                 continue;
             }
             _ = turns.tick() => None,
+            // What is due by time alone waits for no turn: clients wait for it.
+            () = sleep(due) => None,
         };
         keeper.turn(only.as_ref());
     }
@@ -148,6 +151,14 @@ impl Keeper {
     fn outlook(&self, group: &Label) -> Option<Outlook> {
         let tail = self.crew.roster().tail(group);
         self.lookout.outlook(&self.state(), group, tail, self.shared.clock.now())
+    }
+
+    /// How long until something is due by time alone, where this node leads; what was due already waits for a turn.
+    fn due(&self) -> Duration {
+        let Some(lead) = &self.lead else { return TURN };
+        let now = self.shared.clock.tick();
+        let deadlines = [lead.conductor.next_deadline(), self.lookout.next_deadline()];
+        deadlines.into_iter().flatten().filter(|at| *at > now).min().map_or(TURN, |at| at.since(now).min(TURN))
     }
 
     /// `only`: nothing is new but of this group; `None`: all are looked at.
@@ -349,11 +360,8 @@ impl Keeper {
                         }));
                     }
                 }
-                detect::Action::Propose { group, step } => {
-                    if lead.proposing.insert(group.clone()) {
-                        steps.push((group, step));
-                    }
-                }
+                detect::Action::Propose { group, step } if lead.proposing.insert(group.clone()) => steps.push((group, step)),
+                detect::Action::Propose { group, .. } => self.lookout.unproposed(&group, now.tick),
             }
         }
         let term = lead.term;
@@ -500,15 +508,15 @@ impl Keeper {
             if policy.mode == Some(Mode::Observe) && group.grant.is_none() {
                 continue;
             }
+            lead.conductor.under_way(name, lead.proposing.contains(name));
             for action in lead.conductor.conduct(name, &group, policy, &known, now) {
                 match action {
                     Action::Send(region, order) => {
                         self.crew.say(name, &region, &ToAgent::Order(order));
                     }
                     Action::Propose(step) => {
-                        if lead.proposing.insert(name.clone()) {
-                            steps.push((name.clone(), step));
-                        }
+                        lead.proposing.insert(name.clone());
+                        steps.push((name.clone(), step));
                     }
                 }
             }

@@ -98,6 +98,11 @@ impl Lookout {
         is_over || now.since(self.looked) >= LOOK || self.databases.has_changed().unwrap_or(false)
     }
 
+    /// When it is time by itself, if that is sooner than a look would be.
+    pub(super) fn next_deadline(&self) -> Option<Tick> {
+        self.detector.next_deadline()
+    }
+
     /// Looks at all groups.
     pub(super) fn look(&mut self, state: &State, now: Now) {
         self.looked = now.tick;
@@ -126,8 +131,9 @@ impl Lookout {
         self.detector.decide(&cases, &sights, now)
     }
 
-    /// A region answered.
+    /// A region answered: the decision may have waited for it alone.
     pub(super) fn attested(&mut self, group: &Label, question: u64, region: &Label, what: Attestation) {
+        self.looked = Tick(0);
         self.detector.attested(group, question, region, what);
     }
 
@@ -136,6 +142,11 @@ impl Lookout {
         if matches!(step, Step::Decide(_) | Step::Close { .. }) {
             self.detector.refused(group, now);
         }
+    }
+
+    /// A decision was not proposed: another step of the group is under way.
+    pub(super) fn unproposed(&mut self, group: &Label, now: Tick) {
+        self.detector.unproposed(group, now);
     }
 
     /// This node leads no more.
