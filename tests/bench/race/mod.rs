@@ -20,7 +20,7 @@
 //! add 1 % for clocks that drift. No failsafe mode there, so `on_control_loss: fence` here. Its decision counts from the moment at which etcd has no leader
 //! key, the grant from the later holder's own word or etcd's, whichever is first. Sentinel fences nobody; `down-after-milliseconds` is what three
 //! rounds and the hold take here, whose lease is over before. These are the plan's defaults at one twentieth of their length (`time_scale`).
-//! Its decision is `+odown` at the Sentinel that led the failover, the grant that one's `+elected-leader`, published `+switch-master`.
+//! Its decision is `+odown` at the Sentinel that led the failover, the grant that one's `+elected-leader`, published the one that names the new address.
 //!
 //! Nothing of it depends on time but the figures. Beside the table stands how busy the machine was.
 

@@ -143,8 +143,9 @@ fn boot_removed_is_found() {
 
 #[test]
 fn please_removed_is_found() {
-    let setup = Setup { three_members: true, faults_until: 80_000_000, until: 80_000_000, ..QUIET };
-    let faults = Faults { pace: 4_000_000, late: 0, late_leads: 50, late_max: 40_000_000, slow: 0, elect: 0, cut: 6, ..QUIET.faults };
+    let setup = Setup { three_members: true, faults_until: 120_000_000, until: 120_000_000, ..QUIET };
+    let late = Faults { late: 0, late_leads: 50, late_max: 40_000_000, slow: 0, ..QUIET.faults };
+    let faults = Faults { pace: 4_000_000, elect: 0, cut: 6, cancel: 3, ..late };
     must_be_found(Key::Please, with(setup, faults), &["I1:", "I1b:", "I1c:"]);
 }
 

@@ -133,9 +133,14 @@ fn procedures(plan: &Plan, recovery: &DisasterRecovery, out: &mut Findings) {
     }
     let Some(service) = &recovery.recovery_procedures.service_recovery else { return };
     let Returning { steps, step_time } = service.returning();
-    if let Some(problem) = problem(&steps, step_time) {
-        let here = path.clone().key("service_recovery");
-        out.error(here, problem, "for example `traffic_steps: [10%, 50%, 100%]` and `step_time: 5m`");
+    let usual = Returning::default();
+    for (key, problem, fix) in [
+        ("traffic_steps", problem(&steps, usual.step_time), "for example [10%, 50%, 100%]"),
+        ("step_time", problem(&usual.steps, step_time), "for example 5m"),
+    ] {
+        if let Some(problem) = problem {
+            out.error(path.clone().key("service_recovery").key(key), problem, fix);
+        }
     }
     for (i, trigger) in service.rollback_triggers.iter().enumerate() {
         let here = path.clone().key("service_recovery").key("rollback_triggers").item(i);
