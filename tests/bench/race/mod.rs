@@ -77,8 +77,11 @@ impl Took {
     }
 }
 
+/// Which part of a failover a line is of.
+type Part = fn(&Took) -> Duration;
+
 /// The lines of the table.
-const KINDS: [(&str, &str, fn(&Took) -> Duration); 7] = [
+const KINDS: [(&str, &str, Part); 7] = [
     ("lost_to_write", "lost to first write", |it| it.lost_to_write),
     ("detected", "  detection", |it| it.detected),
     ("lease", "  lease after it", |it| it.lease),

@@ -1,6 +1,8 @@
 //! A trio under Portolan: three daemons in this process, and beside each database an agent and a supervisor as they are shipped. It is built anew for
 //! each run, because a second failure in another region within minutes is one too many for automation to act alone.
 
+#![expect(clippy::disallowed_methods, reason = "a benchmark waits for a process")]
+
 use std::{
     fs::{self, File},
     path::{Path, PathBuf},
