@@ -237,7 +237,8 @@ async fn of_what_is_acknowledged_on_the_wrong_side_of_a_cut_all_is_kept_as_evide
     play.is_served_by("eu", &["ap", "us"]).await;
     let kept = numbers(1..=100).into_iter().chain(1_000_001..=1_000_010).collect::<Vec<i64>>();
     given("it has what the primary has", async || play.member("us").kept().await.filter(|it| *it == kept)).await;
-    assert!(play.member("us").commits_put_aside() >= usize::try_from(acknowledged).unwrap(), "all that was lost is kept");
+    let aside = play.member("us").commits_put_aside();
+    assert!(aside >= usize::try_from(acknowledged).unwrap(), "{aside} are put aside, and {acknowledged} were acknowledged");
 }
 
 /// What stands in the database is what the group was told.
