@@ -52,8 +52,9 @@ pub(super) fn make(member: &Member, is_primary: bool) {
     if !is_primary {
         fs::write(data.join("portolan.conf"), "replicaof 127.0.0.1 0\n").unwrap();
     }
+    // With `everysec` what is acknowledged while an earlier fsync is under way may be in no file yet when it is killed.
     let config = format!(
-        "bind 127.0.0.1\nport {}\nprotected-mode no\nsave \"\"\nappendonly yes\nrepl-diskless-sync-delay 0\nrepl-ping-replica-period 1\n",
+        "bind 127.0.0.1\nport {}\nprotected-mode no\nsave \"\"\nappendonly yes\nappendfsync always\nrepl-diskless-sync-delay 0\nrepl-ping-replica-period 1\n",
         member.port
     );
     fs::write(member.directory.join("redis.conf"), config).unwrap();
