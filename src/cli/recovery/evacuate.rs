@@ -1,7 +1,7 @@
 //! `portolan evacuate`, `evacuations`, and how one is followed and cancelled.
 
 use super::{
-    About, GROUPS, full,
+    About, GROUPS, full, received,
     rehearsal::{self, Wish},
     short,
 };
@@ -175,11 +175,9 @@ pub(super) async fn watch(desk: &mut Desk<'_>, name: &str) -> Outcome {
         let client = desk.client().await?;
         let mut stream = client.watch_evacuation(WatchEvacuationRequest { name: name.clone() }).await?;
         let lost = loop {
-            let evacuation = match stream.next().await {
-                Ok(Some(message)) => message.evacuation.unwrap_or_default(),
-                Ok(None) | Err(ClientError::Unreachable(_)) => break format!("{} went away", plain(client.address())),
-                Err(ClientError::Refused(refusal)) if refusal.code == tonic::Code::Unavailable => break refusal.to_string(),
-                Err(error) => return Err(error.into()),
+            let evacuation = match received(&client, stream.next().await)? {
+                Ok(message) => message.evacuation.unwrap_or_default(),
+                Err(lost) => break lost,
             };
             if desk.format.is_data() && evacuation != shown {
                 desk.message("Evacuation", &evacuation)?;

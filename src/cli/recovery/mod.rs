@@ -34,7 +34,10 @@ use super::{
     },
     wire,
 };
-use crate::api::proto::{Group, GroupMember, ListGroupsRequest, Operation};
+use crate::{
+    api::proto::{Group, GroupMember, ListGroupsRequest, Operation},
+    client::{Client, ClientError},
+};
 
 /// What resource names of groups begin with.
 const GROUPS: &str = "groups/";
@@ -203,6 +206,19 @@ pub(super) struct Watch {
 
 fn length(text: &str) -> Result<Duration, String> {
     Duration::read(text).map_err(|problem| format!("{problem}; write {}", Duration::EXAMPLES))
+}
+
+/// The next message of a stream, or why it is lost and is to be opened again.
+///
+/// # Errors
+/// It cannot be followed any more.
+fn received<M>(client: &Client, next: Result<Option<M>, ClientError>) -> Result<Result<M, String>, Failure> {
+    match next {
+        Ok(Some(message)) => Ok(Ok(message)),
+        Ok(None) | Err(ClientError::Unreachable(_)) => Ok(Err(format!("{} went away", plain(client.address())))),
+        Err(ClientError::Refused(refusal)) if refusal.code == tonic::Code::Unavailable => Ok(Err(refusal.to_string())),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn full(prefix: &str, name: &str) -> String {

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use portolan_core::{document::Word as _, model::units::Share, recovery::traffic_return::steps_text};
 
-use super::{About, evacuate::Cancel, full, length, short};
+use super::{About, evacuate::Cancel, full, length, received, short};
 use crate::{
-    api::proto::{AdvanceReturnRequest, CancelReturnRequest, ListReturnsRequest, StartReturnRequest, TrafficReturn, WatchReturnRequest},
+    api::proto::{
+        AdvanceReturnRequest, CancelReturnRequest, Commit, ListReturnsRequest, StartReturnRequest, TrafficReturn, WatchReturnRequest,
+    },
     cli::{
         Exit, Outcome,
         change::{self, Change, Once, Overrules},
@@ -125,13 +127,9 @@ pub(in crate::cli) async fn advance(desk: &mut Desk<'_>, args: &Advance) -> Outc
     let done = client.advance_return(request).await.map_err(|error: ClientError| change::failed(error, &again))?;
     if desk.format.is_data() {
         desk.message("AdvanceReturnResponse", &done)?;
-    } else if about.change.dry_run {
-        desk.print(&format!("dry run: {} would be accepted now; nothing was changed\n", plain(&what)))?;
-    } else {
-        let now = done.traffic_return.map(|it| line(&it)).unwrap_or_default();
-        desk.print(&format!("{now}{}\n", change::commit_note(done.commit.as_ref())))?;
+        return Ok(Exit::Ok);
     }
-    Ok(Exit::Ok)
+    tell(desk, about, &what, done.traffic_return, done.commit.as_ref())
 }
 
 /// Drains its region again.
@@ -152,11 +150,18 @@ pub(super) async fn take_back(desk: &mut Desk<'_>, args: &Cancel) -> Outcome {
     let done = client.cancel_return(request).await.map_err(|error: ClientError| change::failed(error, &again))?;
     if desk.format.is_data() {
         desk.message("CancelReturnResponse", &done)?;
-    } else if about.change.dry_run {
-        desk.print(&format!("dry run: {} would be accepted now; nothing was changed\n", plain(&what)))?;
+        return Ok(Exit::Ok);
+    }
+    tell(desk, about, &what, done.traffic_return, done.commit.as_ref())
+}
+
+/// What a change of one led to, or would.
+fn tell(desk: &mut Desk<'_>, about: &About, what: &str, it: Option<TrafficReturn>, commit: Option<&Commit>) -> Outcome {
+    if about.change.dry_run {
+        desk.print(&format!("dry run: {} would be accepted now; nothing was changed\n", plain(what)))?;
     } else {
-        let now = done.traffic_return.map(|it| line(&it)).unwrap_or_default();
-        desk.print(&format!("{now}{}\n", change::commit_note(done.commit.as_ref())))?;
+        let now = it.map(|it| line(&it)).unwrap_or_default();
+        desk.print(&format!("{now}{}\n", change::commit_note(commit)))?;
     }
     Ok(Exit::Ok)
 }
@@ -187,11 +192,9 @@ pub(super) async fn watch(desk: &mut Desk<'_>, name: &str) -> Outcome {
         let client = desk.client().await?;
         let mut stream = client.watch_return(WatchReturnRequest { name: name.clone() }).await?;
         let lost = loop {
-            let it = match stream.next().await {
-                Ok(Some(message)) => message.traffic_return.unwrap_or_default(),
-                Ok(None) | Err(ClientError::Unreachable(_)) => break format!("{} went away", plain(client.address())),
-                Err(ClientError::Refused(refusal)) if refusal.code == tonic::Code::Unavailable => break refusal.to_string(),
-                Err(error) => return Err(error.into()),
+            let it = match received(&client, stream.next().await)? {
+                Ok(message) => message.traffic_return.unwrap_or_default(),
+                Err(lost) => break lost,
             };
             let line = line(&it);
             if line != shown {

@@ -1,6 +1,6 @@
 //! `portolan watch`: an operation as it goes on, until it ends.
 
-use super::{OPERATIONS, Watch, evacuate, full, returns, short, ways_on};
+use super::{OPERATIONS, Watch, evacuate, full, received, returns, short, ways_on};
 use crate::{
     api::proto::{Mark, Operation, WatchOperationRequest, WatchOperationResponse},
     cli::{
@@ -12,7 +12,7 @@ use crate::{
         },
         wire,
     },
-    client::{Client, ClientError},
+    client::Client,
 };
 
 /// What was shown of the operation last.
@@ -46,19 +46,15 @@ pub(in crate::cli) async fn watch(desk: &mut Desk<'_>, args: &Watch) -> Outcome 
 
 /// Until it ends, or the stream does: then why.
 async fn follow(desk: &mut Desk<'_>, client: &Client, name: &str, shown: &mut Shown) -> Result<Result<Exit, String>, Failure> {
-    let gone = format!("{} went away", plain(client.address()));
     let request = WatchOperationRequest { name: name.to_owned(), after: shown.after };
     let mut stream = client.watch_operation(request).await?;
     loop {
-        match stream.next().await {
-            Ok(Some(message)) => {
-                if let Some(exit) = show(desk, shown, &message)? {
-                    return Ok(Ok(exit));
-                }
-            }
-            Ok(None) | Err(ClientError::Unreachable(_)) => return Ok(Err(gone)),
-            Err(ClientError::Refused(refusal)) if refusal.code == tonic::Code::Unavailable => return Ok(Err(refusal.to_string())),
-            Err(error) => return Err(error.into()),
+        let message = match received(client, stream.next().await)? {
+            Ok(message) => message,
+            Err(lost) => return Ok(Err(lost)),
+        };
+        if let Some(exit) = show(desk, shown, &message)? {
+            return Ok(Ok(exit));
         }
     }
 }
