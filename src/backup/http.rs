@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use portolan_core::{
-    model::time::Timestamp,
+    model::{causes::chain, time::Timestamp},
     recovery::backups::{Pattern, Seen},
 };
 use reqwest::{Client, StatusCode, Url, header::ACCEPT};
@@ -80,7 +80,7 @@ impl Services {
             None => request,
         };
         let unanswered = |problem: String| LookError::Unanswered { store: store.clone(), problem };
-        let mut answer = request.send().await.map_err(|error| unanswered(web::chain(&error.without_url())))?;
+        let mut answer = request.send().await.map_err(|error| unanswered(chain(&error.without_url())))?;
         let status = answer.status();
         if status != StatusCode::OK {
             return Err(LookError::Refused { store, problem: refusal(status) });

@@ -1,7 +1,8 @@
 //! What all places that are asked over HTTP have in common: nothing is followed, everything has an end, and no URL is ever told.
 
-use std::{error::Error, time::Duration};
+use std::time::Duration;
 
+use portolan_core::model::causes::chain;
 use reqwest::{Client, Response, redirect};
 
 use super::LookError;
@@ -27,18 +28,4 @@ pub(super) async fn body(answer: &mut Response, octets_max: usize, store: &str) 
         body.extend_from_slice(&chunk);
     }
     Ok(body)
-}
-
-/// An error with its causes: reqwest says the kind only.
-pub(super) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let said = error.to_string();
-        if !text.ends_with(&said) {
-            text = format!("{text}: {said}");
-        }
-        cause = error.source();
-    }
-    text
 }

@@ -80,17 +80,3 @@ pub trait Server: Send + Sync + 'static {
         Err(Trouble("its supervisor kills it".to_owned()))
     }
 }
-
-/// An error with its causes, each once: reqwest says the kind only.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let said = error.to_string();
-        if !text.ends_with(&said) {
-            text = format!("{text}: {said}");
-        }
-        cause = error.source();
-    }
-    text
-}

@@ -6,14 +6,17 @@ use std::{
     task::{Context, Poll},
 };
 
-use portolan_core::model::check::{ANSWER_OCTETS_MAX, Address, Failure, FailureCategory, TlsCheck};
+use portolan_core::model::{
+    causes::chain,
+    check::{ANSWER_OCTETS_MAX, Address, Failure, FailureCategory, TlsCheck},
+};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::client::TlsStream;
 
 use super::{
     ProbeEnv,
     metered::Metered,
-    watch::{Mark, Watch, chain, plain},
+    watch::{Mark, Watch, plain},
 };
 use crate::net::{
     connect::{self, Connection},

@@ -7,16 +7,14 @@
 use std::time::Duration;
 
 use portolan_core::model::{
+    causes::chain,
     check::{Address, Failure, FailureCategory, TlsCheck},
     time::{Human, Timestamp},
 };
 use tokio::io::AsyncWriteExt;
 use x509_parser::{parse_x509_certificate, time::ASN1Time};
 
-use super::{
-    GOODBYE_MAX, ProbeEnv, bare_host, open,
-    watch::{Watch, chain},
-};
+use super::{GOODBYE_MAX, ProbeEnv, bare_host, open, watch::Watch};
 use crate::net::tls::Alpn;
 
 /// One TLS probe.

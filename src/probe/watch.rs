@@ -13,6 +13,7 @@ use std::{
 };
 
 use portolan_core::model::{
+    causes::chain,
     check::{ANSWER_OCTETS_MAX, Failure, FailureCategory, Timings},
     time::Human,
 };
@@ -198,21 +199,6 @@ impl Watch {
         let detail = format!("not {protocol}: {}; it begins `{}`", chain(error), self.opening());
         Failure::new(FailureCategory::Protocol, &detail)
     }
-}
-
-/// An error and its causes in one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let inner_text = inner.to_string();
-        // Many errors already quote their cause.
-        if !text.ends_with(&inner_text) {
-            text = format!("{text}: {inner_text}");
-        }
-        cause = inner.source();
-    }
-    text
 }
 
 /// A connection error without the operating system's number: `connection refused`, `connection reset by peer`.

@@ -12,7 +12,7 @@ mod credentials;
 use std::time::Duration;
 
 use portolan_core::{
-    model::time::Timestamp,
+    model::{causes::chain, time::Timestamp},
     recovery::backups::{Backup, Listing, Pattern, Proof, Seen},
 };
 use reqwest::{Client, Method, StatusCode, header::HeaderMap};
@@ -211,7 +211,7 @@ impl Asker<'_> {
     async fn ask<'b>(&self, method: Method, action: impl S3Action<'b>) -> Result<(HeaderMap, String), LookError> {
         let url = action.sign_with_time(SIGNED_FOR, &self.time);
         let sent = self.stores.http.request(method, url).send().await;
-        let mut answer = sent.map_err(|error| self.unanswered(web::chain(&error.without_url())))?;
+        let mut answer = sent.map_err(|error| self.unanswered(chain(&error.without_url())))?;
         let body = web::body(&mut answer, self.stores.limits.octets, &self.store).await?;
         let text = String::from_utf8(body).map_err(|_| self.unanswered("its answer is no text".to_owned()))?;
         if answer.status() == StatusCode::OK {

@@ -2,6 +2,7 @@
 //!
 //! Nothing here decides anything. A value that exists is valid; the constructors are the only place where it can be refused.
 
+pub mod causes;
 pub mod check;
 pub mod follow;
 pub mod group;

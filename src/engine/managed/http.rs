@@ -13,7 +13,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use portolan_core::failover::engine::managed::PROBE_OCTETS_MAX;
+use portolan_core::{failover::engine::managed::PROBE_OCTETS_MAX, model::causes::chain};
 use reqwest::{
     Certificate, Client, StatusCode,
     header::{AUTHORIZATION, CONTENT_TYPE},
@@ -22,7 +22,7 @@ use reqwest::{
 use serde_json::Value;
 
 use super::{Key, Manager, Probe, Seen, Verb, body};
-use crate::engine::{Members, Trouble, chain};
+use crate::engine::{Members, Trouble};
 
 /// Characters of a refusal's text that are shown.
 const WORDS_MAX: usize = 300;

@@ -2,9 +2,10 @@
 
 use std::{fmt, fs, net::IpAddr, path::Path, time::Duration};
 
+use portolan_core::model::causes::chain;
 use reqwest::{Certificate, Client, Method, StatusCode, Url, header::CONTENT_TYPE, redirect};
 
-use super::super::{Trouble, chain};
+use super::super::Trouble;
 
 /// To connect.
 const CONNECT: Duration = Duration::from_secs(3);
