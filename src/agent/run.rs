@@ -73,8 +73,6 @@ pub struct Runner {
     outbox: mpsc::Sender<FromAgent>,
     /// The one that runs.
     task: Option<(Task, JoinHandle<()>)>,
-    /// A manager that was told to fence the database, and has not answered.
-    fencing: Option<JoinHandle<()>>,
     /// The one that has ended, until a look has shown what it did.
     done: Option<Ended>,
     /// The last one that did not do what it should, and how often in a row.
@@ -99,7 +97,7 @@ impl Runner {
         let (turns, watched) = watch::channel(0);
         let (to_looks, looks) = mpsc::channel(1);
         tokio::spawn(looker::run(Arc::clone(&engine), socket.clone(), clock, watched, to_looks));
-        let hands = Arc::new(Hands { engine, agent: Arc::clone(&agent), socket, clock });
+        let hands = Arc::new(Hands { engine, agent: Arc::clone(&agent), socket, clock, turn: Arc::default() });
         let ended = mpsc::channel(4);
         Self {
             agent,
@@ -109,7 +107,6 @@ impl Runner {
             inbox,
             outbox,
             task: None,
-            fencing: None,
             done: None,
             failed: None,
             ended,
@@ -254,10 +251,7 @@ impl Runner {
                         self.drop_task().await;
                         self.next_turn();
                     }
-                    Effect::Begin(task) => {
-                        self.drop_fencing().await;
-                        self.begin(task);
-                    }
+                    Effect::Begin(task) => self.begin(task),
                 }
             }
             effects = more;
@@ -265,30 +259,20 @@ impl Runner {
         Ok(())
     }
 
-    /// Has the manager fence the database, beside everything else: what hangs delays nothing. One call at a time.
-    fn fence(&mut self) {
-        if self.fencing.as_ref().is_some_and(|call| !call.is_finished()) {
-            return;
-        }
+    /// Has the manager fence the database, beside everything else: what hangs delays nothing but tasks, and those no longer than a call may last.
+    fn fence(&self) {
+        let Ok(turn) = Arc::clone(&self.hands.turn).try_lock_owned() else { return };
         let token = self.agent().disk().highest;
         let (hands, turns) = (Arc::clone(&self.hands), self.turns.clone());
         info!(%token, "the manager is told to fence the database");
         self.next_turn();
-        self.fencing = Some(tokio::spawn(async move {
+        tokio::spawn(async move {
             if let Err(why) = hands.engine.fence(token).await {
                 warn!(%token, "fence: {why}");
             }
+            drop(turn);
             turns.send_modify(|turn| *turn += 1);
-        }));
-    }
-
-    /// What is begun is of a token that may be higher: nothing of an older one acts beside it (A2).
-    async fn drop_fencing(&mut self) {
-        if let Some(call) = self.fencing.take().filter(|call| !call.is_finished()) {
-            call.abort();
-            let _ = call.await;
-            self.hands.engine.settled().await;
-        }
+        });
     }
 
     fn begin(&mut self, task: Task) {

@@ -37,11 +37,15 @@ pub(super) struct Hands {
     pub(super) agent: Arc<Mutex<Agent>>,
     pub(super) socket: PathBuf,
     pub(super) clock: SinceBoot,
+    /// Whoever handles the database has it: the task, or a manager's fence beside the tasks. What is begun may be of a higher token, so nothing of an
+    /// older one acts beside it (A2); and a fence that shows already is let to its end, because its manager may have something left to write down.
+    pub(super) turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Hands {
     /// Runs it. What went wrong, in one line; `None`: it is done.
     pub(super) async fn run(&self, task: &Task, grant: Option<&Grant>) -> Option<String> {
+        let _turn = self.turn.lock().await;
         info!(token = %task.token, "begin: {:?}", task.work);
         let outcome = self.go(task, grant).await;
         match &outcome {

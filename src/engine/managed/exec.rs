@@ -5,7 +5,8 @@
 //! (`EX_TEMPFAIL`), 77 refused (`EX_NOPERM`: a lower token, or something that must not be done), anything else failed. For `probe` it prints one JSON
 //! object on standard output ([`super::Probe`]). Its last line on standard error is shown to people.
 //!
-//! When it ends, or has taken too long, its whole process group is killed: a server that it starts belongs into a session of its own.
+//! When it ends, has taken too long, or its task is dropped for a newer one, its whole process group is killed: a server that it starts belongs into a
+//! session of its own, and whatever it had not noted by then is found again by the next run.
 
 use std::{
     collections::BTreeMap,

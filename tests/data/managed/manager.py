@@ -5,8 +5,10 @@ manager.py PORTOLAN DIRECTORY LISTEN NAME VERB < {"token": …, …}
 
 It starts the server in a session of its own, keeps the highest token and whether the database is fenced in a file beside the database, and refuses
 a lower token. `boot` is what the machine's own service would do; it starts what is there, and never for writes while it is fenced.
+
+It may be killed at any moment, as every program of that contract. So the server itself notes its number, and holds a lock on that file while it runs.
 """
-import json, os, signal, socket, subprocess, sys, time
+import fcntl, json, os, signal, socket, subprocess, sys, time
 
 PORTOLAN, DIRECTORY, LISTEN, NAME, VERB = sys.argv[1:6]
 DATA, STATE, PID = DIRECTORY + "/data", DIRECTORY + "/manager.json", DIRECTORY + "/manager.pid"
@@ -62,13 +64,23 @@ def answers():
         return None
 
 
+def is_locked(file, how):
+    try:
+        fcntl.flock(file, how | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
+        return True
+
+
 def process():
     """Its number, if it runs."""
-    try:
-        number = int(open(PID).read())
-        return number if "fake" in open(f"/proc/{number}/cmdline").read() and " Z " not in open(f"/proc/{number}/stat").read() else None
-    except (FileNotFoundError, ValueError):
-        return None
+    with open(PID, "a+") as file:
+        # It has the lock before it has written its number.
+        while is_locked(file, fcntl.LOCK_SH):
+            file.seek(0)
+            if (text := file.read()).endswith("\n"):
+                return int(text)
+            time.sleep(0.001)
 
 
 def until(is_so, seconds):
@@ -81,11 +93,19 @@ def until(is_so, seconds):
 
 
 def start():
-    if process() is None:
-        log = open(DIRECTORY + "/serve.log", "a")
-        command = [PORTOLAN, "fake", "serve", "--directory", DATA, "--listen", LISTEN]
-        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
-        place(PID, str(child.pid))
+    with open(PID, "a+") as file:
+        # Who only looks has it for a moment.
+        while is_locked(file, fcntl.LOCK_EX):
+            if process() is not None:
+                break
+        else:
+            file.truncate(0)
+            os.dup2(file.fileno(), 9)
+            note = 'echo $$ >&9; exec "$@"'
+            command = ["sh", "-c", note, "sh", PORTOLAN, "fake", "serve", "--directory", DATA, "--listen", LISTEN]
+            with open(DIRECTORY + "/serve.log", "a") as log:
+                subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, pass_fds=[9])
+            os.close(9)
     if not until(answers, 10):
         sys.exit("the server does not answer")
     change(system=status()["head"]["system"])

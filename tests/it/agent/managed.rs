@@ -71,7 +71,7 @@ pub(super) fn boot(member: &Member) {
 
 /// Its server, if it runs.
 fn process(member: &Member) -> Option<i32> {
-    fs::read_to_string(member.directory.join("manager.pid")).ok()?.parse().ok()
+    fs::read_to_string(member.directory.join("manager.pid")).ok()?.trim().parse().ok()
 }
 
 /// The host is gone, and with it the server.
@@ -157,4 +157,34 @@ async fn a_managed_standby_that_is_promoted_by_hand_is_fenced_and_follows_again(
     let kept: Vec<i64> = (1..=30).collect();
     given("it has what the primary has", async || play.member("eu").kept().await.filter(|it| *it == kept)).await;
     assert_eq!(play.leader.group().forks, [], "nobody was granted anything");
+}
+
+/// A fence shows in what the manager says before its program has ended: what comes next waits for that, and neither kills it nor runs beside it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fence_that_shows_already_is_let_to_its_end() {
+    let play = Play::begin(Engine::Managed, Durability::Async).await;
+    play.write("us", 1..=5, &["ap", "eu"]).await;
+    let eu = play.member("eu");
+    let (program, inner, log) = (eu.directory.join("db"), eu.directory.join("inner"), eu.directory.join("calls"));
+    let (inner_shown, log_shown) = (inner.display(), log.display());
+    let probes = format!("$(grep -c '^end probe' {log_shown})");
+    // After its work it stays until two looks that began since have ended: the second one was asked for by what the first one showed, or came by itself.
+    let lingers = format!("seen={probes}; until [ {probes} -ge $((seen + 3)) ]; do sleep 0.01; done");
+    let text = format!(
+        "#!/bin/sh\necho \"begin $1\" >> {log_shown}\n{inner_shown} \"$1\" || exit\nif [ $1 = fence ]; then {lingers}; fi\necho \"end $1\" >> {log_shown}\n"
+    );
+    fs::copy(&program, &inner).unwrap();
+    let fresh = eu.directory.join("db.new");
+    fs::write(&fresh, text).unwrap();
+    fs::set_permissions(&fresh, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::rename(&fresh, &program).unwrap();
+
+    eu.promote_by_hand().await;
+    let calls = async || {
+        let calls = fs::read_to_string(&log).ok()?;
+        calls.contains("end rejoin").then_some(calls)
+    };
+    let calls = given("it follows again", calls).await;
+    let calls: Vec<&str> = calls.lines().filter(|call| !call.ends_with("probe")).collect();
+    assert_eq!(calls, ["begin fence", "end fence", "begin rejoin", "end rejoin"]);
 }
