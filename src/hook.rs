@@ -186,8 +186,11 @@ fn last_words(said: &str) -> String {
     last.map_or_else(|| "it said nothing".to_owned(), |line| line.chars().take(300).collect())
 }
 
-/// Where the hook is, if it may be run.
-fn find(directory: &Path, name: &str) -> Result<PathBuf, String> {
+/// Where the hook is, if it may be run: for whoever runs it as another user than this process.
+///
+/// # Errors
+/// One line: it may not be run, or is not there.
+pub fn find(directory: &Path, name: &str) -> Result<PathBuf, String> {
     if name.is_empty() || name.contains('/') || name.starts_with('.') {
         return Err("its name is no file name".to_owned());
     }

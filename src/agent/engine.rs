@@ -5,6 +5,7 @@ pub use portolan_core::failover::engine::Act;
 use portolan_core::failover::{
     agent::{Facts, Task},
     lease::Grant,
+    order::{Isolate, Restored, Say},
     token::Token,
 };
 
@@ -36,6 +37,28 @@ pub trait Engine: Send + Sync + 'static {
     /// Whether another manager runs it: no supervisor is asked, and what must not write is fenced by [`Self::fence`].
     fn is_managed(&self) -> bool {
         false
+    }
+
+    /// Whether [`Self::isolate`] can be asked for.
+    fn opens_copies(&self) -> bool {
+        false
+    }
+
+    /// Opens a copy of it where nobody reaches it, and asks that. `say`: is told how far it is. Whatever becomes of it, [`Self::clear_sandboxes`] is
+    /// called behind it.
+    ///
+    /// # Errors
+    /// One line: what was not shown.
+    async fn isolate(&self, _: &Isolate, _: &Say) -> Result<Restored, String> {
+        Err("this version opens no copies of its engine".to_owned())
+    }
+
+    /// Ends and removes every copy that was opened.
+    ///
+    /// # Errors
+    /// One line: something is left.
+    async fn clear_sandboxes(&self) -> Result<(), String> {
+        Ok(())
     }
 
     /// Has the manager fence it, by the highest token that was seen. It is repeated until a look shows it.

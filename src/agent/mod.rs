@@ -18,6 +18,7 @@ mod engine;
 pub mod link;
 mod looker;
 mod run;
+mod sandbox;
 pub mod supervisor;
 mod task;
 

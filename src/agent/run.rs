@@ -9,7 +9,7 @@ use std::{
 use portolan_core::{
     failover::{
         agent::{Agent, Disk, Effect, Task},
-        order::{FromAgent, ToAgent},
+        order::{FromAgent, Status, ToAgent, Verb as OrderVerb},
     },
     model::{ids::Label, time::Tick},
 };
@@ -24,6 +24,7 @@ use super::{
     disk::{DiskError, Store},
     engine::Engine,
     looker::{self, Look},
+    sandbox::Sandbox,
     supervisor::{Link, SinceBoot, State, Verb},
     task::Hands,
 };
@@ -79,6 +80,7 @@ pub struct Runner {
     failed: Option<(Task, u32)>,
     ended: (mpsc::Sender<Ended>, mpsc::Receiver<Ended>),
     link: Option<Link>,
+    sandbox: Sandbox,
     turns: watch::Sender<u64>,
     looks: mpsc::Receiver<Look>,
     status_at: Tick,
@@ -97,6 +99,7 @@ impl Runner {
         let (turns, watched) = watch::channel(0);
         let (to_looks, looks) = mpsc::channel(1);
         tokio::spawn(looker::run(Arc::clone(&engine), socket.clone(), clock, watched, to_looks));
+        let sandbox = Sandbox::new(Arc::clone(&engine));
         let hands = Arc::new(Hands { engine, agent: Arc::clone(&agent), socket, clock, turn: Arc::default() });
         let ended = mpsc::channel(4);
         Self {
@@ -111,6 +114,7 @@ impl Runner {
             failed: None,
             ended,
             link,
+            sandbox,
             turns,
             looks,
             status_at: Tick(0),
@@ -132,6 +136,7 @@ impl Runner {
             };
             self.carry_out(effects).await?;
             self.tell_status(now);
+            self.sandbox.look();
             let wake = self.agent().next_deadline().map_or(TURN, |at| at.since((self.clock)()).min(TURN));
             let effects = tokio::select! {
                 said = self.inbox.recv() => match said {
@@ -153,12 +158,26 @@ impl Runner {
         self.agent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn said(&self, said: ToAgent) -> Vec<Effect> {
+    fn said(&mut self, said: ToAgent) -> Vec<Effect> {
         let now = (self.clock)();
         match said {
             ToAgent::Order(order) => {
                 debug!(token = %order.token, "ordered: {:?}", order.verb);
+                // Whoever is to follow or to lead, as it does, is told so again now and then.
+                if !matches!(order.verb, OrderVerb::Follow { .. } | OrderVerb::Lead(_)) {
+                    self.sandbox.give_up("a decision about the group goes first");
+                }
                 self.agent().ordered(order, now)
+            }
+            ToAgent::Isolate(wanted) => {
+                let busy = self.task.as_ref().map(|(task, _)| format!("{:?}", task.work));
+                let told = self.sandbox.asked(wanted, busy);
+                self.tell(told);
+                Vec::new()
+            }
+            ToAgent::Abandon { drill } => {
+                self.sandbox.abandon(drill);
+                Vec::new()
             }
             ToAgent::Reply(reply) => self.agent().answered(&reply, now),
             ToAgent::Acknowledged { peer, token, sequence } => self.agent().acknowledged(&peer, token, sequence, now),
@@ -203,7 +222,8 @@ impl Runner {
         if now >= self.status_at {
             self.status_at = now + STATUS;
             let status = self.agent().status((self.clock)());
-            self.tell(FromAgent::Status(Box::new(status)));
+            let opens_copies = self.hands.engine.opens_copies();
+            self.tell(FromAgent::Status(Box::new(Status { opens_copies, ..status })));
         }
     }
 
@@ -238,10 +258,12 @@ impl Runner {
                         }
                     }
                     Effect::Kill if self.hands.engine.is_managed() => {
+                        self.sandbox.give_up("the member is fenced");
                         self.drop_task().await;
                         self.fence();
                     }
                     Effect::Kill => {
+                        self.sandbox.give_up("the member is killed");
                         self.drop_task().await;
                         info!("whatever may still run of the database is killed");
                         self.order(Verb::Kill).await;
@@ -251,7 +273,10 @@ impl Runner {
                         self.drop_task().await;
                         self.next_turn();
                     }
-                    Effect::Begin(task) => self.begin(task),
+                    Effect::Begin(task) => {
+                        self.sandbox.give_up("the member has something else to do");
+                        self.begin(task);
+                    }
                 }
             }
             effects = more;

@@ -119,7 +119,7 @@ impl DrillService for DrillApi {
         match aim.kind {
             DrillKind::Switchover => self.check_ready(&seen).await?,
             DrillKind::Notification => self.check_tells(&seen)?,
-            DrillKind::DryRun | DrillKind::Fence | DrillKind::ObserveOnly => {}
+            DrillKind::DryRun | DrillKind::Fence | DrillKind::ObserveOnly | DrillKind::Isolated => {}
         }
         let done = self.commit(&caller, &seen, envelope!(request), DrillStep::Start { aim, schedule: None }).await?;
         let drill = done.commit.index.and_then(|index| find(&self.groups.standing().ok()?.state, index));
@@ -175,7 +175,7 @@ impl DrillService for DrillApi {
 
 /// What is wanted, with what the plan fills in. What moves or cuts off a primary is for an approver to say.
 fn aim_in(caller: &Caller, policy: &Policy, aim: Option<DrillAim>) -> Result<Aim, Status> {
-    let DrillAim { kind, region, hook, on_primary, stays, lasts } = aim.ok_or_else(|| bad_field("aim", "is not set"))?;
+    let DrillAim { kind, region, hook, on_primary, stays, lasts, from_backup } = aim.ok_or_else(|| bad_field("aim", "is not set"))?;
     let words = || DrillKind::ALL.map(DrillKind::word).join(", ");
     let kind = DrillKind::of(&kind).ok_or_else(|| bad_field("aim.kind", format!("is none of {}", words())))?;
     let given = |text: String| (!text.is_empty()).then_some(text);
@@ -198,7 +198,7 @@ fn aim_in(caller: &Caller, policy: &Policy, aim: Option<DrillAim>) -> Result<Aim
         let problem = if lasts.is_some() { "is set, and only an observation has a time" } else { "is not set: how long it observes" };
         return Err(bad_field("aim.lasts", problem));
     }
-    Ok(Aim { kind, region: given(region).map(|region| Label::new(&region)), hook, on_primary, stays, lasts })
+    Ok(Aim { kind, region: given(region).map(|region| Label::new(&region)), hook, on_primary, stays, lasts, from_backup })
 }
 
 pub(super) fn unknown_drill(id: u64) -> Status {
@@ -218,6 +218,7 @@ fn aim_out(aim: &Aim) -> DrillAim {
         region: aim.region.as_ref().map(ToString::to_string).unwrap_or_default(),
         hook: aim.hook.clone().unwrap_or_default(),
         on_primary: aim.on_primary,
+        from_backup: aim.from_backup,
         stays: aim.stays,
         lasts: aim.lasts.map(duration_out),
     }

@@ -62,10 +62,11 @@ pub(super) struct Aimed {
     /// The data group.
     group: String,
     /// What: observe_only (what automation would decide, for a time), dry_run (what a failover would do), notification (the program that tells
-    /// people), fence (a program of the plan cuts a member off, and lets it in again), switchover (there and back).
-    #[arg(long, value_parser = ["observe_only", "dry_run", "notification", "fence", "switchover"])]
+    /// people), isolated (a copy of a standby is opened where nobody reaches it, asked, and thrown away), fence (a program of the plan cuts a
+    /// member off, and lets it in again), switchover (there and back).
+    #[arg(long, value_parser = ["observe_only", "dry_run", "notification", "isolated", "fence", "switchover"])]
     kind: String,
-    /// Of a fence: the member that is cut off. Of a switchover: where to.
+    /// Of a fence: the member that is cut off. Of isolated: the standby that is copied [default: the first that follows]. Of a switchover: where to.
     #[arg(long, value_name = "REGION", default_value = "", hide_default_value = true)]
     region: String,
     /// Of a fence: the hook [default: the only rung that has `confirms` and `unfence`].
@@ -77,6 +78,9 @@ pub(super) struct Aimed {
     /// Of a switchover: it stays where it went.
     #[arg(long)]
     stay: bool,
+    /// Of isolated: what is opened is made of the newest backup, by the program that the plan names for it.
+    #[arg(long)]
+    from_backup: bool,
     /// Of an observation: how long, 10s to 7d.
     #[arg(long = "for", value_name = "TIME", value_parser = duration, required_if_eq("kind", "observe_only"))]
     lasts: Option<Duration>,
@@ -131,6 +135,7 @@ impl Aimed {
             region: self.region.clone(),
             hook: self.rung.clone(),
             on_primary: self.on_primary,
+            from_backup: self.from_backup,
             stays: self.stay,
             lasts: self.lasts.map(wire::duration_out),
         }
@@ -357,11 +362,18 @@ async fn show(desk: &mut Desk<'_>, drill: &str) -> Outcome {
 fn aimed(aim: &DrillAim) -> String {
     let mut text = aim.kind.clone();
     if !aim.region.is_empty() {
-        text.push_str(if aim.kind == "fence" { " of " } else { " to " });
+        text.push_str(match aim.kind.as_str() {
+            "isolated" if aim.from_backup => " in ",
+            "fence" | "isolated" => " of ",
+            _ => " to ",
+        });
         text.push_str(&aim.region);
     }
     if !aim.hook.is_empty() {
         text.push_str(&format!(" by hook {}", aim.hook));
+    }
+    if aim.from_backup {
+        text.push_str(" from a backup");
     }
     if aim.lasts.is_some() {
         text.push_str(&format!(" for {}", length(aim.lasts.as_ref())));

@@ -1,5 +1,6 @@
 //! Database engines: what one is, and the single things that are done to it. When what is done, the core decides.
 
+mod beside;
 pub mod fake;
 pub mod managed;
 pub mod mariadb;
@@ -11,7 +12,11 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use portolan_core::{
-    failover::{engine::Course, token::Token},
+    failover::{
+        engine::Course,
+        order::{Isolate, Restored, Say},
+        token::Token,
+    },
     model::ids::Label,
 };
 
@@ -70,6 +75,27 @@ pub trait Server: Send + Sync + 'static {
     /// Whether another manager runs it, so that no supervisor stands under it.
     fn is_managed(&self) -> bool {
         false
+    }
+
+    /// Whether [`Self::isolate`] can be asked for.
+    fn opens_copies(&self) -> bool {
+        false
+    }
+
+    /// Opens a copy of it where nobody reaches it, and asks that. `say`: is told how far it is. Dropped, it goes no further.
+    ///
+    /// # Errors
+    /// What was not shown.
+    async fn isolate(&self, _: &Isolate, _: &Say) -> Result<Restored, Trouble> {
+        Err(Trouble("this version opens no copies of its engine".to_owned()))
+    }
+
+    /// Ends and removes every copy that was opened.
+    ///
+    /// # Errors
+    /// Something is left.
+    async fn clear_sandboxes(&self) -> Result<(), Trouble> {
+        Ok(())
     }
 
     /// One that a manager runs: lets it take no writes, by that token, which is the highest that was seen. It is repeated until a look shows it.

@@ -73,6 +73,14 @@ impl ProbeEnv {
         Self { secrets, ..self }
     }
 
+    /// A secret, by the name that the plan calls it.
+    ///
+    /// # Errors
+    /// One line: this process has none of that name.
+    pub fn secret(&self, name: &str) -> Result<String, String> {
+        (self.secrets)(name)
+    }
+
     /// The same, connecting over these detours. A failure names the address that the check has.
     #[must_use]
     pub fn by(self, detours: Detours) -> Self {

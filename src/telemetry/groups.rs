@@ -29,6 +29,10 @@ pub struct GroupReading {
     pub is_held: bool,
     /// The last drill of each kind that ended: its kind, how long ago, and whether it passed.
     pub drills: Vec<(&'static str, Duration, bool)>,
+    /// Since a copy of it was last shown to work; `None`: none ever was.
+    pub restored: Option<Duration>,
+    /// Since a backup of it was last restored and shown to work; `None`: none ever was.
+    pub backup_restored: Option<Duration>,
 }
 
 /// Registers the instruments.
@@ -55,6 +59,10 @@ pub(super) fn observe(meter: &Meter, readings: &Arc<dyn Readings>) {
     of_group("portolan_group_recovery_predicted_seconds", "How long a failover would take; absent while a part is unknown.", |group| {
         group.predicted.map(|time| time.as_secs_f64())
     });
+    let restored = "How long ago a copy of the group was last opened and shown to work; absent while none ever was.";
+    let backup = "How long ago a backup of the group was last restored and shown to work; absent while none ever was.";
+    of_group("portolan_group_backup_restored_age_seconds", backup, |group| group.backup_restored.map(|age| age.as_secs_f64()));
+    of_group("portolan_group_restored_age_seconds", restored, |group| group.restored.map(|age| age.as_secs_f64()));
     let of_region = |name, description, value: fn(Option<Duration>) -> Option<f64>| {
         let source = Arc::clone(readings);
         let gauge = meter.f64_observable_gauge(name).with_description(description);

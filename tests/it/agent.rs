@@ -12,4 +12,5 @@ pub(crate) mod postgres;
 mod reclone;
 mod redis;
 mod redis_server;
+mod sandbox;
 mod supervisor;

@@ -77,6 +77,8 @@ impl Readings for Fake {
             predicted: Some(Duration::from_secs(90)),
             is_held: false,
             drills: vec![("fence", Duration::from_secs(86_400), true)],
+            backup_restored: Some(Duration::from_secs(86_400)),
+            restored: Some(Duration::from_secs(7 * 86_400)),
         }]
     }
 

@@ -1,6 +1,9 @@
 //! How backups stand, as messages.
 
-use portolan_core::recovery::backups::{Finding, Place, Sight, Standing};
+use portolan_core::{
+    model::{ids::Label, time::Timestamp},
+    recovery::backups::{Finding, Place, Sight, Standing},
+};
 
 use super::{duration_out, time_out};
 use crate::api::proto;
@@ -9,11 +12,13 @@ use crate::api::proto;
 const NAME_CHARACTERS_MAX: usize = 256;
 
 /// As this node sees them.
-pub(in crate::api) fn backups_out(standings: &[Standing]) -> Vec<proto::BackupClass> {
-    standings.iter().map(class_out).collect()
+/// `restored`: when a backup of a group's data was last shown to work.
+pub(in crate::api) fn backups_out(standings: &[Standing], restored: impl Fn(&Label) -> Option<Timestamp>) -> Vec<proto::BackupClass> {
+    let last = |standing: &Standing| standing.class.groups.iter().filter_map(&restored).max();
+    standings.iter().map(|standing| class_out(standing, last(standing))).collect()
 }
 
-fn class_out(standing: &Standing) -> proto::BackupClass {
+fn class_out(standing: &Standing, restored: Option<Timestamp>) -> proto::BackupClass {
     let places = standing.class.places.iter().zip(&standing.sights);
     proto::BackupClass {
         name: standing.class.name.to_string(),
@@ -22,8 +27,7 @@ fn class_out(standing: &Standing) -> proto::BackupClass {
         findings: standing.findings.iter().map(finding_out).collect(),
         age: standing.age.map(duration_out),
         places: places.map(|(place, sight)| place_out(place, sight)).collect(),
-        // Nothing restores and verifies one yet.
-        restore_time: None,
+        restore_time: restored.map(time_out),
     }
 }
 

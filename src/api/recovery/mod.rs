@@ -110,7 +110,9 @@ impl RecoveryService for RecoveryApi {
     }
 
     async fn list_backups(&self, _: Request<ListBackupsRequest>) -> Result<Response<ListBackupsResponse>, Status> {
-        Ok(Response::new(ListBackupsResponse { classes: backups_out(&self.groups.source.backups().await) }))
+        let standing = self.groups.standing().ok();
+        let restored = |group: &Label| Some(standing.as_ref()?.state.group(group)?.drills.restored.as_ref()?.at);
+        Ok(Response::new(ListBackupsResponse { classes: backups_out(&self.groups.source.backups().await, restored) }))
     }
 
     async fn adopt_group(&self, request: Request<AdoptGroupRequest>) -> Result<Response<AdoptGroupResponse>, Status> {

@@ -49,7 +49,8 @@ pub(in crate::cli) async fn backups(desk: &mut Desk<'_>, class: Option<&str>) ->
 
 fn shown(desk: &Desk<'_>, class: &BackupClass) -> String {
     let (now, colour) = (desk.now(), desk.terminal.colour);
-    let restored = timestamp(class.restore_time.as_ref()).map_or_else(|| "never".to_owned(), instant);
+    let restored = timestamp(class.restore_time.as_ref());
+    let restored = restored.map_or_else(|| "never".to_owned(), |at| format!("{} ago, {}", age(now.since(at)), instant(at)));
     let standing = plain(&class.standing);
     let mut text = format!("{}: {standing}, {}; last verified restore: {restored}\n", plain(&class.name), plain(&class.rule));
     let findings = class.findings.iter().map(|finding| found(finding, GRADE_COLUMNS, colour));

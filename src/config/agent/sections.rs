@@ -61,16 +61,18 @@ section! {
 section! {
     /// A PostgreSQL server, started by the supervisor and by nobody else.
     pub struct Postgresql {
-        /// Where its programs are: postgres, pg_controldata, pg_waldump, pg_rewind.
+        /// Where its programs are: postgres, pg_controldata, pg_waldump, pg_rewind, pg_basebackup, pg_verifybackup.
         bin_dir: FilePath = FilePath("/usr/lib/postgresql/15/bin".to_owned()),
         /// Its data directory.
         data_directory: FilePath,
         /// Further arguments of `postgres`, for example config_file=… behind -c.
         arguments: Vec<Text> = Vec::new(),
-        /// The agent's own connection, over the socket in the file system: a connection string, a name in secrets_dir.
+        /// The agent's own connection, over the socket in the file system: a connection string, a name in secrets_dir. A drill of a copy replicates over it.
         dsn: Secret,
         /// What a standby adds to the primary's address when it follows, and pg_rewind when it reads: user and password, a name in secrets_dir.
         replication: Secret,
+        /// Where programs lie that restore backups for drills (`backups.*.restore` of the plan); they belong to root or to the user of the agent, nobody else may write them, and they run as the database does.
+        hooks_dir: FilePath = FilePath("/etc/portolan/hooks".to_owned()),
     }
 }
 

@@ -60,6 +60,8 @@ fn the_example_says_all_of_it() {
         rto_target: Some(seconds(1800)),
         time_scale: portolan_core::model::units::Share::FULL,
         reclone: portolan_core::model::group::Reclone::WhenTold,
+        restores: true,
+        opens_copies: true,
     };
     assert_eq!(policy(&[]), expected);
 }
@@ -69,6 +71,7 @@ fn a_group_alone_has_defaults_and_no_targets() {
     let group = "{ engine: exec, primary: a, members: { a: { address: 192.0.2.1:1, dsn: d } } }";
     let alone = policy_of("g", &format!("regions: {{ a: {{}} }}\ndata_groups: {{ g: {group} }}\n"));
     assert_eq!((alone.mode, alone.is_automatic, alone.may_wait, alone.rpo_target, alone.rto_target), (None, false, false, None, None));
+    assert!(!alone.opens_copies, "whoever manages it knows how to copy it");
     assert_eq!((alone.failures, alone.failure_window, alone.ok_run), (3, Duration::from_secs(300), 10));
     assert_eq!(
         (alone.local_recovery, alone.ttl, alone.margin),

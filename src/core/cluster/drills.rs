@@ -25,7 +25,7 @@ use crate::{
     recovery::{
         drill::{
             Aim, Cut, Drill, DrillKind, DrillStep, EVERY, Ended, Figures, LINE_MAX, LINES_MAX, Noted, OBSERVES, Outcome, Proof,
-            SCHEDULES_MAX, Schedule, TRAIL_MAX,
+            SCHEDULES_MAX, Schedule, TRAIL_MAX, Verified,
         },
         observed::Notice,
     },
@@ -80,6 +80,10 @@ impl At<'_> {
         if aim.kind == DrillKind::Switchover && aim.region.as_ref() == Some(&primary) {
             return Err(invalid(format!("{primary} is the primary already")));
         }
+        let mut held = aim.clone();
+        if aim.kind == DrillKind::Isolated {
+            held.region = Some(copied(&group, policy, aim.region.as_ref(), &primary)?);
+        }
         let (who, why) = match schedule {
             None => (self.who.to_owned(), self.why.to_owned()),
             Some(id) => {
@@ -96,9 +100,8 @@ impl At<'_> {
             let is_standby = *region != primary;
             group.drills.cuts.push(Cut { region: region.clone(), hook: hook.clone(), token: self.token, is_standby, lift: None });
         }
-        let aim = aim.clone();
         group.drills.open =
-            Some(Drill { id: self.index, aim, who, why, began: self.at, schedule, operations: Vec::new(), trail: Vec::new() });
+            Some(Drill { id: self.index, aim: held, who, why, began: self.at, schedule, operations: Vec::new(), trail: Vec::new() });
         Ok(group)
     }
 
@@ -129,6 +132,12 @@ impl At<'_> {
                 return Err(invalid(format!("{region} was not let in again, so nothing is proven")));
             }
             group.drills.prove(Proof { region: region.clone(), hook: hook.clone(), at: self.at, drill: id });
+        }
+        if let (DrillKind::Isolated, Some(region), Outcome::Passed) = (drill.aim.kind, &drill.aim.region, outcome) {
+            let (took, loss) = (figures.recovery, figures.loss);
+            let verified = Verified { region: region.clone(), at: self.at, drill: id, took, loss };
+            let place = if drill.aim.from_backup { &mut group.drills.restored } else { &mut group.drills.verified };
+            *place = Some(verified);
         }
         let stops = group.ended().filter(|closed| drill.operations.contains(&closed.operation.id));
         let longest = stops.filter_map(|closed| closed.operation.stopped_within()).max();
@@ -294,6 +303,29 @@ fn open(group: &Group, id: u64) -> Result<&Drill, Refusal> {
     })
 }
 
+/// The standby of which a copy is opened apart: the primary has enough to do, and who does not follow is no copy of it.
+fn copied(group: &Group, policy: &Policy, region: Option<&Label>, primary: &Label) -> Result<Label, Refusal> {
+    let able = |region: &Label| {
+        let is_cut = group.drills.cuts.iter().any(|cut| cut.region == *region);
+        if region == primary {
+            Err(format!("{region} is the primary: open a copy of a standby"))
+        } else if policy.members.get(region).is_none_or(|member| !member.has_agent) {
+            Err(format!("no agent stands beside {region}, so nobody can copy it"))
+        } else if is_cut || group.absent.contains(region) {
+            Err(format!("{region} does not follow the primary, so a copy of it would show nothing: bring it back first"))
+        } else {
+            Ok(region.clone())
+        }
+    };
+    match region {
+        Some(region) => able(region).map_err(invalid),
+        None => {
+            let found = policy.members.keys().find_map(|region| able(region).ok());
+            found.ok_or_else(|| invalid("no standby follows the primary with an agent beside it, so nobody can copy one".to_owned()))
+        }
+    }
+}
+
 /// What needs the plan only.
 fn check_aim(aim: &Aim, policy: &Policy) -> Result<(), Refusal> {
     if let Some(region) = &aim.region {
@@ -303,6 +335,17 @@ fn check_aim(aim: &Aim, policy: &Policy) -> Result<(), Refusal> {
         if aim.kind == DrillKind::Switchover && !member.is_candidate {
             return Err(invalid(format!("{region} is never promoted, by the plan")));
         }
+    }
+    if aim.kind == DrillKind::Isolated && !policy.opens_copies {
+        return Err(invalid("this version opens no copies of the group's engine: try a restore of it by hand".to_owned()));
+    }
+    if aim.from_backup && aim.kind != DrillKind::Isolated {
+        return Err(invalid(format!("a drill of {} restores no backup", aim.kind)));
+    }
+    if aim.from_backup && !policy.restores {
+        return Err(invalid(
+            "no place in `backups` of the group's data_class has `restore`, so nobody knows how one is restored".to_owned(),
+        ));
     }
     match (aim.kind, aim.lasts) {
         (DrillKind::ObserveOnly, Some(lasts)) if OBSERVES.contains(&lasts) => {}

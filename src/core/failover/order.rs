@@ -180,6 +180,64 @@ pub struct Status {
     /// by the grant in force.
     #[serde(default)]
     pub holding: Option<Duration>,
+    /// Whether it opens copies of its database apart, as [`Isolate`] asks: whoever does not is not asked, since an older one would not know what it is.
+    #[serde(default)]
+    pub opens_copies: bool,
+}
+
+/// A copy of the database is to be opened where nobody reaches it, asked, and thrown away. It is no order: it has no token, and nothing of the group
+/// depends on it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Isolate {
+    /// For which drill: asked again for the same one, the agent tells how far it is.
+    pub drill: u64,
+    /// It is made of a backup, by this program; `None`: it is a copy of the database.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restore: Option<Restore>,
+    /// The database in which the plan's queries are asked; `None`: the agent's own.
+    pub database: Option<String>,
+    /// As whom they are asked; `None`: as the agent.
+    pub user: Option<String>,
+    /// The queries of the plan that are to say `true` there, with their names.
+    pub queries: Vec<(String, String)>,
+}
+
+/// How a backup becomes a data directory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restore {
+    /// The class of the backup strategy that it is of.
+    pub class: Label,
+    /// The program's name in the agent's `hooks_dir`.
+    pub hook: Label,
+}
+
+/// A copy that was opened, and works.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restored {
+    /// How long it took to make it.
+    pub copied: Duration,
+    /// From its start until it took a write.
+    pub opened: Duration,
+    /// How far it was behind the primary's last sign of life when it was whole, of a backup when its restore began, by the clocks of both; `None`: it
+    /// does not say.
+    pub behind: Option<Duration>,
+    /// What was shown, one line each.
+    pub lines: Vec<String>,
+}
+
+/// Hears how far an agent is with a copy, in a few words.
+pub type Say = dyn Fn(&str) + Send + Sync;
+
+/// How far an agent is with a copy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tried {
+    /// It is at it: with what.
+    Busy(String),
+    /// It was shown, and is removed.
+    Passed(Restored),
+    /// It was not, why; nothing of it is left, or that is why.
+    Failed(String),
 }
 
 /// What an agent says.
@@ -199,6 +257,13 @@ pub enum FromAgent {
         /// Of the request whose time it is.
         sequence: u64,
     },
+    /// How far it is with a copy that is opened apart.
+    Isolated {
+        /// For which drill.
+        drill: u64,
+        /// How far.
+        tried: Tried,
+    },
     /// It acknowledges the holder of this grant.
     Acknowledges {
         /// Who asked.
@@ -216,6 +281,13 @@ pub enum FromAgent {
 pub enum ToAgent {
     /// By the leader.
     Order(Order),
+    /// By the leader, for a drill.
+    Isolate(Isolate),
+    /// By the leader: that drill is over, whatever has become of its copy.
+    Abandon {
+        /// Which drill.
+        drill: u64,
+    },
     /// The leader's answer to a renewal.
     Reply(Reply),
     /// The holder of this grant asks whether it is acknowledged.

@@ -65,6 +65,12 @@ pub struct Policy {
     /// Who lets a member's directory that nobody may start be replaced by a new copy.
     #[serde(default, skip_serializing_if = "Reclone::is_when_told")]
     pub reclone: Reclone,
+    /// Whether the plan names a program that restores a backup of its data, for drills.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub restores: bool,
+    /// Whether agents of its engine can open a copy apart, to show that it is one. An older plan does not say: then the agent does.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub opens_copies: bool,
 }
 
 /// What becomes of a data directory that nobody may start any more.
@@ -85,6 +91,15 @@ impl Reclone {
     fn is_when_told(&self) -> bool {
         *self == Self::WhenTold
     }
+}
+
+const fn yes() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the serializer hands it over so")]
+const fn is_yes(is_so: &bool) -> bool {
+    *is_so
 }
 
 const fn whole() -> Share {
@@ -234,6 +249,8 @@ pub(crate) fn policy(primary: &str, regions: &[&str]) -> Policy {
         rto_target: Some(seconds(1800)),
         time_scale: Share::FULL,
         reclone: Reclone::WhenTold,
+        restores: false,
+        opens_copies: true,
     }
 }
 

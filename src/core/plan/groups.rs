@@ -77,7 +77,17 @@ fn policy(plan: &Plan, group: &DataGroup) -> Policy {
         rto_target: recovery.map(|recovery| recovery.rto_target),
         time_scale: group.time_scale,
         reclone: reclone(group),
+        restores: group.engine == Engine::Postgresql && restore(plan, group).is_some(),
+        opens_copies: matches!(group.engine, Engine::Postgresql | Engine::Fake),
     }
+}
+
+/// The program that makes a data directory of the newest backup of a group's data, and the class of that; `None`: the plan names none.
+#[must_use]
+pub fn restore<'a>(plan: &'a Plan, group: &'a DataGroup) -> Option<(&'a Label, &'a Label)> {
+    let class = group.data_class.as_ref()?;
+    let hook = plan.backups.get(class)?.iter().find_map(|place| place.restore.as_ref())?;
+    Some((class, &hook.0))
 }
 
 fn reclone(group: &DataGroup) -> Reclone {

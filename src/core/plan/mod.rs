@@ -27,7 +27,7 @@ mod validation;
 pub(crate) mod tests;
 
 pub use check::{Context, Finding, Findings, check};
-pub use groups::policies;
+pub use groups::{policies, restore};
 pub use prove::prove;
 pub use rdata::{RdataError, parse as parse_rdata};
 pub use resolve::{Serial, resolve, zone_files};

@@ -67,11 +67,13 @@ pub enum DrillKind {
     ObserveOnly,
     /// The program that tells people is told that this is a drill.
     Notification,
+    /// A copy of a standby is opened where nobody reaches it, asked, and thrown away.
+    Isolated,
 }
 
 impl DrillKind {
     /// All, in the order of how much they touch.
-    pub const ALL: [Self; 5] = [Self::ObserveOnly, Self::DryRun, Self::Notification, Self::Fence, Self::Switchover];
+    pub const ALL: [Self; 6] = [Self::ObserveOnly, Self::DryRun, Self::Notification, Self::Isolated, Self::Fence, Self::Switchover];
 
     /// The word in commands, logs, metrics and the API.
     #[must_use]
@@ -82,6 +84,7 @@ impl DrillKind {
             Self::Fence => "fence",
             Self::ObserveOnly => "observe_only",
             Self::Notification => "notification",
+            Self::Isolated => "isolated",
         }
     }
 
@@ -109,7 +112,8 @@ impl fmt::Display for DrillKind {
 pub struct Aim {
     /// What kind.
     pub kind: DrillKind,
-    /// Of a fence: the member that is cut off. Of a switchover and a rehearsal: where to. `None`: of the others, or whoever is chosen.
+    /// Of a fence: the member that is cut off. Of a copy apart: the standby that is copied; `None`: the first that follows, which the drill then names.
+    /// Of a switchover and a rehearsal: where to. `None`: of the others, or whoever is chosen.
     pub region: Option<Label>,
     /// Of a fence: the program.
     pub hook: Option<String>,
@@ -122,13 +126,28 @@ pub struct Aim {
     /// Of an observation: how long, in [`OBSERVES`]. `None`: of the others, which end by themselves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lasts: Option<Duration>,
+    /// Of a copy apart: it is made of the newest backup, by the program of the plan, instead of the standby.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub from_backup: bool,
 }
 
 impl Aim {
     /// Nothing but a kind.
     #[must_use]
     pub const fn new(kind: DrillKind) -> Self {
-        Self { kind, region: None, hook: None, on_primary: false, stays: false, lasts: None }
+        Self { kind, region: None, hook: None, on_primary: false, stays: false, lasts: None, from_backup: false }
+    }
+
+    /// Whether two drills show the same: a rung is shown in each region for itself, and a move to each; a copy may be of any standby.
+    #[must_use]
+    pub fn is_alike(&self, other: &Self) -> bool {
+        let is_same = match self.kind {
+            DrillKind::Fence => self.region == other.region && self.hook == other.hook,
+            DrillKind::Switchover | DrillKind::DryRun => self.region == other.region,
+            DrillKind::Isolated => self.from_backup == other.from_backup,
+            DrillKind::ObserveOnly | DrillKind::Notification => true,
+        };
+        self.kind == other.kind && is_same
     }
 }
 
@@ -137,12 +156,16 @@ impl fmt::Display for Aim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.kind.word())?;
         match (&self.region, self.kind) {
-            (Some(region), DrillKind::Fence) => write!(f, " of {region}")?,
+            (Some(region), DrillKind::Isolated) if self.from_backup => write!(f, " in {region}")?,
+            (Some(region), DrillKind::Fence | DrillKind::Isolated) => write!(f, " of {region}")?,
             (Some(region), _) => write!(f, " to {region}")?,
             (None, _) => {}
         }
         if let Some(hook) = &self.hook {
             write!(f, " by hook {hook}")?;
+        }
+        if self.from_backup {
+            f.write_str(" from a backup")?;
         }
         if let Some(lasts) = self.lasts {
             write!(f, " for {}", Human(lasts))?;
@@ -272,6 +295,21 @@ impl Proof {
     }
 }
 
+/// A copy that was opened apart, and worked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verified {
+    /// Of the member here, or beside it where it was made of a backup.
+    pub region: Label,
+    /// When the drill ended.
+    pub at: Timestamp,
+    /// Which drill.
+    pub drill: u64,
+    /// How long it took to make and to open it; `None`: it was not told.
+    pub took: Option<Duration>,
+    /// What it would have lost, had everything else gone when it was whole; of a backup: when its restore began. `None`: it was not told.
+    pub loss: Option<Bracket>,
+}
+
 /// Drills that begin by themselves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Schedule {
@@ -317,6 +355,12 @@ pub struct Drills {
     /// The longest time that a drill saw a primary's agent take to stop its database.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub longest_stop: Option<Duration>,
+    /// The last copy that was shown to work; `None`: none ever was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified: Option<Verified>,
+    /// The last backup that was restored and shown to work; `None`: none ever was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restored: Option<Verified>,
     /// What begins by itself, by the log index of the entry that made it: `schedule-` and this number.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub schedules: BTreeMap<u64, Schedule>,

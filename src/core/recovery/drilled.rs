@@ -1,12 +1,12 @@
 //! What drills have shown of a group, as findings of its readiness: rungs that are proven, members that are cut off, a margin that is too short,
-//! drills that were missed.
+//! drills that were missed, and the last copy and the last backup that were shown to work.
 //!
 //! Invariant: a rung that no drill has shown in a region within ninety days is advisory there, and says so.
 
 use std::time::Duration;
 
 use super::{
-    drill::{Ended, Outcome, PROOF_LASTS},
+    drill::{DrillKind, Ended, Outcome, PROOF_LASTS, Verified},
     readiness::{Finding, Grade},
 };
 use crate::{
@@ -71,14 +71,38 @@ pub(super) fn findings(name: &Label, group: &Group, policy: &Policy, now: Timest
     for ended in missed(group) {
         let said = ended.lines.first().map_or("", String::as_str);
         let text = format!("the drill of {} was missed at {}: {said}", ended.drill.aim, ended.at);
-        note("drill", Grade::Warn, text, format!("portolan drill start {name} --kind {}", ended.drill.aim.kind));
+        let more = if ended.drill.aim.from_backup { " --from-backup" } else { "" };
+        note("drill", Grade::Warn, text, format!("portolan drill start {name} --kind {}{more}", ended.drill.aim.kind));
+    }
+    let copied = group.drills.verified.as_ref();
+    if policy.opens_copies || copied.is_some() {
+        out.push(shown("restore", "a copy", copied, format!("portolan drill start {name} --kind {}", DrillKind::Isolated), now));
+    }
+    let restored = group.drills.restored.as_ref();
+    if policy.restores || restored.is_some() {
+        let drill = format!("portolan drill start {name} --kind {} --from-backup", DrillKind::Isolated);
+        out.push(shown("backup_restore", "a backup", restored, drill, now));
     }
     out
 }
 
+/// What was last shown to be as good as the data itself, and how long ago that was.
+fn shown(check: &str, what: &str, last: Option<&Verified>, drill: String, now: Timestamp) -> Finding {
+    let found = |grade, text, fix| Finding { check: check.to_owned(), grade, text, fix };
+    let Some(Verified { region, at, drill: id, took, .. }) = last else {
+        return found(Grade::Warn, format!("{what} of the group was never shown to work"), drill);
+    };
+    let (ago, took) = (now.since(*at), took.map_or_else(|| "unknown".to_owned(), |took| Human(took).to_string()));
+    let text = format!("drill-{id} showed {} ago in {region} that {what} works, within {took}", Human(ago));
+    if ago < PROOF_LASTS {
+        return found(Grade::Pass, text, String::new());
+    }
+    found(Grade::Warn, format!("{text}, which counts for {}", Human(PROOF_LASTS)), drill)
+}
+
 /// Drills that were missed, and not held since.
 fn missed(group: &Group) -> impl Iterator<Item = &Ended> {
-    let last = |ended: &&Ended| group.drills.ended.iter().rev().find(|it| it.drill.aim == ended.drill.aim) == Some(*ended);
+    let last = |ended: &&Ended| group.drills.ended.iter().rev().find(|it| it.drill.aim.is_alike(&ended.drill.aim)) == Some(*ended);
     group.drills.ended.iter().filter(|ended| ended.outcome == Outcome::Missed).filter(last)
 }
 

@@ -306,7 +306,7 @@ mod tests {
             token::Token,
         },
         model::group::{self, OnControlLoss},
-        recovery::drill::Proof,
+        recovery::drill::{Drills, Proof, Verified},
     };
 
     const GRANT: Token = Token { generation: 0, epoch: 7 };
@@ -337,10 +337,16 @@ mod tests {
         }
     }
 
+    /// A copy that worked on this day.
+    fn verified(day: i64) -> Verified {
+        let (at, took) = (Timestamp(day * 86_400_000), Some(Duration::from_secs(40)));
+        Verified { region: "eu".into(), at, drill: 7, took, loss: None }
+    }
+
     /// Everything is as it should be.
     fn well() -> Play {
         let seconds = Duration::from_secs;
-        let policy = group::policy("us", &["us", "eu", "ap"]);
+        let policy = Policy { restores: true, ..group::policy("us", &["us", "eu", "ap"]) };
         let grant = Grant {
             token: GRANT,
             region: "us".into(),
@@ -356,7 +362,12 @@ mod tests {
         };
         let part = Some(seconds(5));
         Play {
-            group: Group { token: GRANT, grant: Some(grant), ..Group::default() },
+            group: Group {
+                token: GRANT,
+                grant: Some(grant),
+                drills: Drills { verified: Some(verified(99)), restored: Some(verified(98)), ..Drills::default() },
+                ..Group::default()
+            },
             stand: Stand { free: 3, ..Stand::default() },
             evidence: Evidence::Healthy,
             agents: policy.members.keys().map(|region| (region.clone(), (seconds(1), status(region.as_str())))).collect(),
@@ -474,6 +485,22 @@ mod tests {
         let stop = |seconds| with(|play| play.group.drills.longest_stop = Some(Duration::from_secs(seconds)));
         assert_eq!(stop(5), "yes\n");
         assert_eq!(stop(6), "yes\nwarn margin: a drill saw the primary take 6s to stop, and lease.margin is 10s");
+    }
+
+    #[test]
+    fn the_last_restore_that_was_shown_is_told_with_its_age() {
+        let never = with(|play| play.group.drills.verified = None);
+        assert_eq!(never, "yes\nwarn restore: a copy of the group was never shown to work");
+        assert_eq!(with(|play| play.group.drills.verified = Some(verified(11))), "yes\n");
+        let old = "yes\nwarn restore: drill-7 showed 90d ago in eu that a copy works, within 40s, which counts for 90d";
+        assert_eq!(with(|play| play.group.drills.verified = Some(verified(10))), old);
+        let never = with(|play| play.group.drills.restored = None);
+        assert_eq!(never, "yes\nwarn backup_restore: a backup of the group was never shown to work");
+        let nobody_can = with(|play| {
+            play.group.drills = Drills::default();
+            (play.policy.opens_copies, play.policy.restores) = (false, false);
+        });
+        assert_eq!(nobody_can, "yes\n", "nothing is asked for that no drill can show");
     }
 
     #[test]

@@ -271,6 +271,7 @@ fn postgresql(config: &AgentConfig, of: &sections::Postgresql, terms: &Terms, ev
         owner: user(config)?,
         own: conninfo(config, of.dsn.0.as_str())?,
         replication: conninfo(config, of.replication.0.as_str())?,
+        hooks: of.hooks_dir.as_path().to_owned(),
         evidence,
     }))
 }

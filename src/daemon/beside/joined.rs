@@ -8,6 +8,7 @@ use portolan_core::{
         agent::{Facts, Task},
         engine::{Act, Course as Plan, Next},
         lease::Grant,
+        order::{Isolate, Restored, Say},
         token::Token,
     },
     model::ids::Label,
@@ -64,6 +65,18 @@ impl<S: Server> Engine for Joined<S> {
 
     fn is_managed(&self) -> bool {
         self.server.is_managed()
+    }
+
+    fn opens_copies(&self) -> bool {
+        self.server.opens_copies()
+    }
+
+    async fn isolate(&self, wanted: &Isolate, say: &Say) -> Result<Restored, String> {
+        self.server.isolate(wanted, say).await.map_err(|trouble| trouble.0)
+    }
+
+    async fn clear_sandboxes(&self) -> Result<(), String> {
+        self.server.clear_sandboxes().await.map_err(|trouble| trouble.0)
     }
 
     async fn fence(&self, token: Token) -> Result<(), String> {

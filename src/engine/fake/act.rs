@@ -7,7 +7,10 @@ use std::{
 
 use async_trait::async_trait;
 use portolan_core::{
-    failover::engine::postgres::{Course, Divergence, Seen, Source, Verb},
+    failover::{
+        engine::postgres::{Course, Divergence, Seen, Source, Verb},
+        order::{Isolate, Restored, Say},
+    },
     model::ids::Label,
 };
 
@@ -55,6 +58,18 @@ impl Server for Fake {
 
     async fn beat(&self) -> Result<(), Trouble> {
         self.ask(&Ask::Beat).await
+    }
+
+    fn opens_copies(&self) -> bool {
+        true
+    }
+
+    async fn isolate(&self, wanted: &Isolate, say: &Say) -> Result<Restored, Trouble> {
+        self.isolated(wanted, say).await
+    }
+
+    async fn clear_sandboxes(&self) -> Result<(), Trouble> {
+        self.clear_all_sandboxes().await
     }
 }
 

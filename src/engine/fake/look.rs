@@ -40,7 +40,7 @@ impl Fake {
         Ok(Source { system: head.system, history: head.history, is_standby })
     }
 
-    async fn own(&self) -> Result<Status, Trouble> {
+    pub(super) async fn own(&self) -> Result<Status, Trouble> {
         self.client().await?.status().await
     }
 

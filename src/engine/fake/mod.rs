@@ -17,6 +17,7 @@ mod files;
 mod log;
 mod look;
 mod receive;
+mod sandbox;
 mod server;
 mod wire;
 

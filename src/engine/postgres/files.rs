@@ -102,10 +102,16 @@ impl Files {
     fn place(&self, name: &str, text: &str) -> Result<(), Trouble> {
         let (path, fresh) = (self.path(name), self.path(&format!("{name}.portolan")));
         let placed = || {
-            let mut file = File::create(&fresh)?;
-            fs::set_permissions(&fresh, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+            // Of a write that was lost. What its owner puts in the way, a link among it, is not followed.
+            if let Err(error) = fs::remove_file(&fresh)
+                && error.kind() != ErrorKind::NotFound
+            {
+                return Err(error);
+            }
+            let mut file = File::create_new(&fresh)?;
+            file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
             if let Some((user, group)) = self.owner {
-                std::os::unix::fs::chown(&fresh, Some(user), Some(group))?;
+                std::os::unix::fs::fchown(&file, Some(user), Some(group))?;
             }
             file.write_all(text.as_bytes())?;
             file.sync_all()?;

@@ -21,6 +21,7 @@ mod primary;
 mod program;
 mod reclone;
 pub(in crate::engine) mod remote;
+mod sandbox;
 mod wal;
 
 use std::{
@@ -30,7 +31,10 @@ use std::{
 };
 
 use async_trait::async_trait;
-use portolan_core::model::ids::Label;
+use portolan_core::{
+    failover::order::{Isolate, Restored, Say},
+    model::ids::Label,
+};
 use tokio::sync::Mutex;
 use tokio_postgres::Client;
 
@@ -62,6 +66,8 @@ pub struct Setup {
     pub own: ConnInfo,
     /// What is added to a member's address: user, password and what TLS needs.
     pub replication: ConnInfo,
+    /// Where programs lie that restore backups, for drills.
+    pub hooks: PathBuf,
     /// Where logs of what a rewind takes away are kept, and the mark of a rewind under way. Outside the data directory.
     pub evidence: PathBuf,
 }
@@ -150,6 +156,18 @@ impl Server for Postgres {
 
     async fn beat(&self) -> Result<(), Trouble> {
         self.write_heartbeat().await
+    }
+
+    fn opens_copies(&self) -> bool {
+        true
+    }
+
+    async fn isolate(&self, wanted: &Isolate, say: &Say) -> Result<Restored, Trouble> {
+        self.isolated(wanted, say).await
+    }
+
+    async fn clear_sandboxes(&self) -> Result<(), Trouble> {
+        self.clear_all_sandboxes().await
     }
 
     /// Until a program that was given up has ended it may still change the directory.

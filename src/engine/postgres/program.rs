@@ -12,7 +12,12 @@ const OUTPUT_OCTETS_MAX: u64 = 64 * 1024;
 impl Postgres {
     /// A program of the server's, as the user of its files, in a plain language.
     pub(super) fn program(&self, name: &str) -> Command {
-        let mut command = Command::new(self.setup.bin_dir.join(name));
+        self.run_as_server(&self.setup.bin_dir.join(name))
+    }
+
+    /// A program, in the same way.
+    pub(super) fn run_as_server(&self, path: &Path) -> Command {
+        let mut command = Command::new(path);
         command.env_clear().env("LC_ALL", "C").env("PATH", "/usr/bin:/bin").stdin(Stdio::null()).kill_on_drop(true);
         command.current_dir(if self.setup.data_directory.is_dir() { self.setup.data_directory.as_path() } else { Path::new("/") });
         if let Some((user, group)) = self.setup.owner {

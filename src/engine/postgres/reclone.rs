@@ -13,9 +13,9 @@
 
 use std::{
     fs::{self, File},
-    io::{self, ErrorKind},
+    io,
     os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown},
-    path::{Path, PathBuf},
+    path::Path,
     sync::atomic::Ordering::Relaxed,
     time::Duration,
 };
@@ -26,6 +26,7 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::{
+    super::beside::{leftovers, own_name, remove},
     Postgres, Trouble,
     connect::{connect, told},
     files::Files,
@@ -163,13 +164,6 @@ fn prefix_of(name: &str) -> String {
     format!(".{name}.copy-")
 }
 
-/// Nobody had it before: not this process, and no lost one whose program may still write.
-fn own_name() -> Result<String, Trouble> {
-    let mut octets = [0; 8];
-    aws_lc_rs::rand::fill(&mut octets).map_err(|_| Trouble("the system gives no randomness for the name of a copy".to_owned()))?;
-    Ok(format!("{:016x}", u64::from_be_bytes(octets)))
-}
-
 /// A copy is one directory that takes the place of one: what is a link, a file system of its own, or leads out of it is for a person.
 fn check_copyable(data: &Path, parent: &Path) -> Result<(), Trouble> {
     let problem = |error: io::Error| Trouble(format!("look at `{}`: {error}", data.display()));
@@ -189,26 +183,6 @@ fn check_copyable(data: &Path, parent: &Path) -> Result<(), Trouble> {
         return Ok(());
     };
     Err(Trouble(format!("{NO_COPY}: `{}` {why}", data.display())))
-}
-
-/// Copies that did not become whole, and what was replaced.
-fn leftovers(parent: &Path, prefix: &str) -> io::Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(parent)? {
-        let entry = entry?;
-        if entry.file_name().to_str().is_some_and(|name| name.starts_with(prefix)) {
-            found.push(entry.path());
-        }
-    }
-    Ok(found)
-}
-
-/// What somebody else removes meanwhile is as good.
-fn remove(found: &[PathBuf]) -> io::Result<()> {
-    found.iter().try_for_each(|path| match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    })
 }
 
 /// What is there now, and nothing that comes: the removal goes on when the task that wanted it is given up, beside the next one's copy.

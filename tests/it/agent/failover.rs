@@ -40,7 +40,11 @@ pub(super) fn region(name: &str) -> Label {
 impl Play {
     /// All is up: us is the primary, and the others stream from it.
     pub(super) async fn begin(engine: Engine, durability: Durability) -> Self {
-        let mut trio = Trio::of(engine, REGIONS);
+        Self::of(Trio::of(engine, REGIONS), durability).await
+    }
+
+    /// With these members.
+    pub(super) async fn of(mut trio: Trio, durability: Durability) -> Self {
         trio.bootstrap(REGIONS).await;
         let leader = Leader::start(&REGIONS, durability);
         for name in REGIONS {

@@ -19,7 +19,7 @@ use portolan_core::{
         conduct::{Action, Conductor, Figures, Patience},
         group::Group,
         lease::{Refused, Verdict},
-        order::{FromAgent, Status, ToAgent},
+        order::{FromAgent, Isolate, Status, ToAgent, Tried},
         step::Step,
         token::Token,
     },
@@ -55,6 +55,8 @@ struct Shared {
     agents: BTreeMap<Label, mpsc::Sender<ToAgent>>,
     cut: BTreeSet<Label>,
     statuses: BTreeMap<Label, Status>,
+    /// How far each is with a copy, and for which drill.
+    tried: BTreeMap<Label, (u64, Tried)>,
     loss: Bracket,
     told: Vec<String>,
 }
@@ -105,6 +107,8 @@ fn policy(regions: &[&str], durability: Durability) -> Policy {
         rto_target: Some(seconds(1800)),
         time_scale: portolan_core::model::units::Share::FULL,
         reclone: portolan_core::model::group::Reclone::WhenTold,
+        restores: false,
+        opens_copies: true,
     }
 }
 
@@ -133,6 +137,7 @@ impl Leader {
             agents: BTreeMap::new(),
             cut: BTreeSet::new(),
             statuses: BTreeMap::new(),
+            tried: BTreeMap::new(),
             loss: Bracket { low: Duration::ZERO, high: Some(Duration::ZERO) },
             told: Vec::new(),
         };
@@ -203,6 +208,13 @@ impl Leader {
     /// Everything that was committed about the group, one line each.
     pub(super) fn told(&self) -> Vec<String> {
         self.shared.lock().unwrap().told.clone()
+    }
+
+    /// Asks an agent for a copy that is opened apart; what it said of it last.
+    pub(super) fn isolate(&self, region: &Label, wanted: &Isolate) -> Option<Tried> {
+        self.send(region, ToAgent::Isolate(wanted.clone()));
+        let (drill, tried) = self.shared.lock().unwrap().tried.get(region).cloned()?;
+        (drill == wanted.drill).then_some(tried)
     }
 
     /// A person's step.
@@ -286,6 +298,9 @@ impl Leader {
                         }
                     }
                 }
+            }
+            FromAgent::Isolated { drill, tried } => {
+                self.shared.lock().unwrap().tried.insert(region.clone(), (drill, tried));
             }
             FromAgent::AskPeers { .. } | FromAgent::Acknowledges { .. } => {}
         }

@@ -131,7 +131,7 @@ pub(super) fn owner() -> User {
     if geteuid().is_root() { User::from_name("postgres").unwrap().unwrap() } else { User::from_uid(geteuid()).unwrap().unwrap() }
 }
 
-fn tool(name: &str, arguments: &[&str]) {
+pub(super) fn tool(name: &str, arguments: &[&str]) {
     let user = owner();
     let mut command = Command::new(bin().join(name));
     command.args(arguments).env("LC_ALL", "C").current_dir("/").stdin(Stdio::null());
@@ -337,7 +337,7 @@ impl Member {
         let database = match self.engine {
             Engine::Postgres => format!(
                 "postgresql:\n  bin_dir: {}\n  data_directory: {1}/data\n  dsn: local\n  replication: replication\n  \
-                 arguments: [\"-c\", \"port={2}\", \"-c\", \"unix_socket_directories={1}\"]\n",
+                 hooks_dir: {1}/hooks\n  arguments: [\"-c\", \"port={2}\", \"-c\", \"unix_socket_directories={1}\"]\n",
                 self.programs.display(),
                 self.directory.display(),
                 self.port
@@ -478,12 +478,13 @@ impl Member {
     pub(super) fn beside(&self) -> Postgres {
         Postgres::new(postgres::Setup {
             region: self.region.clone(),
-            bin_dir: bin(),
+            bin_dir: self.programs.clone(),
             data_directory: self.data(),
             arguments: Vec::new(),
             owner: self.owner_of_files(),
             own: ConnInfo::parse(&self.own()).unwrap(),
             replication: ConnInfo::parse(REPLICATION).unwrap(),
+            hooks: self.directory.join("hooks"),
             evidence: self.directory.join("agent/evidence"),
         })
     }

@@ -112,6 +112,34 @@ fn what_automation_would_decide_is_noted_and_told() {
 }
 
 #[test]
+fn a_copy_of_a_standby_is_opened_apart_and_the_last_one_that_worked_is_known() {
+    let node = node();
+    let start = ["drill", "start", "orders", "--kind", "isolated", "--reason", "quarterly"];
+    let late = node.run(&start);
+    assert!(late.exit == Exit::Usage && late.err.contains("no standby follows the primary"), "{}", late.err);
+    let step = Step::Followed { token: group(&node).token, region: "eu-west-1".into() };
+    node.cluster.commit(Change::Group { group: orders(), step });
+    let primary = node.run(&[&start[..], &["--region", "us-east-1"]].concat());
+    assert!(primary.exit == Exit::Usage && primary.err.contains("open a copy of a standby"), "{}", primary.err);
+    let backup = node.run(&[&start[..], &["--from-backup"]].concat());
+    assert!(
+        backup.exit == Exit::Usage && backup.err.contains("no place in `backups` of the group's data_class has `restore`"),
+        "{}",
+        backup.err
+    );
+    let ran = node.run(&start);
+    let id = group(&node).drills.open.unwrap().id;
+    assert_eq!((ran.exit, ran.out), (Exit::Ok, format!("drill isolated of eu-west-1 of orders [drill-{id}]\n")), "{}", ran.err);
+    let figures = Figures { recovery: Some(Duration::from_secs(40)), ..Figures::default() };
+    leader(&node, DrillStep::End { drill: id, outcome: Outcome::Passed, figures, lines: vec!["the copy was promoted".to_owned()] });
+    let verified = group(&node).drills.verified.unwrap();
+    assert_eq!((verified.region.as_str(), verified.drill, verified.took), ("eu-west-1", id, figures.recovery));
+    let shown = node.run(&["drill", "show", &format!("drill-{id}")]);
+    let head = format!("drill-{id}: isolated of eu-west-1 of orders, passed\n");
+    assert!(shown.exit == Exit::Ok && shown.out.starts_with(&head), "{}", shown.out);
+}
+
+#[test]
 fn a_notification_is_drilled_only_where_something_tells_people() {
     let node = node();
     let start = ["drill", "start", "orders", "--kind", "notification", "--reason", "who hears us?", "--request-id", "notify-1"];

@@ -9,7 +9,7 @@ use std::{
 
 use portolan::api::proto::{
     CreateDrillScheduleRequest, CreateFreezeRequest, Drill, DrillAim, Freeze, GetDrillRequest, GetOutlookRequest, GetReportRequest,
-    ListDrillsRequest, Scope, StartDrillRequest,
+    ListBackupsRequest, ListDrillsRequest, Scope, StartDrillRequest,
     freeze::Expiration,
     scope::{self, Everything},
 };
@@ -331,8 +331,11 @@ async fn a_switchover_is_drilled_there_and_back_and_what_is_due_begins_by_itself
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_automation_would_decide_is_noted_and_people_are_told_of_drills() {
     let observed = "    automatic_failover: false\n    probe: { interval: 1s, timeout: 1s }\n    confirm_hold: 2s\n    \
-        local_recovery: 2s\n    hooks: { after: tell }\n";
-    let mut play = Play::with(&[], observed, RECOVERY).await;
+        local_recovery: 2s\n    hooks: { after: tell }\n    data_class: orders_data\n";
+    let shown = "  backup_strategy: { orders_data: { frequency: hourly, retention: 30d } }\n  recovery_procedures: { data_recovery: { validation_steps: [verify_data_integrity] } }\nvalidation:\n  \
+        verify_data_integrity: { sql: \"select count(*) = 1 from portolan.lease\", timeout: 30s }\nbackups:\n  orders_data: \
+        [{ source: exec, hook: list-backups, restore: pg-restore }]\n";
+    let mut play = Play::with(&[], observed, &format!("{RECOVERY}{shown}")).await;
     play.is_served_by(US).await;
     play.fleet.agrees("all follow", |state| state.group(&group()).unwrap().absent.is_empty()).await;
     let client = play.fleet.running().next().unwrap().client().await;
@@ -356,6 +359,44 @@ async fn what_automation_would_decide_is_noted_and_people_are_told_of_drills() {
     let keys: Vec<String> =
         [&failed, &passed].iter().map(|it| it.name.replace("drills/", "drill orders orders/") + "/notification").collect();
     assert_eq!(heard.lines().collect::<Vec<_>>(), keys);
+
+    // A copy of a standby is opened where nobody reaches it. Nothing of it is left, and the standby is what it was.
+    let restored = ended(&client, &start(&client, aim("isolated", "")).await).await;
+    assert_eq!((restored.outcome.as_str(), restored.aim.clone().unwrap().region.as_str()), ("passed", AP), "{restored:#?}");
+    for text in [
+        "was made, opened apart, and is removed",
+        "the copy was promoted",
+        "verify_data_integrity is shown",
+        "no page failed its checksum",
+        "behind the primary when it was whole",
+    ] {
+        assert!(has(&restored, text), "{text} in {restored:#?}");
+    }
+    assert!(restored.recovery.is_some() && !restored.loss.is_empty(), "{restored:#?}");
+    assert_eq!(play.member(AP).sandboxes(), Vec::<PathBuf>::new());
+    assert_eq!(play.member(AP).read::<bool>("select pg_is_in_recovery()").await, Some(true));
+    let of_primary = StartDrillRequest {
+        parent: "groups/orders".to_owned(),
+        aim: aim("isolated", US),
+        reason: "quarterly".to_owned(),
+        ..StartDrillRequest::default()
+    };
+    assert!(client.start_drill(of_primary).await.unwrap_err().to_string().contains("open a copy of a standby"));
+
+    // A backup of the same data, restored by a program of the operator.
+    play.member(AP).back_up(play.member(US), "pg-restore");
+    let from_backup = Some(DrillAim { from_backup: true, ..aim("isolated", AP).unwrap() });
+    let restored = ended(&client, &start(&client, from_backup).await).await;
+    assert_eq!(restored.outcome, "passed", "{restored:#?}");
+    assert!(has(&restored, "a backup of orders_data was restored in") && has(&restored, "verify_data_integrity is shown"), "{restored:#?}");
+    let classes = client.list_backups(ListBackupsRequest {}).await.unwrap().classes;
+    assert!(classes[0].name == "orders_data" && classes[0].restore_time.is_some(), "{classes:#?}");
+    let known = GetOutlookRequest { name: "groups/orders".to_owned() };
+    let findings = client.get_outlook(known).await.unwrap().outlook.unwrap().findings;
+    for check in ["restore", "backup_restore"] {
+        assert!(findings.iter().any(|it| it.check == check && it.grade == "pass"), "{check} in {findings:#?}");
+    }
+    play.is_served_by(US).await;
 
     let lasts = Some(prost_types::Duration { seconds: 60, nanos: 0 });
     let begun = start(&client, Some(DrillAim { lasts, ..aim("observe_only", "").unwrap() })).await;

@@ -223,7 +223,9 @@ fn drills() -> Vec<DrillStep> {
     let fence = Aim { region: Some(eu.clone()), hook: Some("cut".to_owned()), on_primary: true, ..Aim::new(DrillKind::Fence) };
     let switchover = Aim { region: Some(eu.clone()), stays: true, ..Aim::new(DrillKind::Switchover) };
     let observe = Aim { lasts: Some(hour), ..Aim::new(DrillKind::ObserveOnly) };
-    let others = [Aim::new(DrillKind::DryRun), Aim::new(DrillKind::Notification), observe];
+    let isolated = Aim { region: Some(eu.clone()), ..Aim::new(DrillKind::Isolated) };
+    let restored = Aim { from_backup: true, ..isolated.clone() };
+    let others = [Aim::new(DrillKind::DryRun), Aim::new(DrillKind::Notification), observe, isolated, restored];
     let starts = [fence, switchover].into_iter().chain(others).map(|aim| DrillStep::Start { aim, schedule: None });
     let mut acts: Vec<DrillStep> = starts.collect();
     acts.push(DrillStep::Start { aim: Aim::new(DrillKind::DryRun), schedule: Some(7) });

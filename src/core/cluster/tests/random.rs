@@ -48,7 +48,9 @@ pub(super) fn outline(min: usize, moved: Share, freezes: Vec<Window>) -> Outline
     Outline {
         regions: labels(&["us", "eu", "ap"]),
         services: [(Label::new("api"), service(&["us", "eu", "ap"])), (Label::new("web"), service(&["us", "eu"]))].into_iter().collect(),
-        groups: [(Label::new("orders"), Policy { rungs: vec![cut()], ..policy("eu", &["eu", "ap"]) })].into_iter().collect(),
+        groups: [(Label::new("orders"), Policy { rungs: vec![cut()], restores: true, ..policy("eu", &["eu", "ap"]) })]
+            .into_iter()
+            .collect(),
         max_share_moved: moved,
         freezes,
         returning: None,
@@ -307,8 +309,17 @@ fn drills() -> impl Strategy<Value = DrillStep> {
     let aims = || {
         let hook = prop::option::of(prop::sample::select(vec!["cut".to_owned(), String::new()]));
         let lasts = prop::option::of((0_u64..700_000).prop_map(Duration::from_secs));
-        (prop::sample::select(DrillKind::ALL.to_vec()), prop::option::of(regions()), hook, any::<bool>(), any::<bool>(), lasts)
-            .prop_map(|(kind, region, hook, on_primary, stays, lasts)| Aim { kind, region, hook, on_primary, stays, lasts })
+        (prop::sample::select(DrillKind::ALL.to_vec()), prop::option::of(regions()), hook, any::<[bool; 3]>(), lasts).prop_map(
+            |(kind, region, hook, [on_primary, stays, from_backup], lasts)| Aim {
+                kind,
+                region,
+                hook,
+                on_primary,
+                stays,
+                lasts,
+                from_backup,
+            },
+        )
     };
     let outcomes = prop::sample::select(vec![Outcome::Passed, Outcome::Failed, Outcome::Missed]);
     let fence = (regions(), any::<bool>()).prop_map(|(region, on_primary)| {

@@ -8,7 +8,7 @@
 //! orders regrant bare | orders settle | orders followed ap | orders turn 5 | orders release | orders reject 5 | orders retry 5 | orders skip 5
 //! orders ran 5 fence isolate because done | orders ran 5 after reload because done
 //! orders drill fence eu hook=cut primary | orders drill switchover eu stays | orders drill dry_run schedule=5 | orders drill-cancel 5
-//! orders drill-lift eu | orders drill-lifted eu cut | orders drill-end 5 passed because it was cut
+//! orders drill isolated us backup | orders drill-lift eu | orders drill-lifted eu cut | orders drill-end 5 passed because it was cut
 //! orders drill observe_only lasts=1h | orders drill-near 5 | orders drill-would 5 to=ap because no fence would confirm
 //! orders drill-every dry_run every=24h first=1h | orders drill-unschedule 5 | orders drill-missed 5 because a freeze
 //! orders reclone ap
@@ -129,10 +129,11 @@ pub(super) fn step(name: &Label, words: &[&str], reason: &str, state: &State, at
 }
 
 fn aim(words: &[&str]) -> Aim {
-    let region = words.get(2).filter(|word| !word.contains('=') && **word != "stays").map(|word| Label::new(word));
+    let region = words.get(2).filter(|word| !word.contains('=') && !matches!(**word, "stays" | "backup")).map(|word| Label::new(word));
     let (on_primary, stays) = (words.contains(&"primary"), words.contains(&"stays"));
     let lasts = value(words, "lasts").map(duration);
-    Aim { kind: word(words[1]), region, hook: value(words, "hook").map(str::to_owned), on_primary, stays, lasts }
+    let from_backup = words.contains(&"backup");
+    Aim { kind: word(words[1]), region, hook: value(words, "hook").map(str::to_owned), on_primary, stays, lasts, from_backup }
 }
 
 fn drill(verb: &str, words: &[&str], reason: &str, at: Timestamp) -> DrillStep {
@@ -194,6 +195,8 @@ fn drilled(drills: &Drills) -> Vec<String> {
     lines.extend(
         drills.proofs.iter().map(|proof| format!("  hook {} stops {}: drill-{} at {}", proof.hook, proof.region, proof.drill, proof.at)),
     );
+    lines.extend(drills.verified.iter().map(|it| format!("  a copy of {} works: drill-{} at {}", it.region, it.drill, it.at)));
+    lines.extend(drills.restored.iter().map(|it| format!("  a backup was restored in {}: drill-{} at {}", it.region, it.drill, it.at)));
     for cut in &drills.cuts {
         let lift = cut.lift.map_or_else(|| "stays".to_owned(), |token| format!("let in by {token}"));
         let who = if cut.is_standby { "standby" } else { "primary" };

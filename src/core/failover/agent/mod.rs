@@ -390,6 +390,8 @@ impl Agent {
             doubt,
             archive,
             holding,
+            // What it stands beside says so.
+            opens_copies: false,
         }
     }
 

@@ -4,7 +4,7 @@ use super::{Context, Findings, at, recovery::url, unknown};
 use crate::{
     document::Path,
     model::ids::Label,
-    plan::sections::{Backup, BackupSource, Plan},
+    plan::sections::{Backup, BackupSource, DataGroup, Engine, Plan},
 };
 
 /// Places of all classes: every node looks at them all, one after the other.
@@ -37,6 +37,11 @@ pub(super) fn check(plan: &Plan, context: Context<'_>, out: &mut Findings) {
                 unknown(out, path().key("region"), "region", region, plan.regions.keys());
             }
             keys(place, &path, out);
+            let is_restored = |group: &DataGroup| group.data_class.as_ref() == Some(class) && group.engine == Engine::Postgresql;
+            if place.restore.is_some() && !plan.data_groups.iter().any(|(_, group)| is_restored(group)) {
+                let problem = format!("no data group of engine postgresql has the class {class}, so nobody would restore it");
+                out.error(path().key("restore"), problem, "write `data_class` at the group whose data it is, or remove `restore`");
+            }
             bucket(place, context, &path, out);
             if let (BackupSource::Http, Some(at)) = (place.source, &place.url) {
                 url(at, context, || path().key("url"), out);

@@ -287,6 +287,8 @@ section! {
         region: Option<Label> = None,
         /// Names that are there only when a backup is complete, below the place: its end mark, or the backup itself where it appears whole; * stands for any characters, ? for one. Left out: every file that is not hidden, not empty, and does not end as files in the making do (.tmp, .part, .partial and their like).
         complete: Option<PlainName> = None,
+        /// For drills: the program that makes a data directory of the newest backup here, a name in the hooks_dir of the group's agents. The group whose data it is runs PostgreSQL.
+        restore: Option<Secret> = None,
         /// From one look to the next; left out: a tenth of the frequency, at least 10s, at most 10m.
         look_every: Option<Duration> where (seconds(1)..=days(1)) = None,
         /// s3: where the service answers; left out: Amazon's, in `sign_region`.

@@ -112,7 +112,7 @@ impl DrillReport {
     #[must_use]
     pub fn of(name: &Label, group: &Group, drill: &Drill, ended: Option<&Ended>, policy: &Policy, basis: Basis) -> Self {
         let figures = ended.map(|ended| ended.figures).unwrap_or_default();
-        let alike = group.drills.ended.iter().rev().filter(|it| is_alike(&it.drill.aim, &drill.aim));
+        let alike = group.drills.ended.iter().rev().filter(|it| it.drill.aim.is_alike(&drill.aim));
         Self {
             version: DRILL_REPORT_VERSION,
             group: name.clone(),
@@ -205,11 +205,6 @@ impl DrillReport {
     }
 }
 
-/// Whether two drills show the same: a rung is shown in each region for itself.
-fn is_alike(one: &Aim, other: &Aim) -> bool {
-    one.kind == other.kind && (one.kind != DrillKind::Fence || (&one.region, &one.hook) == (&other.region, &other.hook))
-}
-
 impl Before {
     fn of(ended: &Ended) -> Self {
         let Figures { loss, recovery, stop } = ended.figures;
@@ -296,6 +291,12 @@ fn actions(name: &Label, group: &Group, ended: &Ended, policy: &Policy) -> Vec<S
             items.extend(ended.drill.operations.iter().map(|id| format!("see what held it: portolan report op-{id}")));
             items.push(format!("bring all members to follow the primary, then {again}"));
         }
+        (Outcome::Failed, DrillKind::Isolated) => {
+            let region = aim.region.as_ref().map_or("the standby", Label::as_str);
+            let what = if aim.from_backup { "backup restored in" } else { "copy of" };
+            items
+                .push(format!("no {what} {region} was shown to work: mend what the evidence says last, see its agent's log, then {again}"));
+        }
         (Outcome::Failed, DrillKind::Notification) => {
             items.push(format!("nobody would have been told: mend what the evidence says of `hooks.after`, then {again}"));
         }
@@ -328,7 +329,7 @@ fn actions(name: &Label, group: &Group, ended: &Ended, policy: &Policy) -> Vec<S
              `local_recovery` be longer"
         ));
     }
-    let is_scheduled = group.drills.schedules.values().any(|schedule| is_alike(&schedule.aim, aim));
+    let is_scheduled = group.drills.schedules.values().any(|schedule| schedule.aim.is_alike(aim));
     if ended.outcome == Outcome::Passed && aim.kind == DrillKind::Fence && !is_scheduled {
         let until = ended.at + PROOF_LASTS;
         items.push(format!("what it proved counts until {until}: let it be held again before, portolan drill schedule"));
@@ -345,6 +346,7 @@ fn again(name: &Label, aim: &Aim) -> String {
     text.extend(aim.lasts.map(|lasts| format!(" --for {}", Human(lasts))));
     text.push_str(if aim.on_primary { " --on-primary" } else { "" });
     text.push_str(if aim.stays { " --stay" } else { "" });
+    text.push_str(if aim.from_backup { " --from-backup" } else { "" });
     text
 }
 
@@ -433,6 +435,24 @@ mod tests {
         let json: serde_json::Value = serde_json::from_str(&told.json().unwrap()).unwrap();
         assert_eq!((&json["version"], &json["outcome"], &json["began"]), (&1.into(), &"failed".into(), &"2027-01-15T08:00:00Z".into()));
         assert_eq!((&json["figures"]["stop_ms"], &json["trend"][1]["stop_ms"]), (&serde_json::Value::Null, &2000.into()));
+    }
+
+    #[test]
+    fn copies_of_any_standby_are_of_one_kind_and_one_that_failed_says_where_to_look() {
+        let of = |region: &str| Aim { region: Some(region.into()), ..Aim::new(DrillKind::Isolated) };
+        let took = Figures { recovery: Some(seconds(40)), loss: Some(Bracket { low: Duration::ZERO, high: Some(seconds(1)) }), stop: None };
+        let all = [
+            ended(5, of("eu"), Outcome::Passed, took, &["the copy was promoted"]),
+            ended(6, of("ap"), Outcome::Failed, Figures::default(), &["the copy does not start"]),
+        ];
+        let text = report(&group(&all), &all[1]).markdown();
+        assert!(text.contains("- **What**: isolated of ap\n"), "{text}");
+        assert!(text.contains("no copy of ap was shown to work: mend what the evidence says last, see its agent's log"), "{text}");
+        assert!(text.contains("| drill-5 | 2027-01-15 08:01:00Z | passed | 0s to 1s | 40s | not measured |"), "{text}");
+        let backup = ended(7, Aim { from_backup: true, ..of("eu") }, Outcome::Failed, Figures::default(), &[]);
+        let text = report(&group(&[all[0].clone(), backup.clone()]), &backup).markdown();
+        assert!(text.contains("- **What**: isolated in eu from a backup\n") && !text.contains("drill-5"), "{text}");
+        assert!(text.contains("no backup restored in eu was shown to work") && text.contains("--region eu --from-backup"), "{text}");
     }
 
     #[test]

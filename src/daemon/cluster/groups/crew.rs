@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use portolan_core::{
     document::did_you_mean,
-    failover::order::{Status, ToAgent},
+    failover::order::{Status, ToAgent, Tried},
     model::{ids::Label, time::Tick},
 };
 use tokio::sync::mpsc;
@@ -37,6 +37,8 @@ struct Inner {
     attached: BTreeMap<Label, mpsc::Sender<ForAgent>>,
     /// What each said of itself last, by group and region, and when.
     statuses: BTreeMap<(Label, Label), (Tick, Status)>,
+    /// How far each was with a copy for a drill, when it told last.
+    tried: BTreeMap<(Label, Label), (u64, Tried)>,
 }
 
 impl DaemonCrew {
@@ -69,6 +71,7 @@ impl DaemonCrew {
             before.place(agent) == Some(place) || outbox.try_send(ForAgent::Terms(place.terms(cluster))).is_ok()
         });
         inner.statuses.retain(|(group, region), _| now.agent(group, region).is_some());
+        inner.tried.retain(|(group, region), _| now.agent(group, region).is_some());
     }
 
     /// An agent told of itself.
@@ -79,6 +82,22 @@ impl DaemonCrew {
     /// What agents told last, and how long ago.
     pub(in crate::daemon::cluster) fn statuses(&self, now: Tick) -> BTreeMap<(Label, Label), (Duration, Status)> {
         self.inner().statuses.iter().map(|(whose, (at, status))| (whose.clone(), (now.since(*at), status.clone()))).collect()
+    }
+
+    /// Whether an agent opens copies apart, as it told of itself last.
+    pub(super) fn opens_copies(&self, group: &Label, region: &Label) -> bool {
+        self.inner().statuses.get(&(group.clone(), region.clone())).is_some_and(|(_, status)| status.opens_copies)
+    }
+
+    /// An agent told how far it is with a copy.
+    pub(super) fn was_tried(&self, group: &Label, region: &Label, drill: u64, tried: Tried) {
+        self.inner().tried.insert((group.clone(), region.clone()), (drill, tried));
+    }
+
+    /// How far an agent is with a copy for this drill, if it has told since it was asked last.
+    pub(super) fn tried(&self, group: &Label, region: &Label, drill: u64) -> Option<Tried> {
+        let told = self.inner().tried.remove(&(group.clone(), region.clone()))?;
+        (told.0 == drill).then_some(told.1)
     }
 
     /// Says something to the agent of a member; `false`: it is not attached here, or does not take it.

@@ -330,6 +330,7 @@ impl Keeper {
             FromAgent::Acknowledges { holder, token, sequence } => {
                 self.crew.say(group, &holder, &ToAgent::Acknowledged { peer: region.clone(), token, sequence });
             }
+            FromAgent::Isolated { drill, tried } => self.crew.was_tried(group, region, drill, tried),
             FromAgent::Answer(_) | FromAgent::Renewal(_) | FromAgent::Status(_) => self.hear_as_leader(group, region, said, heard.heard),
         }
     }
@@ -359,7 +360,7 @@ impl Keeper {
                     self.crew.say(group, region, &ToAgent::Reply(reply));
                 }
             }
-            FromAgent::Renewal(_) | FromAgent::AskPeers { .. } | FromAgent::Acknowledges { .. } => {}
+            FromAgent::Renewal(_) | FromAgent::Isolated { .. } | FromAgent::AskPeers { .. } | FromAgent::Acknowledges { .. } => {}
         }
     }
 

@@ -347,6 +347,8 @@ impl Lookout {
                 predicted: judged.and_then(|(_, predicted)| *predicted),
                 is_held: group.operation.as_ref().is_some_and(|operation| operation.held.is_some()),
                 drills: drilled(&group.drills, now),
+                backup_restored: group.drills.restored.as_ref().map(|verified| now.wall.since(verified.at)),
+                restored: group.drills.verified.as_ref().map(|verified| now.wall.since(verified.at)),
             }
         };
         policies(state).map(reading).collect()

@@ -4,10 +4,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use portolan_core::{
     cluster::PlanInForce,
-    failover::token::Token,
+    failover::{order::Restore, token::Token},
     model::{check::Address, ids::Label},
     plan::{
-        Trigger, ValidationStep, region_triggers,
+        Trigger, ValidationStep, region_triggers, restore,
         sections::{DataGroup, Engine, Member},
         triggers, validation,
     },
@@ -75,6 +75,8 @@ pub(super) struct Roster {
     hooks: BTreeMap<Label, Arc<Hooks>>,
     places: BTreeMap<Label, Place>,
     agents: BTreeMap<(Label, Label), Label>,
+    /// By group: how a backup of its data becomes a data directory; groups for which the plan does not say are not in here.
+    restores: BTreeMap<Label, Restore>,
     /// The channels that the plan names for people to be told over, as it writes them.
     channels: Vec<String>,
 }
@@ -101,6 +103,9 @@ impl Roster {
         for (group, data) in loaded.plan.data_groups.iter() {
             roster.take(group, data);
             roster.hooks.insert(group.clone(), Arc::new(Hooks::of(data)));
+            if let Some((class, hook)) = restore(&loaded.plan, data) {
+                roster.restores.insert(group.clone(), Restore { class: class.clone(), hook: hook.clone() });
+            }
             for (region, member) in data.members.iter() {
                 let steps = Arc::new(validation(&loaded.plan, group, region));
                 let triggers = Arc::new(triggers(&loaded.plan, group, region));
@@ -163,6 +168,11 @@ impl Roster {
     /// The programs that are run for a group.
     pub(super) fn hooks(&self, group: &Label) -> Arc<Hooks> {
         self.hooks.get(group).map(Arc::clone).unwrap_or_default()
+    }
+
+    /// How a backup of a group's data becomes a data directory; `None`: the plan does not say.
+    pub(super) fn restore(&self, group: &Label) -> Option<&Restore> {
+        self.restores.get(group)
     }
 
     /// The channels that the plan names; this version sends to none.

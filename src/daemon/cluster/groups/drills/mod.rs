@@ -9,6 +9,7 @@
 //! fails, and lets it in again.
 
 mod fence;
+mod isolated;
 mod lift;
 mod moves;
 mod notify;
@@ -213,7 +214,10 @@ impl Stage {
     async fn hold(self) {
         let seen = tokio::select! {
             seen = self.play() => seen,
-            () = self.is_over() => return self.is_cutting.store(false, Ordering::SeqCst),
+            () = self.is_over() => {
+                self.is_cutting.store(false, Ordering::SeqCst);
+                return self.abandon();
+            }
         };
         let outcome = if seen.has_failed { Outcome::Failed } else { Outcome::Passed };
         let act = DrillStep::End { drill: self.drill.id, outcome, figures: seen.figures, lines: seen.lines };
@@ -227,6 +231,7 @@ impl Stage {
             DrillKind::Switchover => self.switch_over().await,
             DrillKind::ObserveOnly => self.observe().await,
             DrillKind::Notification => self.notify().await,
+            DrillKind::Isolated => self.isolate().await,
         }
     }
 
