@@ -4,7 +4,7 @@ use std::{fmt, fs, net::IpAddr, path::Path, time::Duration};
 
 use reqwest::{Certificate, Client, Method, StatusCode, Url, header::CONTENT_TYPE, redirect};
 
-use super::super::{Trouble, chain};
+use super::super::{Trouble, chain, take};
 
 /// To connect.
 const CONNECT: Duration = Duration::from_secs(3);
@@ -123,16 +123,11 @@ impl Rest {
                 request = request.basic_auth(&login.user, Some(&login.password));
             }
         }
-        let mut answer = request.send().await.map_err(|error| unanswered(&chain(&error.without_url())))?;
-        let mut body = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(|error| unanswered(&chain(&error.without_url())))? {
-            if body.len() + chunk.len() > OCTETS_MAX {
-                return Err(unanswered(&format!("its answer is longer than {OCTETS_MAX} octets")));
-            }
-            body.extend_from_slice(&chunk);
-        }
+        let answer = request.send().await.map_err(|error| unanswered(&chain(&error.without_url())))?;
+        let status = answer.status();
+        let body = take(answer, OCTETS_MAX).await.map_err(|why| unanswered(&why))?;
         let text = String::from_utf8(body).map_err(|_| unanswered("its answer is no text"))?;
-        Ok((answer.status(), text))
+        Ok((status, text))
     }
 }
 
