@@ -102,7 +102,8 @@ impl Region {
         if self.process.is_none() {
             let [directory, bin] = [self.directory.as_path(), &bin()].map(|path| path.display().to_string());
             let arguments = ["cluster.py".to_owned(), directory, self.name.clone(), bin, self.api.to_string(), self.port.to_string()];
-            self.process = Some(spawn("python3", &arguments, &self.directory, "cluster.log"));
+            // The system's own: whatever is first in PATH may be root's alone.
+            self.process = Some(spawn("/usr/bin/python3", &arguments, &self.directory, "cluster.log"));
         }
     }
 
