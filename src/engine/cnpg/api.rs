@@ -205,7 +205,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_refused_is_said_and_nothing_else_is_believed() {
         let forbidden = "HTTP/1.1 403 Forbidden\r\ncontent-length: 64\r\n\r\n{\"kind\": \"Status\", \"message\": \"agent cannot get the thing\" }      ";
-        let webhook = "HTTP/1.1 422 Unprocessable\r\ncontent-length: 38\r\n\r\n{\"message\": \"webhook denied: no\\u0007 no\"}";
+        let webhook = "HTTP/1.1 422 Unprocessable\r\ncontent-length: 42\r\n\r\n{\"message\": \"webhook denied: no\\u0007 no\"}";
         let cases = [
             ("HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n", false, "it does not know the token in `/"),
             (forbidden, false, "agent cannot get the thing: the agent needs `get` and `patch`"),

@@ -45,7 +45,7 @@ async fn regions_are_adopted_and_switched_over_under_writes_and_back_and_a_lower
     play.is_served_by("us", &["ap", "eu"]).await;
     play.has_all("us", &last).await;
 
-    let late = Call { token: Token { generation: 1, epoch: 1 }, verb: Verb::Fence };
+    let late = Call { token: Token { epoch: 1, ..play.leader.group().token }, verb: Verb::Fence };
     let before = play.member("us").cnpg().object()["spec"].clone();
     let refused = cnpg_server::server(play.member("us")).act(&late).await.unwrap_err();
     assert!(refused.0.contains("is refused") && refused.0.contains("was there before"), "{refused}");
