@@ -59,7 +59,7 @@ async fn regions_are_adopted_and_switched_over_under_writes_and_back_and_a_lower
 async fn servers_that_are_kept_down_are_no_fence_until_the_demotion_is_proven() {
     let play = Play::begin(Engine::Cnpg, Durability::Async).await;
     let last = Last::default();
-    play.member("us").cnpg().sleep(true);
+    play.member("us").cnpg().idle(true);
     last.keep(&play, "us", async || play.leader.cut(&region("us"), true)).await;
     given("it does not answer", async || play.member("us").is_standby().await.is_none().then_some(())).await;
     play.decide(Kind::Failover, Some("eu"));
@@ -71,7 +71,7 @@ async fn servers_that_are_kept_down_are_no_fence_until_the_demotion_is_proven() 
     assert!(play.member("eu").is_standby().await.unwrap());
     let object = play.member("us").cnpg().object();
     assert_eq!(object["metadata"]["annotations"]["cnpg.io/fencedInstances"], "[\"*\"]");
-    play.member("us").cnpg().sleep(false);
+    play.member("us").cnpg().idle(false);
     play.ended(Ending::Succeeded).await;
     play.is_served_by("eu", &["ap", "us"]).await;
     play.has_all("eu", &last).await;

@@ -92,7 +92,7 @@ impl Region {
     }
 
     /// From now on its operator does nothing, or goes on.
-    pub(super) fn sleep(&self, asleep: bool) {
+    pub(super) fn idle(&self, asleep: bool) {
         let file = self.directory.join("asleep");
         if asleep { fs::write(file, "").unwrap() } else { fs::remove_file(file).unwrap() }
     }
