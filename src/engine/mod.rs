@@ -1,6 +1,7 @@
 //! Database engines: what one is, and the single things that are done to it. When what is done, the core decides.
 
 mod beside;
+pub mod cnpg;
 pub mod fake;
 pub mod managed;
 pub mod mariadb;
@@ -17,7 +18,7 @@ use portolan_core::{
         order::{Isolate, Restored, Say},
         token::Token,
     },
-    model::ids::Label,
+    model::{causes::chain, ids::Label},
 };
 
 /// Why something could not be done or seen, in one line for people.
@@ -105,4 +106,19 @@ pub trait Server: Send + Sync + 'static {
     async fn fence(&self, _: Token) -> Result<(), Trouble> {
         Err(Trouble("its supervisor kills it".to_owned()))
     }
+}
+
+/// The body of an answer, up to so many octets.
+///
+/// # Errors
+/// It is longer, or did not come to its end; why, without the address.
+async fn take(mut answer: reqwest::Response, octets_max: usize) -> Result<Vec<u8>, String> {
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(|error| chain(&error.without_url()))? {
+        if body.len() + chunk.len() > octets_max {
+            return Err(format!("its answer is longer than {octets_max} octets"));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
 }

@@ -1,6 +1,8 @@
 //! Agents and supervisors beside real databases.
 
 mod archive;
+mod cnpg;
+pub(crate) mod cnpg_server;
 mod conformance;
 mod failover;
 mod leader;

@@ -72,7 +72,7 @@ mod tests {
         assert!(problem("version: 1\n").contains("agent"));
         let (head, _) = WHOLE.split_once("postgresql").unwrap();
         let none = problem(head);
-        assert!(none.contains("one of `postgresql`, `mariadb`, `redis`, `fake`, `exec`, `http`, `patroni`"), "{none}");
+        assert!(none.contains("one of `postgresql`, `mariadb`, `redis`, `fake`, `exec`, `http`, `patroni`, `cloudnative_pg`"), "{none}");
         let both = problem(&format!("{WHOLE}fake: {{ directory: /tmp/fake, listen: \"127.0.0.1:7000\" }}\n"));
         assert!(both.contains("one database stands beside an agent"), "{both}");
         let redis = format!("{head}redis: {{ config: /etc/redis/redis.conf, directory: /var/lib/redis, address: \"127.0.0.1:6379\" }}\n");
@@ -100,5 +100,11 @@ mod tests {
         assert!(load(&patroni("\"https://pg-1.example.net:8008\", \"http://127.0.0.1:8008\""), "agent.yaml").is_ok());
         assert!(problem(&patroni("\"http://10.0.0.1:8008\"")).contains("asked in the clear"));
         assert!(problem(&patroni("")).contains("no REST API is named"));
+        let cnpg = |more: &str| format!("{head}cloudnative_pg: {{ cluster: orders, dsn: cnpg-servers{more} }}\n");
+        let within = load(&cnpg(""), "agent.yaml").unwrap().config.cloudnative_pg.unwrap();
+        assert_eq!((within.api, within.ca_file.0.as_str()), (None, "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt"));
+        assert!(load(&cnpg(", api: \"https://10.96.0.1:6443\", namespace: db"), "agent.yaml").is_ok());
+        assert!(problem(&cnpg(", api: \"http://127.0.0.1:8001\"")).contains("in the clear, and the token with it"));
+        assert!(problem(&cnpg(", token_file: token")).contains("relative to where"));
     }
 }

@@ -70,6 +70,15 @@ pub(super) fn check(config: &AgentConfig, document: &Document<'_>, report: &mut 
             in_the_clear(url, || below("patroni", "urls").item(i), document, report);
         }
     }
+    if let Some(cnpg) = &config.cloudnative_pg {
+        for (key, file) in [("token_file", &cnpg.token_file), ("ca_file", &cnpg.ca_file)] {
+            paths.push((below("cloudnative_pg", key), file));
+        }
+        if let Some(api) = cnpg.api.as_ref().filter(|api| api.scheme() != "https") {
+            let message = format!("`{}` would be asked in the clear, and the token with it", api.as_str());
+            report.at_path(Severity::Error, document, &below("cloudnative_pg", "api"), message, "write an https URL");
+        }
+    }
     let named = [
         ("postgresql", config.postgresql.is_some()),
         ("mariadb", config.mariadb.is_some()),
@@ -78,6 +87,7 @@ pub(super) fn check(config: &AgentConfig, document: &Document<'_>, report: &mut 
         ("exec", config.exec.is_some()),
         ("http", config.http.is_some()),
         ("patroni", config.patroni.is_some()),
+        ("cloudnative_pg", config.cloudnative_pg.is_some()),
     ];
     let named: Vec<&str> = named.iter().filter(|(_, is_there)| *is_there).map(|(name, _)| *name).collect();
     if named.len() != 1 {
@@ -88,7 +98,7 @@ pub(super) fn check(config: &AgentConfig, document: &Document<'_>, report: &mut 
             document,
             &path,
             message,
-            "write one of `postgresql`, `mariadb`, `redis`, `fake`, `exec`, `http`, `patroni`",
+            "write one of `postgresql`, `mariadb`, `redis`, `fake`, `exec`, `http`, `patroni`, `cloudnative_pg`",
         );
     }
     for (path, value) in paths {

@@ -43,6 +43,8 @@ section! {
         http: Option<HttpManager> = None,
         /// The database, where it is PostgreSQL that Patroni runs: the cluster of this region.
         patroni: Option<PatroniManager> = None,
+        /// The database, where it is PostgreSQL that CloudNativePG runs: the cluster of this region.
+        cloudnative_pg: Option<CloudNativePgManager> = None,
         /// How log lines look.
         log: LogFormat = LogFormat::Text,
     }
@@ -181,6 +183,25 @@ section! {
         dsn: Secret,
         /// A file that is there while the region may write, for regions of one member: postgresql.pre_promote asks for it. A reboot must empty the place.
         permit: Option<FilePath> = None,
+    }
+}
+
+section! {
+    /// The cluster of a region that CloudNativePG runs, led through its object. The plan's address of the member leads to its `-rw` service.
+    pub struct CloudNativePgManager {
+        /// Where the API server of its Kubernetes is: https; left out: https://kubernetes.default.svc, which a pod reaches.
+        api: Option<Url> = None,
+        /// Of the object; left out: that of the agent's pod, in the file `namespace` beside the token.
+        namespace: Option<Label> = None,
+        /// The object's name.
+        cluster: Label,
+        /// The token of the agent's service account, which may get and patch that object; it is read anew for each question.
+        token_file: FilePath = FilePath("/var/run/secrets/kubernetes.io/serviceaccount/token".to_owned()),
+        /// Who signs the certificate of the API server, as PEM.
+        ca_file: FilePath = FilePath("/var/run/secrets/kubernetes.io/serviceaccount/ca.crt".to_owned()),
+        /// The agent's own connection to any server of the group: user, password, what TLS needs, and as host the name of this region's `-rw` service, which
+        /// their certificates bear; instances are reached at the addresses in the object. A name in secrets_dir.
+        dsn: Secret,
     }
 }
 

@@ -232,7 +232,8 @@ fn clocks_that_run_faster_are_refused_where_a_member_is_elsewhere() {
 fn what_another_manager_runs_is_probed_as_what_it_is_and_the_plan_says_what_automation_cannot_prove() {
     use portolan_core::model::check::ProbeKind;
 
-    let text = std::fs::read_to_string("config/plan.yaml").unwrap().replace("engine: postgresql ", "engine: patroni ");
+    let sample = std::fs::read_to_string("config/plan.yaml").unwrap();
+    let text = sample.replace("engine: postgresql ", "engine: patroni ");
     let said = |text: &str| {
         let loaded = plan::load(text, "plan.yaml", &plan::Options::default()).unwrap_or_else(|problems| panic!("{problems}"));
         let databases = &loaded.topology.databases[&Label::new("conversations")];
@@ -241,10 +242,13 @@ fn what_another_manager_runs_is_probed_as_what_it_is_and_the_plan_says_what_auto
     };
     let all = said(&text);
     assert!(!all.contains("takes effect with an agent") && !all.contains("nothing proves") && !all.contains("heal by itself"), "{all}");
-    let unproven = said(&text.replace("confirms: true, ", ""));
-    assert!(unproven.contains("nothing proves that a region which is gone does not write"), "{unproven}");
-    let hasty = said(&text.replace("local_recovery: 60s ", "local_recovery: 20s "));
-    assert!(hasty.contains("given 20s to heal by itself, and its manager may take 45s"), "{hasty}");
+    for text in [text.clone(), sample.replace("engine: postgresql ", "engine: cloudnative_pg ")] {
+        let unproven = said(&text.replace("confirms: true, ", ""));
+        assert!(unproven.contains("nothing proves that a region which is gone does not write"), "{unproven}");
+        assert!(!unproven.contains("takes effect with an agent"), "{unproven}");
+        let hasty = said(&text.replace("local_recovery: 60s ", "local_recovery: 20s "));
+        assert!(hasty.contains("given 20s to heal by itself, and its manager may take 45s"), "{hasty}");
+    }
     let quorum = text.replace("durability: async ", "durability: remote_quorum ");
     let refused = plan::load(&quorum, "plan.yaml", &plan::Options::default()).unwrap_err().to_string();
     assert!(refused.contains("what another manager's replicas acknowledge"), "{refused}");

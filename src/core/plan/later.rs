@@ -25,8 +25,7 @@ pub(super) fn check(plan: &Plan, out: &mut Findings) {
             out.warning(path, "takes effect with signed zones; until then the zone is served unsigned", "");
         }
     }
-    let has_agent = |engine| !matches!(engine, Engine::Mysql | Engine::CloudNativePg);
-    for (name, _) in plan.data_groups.iter().filter(|(_, group)| !has_agent(group.engine)) {
+    for (name, _) in plan.data_groups.iter().filter(|(_, group)| group.engine == Engine::Mysql) {
         let path = Path::root().key("data_groups").key(name).key("engine");
         out.warning(path, "takes effect with an agent for this engine; until then the group has no lease, and nothing moves it", "");
     }

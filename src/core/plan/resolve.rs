@@ -272,7 +272,7 @@ impl Build<'_> {
     fn databases(&mut self) -> BTreeMap<Label, BTreeMap<Label, CheckIdx>> {
         let mut databases = BTreeMap::new();
         for (name, group) in self.plan.data_groups.iter() {
-            if matches!(group.engine, Engine::Mysql | Engine::CloudNativePg) {
+            if group.engine == Engine::Mysql {
                 continue;
             }
             let interval = group.time_scale.of_time(group.probe.interval);
@@ -290,7 +290,7 @@ impl Build<'_> {
             for (region, member) in group.members.iter() {
                 let kind = match &member.dsn {
                     login if group.engine == Engine::Redis => ProbeKind::Redis { login: login.as_ref().map(|name| name.0.to_string()) },
-                    Some(dsn) if matches!(group.engine, Engine::Postgresql | Engine::Patroni) => {
+                    Some(dsn) if matches!(group.engine, Engine::Postgresql | Engine::Patroni | Engine::CloudNativePg) => {
                         ProbeKind::Postgres { dsn: dsn.0.to_string() }
                     }
                     Some(dsn) if group.engine == Engine::Mariadb => ProbeKind::Mariadb { dsn: dsn.0.to_string() },

@@ -25,6 +25,7 @@ use crate::{
     daemon::{clock, secret, setup::tls_files},
     engine::{
         Members, Server,
+        cnpg::{self, Cnpg},
         fake::{self, Fake},
         managed::{
             Managed,
@@ -171,6 +172,8 @@ fn engine(config: &AgentConfig, terms: &Terms) -> anyhow::Result<Arc<dyn HearsPl
         joined(Managed::new(http(config, of)?, terms.group.clone(), terms.region.clone()), terms)
     } else if let Some(of) = &config.patroni {
         joined(Managed::new(patroni(config, of, terms)?, terms.group.clone(), terms.region.clone()), terms)
+    } else if let Some(of) = &config.cloudnative_pg {
+        joined(Managed::new(cnpg(config, of, terms)?, terms.group.clone(), terms.region.clone()), terms)
     } else if let Some(of) = &config.fake {
         let listen = of.listen_at().context("`fake.listen` is no loopback address")?;
         let (region, directory, owner) = (terms.region.clone(), of.directory.as_path().to_owned(), user(config)?);
@@ -216,6 +219,27 @@ fn patroni(config: &AgentConfig, of: &sections::PatroniManager, terms: &Terms) -
         own: conninfo(config, of.dsn.0.as_str())?,
         permit: of.permit.as_ref().map(|file| file.as_path().to_owned()),
         directory: config.data_dir.as_path().to_owned(),
+    })?)
+}
+
+fn cnpg(config: &AgentConfig, of: &sections::CloudNativePgManager, terms: &Terms) -> anyhow::Result<Cnpg> {
+    let namespace = match &of.namespace {
+        Some(name) => name.to_string(),
+        None => {
+            let file = of.token_file.as_path().with_file_name("namespace");
+            let text = fs::read_to_string(&file);
+            let text = text.with_context(|| format!("read the namespace from `{}`: write `cloudnative_pg.namespace`", file.display()))?;
+            text.trim().to_owned()
+        }
+    };
+    Ok(Cnpg::new(cnpg::Setup {
+        region: terms.region.clone(),
+        api: of.api.as_ref().map_or(cnpg::IN_CLUSTER, |url| url.as_str()).to_owned(),
+        namespace,
+        cluster: of.cluster.to_string(),
+        token: of.token_file.as_path().to_owned(),
+        authorities: of.ca_file.as_path().to_owned(),
+        own: conninfo(config, of.dsn.0.as_str())?,
     })?)
 }
 

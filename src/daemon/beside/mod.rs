@@ -53,7 +53,7 @@ pub(super) fn supervisor(config: &AgentConfig) -> anyhow::Result<Setup> {
         let own: Vec<String> = redis.arguments.iter().map(|text| text.0.clone()).collect();
         let arguments = Redis::arguments(&redis.config.0, &redis.directory.0, &own);
         (redis.program.as_path().to_owned(), arguments, directory, Redis::mark_in(directory))
-    } else if config.exec.is_some() || config.http.is_some() || config.patroni.is_some() {
+    } else if config.exec.is_some() || config.http.is_some() || config.patroni.is_some() || config.cloudnative_pg.is_some() {
         anyhow::bail!("another manager runs this database, and nothing is to be supervised: start `portolan agent` alone");
     } else {
         anyhow::bail!("the config names no database");

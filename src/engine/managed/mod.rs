@@ -1,7 +1,7 @@
 //! Databases that another manager runs, as their agent sees and handles them: everything goes through the manager's own interface.
 //!
 //! ```text
-//!  agent --look, act, fence--> Managed --probe, call--> a Manager: a program, a service, Patroni …
+//!  agent --look, act, fence--> Managed --probe, call--> a Manager: a program, a service, Patroni, CloudNativePG
 //! ```
 //!
 //! What the verbs mean is in `portolan_core::failover::engine::managed`.
@@ -11,6 +11,9 @@
 
 pub mod exec;
 pub mod http;
+mod places;
+mod settle;
+mod turns;
 
 use std::{
     fmt,
@@ -23,6 +26,10 @@ use serde_json::{Value, json};
 use tracing::debug;
 
 use super::{Members, Server, Trouble};
+
+pub(super) use places::Places;
+pub(super) use settle::{Passing, Settling};
+pub(super) use turns::Turns;
 
 pub use portolan_core::failover::engine::managed::{Call, Course, Probe, Role, Seen, Source, Upstream, Verb};
 

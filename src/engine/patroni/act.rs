@@ -1,10 +1,10 @@
 //! The verbs of the contract, as changes of a cluster's configuration. Each returns when Patroni has taken the change; a look shows what came of it.
 
-use std::sync::{Arc, atomic::Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 
 use reqwest::{StatusCode, Url};
 use serde_json::{Value, json};
-use tracing::{debug, info};
+use tracing::info;
 
 use super::{
     super::{
@@ -57,17 +57,14 @@ impl Patroni {
         }
     }
 
-    /// Changes the configuration, one change after the other: when the caller is dropped, what is on its way is over before the next one, and before
-    /// the next look. `fenced`: what is noted of that; `None`: what was.
+    /// Changes the configuration. `fenced`: what is noted of that; `None`: what was.
     async fn change(&self, key: &Key, permits: Permits, mut change: Value, fenced: Option<bool>) -> Result<(), Trouble> {
         change[NOTE] = json!({ "generation": key.token.generation, "epoch": key.token.epoch });
         if let Some(fenced) = fenced {
             change[NOTE]["fenced"] = fenced.into();
         }
-        let turn = Arc::clone(&self.changing).lock_owned().await;
         let (rest, bases, permit, key) = (self.rest.clone(), self.in_order(), self.permit.clone(), key.clone());
-        let made = tokio::spawn(async move {
-            let _turn = turn;
+        let made = async move {
             let mut trouble = None;
             for base in &bases {
                 match change_at(&rest, base, &permit, permits, &key, &change).await {
@@ -79,8 +76,8 @@ impl Patroni {
                 }
             }
             Err(trouble.unwrap_or_else(|| Trouble("no Patroni is configured".to_owned())))
-        });
-        made.await.map_err(|error| Trouble(format!("change its configuration: {error}")))?
+        };
+        self.changes.make(made).await
     }
 
     /// Writes the token into the primary. One whose timeline another region may have begun, too, is promoted once more first: nobody could tell the
@@ -105,21 +102,10 @@ impl Patroni {
         let listed = self.listed().await?;
         let Some(member) = listed.values().find(|member| member.leads).or_else(|| listed.values().next()) else { return Ok(()) };
         let info = self.info(member)?;
-        let own = match remote::look(&info).await {
-            Ok(own) => own,
-            Err(trouble) => {
-                debug!("it cannot be told how its line lies to that of {}: {trouble}", source.region);
-                return Ok(());
-            }
-        };
         let there = self.own.clone().with("host", &source.host).with("port", &source.port.to_string());
-        let asked = |trouble: Trouble| Trouble(format!("ask the member in {}: {trouble}", source.region));
-        let other = remote::look(&there).await.map_err(asked)?;
-        if own.system != other.system {
-            return Err(Trouble(format!("the member in {} is another database", source.region)));
-        }
+        let Some((own, other)) = remote::pair(&info, &there, &source.region).await? else { return Ok(()) };
         let Some(timeline) = own.timeline.filter(|it| *it > 1 && other.timeline == Some(*it)) else { return Ok(()) };
-        if remote::history(&info, timeline).await? != remote::history(&there, timeline).await.map_err(asked)? {
+        if remote::history(&info, timeline).await? != remote::history(&there, timeline).await? {
             return Err(Trouble(format!(
                 "RECLONE_REQUIRED: its timeline {timeline} is not that of {}, which Patroni does not see: copy its members anew (patronictl reinit)",
                 source.region

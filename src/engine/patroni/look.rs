@@ -4,41 +4,21 @@ use std::{collections::BTreeMap, sync::PoisonError, time::Duration};
 
 use portolan_core::model::ids::Label;
 use reqwest::{StatusCode, Url};
-use tokio::{
-    task::JoinSet,
-    time::{Instant, timeout},
-};
+use tokio::{task::JoinSet, time::Instant};
 use tracing::{debug, info};
 
 use super::{
     super::{
         Trouble,
-        managed::{self, Upstream},
+        managed::{self, Passing, Upstream},
         postgres::remote::{self, Remote},
     },
     NOBODY, Patroni,
     said::{self, Configuration, Listed, Role, Status, Wanted},
 };
 
-/// A change that is under way for longer than this is not waited for by a look, which then knows nothing.
-const CHANGING: Duration = Duration::from_secs(5);
-
 /// So long a cluster finds a leader by itself; then one is named to it.
 const LEADERLESS: Duration = Duration::from_secs(5);
-
-/// So long the end of a region that was fenced is told to nobody, unless all that follow it have everything: a server that Patroni ends ships
-/// nothing more, and whoever follows it fetches the rest when it is up again, after `wal_retrieve_retry_interval`, five seconds by default. And so long
-/// one that is stopped is on its way to something else.
-const SETTLING: Duration = Duration::from_secs(10);
-
-/// What a region is for a while only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Passing {
-    /// No server runs.
-    Stopped,
-    /// It was fenced, and where it ended is known.
-    Ended,
-}
 
 /// What was seen of a region.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,7 +60,7 @@ impl Seen {
 
     /// Where its copy ends, when nothing comes any more.
     fn end(&self) -> Option<u64> {
-        self.server.as_ref().filter(|it| it.is_standby && it.is_exhausted && !it.has_receiver).map(|it| it.replayed)
+        self.server.as_ref().and_then(Remote::end)
     }
 
     fn upstream(&self) -> Upstream {
@@ -97,6 +77,12 @@ impl Seen {
             (Wanted::StandbyOf(..), _) => Upstream::Leaving,
             (Wanted::Primary | Wanted::StandbyOfArchive, _) => Upstream::Elsewhere,
         }
+    }
+
+    /// How many that follow it from outside have everything.
+    fn n_ahead(&self) -> usize {
+        let names = self.server.as_ref().map(|server| server.shipped_to.as_slice()).unwrap_or_default();
+        names.iter().filter(|name| !self.members.contains_key(*name)).count()
     }
 
     /// Why nothing can be said of it.
@@ -164,12 +150,12 @@ impl Seen {
 impl Patroni {
     /// Looks, when no change is under way any more: what is seen is what came of the last one.
     pub(super) async fn seen(&self) -> Result<managed::Seen, Trouble> {
-        let changing = timeout(CHANGING, self.changing.lock()).await;
-        drop(changing.map_err(|_| Trouble("a change of its configuration has no answer yet".to_owned()))?);
+        self.changes.none().await?;
         let seen = self.look().await?;
         self.lead_on(&seen).await;
         let is_permitted = self.permit.is_there()?;
-        let is_settled = self.is_settled(&seen, is_permitted).await;
+        let has_all = seen.n_ahead() >= self.members.n_beside(&self.region);
+        let is_settled = self.settling.is_over(seen.passing(is_permitted), has_all);
         Ok(seen.managed(is_permitted, is_settled))
     }
 
@@ -206,7 +192,7 @@ impl Patroni {
         }
         *self.primary.lock().unwrap_or_else(PoisonError::into_inner) = primary;
         let follows = match &configuration.wanted {
-            Wanted::StandbyOf(host, port) => self.region_at(host, *port),
+            Wanted::StandbyOf(host, port) => self.members.region_at(host, *port),
             Wanted::Primary | Wanted::StandbyOfArchive => None,
         };
         Ok(Seen { configuration, follows, members, leader, is_led: leads.is_some(), server })
@@ -270,20 +256,6 @@ impl Patroni {
             }
         }
     }
-
-    /// Whether what may pass has had its time, or need not have it.
-    async fn is_settled(&self, seen: &Seen, is_permitted: bool) -> bool {
-        let mut since = self.passing_since.lock().await;
-        let Some(passing) = seen.passing(is_permitted) else {
-            *since = None;
-            return true;
-        };
-        let (_, began) = since.filter(|(of, _)| *of == passing).unwrap_or_else(|| (passing, Instant::now()));
-        *since = Some((passing, began));
-        let has_all =
-            |server: &Remote| server.shipped_to.iter().filter(|name| !seen.members.contains_key(*name)).count() >= self.n_others();
-        began.elapsed() >= SETTLING || passing == Passing::Ended && seen.server.as_ref().is_some_and(has_all)
-    }
 }
 
 #[cfg(test)]
@@ -305,6 +277,7 @@ mod tests {
             replayed: 50,
             is_exhausted: true,
             from: Some((from.0.to_owned(), from.1)),
+            named: None,
             has_receiver: false,
             stream: Stream::Down,
             shipped_to: Vec::new(),

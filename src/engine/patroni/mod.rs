@@ -43,7 +43,7 @@ mod said;
 use std::{
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError,
+        Mutex, PoisonError,
         atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed},
     },
 };
@@ -56,11 +56,10 @@ use tracing::warn;
 
 use super::{
     Members, Trouble,
-    managed::{self, Key, Manager, Verb},
+    managed::{self, Key, Manager, Places, Settling, Turns, Verb},
     postgres::{ConnInfo, remote},
 };
 use known::Known;
-use look::Passing;
 use permit::Permit;
 use rest::Rest;
 use said::Listed;
@@ -100,18 +99,16 @@ pub struct Patroni {
     own: ConnInfo,
     permit: Permit,
     known: Known,
-    /// Host and port of each region.
-    members: Mutex<Members>,
-    /// Taken by whoever changes the configuration until that has an answer.
-    changing: Arc<tokio::sync::Mutex<()>>,
+    members: Places,
+    /// Of the configuration.
+    changes: Turns,
     /// Of the last promotion that was asked for: its timeline is above this one.
     above: AtomicU32,
     /// Where the primary's server is, by the last look; `None`: no member is one.
     primary: Mutex<Option<ConnInfo>>,
     /// Since when nobody leads its cluster; `None`: somebody does.
     leaderless_since: tokio::sync::Mutex<Option<Instant>>,
-    /// What the region is for a while only, and since when; `None`: nothing such.
-    passing_since: tokio::sync::Mutex<Option<(Passing, Instant)>>,
+    settling: Settling,
     /// Why the leader's server said nothing to the last look that asked it; `None`: it did.
     silence: Mutex<Option<Trouble>>,
 }
@@ -130,12 +127,12 @@ impl Patroni {
             permit: Permit(setup.permit),
             known: Known::open(Path::new(&setup.directory))?,
             region: setup.region,
-            members: Mutex::default(),
-            changing: Arc::default(),
+            members: Places::default(),
+            changes: Turns::default(),
             above: AtomicU32::new(0),
             primary: Mutex::default(),
             leaderless_since: tokio::sync::Mutex::default(),
-            passing_since: tokio::sync::Mutex::default(),
+            settling: Settling::default(),
             silence: Mutex::default(),
         })
     }
@@ -152,17 +149,6 @@ impl Patroni {
         if let Some(place) = self.bases.iter().position(|it| it == base) {
             self.first.store(place, Relaxed);
         }
-    }
-
-    fn region_at(&self, host: &str, port: u16) -> Option<Label> {
-        let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
-        members.iter().find(|(_, (of, at))| of == host && *at == port).map(|(region, _)| region.clone())
-    }
-
-    /// How many other members the plan has.
-    fn n_others(&self) -> usize {
-        let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
-        members.keys().filter(|region| **region != self.region).count()
     }
 
     /// The way to a member's server.
@@ -186,7 +172,7 @@ impl Patroni {
 #[async_trait]
 impl Manager for Patroni {
     fn set_members(&self, members: Members) {
-        *self.members.lock().unwrap_or_else(PoisonError::into_inner) = members;
+        self.members.set(members);
     }
 
     async fn probe(&self) -> Result<managed::Seen, Trouble> {

@@ -5,7 +5,7 @@ use std::{fmt, fs, net::IpAddr, path::Path, time::Duration};
 use portolan_core::model::causes::chain;
 use reqwest::{Certificate, Client, Method, StatusCode, Url, header::CONTENT_TYPE, redirect};
 
-use super::super::Trouble;
+use super::super::{Trouble, take};
 
 /// To connect.
 const CONNECT: Duration = Duration::from_secs(3);
@@ -124,16 +124,11 @@ impl Rest {
                 request = request.basic_auth(&login.user, Some(&login.password));
             }
         }
-        let mut answer = request.send().await.map_err(|error| unanswered(&chain(&error.without_url())))?;
-        let mut body = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(|error| unanswered(&chain(&error.without_url())))? {
-            if body.len() + chunk.len() > OCTETS_MAX {
-                return Err(unanswered(&format!("its answer is longer than {OCTETS_MAX} octets")));
-            }
-            body.extend_from_slice(&chunk);
-        }
+        let answer = request.send().await.map_err(|error| unanswered(&chain(&error.without_url())))?;
+        let status = answer.status();
+        let body = take(answer, OCTETS_MAX).await.map_err(|why| unanswered(&why))?;
         let text = String::from_utf8(body).map_err(|_| unanswered("its answer is no text"))?;
-        Ok((answer.status(), text))
+        Ok((status, text))
     }
 }
 

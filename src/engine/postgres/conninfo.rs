@@ -7,7 +7,7 @@ use std::{fmt, net::IpAddr, path::PathBuf};
 use tokio_postgres::config::SslMode;
 
 /// Keys that the client library of this program reads by itself.
-const KNOWN: [&str; 5] = ["user", "password", "dbname", "host", "port"];
+const KNOWN: [&str; 6] = ["user", "password", "dbname", "host", "hostaddr", "port"];
 
 /// A connection string. It is never shown: it holds a password.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -89,10 +89,10 @@ impl ConnInfo {
         self.0.iter().map(|(key, _)| key.as_str())
     }
 
-    /// With this pair in the place of one of the same key.
+    /// With this pair in the place of one of the same key. Another host is at another address.
     #[must_use]
     pub fn with(mut self, key: &str, value: &str) -> Self {
-        self.0.retain(|(known, _)| known != key);
+        self.0.retain(|(known, _)| known != key && !(key == "host" && known == "hostaddr"));
         self.0.push((key.to_owned(), value.to_owned()));
         self
     }
@@ -132,7 +132,8 @@ impl ConnInfo {
     /// # Errors
     /// A mode of TLS that proves nothing on the way to another machine.
     pub(in crate::engine) fn trust(&self) -> Result<Trust, ConnInfoError> {
-        let host = self.get("host").unwrap_or_default();
+        // Its certificate names the host, wherever that is reached.
+        let host = self.get("hostaddr").or_else(|| self.get("host")).unwrap_or_default();
         let is_here =
             host.is_empty() || host.starts_with('/') || host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
         match self.get("sslmode") {
@@ -179,6 +180,11 @@ mod tests {
             trust("host=10.0.0.5 password=secret").is_err_and(|error| error.starts_with("sslmode is not set") && !error.contains("secret"))
         );
         assert!(trust("host=10.0.0.5 sslmode=require").is_err_and(|error| error.starts_with("sslmode=require proves nothing")));
+        let there = ConnInfo::parse("host=a hostaddr=10.0.0.5").unwrap().with("host", "b");
+        assert_eq!((there.get("host"), there.get("hostaddr")), (Some("b"), None));
+        let elsewhere = "hostaddr=10.0.0.5 sslmode=verify-full sslrootcert=/ca.pem";
+        assert_eq!(trust(&format!("host=orders-rw {elsewhere}")), Ok(Trust::Verified(Some("/ca.pem".into()))));
+        assert!(trust("host=127.0.0.1 hostaddr=10.0.0.5").is_err_and(|error| error.starts_with("sslmode is not set")));
         assert!(trust("host=10.0.0.5 port=x password=secret").is_err_and(|error| !error.contains("secret")));
     }
 

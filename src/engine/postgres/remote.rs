@@ -5,9 +5,13 @@
 
 use std::time::Duration;
 
-use portolan_core::failover::{agent::Opening, engine::postgres::History, evidence::Stream, token::Token};
+use portolan_core::{
+    failover::{agent::Opening, engine::postgres::History, evidence::Stream, token::Token},
+    model::ids::Label,
+};
 use tokio::time::timeout;
 use tokio_postgres::Client;
+use tracing::debug;
 
 use super::{
     ConnInfo, Trouble,
@@ -54,6 +58,8 @@ pub(in crate::engine) struct Remote {
     pub(in crate::engine) is_exhausted: bool,
     /// Whom it is set to receive from.
     pub(in crate::engine) from: Option<(String, u16)>,
+    /// As whom it is set to do that; `None`: it says nothing.
+    pub(in crate::engine) named: Option<String>,
     /// A receiver runs, whatever it does.
     pub(in crate::engine) has_receiver: bool,
     /// What that hears.
@@ -64,6 +70,13 @@ pub(in crate::engine) struct Remote {
     pub(in crate::engine) opening: Option<Opening>,
 }
 
+impl Remote {
+    /// Where a copy ends, when nothing comes any more; `None`: something may come, or it takes writes.
+    pub(in crate::engine) fn end(&self) -> Option<u64> {
+        (self.is_standby && self.is_exhausted && !self.has_receiver).then_some(self.replayed)
+    }
+}
+
 /// Looks.
 pub(in crate::engine) async fn look(info: &ConnInfo) -> Result<Remote, Trouble> {
     in_time("look at the server", async { ask(&connect(info).await?).await }).await
@@ -72,6 +85,25 @@ pub(in crate::engine) async fn look(info: &ConnInfo) -> Result<Remote, Trouble> 
 /// The line that it stands on: of a primary, or of one that stands on this timeline.
 pub(in crate::engine) async fn history(info: &ConnInfo, timeline: u32) -> Result<History, Trouble> {
     in_time("read the server's history", async { history_over(&connect(info).await?, timeline).await }).await
+}
+
+/// Looks at a copy and at the member in that region, which it is to follow; `None`: the copy does not answer.
+///
+/// # Errors
+/// The other one does not answer, or is another database.
+pub(in crate::engine) async fn pair(own: &ConnInfo, there: &ConnInfo, region: &Label) -> Result<Option<(Remote, Remote)>, Trouble> {
+    let own = match look(own).await {
+        Ok(own) => own,
+        Err(trouble) => {
+            debug!("it cannot be told how its line lies to that of {region}: {trouble}");
+            return Ok(None);
+        }
+    };
+    let other = look(there).await.map_err(|trouble| Trouble(format!("ask the member in {region}: {trouble}")))?;
+    if own.system != other.system {
+        return Err(Trouble(format!("the member in {region} is another database")));
+    }
+    Ok(Some((own, other)))
 }
 
 /// Writes the token into a primary, with where its line began.
@@ -115,6 +147,7 @@ async fn ask(client: &Client) -> Result<Remote, Trouble> {
     } else {
         Stream::Down
     };
+    let (from, named) = upstream_in(&get::<String>(&row, 2)?);
     Ok(Remote {
         system: get::<String>(&row, 0)?.parse().map_err(|_| Trouble("the system identifier is no number".to_owned()))?,
         is_standby,
@@ -122,7 +155,8 @@ async fn ask(client: &Client) -> Result<Remote, Trouble> {
         position,
         replayed,
         is_exhausted: get::<Option<bool>>(&row, 4)?.unwrap_or(false),
-        from: upstream_in(&get::<String>(&row, 2)?),
+        from,
+        named,
         has_receiver: receiver.is_some(),
         stream,
         shipped_to: get::<Option<Vec<String>>>(&row, 11)?.unwrap_or_default(),
@@ -147,10 +181,11 @@ fn file_of(position: u64, segment: u64) -> String {
     format!("{:08X}{:08X}", number / per_log, number % per_log)
 }
 
-/// Host and port in a connection string of a server.
-fn upstream_in(text: &str) -> Option<(String, u16)> {
-    let info = ConnInfo::parse(text).ok()?;
-    Some((info.get("host")?.to_owned(), info.get("port").and_then(|port| port.parse().ok()).unwrap_or(5432)))
+/// In a connection string of a server: host and port, and as whom.
+fn upstream_in(text: &str) -> (Option<(String, u16)>, Option<String>) {
+    let Ok(info) = ConnInfo::parse(text) else { return (None, None) };
+    let port = info.get("port").and_then(|port| port.parse().ok()).unwrap_or(5432);
+    (info.get("host").map(|host| (host.to_owned(), port)), info.get("application_name").map(str::to_owned))
 }
 
 #[cfg(test)]
@@ -169,7 +204,8 @@ mod tests {
         ] {
             assert_eq!(file_of(position, segment), file, "{position:X}");
         }
-        assert_eq!(upstream_in("user=replicator host=10.0.0.1 port=5433"), Some(("10.0.0.1".to_owned(), 5433)));
-        assert_eq!(upstream_in(""), None);
+        assert_eq!(upstream_in("user=replicator host=10.0.0.1 port=5433"), (Some(("10.0.0.1".to_owned(), 5433)), None));
+        assert_eq!(upstream_in("host='a' application_name='b'"), (Some(("a".to_owned(), 5432)), Some("b".to_owned())));
+        assert_eq!((upstream_in(""), upstream_in("nonsense")), ((None, None), (None, None)));
     }
 }

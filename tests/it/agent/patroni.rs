@@ -26,11 +26,11 @@ use crate::daemon::given;
 
 /// What was acknowledged last, and when.
 #[derive(Clone, Default)]
-struct Last(Arc<AtomicI64>, Arc<AtomicU64>);
+pub(super) struct Last(Arc<AtomicI64>, Arc<AtomicU64>);
 
 impl Last {
     /// Writes one number after the other, from the next one on, until one is refused. `meanwhile` begins when some were acknowledged.
-    async fn keep<T>(&self, play: &Play, at: &str, meanwhile: impl AsyncFnOnce() -> T) -> T {
+    pub(super) async fn keep<T>(&self, play: &Play, at: &str, meanwhile: impl AsyncFnOnce() -> T) -> T {
         let after = self.0.load(SeqCst);
         let note = |number| {
             self.0.store(number, SeqCst);
@@ -46,7 +46,7 @@ impl Last {
 
 impl Play {
     /// All have what that one has, which is all that was acknowledged. The last one may have been kept and not been acknowledged.
-    async fn has_all(&self, at: &str, last: &Last) {
+    pub(super) async fn has_all(&self, at: &str, last: &Last) {
         let (kept, acknowledged) = (self.member(at).kept().await.unwrap(), last.0.load(SeqCst));
         let wanted = if kept.last() == Some(&acknowledged) { acknowledged } else { acknowledged + 1 };
         assert!(kept.iter().copied().eq(1..=wanted), "{} rows up to {:?}, and {acknowledged} were acknowledged", kept.len(), kept.last());
@@ -56,7 +56,7 @@ impl Play {
         }
     }
 
-    async fn is_held(&self, why: HeldFor) {
+    pub(super) async fn is_held(&self, why: HeldFor) {
         let held = async || self.leader.group().operation?.held.filter(|held| held.reason == why).map(|_| ());
         given(&format!("it is held for {why:?}"), held).await;
     }

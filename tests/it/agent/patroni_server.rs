@@ -69,7 +69,7 @@ pub(crate) struct Instance {
 }
 
 /// A program as whoever owns the databases, with its words in a file.
-fn spawn(program: &str, arguments: &[String], directory: &Path, log: &str) -> Child {
+pub(super) fn spawn(program: &str, arguments: &[String], directory: &Path, log: &str) -> Child {
     let log = fs::OpenOptions::new().create(true).append(true).open(directory.join(log)).unwrap();
     let mut command = Command::new(program);
     command.args(arguments).current_dir(directory).env("HOME", directory).env("LC_ALL", "C.UTF-8");
@@ -80,10 +80,31 @@ fn spawn(program: &str, arguments: &[String], directory: &Path, log: &str) -> Ch
     command.spawn().unwrap_or_else(|error| panic!("{program} is installed: make setup: {error}"))
 }
 
-fn end(child: &mut Option<Child>) {
+pub(super) fn end(child: &mut Option<Child>) {
     if let Some(mut child) = child.take() {
         let _ = child.kill();
         let _ = child.wait();
+    }
+}
+
+/// The main process of the server with this data directory, whoever started it.
+fn main_process(data: &Path) -> Option<i32> {
+    fs::read_to_string(data.join("postmaster.pid")).ok()?.lines().next()?.trim().parse().ok()
+}
+
+/// Kills that server with all its processes, where it runs.
+pub(super) fn end_server(data: &Path) {
+    let Some(main) = main_process(data) else { return };
+    // The number may be another one's by now; a server of this directory stands in it.
+    let is_here = || fs::read_link(format!("/proc/{main}/cwd")).is_ok_and(|cwd| cwd == data);
+    if is_here() {
+        for process in children(main).into_iter().chain([main]) {
+            let _ = kill(Pid::from_raw(process), Signal::SIGKILL);
+        }
+        // It is no child of this process, so nobody can wait for it but by looking.
+        while is_here() {
+            std::thread::yield_now();
+        }
     }
 }
 
@@ -262,15 +283,10 @@ impl Instance {
         fs::read_to_string(self.directory.join("patroni.log")).unwrap_or_default()
     }
 
-    /// The server's main process, whoever started it.
-    fn main_process(&self) -> Option<i32> {
-        fs::read_to_string(self.directory.join("data/postmaster.pid")).ok()?.lines().next()?.trim().parse().ok()
-    }
-
     /// Its server ships nothing more: the processes that do are stopped.
     pub(super) fn stop_shipping(&self) {
         let mut stopped = 0;
-        for process in children(self.main_process().unwrap()) {
+        for process in children(main_process(&self.directory.join("data")).unwrap()) {
             if fs::read_to_string(format!("/proc/{process}/cmdline")).is_ok_and(|title| title.contains("walsender")) {
                 kill(Pid::from_raw(process), Signal::SIGSTOP).unwrap();
                 stopped += 1;
@@ -283,18 +299,7 @@ impl Instance {
     pub(super) fn lose(&mut self) {
         let _ = fs::remove_file(self.permit_file());
         end(&mut self.process);
-        let Some(main) = self.main_process() else { return };
-        // The number may be another one's by now; a server of this directory stands in it.
-        let is_here = || fs::read_link(format!("/proc/{main}/cwd")).is_ok_and(|cwd| cwd == self.directory.join("data"));
-        if is_here() {
-            for process in children(main).into_iter().chain([main]) {
-                let _ = kill(Pid::from_raw(process), Signal::SIGKILL);
-            }
-            // It is no child of this process, so nobody can wait for it but by looking.
-            while is_here() {
-                std::thread::yield_now();
-            }
-        }
+        end_server(&self.directory.join("data"));
     }
 
     fn write_config(&self, etcd: &Etcd, upstream: Option<u16>, asks_permit: bool) {

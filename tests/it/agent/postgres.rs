@@ -40,7 +40,7 @@ use tempfile::TempDir;
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_postgres::{Client, NoTls};
 
-use super::{managed, mariadb, patroni_server, redis};
+use super::{cnpg_server, managed, mariadb, patroni_server, redis};
 use crate::daemon::given;
 
 /// What a standby adds to its primary's address.
@@ -67,6 +67,8 @@ pub(crate) enum Engine {
     Managed,
     /// A cluster per region that Patroni runs.
     Patroni,
+    /// A cluster per region that a stand-in of CloudNativePG runs.
+    Cnpg,
 }
 
 /// One member's database, and what stands beside it.
@@ -83,6 +85,8 @@ pub(crate) struct Member {
     pub(super) way: Option<mariadb::Way>,
     /// Of one that Patroni runs.
     pub(super) patroni: Option<patroni_server::Region>,
+    /// Of one that CloudNativePG runs.
+    pub(super) cnpg: Option<cnpg_server::Region>,
     /// Keeps the port from everybody but the database.
     _held: Socket,
     supervisor: Option<Child>,
@@ -172,6 +176,7 @@ impl Trio {
                     port,
                     way: None,
                     patroni: None,
+                    cnpg: None,
                     _held: held,
                     supervisor: None,
                     agent: None,
@@ -189,6 +194,13 @@ impl Trio {
                 trio.members.values().for_each(managed::make);
             }
             Engine::Mariadb => mariadb::make(&mut trio.members, regions[2]),
+            Engine::Cnpg => {
+                let ports: Vec<(String, u16)> = trio.members.iter().map(|(region, member)| (region.to_string(), member.port)).collect();
+                for (region, member) in &mut trio.members {
+                    member.cnpg = Some(cnpg_server::Region::new(region.as_str(), &member.directory, &ports, regions[2]));
+                }
+                trio.make_postgres(regions[2]);
+            }
             Engine::Patroni => {
                 trio.etcd = Some(patroni_server::Etcd::new(trio.directory.path()));
                 for member in trio.members.values_mut() {
@@ -346,6 +358,7 @@ impl Member {
             Engine::Redis => redis::section(self),
             Engine::Managed => managed::section(self),
             Engine::Patroni => patroni_server::section(self),
+            Engine::Cnpg => cnpg_server::section(self),
             Engine::Fake => format!("fake: {{ directory: {}/data, listen: \"127.0.0.1:{}\" }}\n", self.directory.display(), self.port),
         };
         let nobody = [("nobody".to_owned(), "127.0.0.1:1".to_owned())];
@@ -394,6 +407,9 @@ impl Member {
         }
         if let Some(patroni) = &mut self.patroni {
             return patroni.first.launch();
+        }
+        if let Some(cnpg) = &mut self.cnpg {
+            return cnpg.launch();
         }
         if self.supervisor.is_none() {
             self.supervisor = Some(self.portolan("supervise"));
@@ -496,6 +512,7 @@ impl Member {
             Engine::Mariadb => Arc::new(Joined::new(mariadb::server(self), region, Some(100))),
             Engine::Managed => Arc::new(Joined::new(managed::server(self), region, Some(100))),
             Engine::Patroni => Arc::new(Joined::new(patroni_server::server(self), region, Some(100))),
+            Engine::Cnpg => Arc::new(Joined::new(cnpg_server::server(self), region, Some(100))),
             Engine::Postgres => Arc::new(Joined::new(self.beside(), region, Some(100))),
             Engine::Fake => {
                 let listen = self.address().parse().unwrap();
@@ -539,6 +556,9 @@ impl Member {
         if let Some(patroni) = &mut self.patroni {
             patroni.lose();
         }
+        if let Some(cnpg) = &mut self.cnpg {
+            cnpg.lose();
+        }
         if let Some(mut supervisor) = self.supervisor.take() {
             let _ = supervisor.kill();
             let _ = supervisor.wait();
@@ -567,7 +587,7 @@ impl Member {
     /// Writes these numbers, one after the other. It ends when one is not acknowledged.
     pub(crate) async fn keep(&self, numbers: std::ops::RangeInclusive<i64>, mut acknowledged: impl FnMut(i64)) {
         match self.engine {
-            Engine::Postgres | Engine::Patroni => {
+            Engine::Postgres | Engine::Patroni | Engine::Cnpg => {
                 let client = self.connect().await.unwrap();
                 let make = "create table if not exists ledger (id bigint primary key)";
                 client.batch_execute(make).await.unwrap();
@@ -595,7 +615,9 @@ impl Member {
     /// The numbers that it keeps; `None`: it does not answer.
     pub(crate) async fn kept(&self) -> Option<Vec<i64>> {
         match self.engine {
-            Engine::Postgres | Engine::Patroni => self.read("select coalesce(array_agg(id order by id), '{}') from ledger").await,
+            Engine::Postgres | Engine::Patroni | Engine::Cnpg => {
+                self.read("select coalesce(array_agg(id order by id), '{}') from ledger").await
+            }
             Engine::Mariadb => mariadb::kept(self).await,
             Engine::Redis => redis::kept(self).await,
             Engine::Fake | Engine::Managed => {
@@ -607,7 +629,7 @@ impl Member {
     /// Whether it takes no writes; `None`: it does not answer.
     pub(crate) async fn is_standby(&self) -> Option<bool> {
         match self.engine {
-            Engine::Postgres | Engine::Patroni => self.read("select pg_is_in_recovery()").await,
+            Engine::Postgres | Engine::Patroni | Engine::Cnpg => self.read("select pg_is_in_recovery()").await,
             Engine::Mariadb => mariadb::is_standby(self).await,
             Engine::Redis => redis::is_replica(self).await,
             Engine::Fake | Engine::Managed => Some(self.client().await?.status().await.ok()?.is_standby()),
@@ -617,7 +639,7 @@ impl Member {
     /// Promotes it behind everybody's back. The answer may be lost with the server.
     pub(crate) async fn promote_by_hand(&self) {
         match self.engine {
-            Engine::Postgres | Engine::Patroni => {
+            Engine::Postgres | Engine::Patroni | Engine::Cnpg => {
                 let _ = self.connect().await.unwrap().batch_execute("select pg_promote(true, 30)").await;
             }
             Engine::Mariadb => mariadb::promote(self).await,
@@ -631,7 +653,7 @@ impl Member {
     /// From now on it ships nothing, though its connections stand.
     pub(crate) async fn hang_shipping(&self) {
         match self.engine {
-            Engine::Postgres => self.stop_shipping(),
+            Engine::Postgres | Engine::Cnpg => self.stop_shipping(),
             Engine::Patroni => self.patroni().first.stop_shipping(),
             Engine::Mariadb => self.way.as_ref().unwrap().hold(),
             Engine::Redis => redis::ship_nothing(self).await,
@@ -681,11 +703,18 @@ impl Member {
         self.patroni.as_ref().unwrap()
     }
 
+    /// Its stand-in of CloudNativePG.
+    pub(super) fn cnpg(&self) -> &cnpg_server::Region {
+        self.cnpg.as_ref().unwrap()
+    }
+
     /// What was put aside before a rewind: the commits in the lists of records. Patroni puts nothing aside.
     pub(crate) fn commits_put_aside(&self) -> usize {
         let folder = fs::read_dir(self.directory.join("agent/evidence")).into_iter().flatten().flatten();
         let (lists, is_commit): (Vec<PathBuf>, fn(&str) -> bool) = match self.engine {
             Engine::Patroni => return self.patroni().rewinds(),
+            // Nor does CloudNativePG, which rewinds nothing.
+            Engine::Cnpg => return 0,
             Engine::Postgres => (folder.map(|it| it.path().join("records.txt")).collect(), |line| line.contains("desc: COMMIT")),
             Engine::Mariadb => (folder.map(|it| it.path()).collect(), |line| line.contains("\tGTID ")),
             Engine::Redis => (redis::logs_put_aside(folder.map(|it| it.path())), |line| line.trim_end() == "RPUSH"),

@@ -16,7 +16,7 @@ use crate::{
 /// The smallest scale: the defaults are then just long enough.
 const SCALE_MIN: Share = Share::percent(5);
 
-/// A manager that promotes inside a region may need so long: Patroni's `ttl` of 30s, a look of 10s and the promotion.
+/// A manager that promotes inside a region may need so long: Patroni its `ttl` of 30s, a look of 10s and the promotion, CloudNativePG about as much.
 const HEALS: Duration = Duration::from_secs(45);
 
 /// In less no process is killed, and no probe made, on a machine that has other work.
@@ -91,7 +91,7 @@ fn managed(plan: &Plan, group: &DataGroup, path: &Path, out: &mut Findings) {
             "another manager runs it, so nothing proves that a region which is gone does not write: its failover waits for a person";
         out.warning(path.clone().key("fence"), message, "add a hook that cuts the region off, with `confirms: true`");
     }
-    if group.engine == Engine::Patroni && group.local_recovery < HEALS {
+    if matches!(group.engine, Engine::Patroni | Engine::CloudNativePg) && group.local_recovery < HEALS {
         let message =
             format!("the region is given {} to heal by itself, and its manager may take {}", group.local_recovery.show(), HEALS.show());
         out.warning(
