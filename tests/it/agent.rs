@@ -1,6 +1,7 @@
 //! Agents and supervisors beside real databases.
 
 mod archive;
+mod clients;
 mod cnpg;
 pub(crate) mod cnpg_server;
 mod conformance;

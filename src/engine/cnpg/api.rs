@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use portolan_core::model::causes::chain;
 use reqwest::{Certificate, Client, Method, StatusCode, Url, header::CONTENT_TYPE, redirect};
 use serde::Deserialize;
 use serde_json::Value;

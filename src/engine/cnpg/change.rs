@@ -132,7 +132,7 @@ mod tests {
     use serde_json::json;
 
     use super::{
-        super::said::tests::{lay, left, object, read},
+        super::sample::{lay, left, object, read},
         *,
     };
 

@@ -201,9 +201,9 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::{
-        super::said::{
-            ALL, FENCED, NOTE,
-            tests::{left, read},
+        super::{
+            said::{ALL, FENCED, NOTE},
+            sample::{left, read},
         },
         *,
     };

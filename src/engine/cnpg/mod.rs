@@ -42,6 +42,8 @@ mod api;
 mod change;
 mod look;
 mod said;
+#[cfg(test)]
+mod sample;
 
 use std::{
     path::PathBuf,
