@@ -150,8 +150,8 @@ impl Aimed {
 async fn start(desk: &mut Desk<'_>, args: &Start) -> Outcome {
     let Start { aim, change, once } = args;
     let client = desk.client().await?;
-    let what = format!("drill {} of {}", aimed(&aim.wire()), aim.group());
-    change.confirm(desk, &client, &what, aim.grave()).await?;
+    let what = |asked: &DrillAim| format!("drill {} of {}", aimed(asked), aim.group());
+    change.confirm(desk, &client, &what(&aim.wire()), aim.grave()).await?;
     let request = StartDrillRequest {
         parent: format!("groups/{}", aim.group()),
         aim: Some(aim.wire()),
@@ -168,7 +168,9 @@ async fn start(desk: &mut Desk<'_>, args: &Start) -> Outcome {
     }
     let name = done.drill.as_ref().map(|drill| plain(short(&drill.name)));
     let noted = name.as_ref().map(|name| format!(" [{name}]")).unwrap_or_default();
-    ended(desk, &what, &noted, change.dry_run, done.commit.as_ref())?;
+    // Where nobody named a region, the cluster chose one.
+    let begun = done.drill.as_ref().and_then(|drill| drill.aim.clone()).unwrap_or_else(|| aim.wire());
+    ended(desk, &what(&begun), &noted, change.dry_run, done.commit.as_ref())?;
     if let Some(name) = name {
         desk.tell(&format!("see: portolan drill show {name}"))?;
     }

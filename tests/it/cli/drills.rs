@@ -47,7 +47,7 @@ fn a_drill_is_started_shown_and_proves_a_rung() {
     assert!(primary.exit == Exit::Usage && primary.err.contains("--on-primary"), "{}", primary.err);
     let ran = node.run(&start);
     let id = group(&node).drills.open.unwrap().id;
-    assert_eq!((ran.exit, ran.out), (Exit::Ok, format!("drill fence of eu-west-1 of orders [drill-{id}]\n")), "{}", ran.err);
+    assert_eq!((ran.exit, ran.out), (Exit::Ok, format!("drill fence of eu-west-1 by hook cut of orders [drill-{id}]\n")), "{}", ran.err);
     let again = node.run(&start);
     assert!(again.exit == Exit::Refused && again.err.contains("[DRILL_OPEN]"), "{}", again.err);
     leader(&node, DrillStep::Lift { region: "eu-west-1".into() });

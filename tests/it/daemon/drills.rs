@@ -332,7 +332,8 @@ async fn a_switchover_is_drilled_there_and_back_and_what_is_due_begins_by_itself
 async fn what_automation_would_decide_is_noted_and_people_are_told_of_drills() {
     let observed = "    automatic_failover: false\n    probe: { interval: 1s, timeout: 1s }\n    confirm_hold: 2s\n    \
         local_recovery: 2s\n    hooks: { after: tell }\n    data_class: orders_data\n";
-    let shown = "  backup_strategy: { orders_data: { frequency: hourly, retention: 30d } }\n  recovery_procedures: { data_recovery: { validation_steps: [verify_data_integrity] } }\nvalidation:\n  \
+    let shown = "  backup_strategy: { orders_data: { frequency: hourly, retention: 30d } }\n  \
+        recovery_procedures: { data_recovery: { primary_source: continuous_replication, validation_steps: [verify_data_integrity] } }\nvalidation:\n  \
         verify_data_integrity: { sql: \"select count(*) = 1 from portolan.lease\", timeout: 30s }\nbackups:\n  orders_data: \
         [{ source: exec, hook: list-backups, restore: pg-restore }]\n";
     let mut play = Play::with(&[], observed, &format!("{RECOVERY}{shown}")).await;

@@ -374,8 +374,8 @@ impl Book {
         if was_counted && became_judged {
             self.n_unjudged -= 1;
         }
-        // While nothing is known yet, a failure more is told but moves no time to the next change.
-        let is_told = recorded.touch.is_some() || became_judged || slot.state.health() == Health::Unknown;
+        // While nothing is known yet, a failure more is told but moves no time to the next change; and one of the same category may say something else.
+        let is_told = recorded.touch.is_some() || became_judged || recorded.is_reworded || slot.state.health() == Health::Unknown;
         self.n_changes += u64::from(is_told);
         // Among peers a verdict from before the start counts less than one of this process, even when it is the same.
         changes.add(check, recorded.touch.or_else(|| became_judged.then_some(Touch::NextChange)));

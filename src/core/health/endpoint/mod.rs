@@ -106,6 +106,8 @@ pub struct Recorded {
     pub touch: Option<Touch>,
     /// The change of judgement, if it was one.
     pub transition: Option<Transition>,
+    /// A failure that is told with other words than the one before.
+    pub is_reworded: bool,
 }
 
 /// Which interval applies to the next probe.
@@ -153,6 +155,8 @@ impl CheckState {
         }
         let before = self.essence(cadence);
         self.phases = Phases::from(observation.timings);
+        let is_reworded =
+            matches!(&observation.outcome, Outcome::Failed(failure) if self.last_failure().is_none_or(|(last, _)| last != failure));
         let transition = match observation.outcome {
             Outcome::Passed => self.pass(cadence, now),
             Outcome::Failed(failure) => self.fail(cadence, now, failure),
@@ -162,7 +166,7 @@ impl CheckState {
             Health::Down => self.failing,
             Health::Unknown => false,
         };
-        Recorded { touch: touch(before, self.essence(cadence)), transition }
+        Recorded { touch: touch(before, self.essence(cadence)), transition, is_reworded }
     }
 
     fn pass(&mut self, cadence: &Cadence, now: Now) -> Option<Transition> {

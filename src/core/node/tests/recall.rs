@@ -171,6 +171,21 @@ endpoint us 192.0.2.1
 endpoint eu 192.0.2.11
 ";
 
+/// Down before and after, for another reason of the same category (found by the property above).
+#[test]
+fn a_failure_that_is_told_with_other_words_moves_the_stamp() {
+    let mut drill = Drill::new(&PLAN.replace("fall=3", "fall=1"));
+    drill.step("all hang");
+    drill.step("run 8s");
+    let before = drill.node.stamp().unwrap();
+    assert!(words(&drill.node, &drill).contains("timeout: no answer"));
+    drill.step("target 192.0.2.11 lost");
+    drill.step("run 20s");
+    let says = words(&drill.node, &drill);
+    assert!(says.contains("timeout: the probe did not report"), "{says}\n{}", drill.text);
+    assert_ne!(drill.node.stamp().unwrap(), before);
+}
+
 /// The seconds between two looks say nothing that a page must hold.
 #[test]
 fn a_page_holds_what_changed_and_no_more() {
