@@ -27,6 +27,9 @@ fn policy_of(group: &str, text: &str) -> Policy {
     policies(&loaded.plan).remove(&Label::new(group)).unwrap()
 }
 
+/// Only what an agent supervises is opened apart.
+const RESTORE: &str = ", restore: pg-restore";
+
 /// The switch of the plan, and that of the group.
 const SWITCH: &str = "    automatic_failover: true\n";
 const OWN_SWITCH: &str = "    automatic_failover: true   ";
@@ -139,7 +142,7 @@ fn words_and_defaults_of_other_sections_arrive() {
 
 #[test]
 fn redis_needs_no_login_and_promises_no_quorum() {
-    let text = std::fs::read_to_string("config/plan.yaml").unwrap().replace("engine: postgresql ", "engine: redis ");
+    let text = std::fs::read_to_string("config/plan.yaml").unwrap().replace("engine: postgresql ", "engine: redis ").replace(RESTORE, "");
     let without = text.replace("dsn: pg-use1, ", "");
     assert_ne!(text, without);
     assert_eq!(policy_of("conversations", &without).durability, Durability::Async);
@@ -232,7 +235,7 @@ fn clocks_that_run_faster_are_refused_where_a_member_is_elsewhere() {
 fn what_another_manager_runs_is_probed_as_what_it_is_and_the_plan_says_what_automation_cannot_prove() {
     use portolan_core::model::check::ProbeKind;
 
-    let sample = std::fs::read_to_string("config/plan.yaml").unwrap();
+    let sample = std::fs::read_to_string("config/plan.yaml").unwrap().replace(RESTORE, "");
     let text = sample.replace("engine: postgresql ", "engine: patroni ");
     let said = |text: &str| {
         let loaded = plan::load(text, "plan.yaml", &plan::Options::default()).unwrap_or_else(|problems| panic!("{problems}"));
