@@ -1,6 +1,9 @@
 //! Deadlines of the ways between nodes, which all grow with how long an answer may be on its way.
 //!
 //! Around the world and back takes a third of a second, and the least patience is three times that.
+//!
+//! Absent on purpose: how long what another node sees counts as fresh (`portolan_core::health::vantage`). Behind a way of seconds it is news no more, and
+//! each region serves by its own eyes.
 
 use std::time::Duration;
 
