@@ -31,12 +31,12 @@ use super::{
 };
 use crate::net::{detour::Detours, dial, mutual::TlsFiles};
 
-/// For a name, TCP and TLS together.
-const CONNECT: Duration = Duration::from_secs(3);
+/// For a name, TCP and TLS together, in patiences.
+const CONNECT: u32 = 3;
 /// A connection that is silent for this long is asked whether it lives,
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
-/// and is taken for dead after this time.
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(3);
+/// and is taken for dead after so many patiences.
+const KEEPALIVE: u32 = 3;
 /// Between attempts, doubled each time up to the longest.
 const AGAIN: Duration = Duration::from_millis(200);
 /// The longest pause between attempts.
@@ -66,6 +66,8 @@ pub struct Line {
     pub tls: Option<TlsFiles>,
     /// Where voters are dialed in place of their addresses.
     pub detours: Detours,
+    /// How long an answer of a voter may be on its way.
+    pub patience: Duration,
 }
 
 /// What comes over a line.
@@ -144,10 +146,11 @@ impl Lines {
         let first = AttachRequest { frame: Some(attach_request::Frame::Hello(hello)), ..AttachRequest::default() };
         let rest = ReceiverStream::new(said);
         let mut client = AgentServiceClient::new(channel(voter, line)).max_decoding_message_size(FRAME_OCTETS_MAX);
-        let attached = match timeout(CONNECT, client.attach(tokio_stream::once(first).chain(rest))).await {
+        let within = line.patience * CONNECT;
+        let attached = match timeout(within, client.attach(tokio_stream::once(first).chain(rest))).await {
             Ok(Ok(attached)) => attached,
             Ok(Err(status)) => return told(&status),
-            Err(_) => return format!("no answer within {CONNECT:?}"),
+            Err(_) => return format!("no answer within {within:?}"),
         };
         info!(voter = %voter.node, "attached");
         self.open().insert(voter.node.clone(), Open { queue: say, heard: (0, 0) });
@@ -192,13 +195,14 @@ fn channel(voter: &Voter, line: &Line) -> Channel {
     // The scheme only fills the :scheme field; encryption is the connector's.
     let endpoint = Endpoint::from_static("http://voter")
         .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
-        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+        .keep_alive_timeout(line.patience * KEEPALIVE)
         .keep_alive_while_idle(true);
     endpoint.connect_with_connector_lazy(tower::service_fn(move |_| {
         let (voter, line) = (voter.clone(), line.clone());
         async move {
-            let opened = timeout(CONNECT, dial::open(line.tls, &line.detours, voter.node.as_str(), &voter.address)).await;
-            let late = || io::Error::new(io::ErrorKind::TimedOut, format!("no connection to {} within {CONNECT:?}", voter.address));
+            let within = line.patience * CONNECT;
+            let opened = timeout(within, dial::open(line.tls, &line.detours, voter.node.as_str(), &voter.address)).await;
+            let late = || io::Error::new(io::ErrorKind::TimedOut, format!("no connection to {} within {within:?}", voter.address));
             opened.unwrap_or_else(|_| Err(late())).map(TokioIo::new)
         }
     }))

@@ -16,7 +16,7 @@ use tonic::{
 };
 
 use super::{
-    CallError, Lane,
+    CallError, Lane, Patience,
     proto::peer_service_client::PeerServiceClient,
     service::{LEFT_BEHIND, MESSAGE_OCTETS_MAX, OBSERVE_OCTETS_MAX},
 };
@@ -26,12 +26,8 @@ use crate::net::{
     mutual::TlsFiles,
 };
 
-/// For a name, TCP and TLS together. Around the world and back takes a third of a second.
-const CONNECT_TIME_MAX: Duration = Duration::from_secs(2);
-/// A connection that is silent for this long is asked whether it lives,
+/// A connection that is silent for this long is asked whether it lives.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(1);
-/// and is taken for dead after this time: heartbeats and observations shall go over another one before an election is due.
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Connections that are kept. Five voters take sixteen; more are peers that moved.
 const CHANNELS_MAX: usize = 64;
 /// Octets under way at most on a stream of [`Lane::Observe`]: on a line of 10 Mbit/s they take 0.2 s, and 200 ms away a snapshot of four megabytes
@@ -49,14 +45,15 @@ pub struct Address {
 
 /// Makes connections.
 pub(super) struct Dialer {
+    patience: Patience,
     tls: Option<TlsFiles>,
     detours: Detours,
     channels: Mutex<BTreeMap<(Address, Lane), Channel>>,
 }
 
 impl Dialer {
-    pub(super) const fn new(tls: Option<TlsFiles>, detours: Detours) -> Self {
-        Self { tls, detours, channels: Mutex::new(BTreeMap::new()) }
+    pub(super) const fn new(patience: Patience, tls: Option<TlsFiles>, detours: Detours) -> Self {
+        Self { patience, tls, detours, channels: Mutex::new(BTreeMap::new()) }
     }
 
     /// A client on a connection of its own lane. It connects with its first call.
@@ -81,22 +78,19 @@ impl Dialer {
 
     fn connect_later(&self, to: &Address, lane: Lane) -> Channel {
         let (tls, detours, to) = (self.tls.clone(), self.detours.clone(), to.clone());
+        let within = self.patience.connect();
         // The scheme only fills the :scheme field; encryption is the connector's.
         let endpoint = Endpoint::from_static("http://peer")
             .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
-            .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+            .keep_alive_timeout(self.patience.dialed())
             .keep_alive_while_idle(true);
         // What nodes see must not wait long behind a snapshot on the same connection.
         let endpoint = if lane == Lane::Observe { endpoint.initial_stream_window_size(OBSERVE_WINDOW) } else { endpoint };
         let connector = tower::service_fn(move |_| {
             let (tls, detours, to) = (tls.clone(), detours.clone(), to.clone());
             async move {
-                let late =
-                    || io::Error::new(io::ErrorKind::TimedOut, format!("no connection to {} within {CONNECT_TIME_MAX:?}", to.address));
-                timeout(CONNECT_TIME_MAX, open(tls, &detours, to.node.as_str(), &to.address))
-                    .await
-                    .unwrap_or_else(|_| Err(late()))
-                    .map(TokioIo::new)
+                let late = || io::Error::new(io::ErrorKind::TimedOut, format!("no connection to {} within {within:?}", to.address));
+                timeout(within, open(tls, &detours, to.node.as_str(), &to.address)).await.unwrap_or_else(|_| Err(late())).map(TokioIo::new)
             }
         });
         endpoint.connect_with_connector_lazy(connector)

@@ -16,7 +16,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::Streaming;
 
 use super::{
-    Address, CallError, Followed, Host, Lane, Parcel, Passport, Proposed,
+    Address, CallError, Followed, Host, Lane, Parcel, Passport, Patience, Proposed,
     dial::{Dialer, failure},
     identity::From,
     parcel::{WAIT_MAX_FOR_OBSERVERS, WAIT_MAX_FOR_VOTERS, Waiting},
@@ -31,8 +31,6 @@ use crate::net::clock::WallClock;
 
 /// Frames that may wait for one link: seconds of signs of life, or the whole of what a large node says.
 pub(super) const QUEUE: usize = 512;
-/// The other side must introduce itself within this time.
-pub(super) const HELLO_TIME_MAX: Duration = Duration::from_secs(2);
 /// After a link broke or could not be made; doubled each time, with as much again at random.
 const REDIAL_FIRST: Duration = Duration::from_millis(250);
 const REDIAL_MAX: Duration = Duration::from_secs(2);
@@ -69,6 +67,7 @@ struct Links {
 pub(super) struct Inner {
     pub(super) host: Arc<dyn Host>,
     pub(super) clock: Arc<dyn WallClock>,
+    pub(super) patience: Patience,
     /// How this node introduces itself on links, its passport apart.
     introduction: watch::Receiver<Far>,
     dialer: Dialer,
@@ -95,13 +94,15 @@ impl Mesh {
     pub(super) fn new(
         host: Arc<dyn Host>,
         clock: Arc<dyn WallClock>,
+        patience: Patience,
         introduction: watch::Receiver<Far>,
         dialer: Dialer,
         events: mpsc::Sender<Event>,
         stop: CancellationToken,
     ) -> Self {
         let (targets, wanted) = watch::channel(Vec::new());
-        let inner = Arc::new(Inner { host, clock, introduction, dialer, links: Mutex::default(), events, stop: stop.clone(), targets });
+        let inner =
+            Arc::new(Inner { host, clock, patience, introduction, dialer, links: Mutex::default(), events, stop: stop.clone(), targets });
         tokio::spawn(stop.clone().run_until_cancelled_owned(dial_all(Arc::clone(&inner), wanted)));
         tokio::spawn(stop.clone().run_until_cancelled_owned(flush_often(Arc::clone(&inner))));
         Self { inner, _stop: Arc::new(stop.drop_guard()) }
@@ -259,13 +260,14 @@ impl Mesh {
         // On the connection of the observations: a second one would cost the voter more than all else about an observer.
         let client = self.inner.dialer.client(to, Lane::Observe);
         let mut client = client.max_decoding_message_size(super::service::MESSAGE_OCTETS_MAX);
-        let mut stream = match within(super::service::FOLLOW_SILENCE_MAX, client.follow(request)).await {
+        let silence = self.inner.patience.state();
+        let mut stream = match within(silence, client.follow(request)).await {
             Ok(stream) => stream,
             Err(error) => return error,
         };
         let mut parts = Vec::new();
         loop {
-            let message = match timeout(super::service::FOLLOW_SILENCE_MAX, stream.message()).await {
+            let message = match timeout(silence, stream.message()).await {
                 Ok(Ok(Some(message))) => message,
                 Ok(Ok(None)) => return CallError::Unreachable("closed by the other side".to_owned()),
                 Ok(Err(status)) => return failure(&status),
@@ -379,7 +381,15 @@ impl Inner {
             id
         };
         let (inner, events) = (Arc::clone(self), self.events.clone());
-        let side = Side { link, far: far.clone(), outbound, events: events.clone(), clock: Arc::clone(&self.clock), close };
+        let side = Side {
+            link,
+            far: far.clone(),
+            outbound,
+            events: events.clone(),
+            clock: Arc::clone(&self.clock),
+            patience: self.patience,
+            close,
+        };
         async move {
             let node = far.passport.node.clone();
             let _ = events.send(Event::Up { link, far: Box::new(far) }).await;
@@ -440,9 +450,10 @@ async fn link(inner: &Arc<Inner>, to: &Address) -> Result<String, CallError> {
     // There is room: the queue is new.
     let _ = outbound.try_send(hello(&ours));
     let mut client = inner.dialer.client(to, Lane::Observe);
-    let mut inbound = within(HELLO_TIME_MAX * 2, client.observe(ReceiverStream::new(queue))).await?;
+    let patience = inner.patience.hello();
+    let mut inbound = within(patience * 2, client.observe(ReceiverStream::new(queue))).await?;
     let first =
-        timeout(HELLO_TIME_MAX, inbound.message()).await.map_err(|_| CallError::Unreachable("it does not introduce itself".to_owned()))?;
+        timeout(patience, inbound.message()).await.map_err(|_| CallError::Unreachable("it does not introduce itself".to_owned()))?;
     let far = match first.map_err(|status| failure(&status))? {
         Some(ObserveFrame { frame: Some(Frame::Hello(mut hello)) }) => {
             let them = Passport::read(hello.caller.take()).map_err(|why| CallError::Refused(why.to_string()))?;

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{service::Routes, transport::Server};
 
 use super::{
-    Address, Host, Mesh,
+    Address, Host, Mesh, Patience,
     dial::Dialer,
     proto::peer_service_server::PeerServiceServer,
     service::{MESSAGE_OCTETS_MAX, PeerApi},
@@ -32,13 +32,13 @@ const PURPOSE: Purpose = Purpose { name: "peer", connections_max: 4096 };
 const STREAMS_PER_CONNECTION_MAX: u32 = 64;
 /// Octets of headers of one call.
 const HEADER_OCTETS_MAX: u32 = 16 * 1024;
-/// A connection that is silent for this long is asked whether it lives,
+/// A connection that is silent for this long is asked whether it lives.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
-/// and closed when it does not say so within this time.
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What a mesh is started with.
 pub struct MeshSetup {
+    /// How long an answer may be on its way.
+    pub patience: Patience,
     /// Certificates; `None`: plain text, on loopback only.
     pub tls: Option<TlsFiles>,
     /// The address book.
@@ -117,7 +117,7 @@ impl Mesh {
     /// # Errors
     /// [`MeshError::Tls`].
     pub fn start(bound: PeerListener, setup: MeshSetup, host_of: Arc<dyn Host>) -> Result<Self, MeshError> {
-        let MeshSetup { tls: files, peers, detours, introduction, events, clock, others, stop } = setup;
+        let MeshSetup { patience, tls: files, peers, detours, introduction, events, clock, others, stop } = setup;
         let tls = Arc::new(InForce::new(files.as_ref().map(|files| files.server(false)).transpose().map_err(MeshError::Tls)?));
         let stop = stop.child_token();
         if let Some(files) = files.clone() {
@@ -125,7 +125,7 @@ impl Mesh {
             let certificates = Certificates { listener: PURPOSE.name, files, or_none: false, in_force: Arc::clone(&tls) };
             rotate::watch(certificates, stop.clone());
         }
-        let mesh = Self::new(host_of, clock, introduction, Dialer::new(files, detours), events, stop.clone());
+        let mesh = Self::new(host_of, clock, patience, introduction, Dialer::new(patience, files, detours), events, stop.clone());
         let hosts: BTreeMap<_, _> = peers.into_iter().map(|peer| (peer.node, host(&peer.address).to_owned())).collect();
         let api = PeerApi { inner: Arc::clone(&mesh.inner), hosts, complaints: std::sync::Mutex::default() };
         let service =
@@ -134,7 +134,7 @@ impl Mesh {
             .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
             .http2_max_header_list_size(HEADER_OCTETS_MAX)
             .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
-            .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+            .http2_keepalive_timeout(Some(patience.taken()))
             .add_routes(others)
             .add_service(service);
         let (ready, connections) = mpsc::channel(READY_MAX);

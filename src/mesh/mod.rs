@@ -23,6 +23,7 @@ mod identity;
 mod links;
 mod listener;
 mod parcel;
+mod patience;
 mod service;
 mod stream;
 mod wire;
@@ -32,6 +33,7 @@ pub use identity::{PROTOCOL, Passport};
 pub use links::{LinkId, Mesh, Route};
 pub use listener::{MeshError, MeshSetup, PeerListener};
 pub use parcel::Parcel;
+pub use patience::Patience;
 pub use stream::{Event, Far, FarRole};
 
 use std::pin::Pin;

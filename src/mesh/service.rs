@@ -20,7 +20,7 @@ use tonic::{Request, Response, Status, Streaming, metadata::MetadataValue};
 use super::{
     Address, Followed, Greeting, Passport, Proposed, Voter,
     identity::{From, is_name},
-    links::{HELLO_TIME_MAX, Inner, QUEUE},
+    links::{Inner, QUEUE},
     proto::{
         AskRequest, AskResponse, Caller, Elsewhere, Entry, FollowRequest, FollowResponse, GreetRequest, GreetResponse, ObserveFrame,
         OrderRequest, OrderResponse, Progress, ProposeRequest, ProposeResponse, RaftRequest, RaftResponse, SnapshotPart,
@@ -41,8 +41,6 @@ pub(super) const OBSERVE_OCTETS_MAX: usize = 2 * 1024 * 1024;
 const SNAPSHOT_PART_OCTETS: usize = 4 * 1024;
 /// Voters that a node which does not vote tells of; more than any cluster has.
 const TOLD_VOTERS_MAX: usize = 64;
-/// A stream of state that is silent for so long is dead: the sender says every second that nothing is new.
-pub(super) const FOLLOW_SILENCE_MAX: Duration = Duration::from_secs(4);
 /// The same refusal is logged once in this time.
 const COMPLAINT_EVERY: Duration = Duration::from_secs(60);
 /// Refusals that are remembered for that.
@@ -167,7 +165,7 @@ impl PeerService for PeerApi {
     type ObserveStream = Answers<ObserveFrame>;
 
     async fn observe(&self, mut request: Request<Streaming<ObserveFrame>>) -> Result<Response<Self::ObserveStream>, Status> {
-        let first = timeout(HELLO_TIME_MAX, request.get_mut().message()).await;
+        let first = timeout(self.inner.patience.hello(), request.get_mut().message()).await;
         let first = first.map_err(|_| Status::deadline_exceeded("no hello in time"))??;
         let Some(ObserveFrame { frame: Some(Frame::Hello(mut theirs)) }) = first else {
             return Err(Status::invalid_argument("the first frame is no hello"));

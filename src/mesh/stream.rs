@@ -1,6 +1,6 @@
 //! One link between two nodes, from either side: pings to know the way's length and that it stands, and frames as they come.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use portolan_core::{
     cluster::limits::OBJECT_MAX,
@@ -23,6 +23,7 @@ use super::{
     identity::Passport,
     links::LinkId,
     parcel::{BEATS_PER_FRAME_MAX, frame},
+    patience::Patience,
     proto::{self, Hello, ObserveFrame, Ping, Role, observe_frame::Frame},
     wire,
 };
@@ -30,10 +31,8 @@ use crate::net::clock::WallClock;
 
 /// Between pings, which measure the way. With the news, twice a second on every link, they are signs of life.
 pub(super) const PING_EVERY: Duration = Duration::from_secs(1);
-/// A link that is silent for so long is given up: three pings and six news are missing.
-pub(super) const SILENCE_MAX: Duration = Duration::from_secs(3);
-/// Until the first pong is here: longer than any way around the world, so that nothing looks younger than it is.
-const ROUND_TRIP_UNKNOWN: Duration = Duration::from_secs(1);
+/// Pings that may be on their way: a minute of them.
+const PINGS_MAX: usize = 60;
 /// Observers that a hello may name: as many as are remembered.
 const HEARD_MAX: usize = portolan_core::health::vantage::OBSERVERS_MAX;
 /// The longest version of a program.
@@ -192,6 +191,7 @@ pub(super) struct Side {
     pub(super) outbound: mpsc::Sender<ObserveFrame>,
     pub(super) events: mpsc::Sender<Event>,
     pub(super) clock: Arc<dyn WallClock>,
+    pub(super) patience: Patience,
     pub(super) close: CancellationToken,
 }
 
@@ -200,16 +200,20 @@ impl Side {
     pub(super) async fn run(self, mut inbound: Streaming<ObserveFrame>) -> String {
         let mut pings = interval(PING_EVERY);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut number, mut asked, mut heard_at) = (0_u64, Instant::now(), Instant::now());
-        let mut round_trip = ROUND_TRIP_UNKNOWN;
+        let (mut number, mut asked, mut heard_at) = (0_u64, VecDeque::new(), Instant::now());
+        let mut round_trip = self.patience.unknown();
         loop {
             let said = tokio::select! {
                 () = self.close.cancelled() => return "it did not take what it was sent, another link took its place, or this node stops".to_owned(),
                 _ = pings.tick() => {
-                    if heard_at.elapsed() > SILENCE_MAX {
-                        return format!("silent for {SILENCE_MAX:?}");
+                    if heard_at.elapsed() > self.patience.link() {
+                        return format!("silent for {:?}", self.patience.link());
                     }
-                    (number, asked) = (number + 1, Instant::now());
+                    number += 1;
+                    if asked.len() >= PINGS_MAX {
+                        asked.pop_front();
+                    }
+                    asked.push_back((number, Instant::now()));
                     if self.say(Frame::Ping(Ping { number, wall_ms: self.clock.now().0 })).is_err() {
                         return "it does not take what it is sent".to_owned();
                     }
@@ -225,9 +229,10 @@ impl Side {
             };
             heard_at = Instant::now();
             if let Frame::Pong(pong) = &said
-                && pong.number == number
+                && let Some((_, asked_at)) = asked.iter().find(|(number, _)| *number == pong.number).copied()
             {
-                round_trip = asked.elapsed();
+                asked.retain(|(number, _)| *number > pong.number);
+                round_trip = asked_at.elapsed();
                 let halfway = i64::try_from(round_trip.as_millis() / 2).unwrap_or(0);
                 let ahead_ms = pong.wall_ms.saturating_add(halfway).saturating_sub(self.clock.now().0);
                 self.tell(Event::Clock { node: self.far.passport.node.clone(), ahead_ms }).await;

@@ -11,7 +11,9 @@ use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 use bytes::Bytes;
 use portolan::{
     daemon::{Daemon, PeerEntry, Setup},
-    mesh::{Address, Event, Far, FarRole, FollowStream, Followed, Greeting, Host, Mesh, MeshSetup, Parcel, Passport, Proposed, Route},
+    mesh::{
+        Address, Event, Far, FarRole, FollowStream, Followed, Greeting, Host, Mesh, MeshSetup, Parcel, Passport, Patience, Proposed, Route,
+    },
 };
 use portolan_core::{
     health::vantage::{CheckKey, Judgement, PULSE_EVERY, Report, Sight, Statement},
@@ -104,6 +106,7 @@ async fn observer(n: usize, cluster: Option<String>) -> Observer {
     let (introduction, introduced) = watch::channel(far);
     let (told, events) = mpsc::channel(256);
     let setup = MeshSetup {
+        patience: Patience::default(),
         tls: None,
         peers: Vec::new(),
         detours: Default::default(),

@@ -10,8 +10,8 @@ use std::{
 use bytes::Bytes;
 use portolan::{
     mesh::{
-        Address, CallError, Event, Far, FarRole, FollowStream, Followed, Greeting, Host, Lane, Mesh, MeshSetup, Parcel, Passport, Proposed,
-        Route,
+        Address, CallError, Event, Far, FarRole, FollowStream, Followed, Greeting, Host, Lane, Mesh, MeshSetup, Parcel, Passport, Patience,
+        Proposed, Route,
     },
     net::mutual::TlsFiles,
 };
@@ -154,6 +154,7 @@ async fn refusing(passport: Passport, role: FarRole, tls: Option<TlsFiles>, refu
     let (events, queue) = mpsc::channel(64);
     let host = Arc::new(Recorder { passport, refused, asked: Mutex::default() });
     let setup = MeshSetup {
+        patience: Patience::default(),
         tls,
         peers: Vec::new(),
         detours: Default::default(),

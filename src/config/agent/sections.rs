@@ -19,6 +19,8 @@ section! {
         agent: Label,
         /// Those who may lead: it keeps a line to each of them.
         voters: Vec<Voter>,
+        /// How long an answer of a voter may be on its way. A line has three times as long to come about, and to say that it lives when it is asked.
+        patience: Duration where (seconds(1)..=minutes(1)) = seconds(1),
         /// Its certificates; without them it reaches voters on loopback addresses only.
         tls: Option<Tls> = None,
         /// Where the agent keeps the highest token, the grant, and what a rewind put aside. Must outlive it.

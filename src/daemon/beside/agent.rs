@@ -75,7 +75,7 @@ pub async fn serve(config: &AgentConfig, detours: &Detours) -> anyhow::Result<()
     let tls = config.tls.as_ref().map(tls_files);
     for voter in &config.voters {
         let voter = Voter { node: voter.node.clone(), address: voter.address.0.to_string() };
-        let line = Line { agent: config.agent.clone(), tls: tls.clone(), detours: detours.clone() };
+        let line = Line { agent: config.agent.clone(), tls: tls.clone(), detours: detours.clone(), patience: config.patience };
         tokio::spawn(lines.clone().keep(voter, line, known.clone(), hear.clone()));
     }
     drop(hear);

@@ -53,7 +53,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::{Clock, PeerEntry, Setup, roles::Stated};
 use crate::{
     agent::{self, Crew},
-    mesh::{Address, Event, Far, FarRole, Mesh, MeshSetup, Passport},
+    mesh::{Address, Event, Far, FarRole, Mesh, MeshSetup, Passport, Patience},
     probe::ProbeEnv,
     raft::{Consensus, Disk, Identity, Members, Timing},
     telemetry::GroupReading,
@@ -207,6 +207,7 @@ impl Cluster {
         let mesh = match listener {
             Some(listener) => {
                 let mesh_setup = MeshSetup {
+                    patience: Patience::of_election(timing.election),
                     tls: setup.tls.clone(),
                     peers: me.book.iter().map(|entry| Address { node: entry.node.clone(), address: entry.address.clone() }).collect(),
                     detours: setup.cluster.as_ref().map(|it| it.detours.clone()).unwrap_or_default(),
@@ -446,6 +447,11 @@ enum Task {
 }
 
 impl Shared {
+    /// How long an answer of another node may be on its way.
+    pub(super) fn patience(&self) -> Patience {
+        Patience::of_election(self.timing.election)
+    }
+
     /// This node's part in the consensus. Not to be kept: [`Self::restarted`] says when there is another.
     pub(super) fn consensus(&self) -> Arc<Consensus> {
         self.consensus.load_full()

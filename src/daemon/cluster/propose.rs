@@ -17,12 +17,13 @@ use crate::{
     raft::{ProposeError, Reply},
 };
 
-/// How long a command is tried: longer than an election between regions takes, shorter than a call of the API may.
-const TRY_FOR: Duration = Duration::from_secs(8);
+/// How long a command is tried, in patiences: longer than an election between regions takes. With the shortest patience that is less than a call of
+/// the API may take.
+const TRIES: u32 = 8;
 /// For one attempt: two round trips and a sync to disk, with room for a slow disk.
-const ATTEMPT_MAX: Duration = Duration::from_secs(4);
+const ATTEMPT: u32 = 4;
 /// How long the answer to a command waits for this node to have applied it.
-const CATCH_UP_MAX: Duration = Duration::from_secs(2);
+const CATCH_UP: u32 = 2;
 /// Between attempts.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -31,7 +32,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(in crate::daemon) enum Unproposed {
     /// It was never taken: nobody led, or nobody who does could be reached.
     #[error(
-        "no leader took it within {TRY_FOR:?} ({0}); without a majority of voters nothing can be agreed; `--local` acts on the nodes that can be reached"
+        "no leader took it in time ({0}); without a majority of voters nothing can be agreed; `--local` acts on the nodes that can be reached"
     )]
     NoLeader(String),
     /// It may have been committed, or may still be.
@@ -100,12 +101,12 @@ impl Shared {
         }
         let octets = entry.encode().map_err(|refusal| Unproposed::Refused(refusal.to_string()))?;
         let may_repeat = entry.request_id.is_some();
-        let until = Instant::now() + TRY_FOR;
+        let until = Instant::now() + self.patience().times(TRIES);
         let mut in_doubt = false;
         loop {
             // Who asked hears within this time what became of it, and does not hang up first.
             let left = until.saturating_duration_since(Instant::now());
-            let last = match self.attempt(&octets, ATTEMPT_MAX.min(left)).await {
+            let last = match self.attempt(&octets, self.patience().times(ATTEMPT).min(left)).await {
                 Attempt::Done(Reply::Applied { index, outcome, repeated }) => {
                     self.catch_up(index).await;
                     return Ok(Committed { index, outcome, repeated });
@@ -129,7 +130,7 @@ impl Shared {
     async fn catch_up(&self, index: u64) {
         let mut truth = self.truth.subscribe();
         // Late, or stopping: it is committed all the same.
-        let _ = timeout(CATCH_UP_MAX, truth.wait_for(|truth| truth.next > index)).await;
+        let _ = timeout(self.patience().times(CATCH_UP), truth.wait_for(|truth| truth.next > index)).await;
     }
 
     async fn attempt(&self, octets: &[u8], limit: Duration) -> Attempt {

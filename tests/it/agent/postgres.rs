@@ -381,6 +381,12 @@ impl Member {
     }
 
     /// Of its database, where that is not who runs this.
+    /// Says more in its agent's config, in lines of their own, before that is started.
+    pub(crate) fn configure(&self, more: &str) {
+        let mut config = fs::OpenOptions::new().append(true).open(self.directory.join("agent.yaml")).unwrap();
+        std::io::Write::write_all(&mut config, more.as_bytes()).unwrap();
+    }
+
     pub(super) fn owner_of_files(&self) -> Option<(u32, u32)> {
         geteuid().is_root().then(|| (owner().uid.as_raw(), owner().gid.as_raw()))
     }

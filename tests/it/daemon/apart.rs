@@ -7,11 +7,11 @@ use std::sync::{
 };
 
 use portolan::demo::wan::{Path as Lane, Wan};
-use portolan_core::{failover::group::Ending, model::ids::Label};
+use portolan_core::{cluster::State, failover::group::Ending, model::ids::Label};
 
 use super::{
     cluster::{Fleet, VOTERS},
-    groups::{Play, group, plan_of},
+    groups::{Play, group, hold, plan_of},
     plan::*,
     *,
 };
@@ -23,6 +23,10 @@ const TRIP: Duration = Duration::from_millis(40);
 /// Of production.
 const HEARTBEAT: Duration = Duration::from_millis(500);
 const ELECTION: Duration = Duration::from_secs(3);
+
+/// For ways of five seconds.
+const SLOW_HEARTBEAT: Duration = Duration::from_secs(15);
+const SLOW_ELECTION: Duration = Duration::from_secs(60);
 
 /// What the plan needs so that a group is failed over by itself.
 const RECOVERY: &str = "disaster_recovery:\n  rpo_target: 1h\n  rto_target: 30m\n  failover_automation: { automatic_failover: true, \
@@ -41,6 +45,11 @@ struct Apart {
 impl Apart {
     /// us is the primary, and both others follow. `of_group`: what the plan says of the group, indented by four.
     async fn begin(of_group: &str) -> Self {
+        Self::with(of_group, HEARTBEAT, ELECTION, "").await
+    }
+
+    /// `of_agent`: what their configs say more.
+    async fn with(of_group: &str, heartbeat: Duration, election: Duration, of_agent: &str) -> Self {
         let trio = Trio::new([AP, EU, US]);
         let plan = plan_of(&trio, of_group, RECOVERY);
         let mut fleet = Fleet::new(&plan, &[]);
@@ -57,7 +66,7 @@ impl Apart {
         for files in fleet.files.iter_mut().flatten() {
             let detours = wan.detours(&files.setup.region, &targets).await.unwrap();
             let clustering = files.setup.cluster.as_mut().unwrap();
-            (clustering.detours, clustering.heartbeat, clustering.election) = (detours, HEARTBEAT, ELECTION);
+            (clustering.detours, clustering.heartbeat, clustering.election) = (detours, heartbeat, election);
         }
         for n in 0..VOTERS.len() {
             fleet.start(n).await;
@@ -67,11 +76,21 @@ impl Apart {
         let voters = play.fleet.voters();
         for member in play.trio.members.values_mut() {
             member.write_config(&voters);
+            member.configure(of_agent);
             member.supervise().await;
             member.serve(wan.detours(member.region.as_str(), &targets).await.unwrap());
         }
         play.is_served_by(US).await;
         Self { play, wan }
+    }
+
+    /// From now on it takes so long from each region to each other one.
+    fn delay(&self, delay: Duration) {
+        for (one, other) in [(AP, EU), (AP, US), (EU, US)] {
+            let way = self.wan.way(one, other).unwrap();
+            way.change_there(|path| path.delay = delay);
+            way.change_back(|path| path.delay = delay);
+        }
     }
 
     /// Looks at it again and again for so long.
@@ -241,23 +260,39 @@ async fn a_while_of_five_seconds_delay_demotes_nobody_and_brings_no_storm_of_ele
         terms.into_iter().max().unwrap()
     };
     let before = term().await;
-    let set = |delay: Duration| {
-        for (one, other) in [(AP, EU), (AP, US), (EU, US)] {
-            let way = apart.wan.way(one, other).unwrap();
-            way.change_there(|path| path.delay = delay);
-            way.change_back(|path| path.delay = delay);
-        }
-    };
-    set(Duration::from_secs(5));
+    apart.delay(Duration::from_secs(5));
     apart.all_the_while(Duration::from_secs(30), async |it| it.is_left_alone(starts).await).await;
     let during = term().await;
-    set(TRIP);
+    apart.delay(TRIP);
     apart.all_the_while(Duration::from_secs(20), async |it| it.is_left_alone(starts).await).await;
     apart.play.is_served_by(US).await;
     let after = term().await;
     println!("term {before}, {during} after 30 s of delay, {after} at the end");
     // Pre-vote: a term begins with an election that somebody could win, one while the delay begins and one when it ends.
     assert!(after <= before + 4, "term {before} became {during} and {after}");
+    client.is_over.store(true, SeqCst);
+    writer.await.unwrap();
+    assert_eq!(client.refused.load(SeqCst), 0, "no write was refused");
+}
+
+/// The same for good, with deadlines that are made for it: the lease is renewed again and again, nobody stands for election, and what a person decides
+/// is agreed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_deadlines_that_are_made_for_it_five_seconds_of_delay_for_good_demote_nobody() {
+    let apart = Apart::with("    automatic_failover: true\n", SLOW_HEARTBEAT, SLOW_ELECTION, "patience: 20s\n").await;
+    let (client, writer) = Client::begin(&apart, US).await;
+    let starts = apart.starts().await;
+    let node = apart.play.fleet.running().next().unwrap().client().await;
+    let term = async || node.get_cluster(Default::default()).await.unwrap().freshness.unwrap().term;
+    let before = term().await;
+    apart.delay(Duration::from_secs(5));
+    // Longer than a lease: it is renewed over these ways.
+    apart.all_the_while(Duration::from_secs(100), async |it| it.is_left_alone(starts).await).await;
+    let lasts = |state: &State| state.group(&group()).and_then(|it| it.in_force()).is_some_and(|grant| grant.is_attested);
+    assert!(apart.play.fleet.running().all(|bed| lasts(&bed.daemon.agreed())), "the grant is in force");
+    assert_eq!(term().await, before, "nobody stood for election");
+    let hold = hold("the line is repaired");
+    node.create_override(hold).await.unwrap();
     client.is_over.store(true, SeqCst);
     writer.await.unwrap();
     assert_eq!(client.refused.load(SeqCst), 0, "no write was refused");

@@ -9,9 +9,7 @@ use std::{
 };
 
 use nix::sys::signal::Signal;
-use portolan::api::proto::{
-    ApproveOperationRequest, CreateOverrideRequest, DeleteOverrideRequest, GetOutlookRequest, Override, Scope, r#override, scope,
-};
+use portolan::api::proto::{ApproveOperationRequest, DeleteOverrideRequest, GetOutlookRequest};
 use portolan_core::{
     cluster::State,
     failover::{
@@ -24,7 +22,7 @@ use portolan_core::{
 };
 
 use super::{
-    groups::{Play, group, published},
+    groups::{Play, group, hold, published},
     plan::*,
     *,
 };
@@ -230,18 +228,7 @@ async fn a_hold_keeps_a_failing_group_as_it_is_until_it_is_released() {
     let mut play = Play::with(&[], QUICKLY, &RECOVERY.replace(", ledger_is_there", "")).await;
     play.is_served_by(US).await;
     let node = play.fleet.running().next().unwrap().client().await;
-    let scope = Scope { scope: Some(scope::Scope::Group("orders".to_owned())) };
-    let hold = CreateOverrideRequest {
-        r#override: Some(Override {
-            scope: Some(scope),
-            kind: r#override::Kind::Hold.into(),
-            expiration: Some(r#override::Expiration::Ttl(prost_types::Duration { seconds: 600, nanos: 0 })),
-            ..Override::default()
-        }),
-        reason: "storage is moved".to_owned(),
-        ..CreateOverrideRequest::default()
-    };
-    let hold = node.create_override(hold).await.unwrap().r#override.unwrap();
+    let hold = node.create_override(hold("storage is moved")).await.unwrap().r#override.unwrap();
     play.trio.members.get_mut(&Label::new(US)).unwrap().lose();
     let lost_at = clock();
     let look = async || node.get_outlook(GetOutlookRequest { name: "groups/orders".to_owned() }).await.ok()?.outlook;

@@ -1,11 +1,25 @@
 //! Daemons, agents as processes of their own, and real databases: a group is adopted, served whoever is lost, and switched over.
 
 use nix::sys::signal::Signal;
-use portolan::api::proto::{ListGroupsRequest, StartSwitchoverRequest};
+use portolan::api::proto::{CreateOverrideRequest, ListGroupsRequest, Override, Scope, StartSwitchoverRequest, r#override, scope};
 use portolan_core::model::ids::Label;
 
 use super::{cluster::*, plan::*, *};
 use crate::agent::postgres::{Beside, Member, Trio, clock};
+
+/// The group is to be left as it is, for ten minutes.
+pub(super) fn hold(reason: &str) -> CreateOverrideRequest {
+    CreateOverrideRequest {
+        r#override: Some(Override {
+            scope: Some(Scope { scope: Some(scope::Scope::Group("orders".to_owned())) }),
+            kind: r#override::Kind::Hold.into(),
+            expiration: Some(r#override::Expiration::Ttl(prost_types::Duration { seconds: 600, nanos: 0 })),
+            ..Override::default()
+        }),
+        reason: reason.to_owned(),
+        ..CreateOverrideRequest::default()
+    }
+}
 
 pub(super) fn group() -> Label {
     Label::new("orders")

@@ -56,8 +56,8 @@ pub(in crate::daemon::cluster) type Asked = (Label, oneshot::Sender<Option<Outlo
 /// Between looks at the groups, while nothing is heard.
 const TURN: Duration = Duration::from_millis(200);
 
-/// For a majority to confirm that this node leads: some round trips around the world. Then it is asked again.
-const CONFIRM: Duration = Duration::from_secs(3);
+/// For a majority to confirm that this node leads, in patiences. Then it is asked again.
+const CONFIRM: u32 = 3;
 
 /// Rounds and proposals whose end waits to be taken in.
 const NEWS: usize = 256;
@@ -224,10 +224,10 @@ impl Keeper {
 
     /// Asks a majority whether this node still leads, and waits until it has applied what was committed before.
     fn confirm(&self, term: u64, round: Option<u64>) {
-        let (consensus, news) = (self.shared.consensus(), self.news.clone());
+        let (consensus, news, within) = (self.shared.consensus(), self.news.clone(), self.shared.patience().times(CONFIRM));
         tokio::spawn(self.shared.stop.clone().run_until_cancelled_owned(async move {
             // What no majority answers is asked again: renewals that wait are answered by a later round.
-            let confirmed = timeout(CONFIRM, consensus.confirm()).await;
+            let confirmed = timeout(within, consensus.confirm()).await;
             let is_so = match confirmed {
                 Ok(Ok(())) => consensus.leadership().term == term,
                 Ok(Err(why)) => {
