@@ -71,7 +71,8 @@ async fn a_lost_primary_is_replaced_by_itself_and_the_record_says_why() {
     let look = async || node.get_outlook(request.clone()).await.ok()?.outlook;
     let outlook = given("the group is ready", async || look().await.filter(|it| it.ready && it.evidence == "healthy")).await;
     let exposed: Vec<&str> = outlook.exposures.iter().map(|it| it.standing.as_str()).collect();
-    assert_eq!((outlook.score, exposed), (90, vec!["ok", "ok"]), "{outlook:#?}");
+    // Nobody knows yet how long it takes, and no copy was ever shown to work.
+    assert_eq!((outlook.score, exposed), (81, vec!["ok", "ok"]), "{outlook:#?}");
     let ledger = Arc::new(Ledger::default());
     let writer = write(&play, US, Arc::clone(&ledger)).await;
     given("writes are acknowledged", async || (ledger.last.load(SeqCst) > 100).then_some(())).await;
