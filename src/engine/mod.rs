@@ -1,6 +1,8 @@
 //! Database engines: what one is, and the single things that are done to it. When what is done, the core decides.
 
 mod beside;
+#[cfg(test)]
+mod canned;
 pub mod cnpg;
 pub mod fake;
 pub mod managed;

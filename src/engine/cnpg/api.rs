@@ -143,45 +143,20 @@ struct StatusSaid {
 #[cfg(test)]
 mod tests {
     use tempfile::TempDir;
-    use tokio::{
-        io::{AsyncReadExt as _, AsyncWriteExt as _},
-        net::TcpListener,
-        task::JoinHandle,
-    };
+    use tokio::task::JoinHandle;
 
     use super::*;
+    use crate::engine::canned::canned;
 
-    /// Answers one request with these octets, again and again where `floods`; what it was asked. An empty answer never comes.
+    /// A service that answers once, as an API server; what it was asked.
     async fn service(answer: &'static str, floods: bool) -> (Api, JoinHandle<String>, TempDir) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let directory = tempfile::tempdir().unwrap();
         let token = directory.path().join("token");
         fs::write(&token, "hush\n").unwrap();
-        let url = format!("http://{}/apis/postgresql.cnpg.io/v1/namespaces/db/clusters/orders", listener.local_addr().unwrap());
-        let serving = tokio::spawn(async move {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            let mut asked = vec![0; 16 * 1024];
-            let mut n = 0;
-            while !asked[..n].ends_with(b"\r\n\r\n") && !asked[..n].ends_with(b"}") {
-                n += stream.read(&mut asked[n..]).await.unwrap();
-            }
-            if answer.is_empty() {
-                std::future::pending::<()>().await;
-            }
-            stream.write_all(answer.as_bytes()).await.unwrap();
-            // Until the other side has had enough.
-            while floods && stream.write_all(&[b' '; 4096]).await.is_ok() {}
-            String::from_utf8(asked[..n].to_vec()).unwrap()
-        });
-        (
-            Api {
-                http: Client::builder().redirect(redirect::Policy::none()).no_proxy().build().unwrap(),
-                url: url.parse().unwrap(),
-                token,
-            },
-            serving,
-            directory,
-        )
+        let (address, serving) = canned(answer, floods).await;
+        let url = format!("http://{address}/apis/postgresql.cnpg.io/v1/namespaces/db/clusters/orders").parse().unwrap();
+        let http = Client::builder().redirect(redirect::Policy::none()).no_proxy().build().unwrap();
+        (Api { http, url, token }, serving, directory)
     }
 
     #[tokio::test]

@@ -139,15 +139,8 @@ impl Seen {
         match role {
             managed::Role::Primary => seen.position = server.map(|it| it.position),
             managed::Role::Replica => {
-                seen.upstream = self.upstream();
-                seen.stream = server.map(|it| it.stream).unwrap_or_default();
-                if seen.upstream == Upstream::Nobody {
-                    seen.position = self.end().filter(|_| timeline > 0 && (is_settled || !seen.fenced));
-                    seen.applied = seen.position;
-                } else {
-                    seen.position = server.map(|it| it.position);
-                    seen.applied = server.map(|it| it.replayed);
-                }
+                let end = self.end().filter(|_| is_settled || !seen.fenced);
+                remote::tell_copy(&mut seen, server, self.upstream(), end);
             }
             // Behind it comes the checkpoint of its end, and nobody's write.
             managed::Role::Stopped => seen.position = left.map(|it| it.redo),

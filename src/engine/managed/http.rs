@@ -129,33 +129,15 @@ impl Manager for Http {
 #[cfg(test)]
 mod tests {
     use portolan_core::{failover::token::Token, model::ids::Label};
-    use tokio::{
-        io::{AsyncReadExt as _, AsyncWriteExt as _},
-        net::TcpListener,
-        task::JoinHandle,
-    };
+    use tokio::task::JoinHandle;
 
     use super::*;
+    use crate::engine::canned::canned;
 
-    /// Answers one request with these octets, again and again where `floods`; what it was asked.
+    /// A service that answers once; what it was asked.
     async fn service(answer: &'static str, floods: bool) -> (Http, JoinHandle<String>) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/db", listener.local_addr().unwrap());
-        let serving = tokio::spawn(async move {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            let mut asked = vec![0; 16 * 1024];
-            let mut n = 0;
-            while !asked[..n].ends_with(b"}") {
-                n += stream.read(&mut asked[n..]).await.unwrap();
-            }
-            if answer.is_empty() {
-                std::future::pending::<()>().await;
-            }
-            stream.write_all(answer.as_bytes()).await.unwrap();
-            // Until the other side has had enough.
-            while floods && stream.write_all(&[b' '; 4096]).await.is_ok() {}
-            String::from_utf8(asked[..n].to_vec()).unwrap()
-        });
+        let (address, serving) = canned(answer, floods).await;
+        let url = format!("http://{address}/db");
         let setup = Setup { url, bearer: Some("hush".to_owned()), ca: None, timeout: Duration::from_secs(2), fences: true };
         (Http::new(setup).unwrap(), serving)
     }

@@ -131,15 +131,8 @@ impl Seen {
         match role {
             managed::Role::Primary => seen.position = led.filter(|it| it.role == Role::Writes).and_then(|it| it.position),
             managed::Role::Replica => {
-                seen.upstream = self.upstream();
-                seen.stream = server.map(|it| it.stream).unwrap_or_default();
-                if seen.upstream == Upstream::Nobody {
-                    seen.position = self.end().filter(|_| timeline > 0 && (is_settled || !seen.fenced));
-                    seen.applied = seen.position;
-                } else {
-                    seen.position = server.map(|it| it.position);
-                    seen.applied = server.map(|it| it.replayed);
-                }
+                let end = self.end().filter(|_| is_settled || !seen.fenced);
+                remote::tell_copy(&mut seen, server, self.upstream(), end);
             }
             managed::Role::Stopped | managed::Role::Unknown => {}
         }

@@ -6,7 +6,15 @@
 use std::time::Duration;
 
 use portolan_core::{
-    failover::{agent::Opening, engine::postgres::History, evidence::Stream, token::Token},
+    failover::{
+        agent::Opening,
+        engine::{
+            managed::{Seen, Upstream},
+            postgres::History,
+        },
+        evidence::Stream,
+        token::Token,
+    },
     model::ids::Label,
 };
 use tokio::time::timeout;
@@ -75,6 +83,18 @@ impl Remote {
     pub(in crate::engine) fn end(&self) -> Option<u64> {
         (self.is_standby && self.is_exhausted && !self.has_receiver).then_some(self.replayed)
     }
+}
+
+/// What the contract of managers makes of a region's first standby: whom it follows, and up to where it has and shows the primary's writes. `end`: where
+/// it ends for good, if that is known and it receives from nobody.
+pub(in crate::engine) fn tell_copy(seen: &mut Seen, server: Option<&Remote>, upstream: Upstream, end: Option<u64>) {
+    seen.stream = server.map(|it| it.stream).unwrap_or_default();
+    (seen.position, seen.applied) = match upstream {
+        // Without its line nobody can tell whose copy it is.
+        Upstream::Nobody => (end.filter(|_| seen.timeline > 0), end.filter(|_| seen.timeline > 0)),
+        _ => (server.map(|it| it.position), server.map(|it| it.replayed)),
+    };
+    seen.upstream = upstream;
 }
 
 /// Looks.
