@@ -4,9 +4,10 @@
 demo:
 	cargo run --quiet --bin portolan -- demo $(DEMO)
 
-# At most 20 minutes on two idle cores after the build: most tests wait for servers, so more of them run than there are cores. Regions apart are real processes 80 ms from each other, or where no network namespaces can
-# be made daemons over relays: few at a time, so that what is slow is the line; so are failovers of whole trios of databases. The readers of foreign
-# octets come last, on their own: they take every core, and beside them probes with short timeouts would time out.
+# At most 20 minutes on two idle cores after the build: most tests wait for servers, so more of them run than there are cores. Regions apart are real
+# processes 80 ms from each other, or where no network namespaces can be made daemons over relays: few at a time, so that what is slow is the line; so
+# are failovers of whole trios of databases. The readers of foreign octets come last, on their own: they take every core, and beside them probes with
+# short timeouts would time out.
 test: setup
 	cargo test --workspace --locked -- --test-threads=4 --skip fuzz:: --skip regions:: --skip daemon::apart --skip daemon::automatic \
 		--skip daemon::boundaries --skip daemon::control_loss --skip daemon::drills --skip daemon::evacuation \
