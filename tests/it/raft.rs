@@ -213,8 +213,12 @@ async fn who_followed_the_side_that_was_lost_gets_the_whole_state_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_follows_a_node_that_takes_no_part_any_more_hears_of_it() {
     let mut cluster = Cluster::new().await;
+    // Commits need not have reached this node; with nothing applied it would tell an entry first.
+    cluster.commit(&[0, 1, 2], "before").await;
+    cluster.applied(1, "before").await;
     let mut follower = cluster.node(1).follow(0);
-    assert!(matches!(follower.step().await, Some(Step::Snapshot { .. })));
+    let step = tokio::time::timeout(PATIENCE, follower.step()).await.expect("it is told");
+    assert!(matches!(step, Some(Step::Snapshot { .. })), "{step:?}");
     // Somebody still has a handle, as a task that waits may.
     let handle = cluster.node(1).clone();
     cluster.kill(1).await;
