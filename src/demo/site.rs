@@ -4,8 +4,14 @@
 //! takes it meanwhile and it can come back at the same address.
 //! Everything is bounded: connections, the time of each, and what is read of a request.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{Shutdown, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
+use socket2::SockRef;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpSocket, TcpStream},
@@ -41,8 +47,8 @@ struct Endpoint {
 }
 
 enum State {
-    /// Answers; aborted when it is lost.
-    Serving(JoinHandle<()>),
+    /// Answers; the task is aborted when it is lost.
+    Serving(JoinHandle<()>, Arc<TcpListener>),
     /// Bound, not listening.
     Lost(Option<TcpSocket>),
 }
@@ -71,10 +77,12 @@ impl Site {
     /// Closes listeners and connections; from then on connections are refused.
     pub(super) async fn lose(&mut self) -> io::Result<()> {
         for endpoint in &mut self.endpoints {
-            if let State::Serving(task) = &mut endpoint.state {
+            if let State::Serving(task, listener) = &mut endpoint.state {
                 task.abort();
-                // Its listener is closed when it has ended; that it was aborted is no news.
+                // Its connections are closed when it has ended; that it was aborted is no news.
                 let _ = task.await;
+                // Closing is not enough: a database's process that was just forked holds the listener until it executes its program.
+                SockRef::from(&**listener).shutdown(Shutdown::Both)?;
                 endpoint.state = State::Lost(Some(bind(endpoint.address, true)?));
             }
         }
@@ -89,9 +97,9 @@ impl Site {
                     Some(socket) => socket,
                     None => bind(endpoint.address, true)?,
                 };
-                let listener = socket.listen(BACKLOG)?;
+                let listener = Arc::new(socket.listen(BACKLOG)?);
                 let page = page(self.place.name, endpoint.address);
-                endpoint.state = State::Serving(tokio::spawn(serve(listener, page)));
+                endpoint.state = State::Serving(tokio::spawn(serve(listener.clone(), page)), listener);
             }
         }
         Ok(())
@@ -101,7 +109,7 @@ impl Site {
 impl Drop for Site {
     fn drop(&mut self) {
         for endpoint in &self.endpoints {
-            if let State::Serving(task) = &endpoint.state {
+            if let State::Serving(task, _) = &endpoint.state {
                 task.abort();
             }
         }
@@ -152,7 +160,7 @@ fn page(region: &str, address: SocketAddr) -> Arc<[u8]> {
         .into()
 }
 
-async fn serve(listener: TcpListener, page: Arc<[u8]>) {
+async fn serve(listener: Arc<TcpListener>, page: Arc<[u8]>) {
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     // Ends with this task, so that losing the endpoint loses its connections.
     let mut connections = JoinSet::new();
@@ -215,5 +223,18 @@ mod tests {
             sites[0].revive().unwrap();
         }
         assert_eq!(sites[0].addresses(), addresses);
+    }
+
+    #[tokio::test]
+    async fn it_is_lost_and_comes_back_though_a_process_that_was_forked_still_holds_its_listener() {
+        let mut sites = Site::open(&PLACES[..1]).await.unwrap();
+        let State::Serving(_, listener) = &sites[0].endpoints[0].state else { unreachable!("it was revived") };
+        let held = SockRef::from(&**listener).try_clone().unwrap();
+        let address = sites[0].addresses()[0];
+        sites[0].lose().await.unwrap();
+        assert_eq!(get(address).await.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+        sites[0].revive().unwrap();
+        assert!(get(address).await.unwrap().contains("us-east-1"));
+        drop(held);
     }
 }
