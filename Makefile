@@ -11,9 +11,10 @@ demo:
 test: setup
 	cargo test --workspace --locked -- --test-threads=4 --skip fuzz:: --skip regions:: --skip daemon::apart --skip daemon::automatic \
 		--skip daemon::boundaries --skip daemon::control_loss --skip daemon::drills --skip daemon::evacuation \
-		--skip daemon::hooks --skip daemon::rejoin --skip daemon::seed --skip daemon::setback
+		--skip daemon::hooks --skip daemon::rejoin --skip daemon::seed --skip daemon::setback --skip daemon::validation
 	cargo test --locked --test it -- --test-threads=3 regions:: daemon::apart daemon::automatic daemon::boundaries \
-		daemon::control_loss daemon::drills daemon::evacuation daemon::hooks daemon::rejoin daemon::seed daemon::setback
+		daemon::control_loss daemon::drills daemon::evacuation daemon::hooks daemon::rejoin daemon::seed daemon::setback \
+		daemon::validation
 	cargo test --locked --test it fuzz::
 
 # Regions apart alone, telling what clients were given. PORTOLAN_REGIONS=loopback takes relays in any case.

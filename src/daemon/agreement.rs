@@ -6,7 +6,7 @@ use portolan_core::{
     cluster::State,
     health::overlay::Override,
     model::{ids::Label, time::Tick},
-    node::{Event, report::Severity},
+    node::{Agreed, Event, report::Severity},
 };
 use tokio::{
     sync::{mpsc, oneshot},
@@ -88,9 +88,14 @@ pub(super) async fn follow(
 }
 
 /// Who holds the role of each group.
-fn of_groups(state: &State) -> BTreeMap<Label, Label> {
+fn of_groups(state: &State) -> BTreeMap<Label, Agreed> {
     let groups = state.plan().into_iter().flat_map(|plan| plan.plan.outline.groups.keys());
-    groups.filter_map(|name| Some((name.clone(), state.group(name)?.primary()?.clone()))).collect()
+    let agreed = |name: &Label| {
+        let group = state.group(name)?;
+        let is_leaving = group.operation.as_ref().is_some_and(|operation| operation.phase.is_before_promoting());
+        Some((name.clone(), Agreed { region: group.primary()?.clone(), is_leaving }))
+    };
+    groups.filter_map(agreed).collect()
 }
 
 /// The notices that were sent last: one that is the same again would only cost the control task a turn.

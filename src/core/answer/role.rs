@@ -42,10 +42,14 @@ pub(super) fn choose<T: Trace>(
     trace.note(|| Reason::new(Mark::Info, format!("service {} follows the primary of group {}", service.name, follows.group)));
     let proven = view.proven(at).filter(|(_, remaining)| *remaining >= service.ttl.min.duration());
     if let Some((member, remaining)) = proven.and_then(|(region, remaining)| Some((follows.member(region)?, remaining))) {
-        let ttl = Ttl::from_secs(u32::try_from(remaining.as_secs()).unwrap_or(u32::MAX)).clamp(service.ttl.min, service.ttl.max);
+        let stated = Ttl::from_secs(u32::try_from(remaining.as_secs()).unwrap_or(u32::MAX)).clamp(service.ttl.min, service.ttl.max);
+        let ttl = if view.is_leaving { service.ttl.min } else { stated };
         trace.note(|| Reason::new(Mark::Yes, held(topology, view, remaining, at)));
         trace.note(|| {
-            let text = format!("ttl: {ttl}, at most what remains of the statement, inside {} to {}", service.ttl.min, service.ttl.max);
+            let text = match view.is_leaving {
+                true => format!("ttl: {ttl}, the shortest: an operation is about to move the role"),
+                false => format!("ttl: {ttl}, at most what remains of the statement, inside {} to {}", service.ttl.min, service.ttl.max),
+            };
             Reason::new(Mark::Info, text)
         });
         return Choice::Member(*member, ttl);

@@ -269,12 +269,12 @@ proptest! {
     fn a_name_that_follows_a_primary_is_answered_no_longer_than_that_is_proven(
         (min, more) in (0_u32..3, 0_u32..15), without in prop::sample::select(vec![WithoutPrimary::Servfail, WithoutPrimary::Nodata, WithoutPrimary::Last]),
         region in prop::option::of(0_u8..3), (said, until) in (0_u64..90_000, prop::option::of(0_u64..180_000)), asked in 90_000_u64..180_000,
-        query in testing::query(),
+        is_leaving in any::<bool>(), query in testing::query(),
     ) {
         let tick = |millis: u64| Tick(millis * 1000);
         let range = TtlRange { min: Ttl::from_secs(min), max: Ttl::from_secs(min + more) };
         let token = Token { generation: 1, epoch: 4711 };
-        let role = RoleView { token, region: region.map(RegionIdx), said: Some(tick(said)), until: until.map(tick) };
+        let role = RoleView { token, region: region.map(RegionIdx), said: Some(tick(said)), until: until.map(tick), is_leaving };
         let table = following(range, without, role);
         let query = with_type(&query, RecordType::A);
         let given = answer(&table, &query, tick(asked));
@@ -289,6 +289,7 @@ proptest! {
             prop_assert_eq!(&shown, &[holder.unwrap_or_default()]);
             prop_assert_eq!(&given.extended_error, &None);
             let ttl = given.answers[0].ttl;
+            prop_assert!(!is_leaving || ttl == range.min, "{}", ttl);
             prop_assert!(u64::from(ttl.secs()) * 1000 <= remains && ttl >= range.min && ttl <= range.max, "{} of {} ms", ttl, remains);
             return Ok(());
         }

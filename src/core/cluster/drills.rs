@@ -223,7 +223,7 @@ impl At<'_> {
 
     fn lift(self, mut group: Group, region: &Label) -> Result<Group, Refusal> {
         let is_drilled = group.drills.open.as_ref().is_some_and(|drill| drill.aim.region.as_ref() == Some(region));
-        let is_settled = group.operation.as_ref().is_none_or(|it| it.phase == Phase::Proposed || it.phase >= Phase::Promoted);
+        let is_settled = group.operation.as_ref().is_none_or(|it| it.phase.is_before_revocation() || it.phase >= Phase::Promoted);
         let in_force = group.in_force().map(|grant| grant.token).filter(|_| is_settled);
         for cut in group.drills.cuts.iter_mut().filter(|cut| cut.region == *region && cut.lift.is_none()) {
             if !is_drilled && in_force.is_none_or(|token| token <= cut.token) {

@@ -171,7 +171,13 @@ impl Judge<'_> {
         if !matches!(origin, Origin::Drill { .. }) {
             at.decided_beside_drill(&mut group, &format!("op-{}: {decide}", at.index), origin.is_automatic());
         }
-        let phase = if is_proposed { Phase::Proposed } else { Phase::Decided };
+        // A lost primary is not waited with, and nor is one that is worse than what was before it.
+        let is_at_leisure = decide.kind == Kind::Switchover && decide.setback.is_none() && !policy.names_ttl.is_zero();
+        let phase = match is_proposed {
+            true => Phase::Proposed,
+            false if is_at_leisure => Phase::Announced,
+            false => Phase::Decided,
+        };
         let text = cut(&decide.to_string(), AUDIT_TEXT_MAX);
         group.operation = Some(Operation {
             id: at.index,
@@ -192,7 +198,7 @@ impl Judge<'_> {
             marks: vec![at.mark(phase, text)],
             acts: Vec::new(),
         });
-        if !is_proposed {
+        if phase == Phase::Decided {
             group.token = at.token;
         }
         Ok(group)
@@ -381,6 +387,9 @@ impl At<'_> {
             let cool_down = is_by_a_person.then(|| self.at + policy.cool_down);
             return Ok(self.close(group, Ending::Rejected, cool_down));
         }
+        if operation.phase == Phase::Announced {
+            return Ok(self.close(group, Ending::Cancelled, None));
+        }
         let is_stopped = matches!(operation.fence, Some(Fence::Confirmed { .. } | Fence::Waited | Fence::Stopped));
         let grant = group.grant.take();
         if !holds(Key::CancelNew) {
@@ -440,6 +449,7 @@ impl At<'_> {
                 return Ok(group);
             }
             Step::Settle { .. } => return self.settle(group, policy),
+            Step::Begin { operation, .. } => return self.begin(group, *operation),
             Step::Followed { region, .. } => return followed(group, region),
             Step::Reclone { region, .. } => return reclone(group, policy, region),
             Step::Close { ending, .. } => return self.end(group, policy, *ending),
@@ -566,6 +576,17 @@ impl At<'_> {
         operation.chosen = Some(Chosen { choice: ours, loss });
         (operation.phase, operation.held) = (Phase::Chosen, None);
         self.note(operation, text);
+        Ok(group)
+    }
+
+    fn begin(self, mut group: Group, id: u64) -> Result<Group, Refusal> {
+        let operation = open(&mut group, Some(id))?;
+        if operation.phase != Phase::Announced {
+            return Err(wrong_phase(operation, "it was not announced, or has begun"));
+        }
+        operation.phase = Phase::Decided;
+        self.note(operation, "begun: names lead to it for a short time only".to_owned());
+        group.token = self.token;
         Ok(group)
     }
 

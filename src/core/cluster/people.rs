@@ -136,6 +136,7 @@ impl At<'_> {
 const fn next(operation: &Operation) -> &'static str {
     match (operation.phase, operation.kind) {
         (Phase::Proposed, _) => "a person's approval",
+        (Phase::Announced, _) => "the end of what caches were told before",
         (Phase::Decided, Kind::Failover) => "the fence, or the end of the lease",
         (Phase::Decided, Kind::Switchover) => "the clean stop with its hand-over token",
         (Phase::Fenced, _) => "the seal of the copies",

@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! phase       orders                    proposes when
+//! Announced   as without one            begin: answers that were given before have run out
 //! Decided     fence (stop), promise     fenced: it says so, or its lease is over (stopped: with its hand-over token)
 //! Fenced      seal to all others        sealed, one by one; choose: all did, or enough and the wait is over
 //! Chosen      drain to the candidate    promote: all is replayed, and the loss is within what may be lost
@@ -424,6 +425,7 @@ impl<'a> Part<'a> {
     fn go_on(&mut self, operation: &'a Operation, figures: &impl Figures) {
         match operation.phase {
             Phase::Proposed => self.keep(),
+            Phase::Announced => self.announce(operation),
             Phase::Decided if operation.kind == Kind::Switchover => self.stop(operation),
             Phase::Decided => self.fence(operation),
             Phase::Fenced => self.collect(operation, figures),
@@ -432,6 +434,14 @@ impl<'a> Part<'a> {
             Phase::Promoted | Phase::Verified | Phase::Routed => self.finish(operation, figures),
         }
         self.give_back(operation);
+    }
+
+    fn announce(&mut self, operation: &Operation) {
+        if self.lasted() >= self.policy.names_ttl {
+            self.propose(Step::Begin { token: self.group.token, operation: operation.id });
+        } else {
+            self.keep();
+        }
     }
 
     fn stop(&mut self, operation: &Operation) {

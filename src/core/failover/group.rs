@@ -115,6 +115,8 @@ impl Kind {
 pub enum Phase {
     /// It waits for a person's approval; nothing is revoked.
     Proposed,
+    /// Names that lead to the primary are answered for a short time only, and answers given before run out; nothing is revoked. Of switchovers.
+    Announced,
     /// The old grant is revoked; its holder is to be stopped.
     Decided,
     /// Nothing of the old primary writes any more; the standbys are sealed.
@@ -137,6 +139,7 @@ impl Phase {
     pub const fn word(self) -> &'static str {
         match self {
             Self::Proposed => "proposed",
+            Self::Announced => "announced",
             Self::Decided => "decided",
             Self::Fenced => "fenced",
             Self::Chosen => "chosen",
@@ -150,7 +153,13 @@ impl Phase {
     /// Whether it can be cancelled: no other grant was committed.
     #[must_use]
     pub const fn is_before_promoting(self) -> bool {
-        matches!(self, Self::Proposed | Self::Decided | Self::Fenced | Self::Chosen)
+        matches!(self, Self::Proposed | Self::Announced | Self::Decided | Self::Fenced | Self::Chosen)
+    }
+
+    /// Whether the old primary's grant is in force.
+    #[must_use]
+    pub const fn is_before_revocation(self) -> bool {
+        matches!(self, Self::Proposed | Self::Announced)
     }
 }
 

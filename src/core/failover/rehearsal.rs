@@ -64,6 +64,8 @@ pub struct Part {
 /// A step of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
+    /// Names that lead to the old primary are answered for a short time only.
+    Announce,
     /// The old grant is revoked.
     Decide,
     /// The old primary is stopped, or its lease ends.
@@ -95,6 +97,7 @@ impl Stage {
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
+            Self::Announce => "announce",
             Self::Decide => "decide",
             Self::Fence => "fence",
             Self::Stop => "stop",
@@ -245,7 +248,12 @@ impl Script<'_> {
             Some(to) => format!("{to}, if its copy is of the line"),
             None => "who received most; then by the plan's priority".to_owned(),
         };
-        vec![
+        let announced = (self.kind == Kind::Switchover && !self.policy.names_ttl.is_zero()).then(|| {
+            let text =
+                format!("its names are answered as briefly as the plan allows; what was told before runs out, and {} writes", self.from);
+            part(Stage::Announce, Who::Servers, Lasts::AtMost(self.policy.names_ttl), text)
+        });
+        let parts = [
             part(Stage::Decide, Who::Voters, Lasts::Agreement, format!("the grant of {} is revoked: it cannot renew any more", self.from)),
             self.end_of_the_old_one(),
             part(
@@ -272,7 +280,8 @@ impl Script<'_> {
             ),
             part(Stage::Route, Who::Servers, Lasts::measured(self.measured.tail), "names lead to it, and caches run out".to_owned()),
             part(Stage::Close, Who::Voters, Lasts::Agreement, "the others are pointed at it; the group rests until they follow".to_owned()),
-        ]
+        ];
+        announced.into_iter().chain(parts).collect()
     }
 
     /// The end of the old primary.
@@ -386,6 +395,7 @@ mod tests {
         assert!(text.contains(".stop | agent of us | at most 1m |") && !text.contains("fence |"), "{text}");
         assert!(text.contains(".drain | agent of eu | at most 5m | it replays what it received; else us goes on"), "{text}");
         assert!(text.contains("nothing is lost: the copy ends where the old primary stopped"), "{text}");
+        assert!(!text.contains("announce"), "no name leads there: {text}");
         assert!(text.ends_with("6m15s | 6m55s\n"), "{text}");
     }
 

@@ -154,6 +154,13 @@ pub enum Step {
         /// Expected: the grant's.
         token: Token,
     },
+    /// Kind 139: what caches were told of the primary before it was announced that it moves has run out: it is decided.
+    Begin {
+        /// Expected.
+        token: Token,
+        /// Its id.
+        operation: u64,
+    },
     /// Kind 118: a member follows the primary (again).
     Followed {
         /// Expected: the grant's.
@@ -344,6 +351,7 @@ impl Step {
             Self::Drill { act, .. } => act.kind(),
             Self::Evacuate { .. } => 134,
             Self::Reclone { .. } => 135,
+            Self::Begin { .. } => 139,
         }
     }
 
@@ -369,6 +377,7 @@ impl Step {
             | Self::Cancel { token, .. }
             | Self::Regrant { token, .. }
             | Self::Settle { token }
+            | Self::Begin { token, .. }
             | Self::Followed { token, .. }
             | Self::Turn { token, .. }
             | Self::Release { token }
@@ -463,6 +472,7 @@ impl fmt::Display for Step {
             Self::Cancel { operation, .. } => write!(f, "cancel op-{operation}"),
             Self::Regrant { class, .. } => write!(f, "grant anew, {class}"),
             Self::Settle { .. } => f.write_str("settle: the holder renews by its present grant"),
+            Self::Begin { operation, .. } => write!(f, "begin op-{operation}"),
             Self::Followed { region, .. } => write!(f, "{region} follows"),
             Self::Turn { operation, .. } => write!(f, "turn op-{operation} into a failover"),
             Self::Release { .. } => f.write_str("end the cool-down"),

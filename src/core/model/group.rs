@@ -55,6 +55,9 @@ pub struct Policy {
     pub ttl: Duration,
     /// How long before the lease's end the holder stops its database: longer than zero, shorter than `ttl`.
     pub margin: Duration,
+    /// For how long at most names that lead to its primary are answered, never scaled: caches are not. Zero: no name leads there.
+    #[serde(default, skip_serializing_if = "Duration::is_zero")]
+    pub names_ttl: Duration,
     /// How much work may be lost, in time; `None`: the plan has no `disaster_recovery`.
     pub rpo_target: Option<Duration>,
     /// How long a recovery may take; `None`: the plan has no `disaster_recovery`.
@@ -245,6 +248,7 @@ pub(crate) fn policy(primary: &str, regions: &[&str]) -> Policy {
         observe: seconds(900),
         ttl: seconds(90),
         margin: seconds(10),
+        names_ttl: Duration::ZERO,
         rpo_target: Some(seconds(3600)),
         rto_target: Some(seconds(1800)),
         time_scale: Share::FULL,

@@ -36,6 +36,15 @@ impl Seen {
     }
 }
 
+/// The primary of a group, as it is agreed on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Agreed {
+    /// Where it stands.
+    pub region: Label,
+    /// An operation that has not promoted another one yet is open.
+    pub is_leaving: bool,
+}
+
 /// A primary, and how it is seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Primary {
@@ -65,7 +74,7 @@ impl Node {
     #[must_use]
     pub fn databases(&self) -> Databases {
         let topology = &self.world.topology;
-        let primary = |(group, region): (&Label, &Label)| {
+        let primary = |(group, Agreed { region, .. }): (&Label, &Agreed)| {
             let at = *topology.databases.get(group)?.get(region)?;
             let check = topology.checks.get(at.get())?.clone();
             Some((group.clone(), Primary { region: region.clone(), check, seen: self.seen(at) }))
@@ -105,6 +114,6 @@ impl Node {
 
     /// Whether a check is to be made at all: of a data group's members only that which is the primary.
     pub(super) fn is_wanted(&self, check: CheckIdx) -> bool {
-        self.checks.database(check).is_none_or(|(group, region)| self.primaries.get(group) == Some(region))
+        self.checks.database(check).is_none_or(|(group, region)| self.primaries.get(group).is_some_and(|agreed| agreed.region == *region))
     }
 }

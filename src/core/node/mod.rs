@@ -31,7 +31,7 @@ mod tally;
 pub(crate) mod tests;
 mod why;
 
-pub use databases::{Databases, Primary, Seen};
+pub use databases::{Agreed, Databases, Primary, Seen};
 pub use others::Peers;
 pub use status::Served;
 
@@ -142,8 +142,8 @@ pub enum Event {
     },
     /// The overrides are these now.
     OverridesChanged(Vec<Override>),
-    /// The primaries of data groups are these now, by the region in which each stands.
-    PrimariesChanged(BTreeMap<Label, Label>),
+    /// The primaries of data groups are these now.
+    PrimariesChanged(BTreeMap<Label, Agreed>),
     /// A report of another node arrived; see [`vantage::Event::Heard`].
     ReportHeard {
         /// What it says.
@@ -217,7 +217,7 @@ pub struct Node {
     proofs: Vec<SavedProof>,
     overlay: Overlay,
     /// Of each data group: the region of its primary. Only that member's database is probed.
-    primaries: BTreeMap<Label, Label>,
+    primaries: BTreeMap<Label, Agreed>,
     table: Option<Arc<Table>>,
     started: Now,
     /// `Some`: the verdicts come from a former process, and not all of them have been judged anew.
@@ -323,10 +323,7 @@ impl Node {
             }
             Event::Noted { kind, notice } => self.note(now, kind, notice, effects),
             Event::OverridesChanged(overrides) => self.set_overrides(now, overrides, effects),
-            Event::PrimariesChanged(primaries) => {
-                self.primaries = primaries;
-                self.share_probes(now);
-            }
+            Event::PrimariesChanged(primaries) => self.set_primaries(now, primaries),
             Event::ReportHeard { report, round_trip } => {
                 self.vantage.handle(now, vantage::Event::Heard { report, round_trip }, &mut self.seen)?;
             }

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Effect, Node};
+use super::{Agreed, Effect, Node};
 use crate::{
     answer::role::{held, unproven},
     failover::holding::{Heard, Holdings, Seen, Statement},
@@ -113,6 +113,14 @@ impl Node {
         heard
     }
 
+    /// Other primaries are agreed on, or the same are about to be replaced.
+    pub(super) fn set_primaries(&mut self, now: Now, primaries: BTreeMap<Label, Agreed>) {
+        self.primaries = primaries;
+        let followed: Vec<ServiceIdx> = self.roles.by_group.values().flatten().copied().collect();
+        followed.into_iter().for_each(|service| self.look_at_role(now.tick, service));
+        self.share_probes(now);
+    }
+
     /// Another plan is in force.
     pub(super) fn reload_roles(&mut self) {
         let told = std::mem::take(&mut self.roles.told);
@@ -188,7 +196,8 @@ impl Node {
         let Some((seen, said)) = self.holdings.last(&follows.group) else { return RoleView::default() };
         let until = self.holdings.primary(&follows.group).map(|(_, proof)| proof.until.before(SLACK));
         let region = seen.holder.as_ref().and_then(index);
-        RoleView { token: seen.token, region, said, until: until.filter(|_| region.is_some()) }
+        let is_leaving = self.primaries.get(&follows.group).is_some_and(|agreed| agreed.is_leaving);
+        RoleView { token: seen.token, region, said, until: until.filter(|_| region.is_some()), is_leaving }
     }
 
     //--- Replicas
@@ -254,7 +263,7 @@ impl Fit {
 
 /// Whether a table that shows this must be made anew to show what is known; else when to look again.
 fn judge(shown: &RoleView, known: &RoleView, ahead: Duration, now: Tick) -> (bool, Option<Tick>) {
-    if (shown.token, shown.region) != (known.token, known.region) {
+    if (shown.token, shown.region, shown.is_leaving) != (known.token, known.region, known.is_leaving) {
         return (true, None);
     }
     match (shown.until, known.until) {

@@ -7,6 +7,7 @@ use super::{
     resolve::lies_in,
     sections::{
         DataGroup, DurabilityWord, Engine, FailoverAutomation, FenceRung, LeaseVerb, ModeWord, OnControlLossWord, Plan, RecoverySource,
+        Role,
     },
 };
 use crate::model::{
@@ -17,7 +18,7 @@ use crate::model::{
 /// What failover decisions are judged by, for each data group of a plan in which [`check`](super::check()) found no error.
 #[must_use]
 pub fn policies(plan: &Plan) -> BTreeMap<Label, Policy> {
-    plan.data_groups.iter().map(|(name, group)| (name.clone(), policy(plan, group))).collect()
+    plan.data_groups.iter().map(|(name, group)| (name.clone(), policy(plan, name, group))).collect()
 }
 
 /// Whether the plan has automatic failover on, from replicas, and the group does not switch it off.
@@ -32,7 +33,7 @@ pub(super) fn recovers_from_replicas(plan: &Plan) -> bool {
     recovery.is_none_or(|recovery| recovery.primary_source == RecoverySource::ContinuousReplication)
 }
 
-fn policy(plan: &Plan, group: &DataGroup) -> Policy {
+fn policy(plan: &Plan, name: &Label, group: &DataGroup) -> Policy {
     let members = group.members.iter().map(|(region, member)| {
         let is_inside = |laws: &Vec<Label>| plan.regions.get(region).is_some_and(|region| lies_in(region, laws));
         let is_candidate = member.candidate && group.residency.as_ref().is_none_or(is_inside);
@@ -73,6 +74,7 @@ fn policy(plan: &Plan, group: &DataGroup) -> Policy {
         observe: scale(group.observe),
         ttl: scale(group.lease.ttl),
         margin: scale(group.lease.margin),
+        names_ttl: names_ttl(plan, name),
         rpo_target: recovery.map(|recovery| recovery.rpo_target),
         rto_target: recovery.map(|recovery| recovery.rto_target),
         time_scale: group.time_scale,
@@ -88,6 +90,13 @@ pub fn restore<'a>(plan: &'a Plan, group: &'a DataGroup) -> Option<(&'a Label, &
     let class = group.data_class.as_ref()?;
     let hook = plan.backups.get(class)?.iter().find_map(|place| place.restore.as_ref())?;
     Some((class, &hook.0))
+}
+
+/// The longest time to live of names that lead to a group's primary.
+fn names_ttl(plan: &Plan, group: &Label) -> Duration {
+    let followed = plan.services.iter().filter_map(|(_, service)| service.follows.as_ref());
+    let leads_there = followed.filter(|follows| follows.group == *group && follows.role == Role::Primary);
+    leads_there.map(|follows| follows.ttl.max).max().unwrap_or_default()
 }
 
 fn reclone(group: &DataGroup) -> Reclone {

@@ -24,6 +24,8 @@ pub struct RoleView {
     pub said: Option<Tick>,
     /// Until when it is proven, not at that tick any more; `None`: it is not.
     pub until: Option<Tick>,
+    /// An operation is about to move the role: answers are to run out as soon as they may.
+    pub is_leaving: bool,
 }
 
 impl RoleView {

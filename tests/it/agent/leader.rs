@@ -103,6 +103,7 @@ fn policy(regions: &[&str], durability: Durability) -> Policy {
         observe: seconds(0),
         ttl: seconds(6),
         margin: seconds(2),
+        names_ttl: Duration::ZERO,
         rpo_target: Some(seconds(3600)),
         rto_target: Some(seconds(1800)),
         time_scale: portolan_core::model::units::Share::FULL,

@@ -21,7 +21,7 @@ const RECOVERY: &str = "disaster_recovery:\n  rpo_target: 1h\n  rto_target: 30m\
     health_check_failures: 3, failure_window: 5m }\n";
 
 /// Puts a program where each node looks for it.
-fn put(play: &Play, name: &str, script: &str) {
+pub(super) fn put(play: &Play, name: &str, script: &str) {
     for bed in play.fleet.running() {
         let path = bed.files.setup.hooks_dir.as_ref().unwrap().join(name);
         std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();

@@ -31,6 +31,7 @@ mod seed;
 mod setback;
 pub(crate) mod site;
 mod traffic;
+mod validation;
 mod weights;
 
 use std::{

@@ -389,7 +389,9 @@ fn plan(words: &[&str]) -> PutPlan {
             groups: list(value(words, "group").unwrap_or(""))
                 .map(|name| {
                     let (restores, opens_copies) = (words.contains(&"restores"), !words.contains(&"uncopied"));
-                    (Label::new(name), Policy { mode, rungs: rungs(words), restores, opens_copies, ..policy(regions[0], &regions) })
+                    let names_ttl = value(words, "names").map_or(std::time::Duration::ZERO, duration);
+                    let policy = policy(regions[0], &regions);
+                    (Label::new(name), Policy { mode, rungs: rungs(words), restores, opens_copies, names_ttl, ..policy })
                 })
                 .collect(),
             max_share_moved: value(words, "moved").map_or(Share::FULL, percent),

@@ -188,6 +188,7 @@ fn steps() -> Vec<Step> {
     steps.push(Step::Reclone { token, region: eu.clone() });
     let note = |notice| Step::Drill { token, act: Box::new(DrillStep::Note { drill: 1, notice }) };
     steps.extend(notices().map(note));
+    steps.push(Step::Begin { token, operation: 1 });
     steps
 }
 

@@ -295,6 +295,7 @@ fn steps() -> impl Strategy<Value = Step> {
         }),
         8 => (tokens(), drills()).prop_map(|(token, act)| Step::Drill { token, act: Box::new(act) }),
         1 => tokens().prop_map(|token| Step::Settle { token }),
+        1 => (tokens(), numbers()).prop_map(|(token, operation)| Step::Begin { token, operation }),
         1 => (tokens(), regions()).prop_map(|(token, region)| Step::Followed { token, region }),
         1 => (tokens(), regions()).prop_map(|(token, region)| Step::Reclone { token, region }),
         1 => (tokens(), prop::sample::select(vec![HeldFor::Drain, HeldFor::SwitchoverUnanswered]), ".{0,20}")

@@ -111,6 +111,7 @@ pub(super) fn step(name: &Label, words: &[&str], reason: &str, state: &State, at
         "cancel" => Step::Cancel { token, operation: number(1), class: class(words) },
         "regrant" => Step::Regrant { token, class: class(words) },
         "settle" => Step::Settle { token },
+        "begin" => Step::Begin { token, operation: number(1) },
         "reclone" => Step::Reclone { token, region: region(1) },
         "followed" => Step::Followed { token, region: region(1) },
         "turn" => Step::Turn { token, operation: number(1) },

@@ -50,6 +50,27 @@ fn a_switchover_whose_primary_ended_uncleanly_gives_the_grant_back_at_once() {
     assert!(at(&mut conductor, 3));
 }
 
+#[test]
+fn a_switchover_begins_when_what_caches_were_told_before_has_run_out() {
+    use crate::failover::group::operation;
+    use crate::model::group::policy;
+
+    let (orders, us, second) = (Label::new("orders"), Label::new("us"), 1_000_000);
+    let policy = Policy { names_ttl: Duration::from_secs(15), ..policy("us", &["us", "eu"]) };
+    let announced = Operation { kind: Kind::Switchover, from: us.clone(), ..operation(Phase::Announced) };
+    let group = Group { operation: Some(announced), ..Group::default() };
+    let mut conductor = Conductor::new(Patience::default(), Tick(0));
+    let mut at = |seconds: u64| conductor.conduct(&orders, &group, &policy, &Nothing, Tick(seconds * second));
+    let begins = |actions: &[Action]| actions.iter().any(|it| matches!(it, Action::Propose(Step::Begin { .. })));
+    let stops = |actions: &[Action]| actions.iter().any(|it| matches!(it, Action::Send(_, Order { verb: Verb::Stop | Verb::Fence, .. })));
+    for seconds in [1, 5, 15] {
+        let actions = at(seconds);
+        assert!(!begins(&actions) && !stops(&actions), "after {}s: {actions:?}", seconds - 1);
+    }
+    let actions = at(16);
+    assert!(begins(&actions) && !stops(&actions), "{actions:?}");
+}
+
 /// What a person has tried again gets all its time again, and its orders go out at once.
 #[test]
 fn a_hold_that_is_cleared_begins_the_step_anew() {

@@ -18,7 +18,7 @@ use crate::{
     failover::{
         evidence::{Evidence, Picture},
         grounds::Attestation,
-        group::{Group, Phase},
+        group::Group,
         rounds::RoundResult,
     },
     model::{
@@ -127,7 +127,7 @@ impl Trial {
         now: Now,
     ) -> Vec<Noticed> {
         // Whatever it is, somebody sees to it; what waits for a person is not yet decided.
-        if case.group.operation.as_ref().is_some_and(|operation| operation.phase != Phase::Proposed) {
+        if case.group.operation.as_ref().is_some_and(|operation| !operation.phase.is_before_revocation()) {
             self.last = Last::Nothing;
             self.watch.forget_question();
             return Vec::new();

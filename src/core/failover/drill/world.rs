@@ -296,6 +296,7 @@ impl World {
             on_control_loss: self.setup.control,
             durability: if self.setup.quorum { Durability::RemoteQuorum } else { Durability::Async },
             cool_down: seconds(0),
+            names_ttl: seconds(if self.setup.three_members { 3 } else { 0 }),
             ..policy("a", regions)
         };
         let outline = Outline {

@@ -131,6 +131,7 @@ fn roles(before: Option<&Table>, table: &Table, now: Tick) -> Vec<(u32, NotedRol
             region: view.region.map(|region| u16::from(region.0)),
             said_micros: view.said.map(|said| micros(now.since(said))),
             lasts_micros: view.until.map(|until| micros(until.since(now))),
+            is_leaving: view.is_leaving,
         };
         (position, role)
     });

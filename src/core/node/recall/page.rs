@@ -101,6 +101,9 @@ pub(super) struct NotedRole {
     /// For how long it is proven.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) lasts_micros: Option<u64>,
+    /// An operation was about to move it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) is_leaving: bool,
 }
 
 /// What people ordered.

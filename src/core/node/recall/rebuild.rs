@@ -164,6 +164,7 @@ fn role(noted: &NotedRole, ago: Duration) -> RoleView {
         region: noted.region.map(|region| RegionIdx::at(usize::from(region))),
         said: noted.said_micros.map(|said| LATE.before(micros(said).saturating_add(ago))),
         until: noted.lasts_micros.map(|lasts| (LATE + micros(lasts)).before(ago)),
+        is_leaving: noted.is_leaving,
     }
 }
 

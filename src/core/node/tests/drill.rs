@@ -31,7 +31,7 @@ use crate::{
         units::{Share, Weight},
         verdict::Health,
     },
-    node::{Attempt, Effect, Event, Node, Peers, Readiness, Served, Settings, report::State, saved::SavedNode},
+    node::{Agreed, Attempt, Effect, Event, Node, Peers, Readiness, Served, Settings, report::State, saved::SavedNode},
     table::{RoleView, ServiceView, Table},
     testing::script::{category, duration},
 };
@@ -274,6 +274,10 @@ impl Drill {
                 self.handle(Event::ConfirmAsked { check });
             }
             Some("says") => self.says(rest),
+            Some("agreed") => {
+                let agreed = Agreed { region: Label::new(rest[0]), is_leaving: rest.get(1) == Some(&"leaving") };
+                self.handle(Event::PrimariesChanged([(Label::new("orders"), agreed)].into()));
+            }
             Some("edit") => self.edit(line.split_once("edit ").unwrap().1),
             Some("reload") => self.reload(),
             Some("restart") => self.restart(),
