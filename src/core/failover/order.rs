@@ -185,6 +185,15 @@ pub struct Status {
     pub opens_copies: bool,
 }
 
+impl Status {
+    /// Whether nothing that the agent says speaks against it that its database serves once it may: it sees one, which is the group's, and nothing is
+    /// in its way. `system`: the group's database.
+    #[must_use]
+    pub fn could_serve(&self, system: u64) -> bool {
+        self.trouble.is_none() && self.sight.is_some_and(|sight| sight.system == system)
+    }
+}
+
 /// A copy of the database is to be opened where nobody reaches it, asked, and thrown away. It is no order: it has no token, and nothing of the group
 /// depends on it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
