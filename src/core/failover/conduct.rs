@@ -20,7 +20,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     adopt::{Found, find},
-    choose::Unchosen,
+    choose::{self, Unchosen},
     evidence::Evidence,
     group::{Ending, Group, HeldFor, Kind, Operation, Phase},
     keys::{Key, holds},
@@ -31,7 +31,7 @@ use super::{
 };
 use crate::{
     model::{
-        group::{OnControlLoss, Policy, Reclone},
+        group::{Durability, OnControlLoss, Policy, Reclone},
         ids::Label,
         time::Tick,
     },
@@ -413,8 +413,10 @@ impl<'a> Part<'a> {
     fn renew_terms(&mut self, grant: &Grant) {
         let Some(status) = self.status(&grant.region) else { return };
         let class = status.class;
-        let is_as_planned =
-            (grant.ttl, grant.margin, grant.on_control_loss) == (self.policy.ttl, self.policy.margin, self.policy.on_control_loss);
+        // A quorum that the plan wants no more is given up in the log first (O11). One that it wants anew comes with the next grant.
+        let is_excess = self.policy.durability == Durability::Async && grant.durability != choose::Durability::Async;
+        let is_as_planned = !is_excess
+            && (grant.ttl, grant.margin, grant.on_control_loss) == (self.policy.ttl, self.policy.margin, self.policy.on_control_loss);
         if class != grant.class || !is_as_planned {
             self.propose(Step::Regrant { token: grant.token, class });
         } else if (grant.longest > grant.ttl || !grant.is_attested) && self.desk.settled == Some(grant.token) {
