@@ -10,7 +10,7 @@ use std::{
 
 use nix::sys::signal::Signal;
 use portolan::{
-    api::proto::{ApproveOperationRequest, DeleteOverrideRequest, GetOutlookRequest},
+    api::proto::{ApproveOperationRequest, DeleteOverrideRequest, GetOutlookRequest, StartFailoverRequest},
     client::ClientError,
 };
 use portolan_core::{
@@ -18,7 +18,7 @@ use portolan_core::{
     failover::{
         evidence::Evidence,
         grounds::Attestation,
-        group::{Closed, Ending, HeldFor, Origin, Phase},
+        group::{Closed, Deed, Ending, HeldFor, Origin, Phase},
     },
     model::{ids::Label, time::Timestamp},
     recovery::incident::{Milestone, Timeline},
@@ -420,4 +420,46 @@ async fn a_quorum_group_that_lost_two_for_good_goes_on_when_a_person_allows_a_lo
     settings.put_back();
     play.fleet.agrees("us follows", |state| !state.group(&group()).unwrap().absent.contains(&Label::new(US))).await;
     play.member(EU).keep(11..=20, |_| ()).await;
+}
+
+/// Its agent is dead, and its database is not: that is what a person does not see who answers for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_answers_for_a_primary_that_probes_get_into() {
+    let play = Play::with(&[], "    automatic_failover: false\n    time_scale: 8%\n", &RECOVERY.replace(", ledger_is_there", "")).await;
+    play.is_served_by(US).await;
+    let client = play.fleet.running().next().unwrap().client().await;
+    let asserted = StartFailoverRequest {
+        name: "groups/orders".to_owned(),
+        allowed_loss: Some(prost_types::Duration { seconds: 365 * 86_400, nanos: 0 }),
+        assert_fenced: US.to_owned(),
+        reason: "it does not answer me".to_owned(),
+        ..StartFailoverRequest::default()
+    };
+    let refusal = async || match client.start_failover(asserted.clone()).await {
+        Err(ClientError::Refused(refusal)) => Some(refusal),
+        other => panic!("{other:?}"),
+    };
+    play.member(US).signal(Beside::Agent, Signal::SIGKILL);
+    let refused = refusal().await.unwrap();
+    assert_eq!(refused.reason, "STILL_ACCEPTS", "{refused:?}");
+    // It ends with its lease, and a whole lease after that nobody got in.
+    let ended_at = given("its supervisor stopped it", async || play.member(US).connect().await.is_err().then(clock)).await;
+    let taken = async || match client.start_failover(asserted.clone()).await {
+        Ok(_) => Some(clock()),
+        Err(ClientError::Refused(refusal)) => {
+            assert!(matches!(refusal.reason.as_str(), "STILL_ACCEPTS" | "STILL_WRITES"), "{refusal:?}");
+            None
+        }
+        Err(other) => panic!("{other:?}"),
+    };
+    let taken_at = given("the assertion is taken", taken).await;
+    assert!(taken_at.since(ended_at) > Duration::from_secs(5), "{:?} after its end", taken_at.since(ended_at));
+    play.fleet.agrees("the group was failed over", |state| ended(state).is_some()).await;
+    let state = play.fleet.running().next().unwrap().daemon.agreed();
+    let closed = ended(&state).unwrap();
+    assert_eq!(
+        (closed.ending, closed.operation.acts.first().map(|act| act.deed)),
+        (Ending::Succeeded, Some(Deed::Asserted)),
+        "{closed:#?}"
+    );
 }
