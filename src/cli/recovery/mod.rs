@@ -92,6 +92,8 @@ pub(super) struct Switchover {
     #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
     pub(super) plan: String,
     #[command(flatten)]
+    pub(super) expected: Expected,
+    #[command(flatten)]
     pub(super) change: Change,
     #[command(flatten)]
     pub(super) once: Once,
@@ -104,6 +106,8 @@ pub(super) struct Failback {
     /// Do exactly what --dry-run showed under this id, or nothing [default: whatever it would be now].
     #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
     pub(super) plan: String,
+    #[command(flatten)]
+    pub(super) expected: Expected,
     #[command(flatten)]
     pub(super) change: Change,
     #[command(flatten)]
@@ -150,9 +154,19 @@ pub(super) struct Failover {
     #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
     pub(super) plan: String,
     #[command(flatten)]
+    pub(super) expected: Expected,
+    #[command(flatten)]
     pub(super) change: Change,
     #[command(flatten)]
     pub(super) once: Once,
+}
+
+/// As what somebody saw a group.
+#[derive(Debug, clap::Args)]
+pub(super) struct Expected {
+    /// Only while this is the group's token, as `recovery status` shows it; else nothing is done [default: whatever it is now].
+    #[arg(long, value_name = "TOKEN", default_value = "", hide_default_value = true)]
+    pub(super) expected_epoch: String,
 }
 
 /// What may be lost beyond the plan.
