@@ -180,6 +180,10 @@ pub struct Status {
     /// by the grant in force.
     #[serde(default)]
     pub holding: Option<Duration>,
+    /// How long ago it had to stop its database last, because that took writes though another member has the role; `None`: it did not since it was
+    /// started. It may have been promoted by hand, and have writes that nobody else has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usurped: Option<Duration>,
     /// Whether it opens copies of its database apart, as [`Isolate`] asks: whoever does not is not asked, since an older one would not know what it is.
     #[serde(default)]
     pub opens_copies: bool,

@@ -463,3 +463,23 @@ async fn nobody_answers_for_a_primary_that_probes_get_into() {
         "{closed:#?}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_standby_that_is_promoted_by_hand_has_automation_rest_and_is_told_of() {
+    let play = Play::with(&[], QUICKLY, RECOVERY).await;
+    play.is_served_by(US).await;
+    play.member(EU).promote_by_hand().await;
+    let request = GetOutlookRequest { name: "groups/orders".to_owned() };
+    for bed in play.fleet.running() {
+        let client = bed.client().await;
+        let told = async || {
+            let outlook = client.get_outlook(request.clone()).await.ok()?.outlook?;
+            let found = outlook.findings.iter().find(|it| it.text.contains(&format!("two_writers: {EU} and {US} both took writes")))?;
+            (!outlook.ready && found.grade == "fail").then_some(())
+        };
+        given("every voter says so", told).await;
+    }
+    play.is_served_by(US).await;
+    let state = play.fleet.running().next().unwrap().daemon.agreed();
+    assert!(ended(&state).is_none(), "and nothing moved");
+}
