@@ -94,6 +94,8 @@ pub enum Reason {
     PlanChanged,
     /// The database that a person answers for takes writes, by its own agent's word.
     StillWrites,
+    /// A vantage region got into the database that a person answers for, not longer ago than a lease lasts.
+    StillAccepts,
     /// Nobody can take over a group whose primary is to be moved away.
     GroupsNotReady,
     /// The primary is where the plan expects it.
@@ -147,6 +149,7 @@ impl Reason {
             Self::NothingTells => "NOTHING_TELLS",
             Self::PlanChanged => "PLAN_CHANGED",
             Self::StillWrites => "STILL_WRITES",
+            Self::StillAccepts => "STILL_ACCEPTS",
             Self::GroupsNotReady => "GROUPS_NOT_READY",
             Self::AtHome => "AT_HOME",
             Self::NotProtected => "NOT_PROTECTED",
@@ -168,6 +171,7 @@ impl Reason {
             Self::GroupNotReady | Self::NoCluster | Self::Halted | Self::Membership | Self::NoHistory => Code::FailedPrecondition,
             Self::NotAdopted | Self::NotSeen | Self::TokenMismatch | Self::PlanChanged | Self::StillWrites => Code::FailedPrecondition,
             Self::GroupsNotReady | Self::AtHome | Self::NotProtected | Self::NotCondemned | Self::NothingTells => Code::FailedPrecondition,
+            Self::StillAccepts => Code::FailedPrecondition,
             // Not UNAVAILABLE, which clients repeat by themselves: without a request id that could act twice.
             Self::UnknownOutcome => Code::DeadlineExceeded,
             Self::TokenOutOfRange | Self::AuditGap | Self::HistoryRange => Code::OutOfRange,
@@ -216,6 +220,10 @@ impl Reason {
             Self::GroupNotReady => "mend what is in the way first: portolan recovery readiness",
             Self::PlanChanged => "look again with --dry-run, which prints the plan id of what would be done now",
             Self::StillWrites => "stop it where it stands; its agent then says so, and confirms the fence by itself",
+            Self::StillAccepts => {
+                "stop its database or its host, or cut it off, and say it again when nobody got in for as long as a lease lasts; a failover can begin \
+                 meanwhile without --assert-fenced"
+            }
             Self::GroupsNotReady => "mend what the message names, or leave those groups where they are with `skip`",
             Self::AtHome => "nothing is to be done; `portolan switchover` moves it elsewhere",
             Self::NotProtected => "wait until it follows: portolan recovery status; or move it elsewhere: portolan switchover",

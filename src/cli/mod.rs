@@ -197,17 +197,7 @@ fn online(verb: &Verb, mut desk: Desk<'_>) -> Outcome {
         Verb::Status { watch: true } => block_on(status::watch(&target, now, format, &mut desk.terminal)),
         Verb::Why { object, at } => {
             let at = span::past("why", at.as_deref(), now)?;
-            let object = object.join(" ");
-            if let Some(group) = object.strip_prefix("groups/") {
-                if at.is_some() {
-                    return Err(Failure::new(
-                        Exit::Usage,
-                        "why of a group is told as it is now; its operations keep what was: portolan report OP",
-                    ));
-                }
-                return block_on(recovery::why(desk, group));
-            }
-            block_on(why::run(&target, now, &object, at, format, &mut desk.terminal))
+            block_on(why::run(desk, &target, now, &object.join(" "), at))
         }
         Verb::Dns { verb: DnsVerb::Query { name, record_type, client, resolver, at } } => {
             let at = span::past("dns query", at.as_deref(), now)?;

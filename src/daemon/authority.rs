@@ -370,6 +370,10 @@ impl ClusterSource for Authority {
         self.cluster.agents()
     }
 
+    async fn reached(&self, group: &Label, member: &Label) -> BTreeMap<Label, Duration> {
+        self.cluster.reached(group, member).await
+    }
+
     fn teller(&self, group: &Label) -> Option<String> {
         self.cluster.teller(group)
     }

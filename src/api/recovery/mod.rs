@@ -69,7 +69,7 @@ impl RecoveryApi {
             let problem = format!("is {region}, and the primary is in {}: type that one", seen.primary()?);
             return Err(bad_field("assert_fenced", problem));
         }
-        self.groups.check_assertion(seen, &region)?;
+        self.groups.check_assertion(seen, &region).await?;
         let (validate_only, reason) = (envelope.validate_only, envelope.reason.clone());
         let request_id = if envelope.request_id.is_empty() { String::new() } else { format!("{}{ASSERTION}", envelope.request_id) };
         let begun = self.groups.step(caller, seen, envelope, decide).await?;
@@ -211,7 +211,7 @@ impl RecoveryService for RecoveryApi {
         }
         let region = Label::new(&request.region);
         let (seen, operation) = self.groups.operation(&request.name)?;
-        self.groups.check_assertion(&seen, &region)?;
+        self.groups.check_assertion(&seen, &region).await?;
         let step = Step::Assert { token: seen.group.token, operation, region };
         let (group, commit) = self.groups.step(&caller, &seen, envelope!(request, Vec::new()), step).await?;
         Ok(Response::new(AssertFencedResponse { group, commit }))

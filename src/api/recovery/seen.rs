@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use portolan_core::{
     cluster::{Change, Role},
     failover::{
-        assertion::still_writes,
+        assertion::{still_accepts, still_writes},
         group::{Group, Kind},
         plan_id::{Pinned, PlanId},
         step::{Decide, Step},
@@ -154,11 +154,18 @@ impl Groups {
         }
     }
 
-    /// A person may answer for it that the database in `region` is stopped: its own agent does not say that it writes.
-    pub(in crate::api) fn check_assertion(&self, seen: &Seen, region: &Label) -> Result<(), Status> {
+    /// A person may answer for it that the database in `region` is stopped: its own agent does not say that it writes, and no vantage region got in
+    /// within the last lease.
+    pub(in crate::api) async fn check_assertion(&self, seen: &Seen, region: &Label) -> Result<(), Status> {
+        let Some(grant) = &seen.group.grant else { return Ok(()) };
+        let reached = self.source.reached(&seen.name, region).await;
+        if let Some((from, age)) = still_accepts(grant, &reached) {
+            let message = format!("assert that {region} is stopped: a probe from {from} got into its database {} ago", Human(age));
+            return Err(Reason::StillAccepts.status(message, region.as_str(), &[]));
+        }
         let agents = self.source.agents();
         let heard = agents.get(&(seen.name.clone(), region.clone())).map(|(age, status)| (*age, status));
-        let Some(age) = seen.group.grant.as_ref().and_then(|grant| still_writes(grant, heard)) else { return Ok(()) };
+        let Some(age) = still_writes(grant, heard) else { return Ok(()) };
         let message = format!("assert that {region} is stopped: its agent said {} ago that its database takes writes", Human(age));
         Err(Reason::StillWrites.status(message, region.as_str(), &[]))
     }

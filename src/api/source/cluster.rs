@@ -85,6 +85,12 @@ pub trait ClusterSource: Send + Sync + 'static {
         outlook.map_or_else(Figures::default, |outlook| Figures { exposure: outlook.estimate, measured: outlook.measured })
     }
 
+    /// Which vantage regions got into the database of a member, and how long ago last: each is asked to look now, and what its probes showed before
+    /// counts, too. Whoever cannot tell is not in there. Ends within three seconds; a node that probes nothing knows nothing.
+    async fn reached(&self, _group: &Label, _member: &Label) -> BTreeMap<Label, Duration> {
+        BTreeMap::new()
+    }
+
     /// Returns when this node has applied something after the entry `known`, which is at once when it has already. `known` as in
     /// [`Standing::applied`].
     async fn advanced(&self, known: Option<u64>);

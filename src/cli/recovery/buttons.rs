@@ -76,7 +76,7 @@ pub(in crate::cli) async fn switchover(desk: &mut Desk<'_>, args: &Switchover) -
     ordered!(desk, args, what, Some(group), "StartSwitchoverResponse", start_switchover, |request_id| StartSwitchoverRequest {
         name: full(GROUPS, &args.group),
         to: args.to.clone(),
-        expected_token: String::new(),
+        expected_token: args.expected.expected_epoch.clone(),
         plan_id: args.plan.clone(),
         validate_only: args.change.dry_run,
         request_id,
@@ -93,7 +93,7 @@ pub(in crate::cli) async fn failback(desk: &mut Desk<'_>, args: &Failback) -> Ou
     }
     ordered!(desk, args, what, Some(group), "StartFailbackResponse", start_failback, |request_id| StartFailbackRequest {
         name: full(GROUPS, &args.group),
-        expected_token: String::new(),
+        expected_token: args.expected.expected_epoch.clone(),
         plan_id: args.plan.clone(),
         validate_only: args.change.dry_run,
         request_id,
@@ -162,7 +162,7 @@ pub(in crate::cli) async fn failover(desk: &mut Desk<'_>, args: &Failover) -> Ou
         name: full(GROUPS, &args.group),
         to: args.to.clone(),
         allowed_loss: args.loss.wire(),
-        expected_token: String::new(),
+        expected_token: args.expected.expected_epoch.clone(),
         assert_fenced: args.assert_fenced.clone(),
         plan_id: args.plan.clone(),
         validate_only: args.change.dry_run,

@@ -92,6 +92,8 @@ pub(super) struct Switchover {
     #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
     pub(super) plan: String,
     #[command(flatten)]
+    pub(super) expected: Expected,
+    #[command(flatten)]
     pub(super) change: Change,
     #[command(flatten)]
     pub(super) once: Once,
@@ -104,6 +106,8 @@ pub(super) struct Failback {
     /// Do exactly what --dry-run showed under this id, or nothing [default: whatever it would be now].
     #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
     pub(super) plan: String,
+    #[command(flatten)]
+    pub(super) expected: Expected,
     #[command(flatten)]
     pub(super) change: Change,
     #[command(flatten)]
@@ -150,9 +154,19 @@ pub(super) struct Failover {
     #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
     pub(super) plan: String,
     #[command(flatten)]
+    pub(super) expected: Expected,
+    #[command(flatten)]
     pub(super) change: Change,
     #[command(flatten)]
     pub(super) once: Once,
+}
+
+/// As what somebody saw a group.
+#[derive(Debug, clap::Args)]
+pub(super) struct Expected {
+    /// Only while this is the group's token, as `recovery status` shows it; else nothing is done [default: whatever it is now].
+    #[arg(long, value_name = "TOKEN", default_value = "", hide_default_value = true)]
+    pub(super) expected_epoch: String,
 }
 
 /// What may be lost beyond the plan.
@@ -348,23 +362,34 @@ fn described(operation: &Operation) -> String {
     text.lines().map(|line| format!("{}\n", plain(line))).collect()
 }
 
-/// The commands that end what holds an operation, the likeliest first.
-fn ways_on(operation: &Operation) -> [String; 2] {
+/// What ends what holds an operation, the likeliest first.
+fn ways_on(operation: &Operation) -> Vec<String> {
     let verbs = match operation.held.as_str() {
         "APPROVAL" => ["approve", "reject"],
         "SWITCHOVER_UNANSWERED" => ["turn", "cancel"],
         "FENCE_UNPROVEN" => ["assert-fenced", "cancel"],
-        "RPO_GATE" => ["approve", "cancel"],
+        "RPO_GATE" | "QUORUM_UNSEEN" | "BELOW_FLOOR" => ["approve", "cancel"],
         "VALIDATION" => ["retry-step", "skip-step"],
         _ => ["retry-step", "cancel"],
     };
-    let name = plain(short(&operation.name));
-    verbs.map(|verb| {
+    let (name, from) = (plain(short(&operation.name)), plain(&operation.from));
+    let commands = verbs.map(|verb| {
         let more = match (verb, operation.held.as_str()) {
-            ("assert-fenced", _) => format!(" --region {}", plain(&operation.from)),
-            ("approve", "RPO_GATE") => " --allow-data-loss TIME".to_owned(),
+            ("assert-fenced", _) => format!(" --region {from}"),
+            ("approve", "RPO_GATE" | "QUORUM_UNSEEN" | "BELOW_FLOOR") => " --allow-data-loss TIME".to_owned(),
             _ => String::new(),
         };
-        format!("portolan {verb} {name}{more} --reason TEXT")
-    })
+        let meaning = match verb {
+            // Before the point of no return it is what was decided against that gets the role again.
+            "cancel" => format!(" ({from} gets its lease back)"),
+            _ => String::new(),
+        };
+        format!("portolan {verb} {name}{more} --reason TEXT{meaning}")
+    });
+    let wait = match operation.held.as_str() {
+        "RPO_GATE" => Some("wait: it stays held, and nothing is promoted".to_owned()),
+        "QUORUM_UNSEEN" | "BELOW_FLOOR" => Some("bring a copy back that is missing: it goes on by itself".to_owned()),
+        _ => None,
+    };
+    commands.into_iter().chain(wait).collect()
 }

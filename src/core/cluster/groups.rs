@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     failover::{
-        choose::{Choice, Durability, Fork, Sealed},
+        choose::{Choice, Durability, Fork, Sealed, Waiver},
         evacuation::Evacuation,
         grounds::{Attestation, Grounds},
         group::{
@@ -190,6 +190,7 @@ impl Judge<'_> {
             grounds: decide.grounds.clone(),
             estimate: decide.estimate,
             allowed_loss: decide.allowed_loss,
+            waiver: Waiver::default(),
             asserted: None,
             fence: None,
             stopped: None,
@@ -530,6 +531,8 @@ impl At<'_> {
                     (operation.from, operation.phase) = (chosen.choice.region, Phase::Decided);
                 }
                 (operation.fence, operation.stopped, operation.asserted) = (None, None, None);
+                // Others are collected then, and what is missing is another question.
+                operation.waiver = Waiver::default();
                 operation.sealed.clear();
                 self.note(operation, text);
                 // It may have opened: then it is on the next timeline at least, and what went on from here is the line.

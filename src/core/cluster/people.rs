@@ -1,5 +1,8 @@
 //! Steps of an operation that only people take: each needs a reason, and stays in the operation's record with who took it.
 //!
+//! In quorum mode an approval that says how much may be lost gives up what holds the operation then (O5, O7), once: the loss is judged by it at the
+//! gate, as without a quorum, and so is the fence (who waits for a lease may meet a host that was paused as a whole).
+//!
 //! What none of them does: shorten a wait (O3), let a step out that keeps two primaries apart, or grant anything. The one step that can be left
 //! out is the validation, when nothing else is between the new primary and its clients.
 
@@ -7,7 +10,7 @@ use std::time::Duration;
 
 use super::{
     groups::{At, check_loss, open, wrong, wrong_phase},
-    limits::{NAME_MAX, cut},
+    limits::{AUDIT_TEXT_MAX, NAME_MAX, cut},
     refusal::{Refusal, Rule},
 };
 use crate::{
@@ -46,6 +49,14 @@ impl At<'_> {
             (_, Some(HeldFor::RpoGate)) => {
                 let loss = operation.chosen.as_ref().map_or(operation.estimate, |chosen| chosen.loss);
                 check_loss(policy, loss, allowed)?;
+                false
+            }
+            (_, Some(HeldFor::QuorumUnseen)) => {
+                operation.waiver.unseen = is_explicit(operation, wanted)?;
+                false
+            }
+            (_, Some(HeldFor::BelowFloor)) => {
+                operation.waiver.below_floor = is_explicit(operation, wanted)?;
                 false
             }
             (_, Some(_)) => false,
@@ -130,6 +141,17 @@ impl At<'_> {
         self.note(operation, format!("{}, by {}", Deed::SkippedValidation, self.who));
         Ok(group)
     }
+}
+
+/// What quorum mode promises is given up by an explicit loss only, said now: what would be lost then is judged by it once somebody is chosen.
+fn is_explicit(operation: &Operation, wanted: Option<Duration>) -> Result<bool, Refusal> {
+    if wanted.is_some_and(|loss| !loss.is_zero()) {
+        return Ok(true);
+    }
+    let why = operation.held.as_ref().map(|held| held.text.as_str()).unwrap_or_default();
+    let text = cut(&format!("op-{}: {why}: acknowledged writes may be lost, and nobody allowed that", operation.id), AUDIT_TEXT_MAX);
+    let remedy = "bring a copy back that is missing, say how much may be lost (portolan approve --allow-data-loss), or portolan cancel";
+    Err(wrong(Rule::RpoGate, text, remedy))
 }
 
 /// The step that an operation is at, in people's words.

@@ -61,6 +61,31 @@ pub enum Durability {
     },
 }
 
+/// What a person lets be given up in one operation of quorum mode, by an explicit loss: without one nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiver {
+    /// Copies that may have the last acknowledged writes need not be seen (O5).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unseen: bool,
+    /// The best copy may end before the position at which the last primary began (O7).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub below_floor: bool,
+}
+
+impl Waiver {
+    /// Whether anything is given up: then what would be lost is judged as without a quorum.
+    #[must_use]
+    pub const fn is_any(&self) -> bool {
+        self.unseen || self.below_floor
+    }
+
+    /// Whether nothing is.
+    #[must_use]
+    pub const fn is_none(&self) -> bool {
+        !self.is_any()
+    }
+}
+
 /// Who is to be promoted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Choice {
@@ -70,7 +95,7 @@ pub struct Choice {
     pub position: u64,
     /// Whoever has more but is never promoted: the chosen one fetches the rest from there first.
     pub fetch_from: Option<Label>,
-    /// It ends before the position at which the last primary began: the loss is to be judged anew. Never so in quorum mode.
+    /// It ends before the position at which the last primary began: the loss is to be judged anew. In quorum mode only if a person waived that.
     pub is_below_floor: bool,
 }
 
@@ -109,18 +134,19 @@ impl fmt::Display for Unchosen {
     }
 }
 
-/// Chooses among what is sealed. `system`: the group's database. `forks`: all committed promotions, in order; the last one is the floor.
+/// Chooses among what is sealed. `system`: the group's database. `forks`: all committed promotions, in order; the last one is the floor. `waiver`:
+/// what a person gives up; lineage is never given up.
 ///
 /// # Errors
 /// [`Unchosen`]: the operation is held.
-pub fn choose(sealed: &[Sealed], system: u64, forks: &[Fork], durability: &Durability) -> Result<Choice, Unchosen> {
+pub fn choose(sealed: &[Sealed], system: u64, forks: &[Fork], durability: &Durability, waiver: Waiver) -> Result<Choice, Unchosen> {
     let in_line: Vec<&Sealed> = sealed.iter().filter(|it| it.system == system && is_in_line(it, forks)).collect();
     if let Durability::Quorum { standbys, acknowledging } = durability {
         // Any write is on `acknowledging` of them, so one of these many has it, whichever they are: one that is out of line never
         // acknowledged anything of this line, so it is another one then.
         let needed = (standbys.len() + 1).saturating_sub(*acknowledging);
         let n_sealed = sealed.iter().filter(|it| it.system == system && standbys.contains(&it.region)).count();
-        if n_sealed < needed {
+        if n_sealed < needed && !waiver.unseen {
             return Err(Unchosen::QuorumUnseen { sealed: n_sealed, needed });
         }
     }
@@ -135,7 +161,7 @@ pub fn choose(sealed: &[Sealed], system: u64, forks: &[Fork], durability: &Durab
         .ok_or(Unchosen::NoCandidate)?;
     let floor = forks.last().map_or(0, |fork| fork.at);
     let is_below_floor = best.position < floor;
-    if is_below_floor && matches!(durability, Durability::Quorum { .. }) {
+    if is_below_floor && matches!(durability, Durability::Quorum { .. }) && !waiver.below_floor {
         return Err(Unchosen::BelowFloor { floor, best: best.position });
     }
     let fetch_from = (candidate.position < best.position).then(|| best.region.clone());
@@ -154,6 +180,8 @@ mod tests {
     use super::*;
     use crate::testing::must_fail;
 
+    const NOTHING: Waiver = Waiver { unseen: false, below_floor: false };
+
     fn copy(region: &str, timeline: u32, position: u64) -> Sealed {
         Sealed { region: region.into(), system: 7, timeline, position, replayed: position, priority: Some(1) }
     }
@@ -163,7 +191,7 @@ mod tests {
     }
 
     fn chosen(sealed: &[Sealed], forks: &[Fork]) -> String {
-        match choose(sealed, 7, forks, &Durability::Async) {
+        match choose(sealed, 7, forks, &Durability::Async, NOTHING) {
             Ok(Choice { region, position, fetch_from: None, .. }) => format!("{region} {position}"),
             Ok(Choice { region, position, fetch_from: Some(from), .. }) => format!("{region} {position} from {from}"),
             Err(why) => format!("{why:?}"),
@@ -202,11 +230,26 @@ mod tests {
     fn a_quorum_must_be_seen_and_nobody_goes_below_the_floor() {
         let forks = [Fork { timeline: 2, at: 10 }];
         let both = quorum(&["eu", "ap"], 1);
-        assert_eq!(choose(&[copy("ap", 1, 10)], 7, &forks, &both), Err(Unchosen::QuorumUnseen { sealed: 1, needed: 2 }));
-        assert!(choose(&[copy("ap", 1, 10)], 7, &forks, &quorum(&["eu", "ap"], 2)).is_ok());
+        assert_eq!(choose(&[copy("ap", 1, 10)], 7, &forks, &both, NOTHING), Err(Unchosen::QuorumUnseen { sealed: 1, needed: 2 }));
+        assert!(choose(&[copy("ap", 1, 10)], 7, &forks, &quorum(&["eu", "ap"], 2), NOTHING).is_ok());
         let low = [copy("ap", 1, 9), copy("eu", 2, 8)];
-        assert_eq!(choose(&low, 7, &forks, &both), Err(Unchosen::BelowFloor { floor: 10, best: 9 }));
-        assert!(choose(&low, 7, &forks, &Durability::Async).unwrap().is_below_floor);
+        assert_eq!(choose(&low, 7, &forks, &both, NOTHING), Err(Unchosen::BelowFloor { floor: 10, best: 9 }));
+        assert!(choose(&low, 7, &forks, &Durability::Async, NOTHING).unwrap().is_below_floor);
+    }
+
+    /// Each rule is given up by itself, and whoever is out of line stays out.
+    #[test]
+    fn a_waiver_gives_up_what_it_says_and_no_more() {
+        let forks = [Fork { timeline: 2, at: 10 }];
+        let both = quorum(&["eu", "ap"], 1);
+        let (unseen, below_floor) = (Waiver { unseen: true, ..NOTHING }, Waiver { below_floor: true, ..NOTHING });
+        let all = Waiver { unseen: true, below_floor: true };
+        let (one, low) = ([copy("ap", 2, 12)], [copy("ap", 1, 9)]);
+        assert_eq!(choose(&one, 7, &forks, &both, unseen).map(|it| it.position), Ok(12));
+        assert_eq!(choose(&one, 7, &forks, &both, below_floor), Err(Unchosen::QuorumUnseen { sealed: 1, needed: 2 }));
+        assert_eq!(choose(&low, 7, &forks, &both, unseen), Err(Unchosen::BelowFloor { floor: 10, best: 9 }));
+        assert!(choose(&low, 7, &forks, &both, all).unwrap().is_below_floor);
+        assert_eq!(choose(&[copy("ap", 1, 11)], 7, &forks, &both, all), Err(Unchosen::NoCandidate), "what was lost before is not taken up");
     }
 
     //--- Against histories written out
@@ -358,7 +401,7 @@ mod tests {
         fn whoever_is_chosen_goes_on_from_the_last_primary_and_has_all_that_was_acknowledged(
             acts in prop::collection::vec(act(), 1..80), with_quorum in any::<bool>(),
         ) {
-            play(&acts, with_quorum, choose)?;
+            play(&acts, with_quorum, |sealed, system, forks, durability| choose(sealed, system, forks, durability, NOTHING))?;
         }
     }
 
@@ -369,7 +412,7 @@ mod tests {
 
     #[test]
     fn lineage_removed_is_found() {
-        must_break(false, |sealed, system, _, durability| choose(sealed, system, &[], durability));
+        must_break(false, |sealed, system, _, durability| choose(sealed, system, &[], durability, NOTHING));
     }
 
     #[test]
@@ -377,15 +420,15 @@ mod tests {
         must_break(true, |sealed, system, forks, durability| {
             let newest = sealed.iter().map(|it| it.timeline).max().unwrap_or(0);
             let of_newest: Vec<Sealed> = sealed.iter().filter(|it| it.timeline == newest).cloned().collect();
-            choose(sealed, system, forks, durability)?;
-            choose(&of_newest, system, forks, &Durability::Async)
+            choose(sealed, system, forks, durability, NOTHING)?;
+            choose(&of_newest, system, forks, &Durability::Async, NOTHING)
         });
     }
 
     #[test]
     fn sealq_removed_is_found() {
         must_break(true, |sealed, system, forks, durability| {
-            choose(sealed, system, forks, &Durability::Async).and_then(|choice| match durability {
+            choose(sealed, system, forks, &Durability::Async, NOTHING).and_then(|choice| match durability {
                 Durability::Quorum { .. } if choice.is_below_floor => Err(Unchosen::NoCandidate),
                 _ => Ok(choice),
             })
@@ -394,8 +437,8 @@ mod tests {
 
     #[test]
     fn floor_removed_is_found() {
-        must_break(true, |sealed, system, forks, durability| match choose(sealed, system, forks, durability) {
-            Err(Unchosen::BelowFloor { .. }) => choose(sealed, system, forks, &Durability::Async),
+        must_break(true, |sealed, system, forks, durability| match choose(sealed, system, forks, durability, NOTHING) {
+            Err(Unchosen::BelowFloor { .. }) => choose(sealed, system, forks, &Durability::Async, NOTHING),
             other => other,
         });
     }

@@ -21,7 +21,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     adopt::{Found, find},
-    choose::Unchosen,
+    choose::{self, Unchosen},
+    evidence::Evidence,
     group::{Ending, Group, HeldFor, Kind, Operation, Phase},
     keys::{Key, holds},
     lease::{Class, Grant, Grantor, Refused, Reply, Request, Verdict, long},
@@ -31,7 +32,7 @@ use super::{
 };
 use crate::{
     model::{
-        group::{OnControlLoss, Policy, Reclone},
+        group::{Durability, OnControlLoss, Policy, Reclone},
         ids::Label,
         time::Tick,
     },
@@ -55,7 +56,7 @@ pub struct Patience {
     pub drain: Duration,
     /// For a candidate to write.
     pub promote: Duration,
-    /// For a person, before what is held goes back to an old primary that is there again.
+    /// For a person, from the hold on, before what is held goes back to an old primary that is there again.
     pub give_back: Duration,
 }
 
@@ -119,8 +120,8 @@ struct Desk {
     /// The token and phase that were seen last, and since when.
     seen: Option<(Token, Option<Phase>)>,
     since: Tick,
-    /// It was held when it was seen last.
-    is_held: bool,
+    /// What it was held for when it was seen last, and since when that was so; `None`: for nothing.
+    held: Option<(HeldFor, Tick)>,
     /// Answers to orders of the present token.
     answers: BTreeMap<Label, Vec<Said>>,
     /// When the first peer promised.
@@ -262,10 +263,12 @@ impl Conductor {
 impl Desk {
     fn see(&mut self, group: &Group, now: Tick) {
         let phase = group.operation.as_ref().map(|it| it.phase);
-        let is_held = group.operation.as_ref().is_some_and(|it| it.held.is_some());
-        let was_held = std::mem::replace(&mut self.is_held, is_held);
+        let held = group.operation.as_ref().and_then(|it| it.held.as_ref()).map(|held| held.reason);
+        let since =
+            self.held.filter(|(reason, _)| self.seen == Some((group.token, phase)) && Some(*reason) == held).map(|(_, since)| since);
+        let was_held = std::mem::replace(&mut self.held, held.map(|reason| (reason, since.unwrap_or(now)))).is_some();
         if self.seen == Some((group.token, phase)) {
-            if was_held && !is_held {
+            if was_held && held.is_none() {
                 // A person has it tried again: with all its time, and at once.
                 (self.since, self.proposed) = (now, None);
                 self.sent.clear();
@@ -411,8 +414,10 @@ impl<'a> Part<'a> {
     fn renew_terms(&mut self, grant: &Grant) {
         let Some(status) = self.status(&grant.region) else { return };
         let class = status.class;
-        let is_as_planned =
-            (grant.ttl, grant.margin, grant.on_control_loss) == (self.policy.ttl, self.policy.margin, self.policy.on_control_loss);
+        // A quorum that the plan wants no more is given up in the log first (O11). One that it wants anew comes with the next grant.
+        let is_excess = self.policy.durability == Durability::Async && grant.durability != choose::Durability::Async;
+        let is_as_planned = !is_excess
+            && (grant.ttl, grant.margin, grant.on_control_loss) == (self.policy.ttl, self.policy.margin, self.policy.on_control_loss);
         if class != grant.class || !is_as_planned {
             self.propose(Step::Regrant { token: grant.token, class });
         } else if (grant.longest > grant.ttl || !grant.is_attested) && self.desk.settled == Some(grant.token) {
@@ -590,14 +595,17 @@ impl<'a> Part<'a> {
         }
     }
 
-    /// What is held before its point of no return ends by itself when the old primary's agent is there again and nobody else was granted (O14).
-    /// Not what a person wanted: that one is asked.
+    /// What is held before its point of no return ends by itself when the old primary's agent is there again, its database can serve, and nobody
+    /// else was granted (O14). Not what a person wanted: that one is asked. Nor what was decided because the agent itself said that its database
+    /// does not come up: it cannot show that it would now before it may, and it would be decided again, so a person answers.
     fn give_back(&mut self, operation: &Operation) {
-        let Some(held) = &operation.held else { return };
+        let Some((reason, since)) = self.desk.held else { return };
         let is_ours = operation.origin.is_automatic() && matches!(operation.phase, Phase::Decided | Phase::Fenced | Phase::Chosen);
-        let waits = held.reason != HeldFor::Approval && self.lasted() >= self.patience.give_back;
-        let is_back = self.group.primary() == Some(&operation.from) && self.status(&operation.from).is_some();
-        if is_ours && waits && is_back {
+        let waits = reason != HeldFor::Approval && self.now.since(since) >= self.patience.give_back;
+        let was_dead = operation.grounds.as_ref().is_some_and(|grounds| grounds.evidence == Evidence::Dead);
+        let is_back = self.group.primary() == Some(&operation.from)
+            && self.status(&operation.from).is_some_and(|status| status.could_serve(self.group.system));
+        if is_ours && waits && is_back && !was_dead {
             self.abort(operation);
         }
     }

@@ -24,7 +24,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    choose::{Choice, Durability, Fork, Sealed, Unchosen, choose},
+    choose::{Choice, Durability, Fork, Sealed, Unchosen, Waiver, choose},
     grounds::Grounds,
     keys::{Key, holds},
     lease::{Class, Grant, Verdict},
@@ -389,6 +389,9 @@ pub struct Operation {
     pub estimate: Bracket,
     /// What a person allowed to be lost, in this operation only; `None`: what the plan says.
     pub allowed_loss: Option<Duration>,
+    /// What an approver gives up of what quorum mode promises, for this candidate only.
+    #[serde(default, skip_serializing_if = "Waiver::is_none")]
+    pub waiver: Waiver,
     /// Who answers for it that the old primary is stopped; `None`: nobody.
     pub asserted: Option<String>,
     /// How the old primary was stopped; `None`: not proven yet.
@@ -420,11 +423,11 @@ pub fn too_much(loss: Bracket, allowed: Option<Duration>, rpo_target: Option<Dur
 
 impl Operation {
     /// Why the chosen copy may not be promoted; `None`: it may. In quorum mode it has every acknowledged write, which was checked when it was
-    /// chosen; in a switchover it has everything.
+    /// chosen, unless a person gave that up; in a switchover it has everything.
     #[must_use]
     pub fn gate(&self, durability: &Durability, rpo_target: Option<Duration>) -> Option<String> {
         let chosen = self.chosen.as_ref()?;
-        if self.kind == Kind::Switchover || *durability != Durability::Async {
+        if self.kind == Kind::Switchover || *durability != Durability::Async && self.waiver.is_none() {
             return None;
         }
         if chosen.choice.is_below_floor && self.allowed_loss.is_none() {
@@ -571,12 +574,13 @@ impl Group {
     /// [`Unchosen`]: nobody can be.
     pub fn choose(&self) -> Result<Choice, Unchosen> {
         let wanted = |operation: &Operation, copy: &Sealed| operation.to.as_ref().is_none_or(|to| *to == copy.region);
+        let waiver = self.operation.as_ref().map(|operation| operation.waiver).unwrap_or_default();
         let sealed = self.operation.iter().flat_map(|operation| operation.sealed.values().map(move |copy| (operation, copy)));
         let comparable = sealed.filter(|(_, copy)| copy.timeline >= self.since);
         let copies: Vec<Sealed> = comparable
             .map(|(operation, copy)| Sealed { priority: copy.priority.filter(|_| wanted(operation, copy)), ..copy.clone() })
             .collect();
-        choose(&copies, self.system, &self.forks, &self.durability())
+        choose(&copies, self.system, &self.forks, &self.durability(), waiver)
     }
 
     /// The programs that are known to stop a member, by the plan and by a drill of the last ninety days (A8).
@@ -608,6 +612,7 @@ pub(crate) fn operation(phase: Phase) -> Operation {
         grounds: None,
         estimate: Bracket::UNKNOWN,
         allowed_loss: None,
+        waiver: Waiver::default(),
         asserted: None,
         fence: None,
         stopped: None,

@@ -180,9 +180,22 @@ pub struct Status {
     /// by the grant in force.
     #[serde(default)]
     pub holding: Option<Duration>,
+    /// How long ago it had to stop its database last, because that took writes though another member has the role; `None`: it did not since it was
+    /// started. It may have been promoted by hand, and have writes that nobody else has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usurped: Option<Duration>,
     /// Whether it opens copies of its database apart, as [`Isolate`] asks: whoever does not is not asked, since an older one would not know what it is.
     #[serde(default)]
     pub opens_copies: bool,
+}
+
+impl Status {
+    /// Whether nothing that the agent says speaks against it that its database serves once it may: it sees one, which is the group's, and nothing is
+    /// in its way. `system`: the group's database.
+    #[must_use]
+    pub fn could_serve(&self, system: u64) -> bool {
+        self.trouble.is_none() && self.sight.is_some_and(|sight| sight.system == system)
+    }
 }
 
 /// A copy of the database is to be opened where nobody reaches it, asked, and thrown away. It is no order: it has no token, and nothing of the group

@@ -15,10 +15,14 @@ use std::{collections::BTreeMap, time::Duration};
 use super::{
     evidence::{Picture, Standby, Stream, Views, Word},
     group::{Group, Phase},
-    order::Status,
+    order::{Role, Status},
 };
 use crate::{
-    model::{group::Policy, ids::Label, time::Tick},
+    model::{
+        group::Policy,
+        ids::Label,
+        time::{Human, Tick},
+    },
     recovery::{
         archive::Archived,
         exposure::{Bracket, Moment, Ring},
@@ -31,6 +35,12 @@ pub const SILENT_AFTER: Duration = Duration::from_secs(10);
 /// Over which time it is judged whether a standby falls further behind: longer than a burst of writes, shorter than three rounds.
 const LAG_OVER: Duration = Duration::from_secs(15);
 
+/// For so long two members must say that they take writes, before that is no old word of one that was on its way.
+const BOTH_FOR: Duration = Duration::from_secs(2);
+
+/// For so long after two members took writes automation decides nothing: people look first which of them has what.
+pub const TWO_WRITERS_REST: Duration = Duration::from_secs(600);
+
 /// What one agent told last.
 #[derive(Clone, Debug)]
 struct Told {
@@ -39,6 +49,26 @@ struct Told {
     /// How far behind the primary its copy was, in the engine's count, and when; to see whether that grows.
     behind: Option<(Tick, u64)>,
     lag_grows: bool,
+    /// Since when it has said each time that its database takes writes; `None`: it does not.
+    writes_since: Option<Tick>,
+}
+
+/// Two members took writes at a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TwoWriters {
+    /// Which.
+    pub regions: [Label; 2],
+    /// When that was seen last.
+    pub at: Tick,
+}
+
+impl TwoWriters {
+    /// What speaks against automation because of it.
+    #[must_use]
+    pub fn text(&self, policy: &Policy) -> String {
+        let ([one, other], rest) = (&self.regions, Human(policy.scaled(TWO_WRITERS_REST)));
+        format!("two_writers: {one} and {other} both took writes: automation decides nothing until that was {rest} ago, a person does")
+    }
 }
 
 /// When an agent did something at the earliest, on this node's clock, of which it says when that was on its own (`at_us`, microseconds). `heard`: as
@@ -64,6 +94,8 @@ pub struct Witness {
     fenced: Option<(u64, Tick)>,
     /// Over which time lag is judged: [`LAG_OVER`] on the group's clocks, which are known once it was looked at.
     lag_over: Option<Duration>,
+    /// When two members took writes at a time; `None`: not that it was seen.
+    two_writers: Option<TwoWriters>,
 }
 
 impl Witness {
@@ -72,6 +104,7 @@ impl Witness {
     pub fn told(&mut self, group: &Group, region: &Label, status: Status, heard: Option<(Tick, Tick)>, now: Tick) {
         let is_fresh = |told: &&Told| now.since(told.at) < SILENT_AFTER;
         let known = self.members.get(region);
+        let wrote_since = known.filter(is_fresh).and_then(|told| told.writes_since);
         let (mut behind, mut lag_grows) = known.map_or((None, false), |told| (told.behind, told.lag_grows));
         if known.filter(is_fresh).is_some_and(|told| status.sequence <= told.status.sequence) {
             return;
@@ -96,7 +129,41 @@ impl Witness {
                 }
             }
         }
-        self.members.insert(region.clone(), Told { at: now, status, behind, lag_grows });
+        let is_writing = status.writes || status.sight.is_some_and(|sight| sight.role == Role::Writes);
+        let writes_since = is_writing.then(|| wrote_since.unwrap_or(now));
+        self.members.insert(region.clone(), Told { at: now, status, behind, lag_grows, writes_since });
+        self.look_for_two(group, region, now);
+    }
+
+    /// Whether this member, of which something was just told, and another one both take writes, or it had to be stopped for that.
+    fn look_for_two(&mut self, group: &Group, region: &Label, now: Tick) {
+        let Some(told) = self.members.get(region) else { return };
+        let overlaps = |other: &Told| {
+            let since = told.writes_since.zip(other.writes_since).map(|(one, other)| one.max(other));
+            since.is_some_and(|since| {
+                other.at.since(since) >= BOTH_FOR && now.since(other.at) < SILENT_AFTER && now.since(since) >= BOTH_FOR
+            })
+        };
+        let other = self.members.iter().find(|(name, other)| *name != region && overlaps(other)).map(|(name, _)| (name.clone(), now));
+        let usurped = told.status.usurped.zip(group.primary().filter(|primary| *primary != region));
+        let usurped = usurped.filter(|(ago, _)| *ago < TWO_WRITERS_REST).map(|(ago, primary)| (primary.clone(), now.before(ago)));
+        if let Some((other, at)) = other.into_iter().chain(usurped).max_by_key(|(_, at)| *at)
+            && self.two_writers.as_ref().is_none_or(|known| known.at < at)
+        {
+            self.two_writers = Some(TwoWriters { regions: [region.clone(), other], at });
+        }
+    }
+
+    /// Two members that took writes at a time, however long ago; `None`: none did.
+    #[must_use]
+    pub const fn latest_two(&self) -> Option<&TwoWriters> {
+        self.two_writers.as_ref()
+    }
+
+    /// Two members that took writes at a time, not longer ago than people are given to look; `None`: none did.
+    #[must_use]
+    pub fn two_writers(&self, policy: &Policy, now: Tick) -> Option<&TwoWriters> {
+        self.two_writers.as_ref().filter(|seen| now.since(seen.at) < policy.scaled(TWO_WRITERS_REST))
     }
 
     /// At most so far behind the primary is what a standby shows to readers; `None`: nobody knows, which is not zero.
@@ -235,7 +302,7 @@ mod tests {
             choose::Durability,
             group::operation,
             lease::{Class, Grant},
-            order::{Role, Sight},
+            order::Sight,
             token::Token,
         },
         model::group::{OnControlLoss, policy},
@@ -309,6 +376,37 @@ mod tests {
         witness.told(&group, &"us".into(), decided, None, at(14));
         assert_eq!(told(&witness, &group, 14), "Some(Fenced), ap Unknown, eu Down", "what it hears of another one is no sign of life");
         assert_eq!(told(&witness, &group, 24), "None, ap Unknown, eu Unknown");
+    }
+
+    /// One that was promoted behind everybody's back, whether its agent stopped it or nothing could.
+    #[test]
+    fn two_members_that_take_writes_are_noticed_and_a_hand_over_is_not() {
+        let (mut witness, group, policy) = (Witness::default(), group(), policy("us", &["us", "eu", "ap"]));
+        let seen =
+            |witness: &Witness, second| witness.two_writers(&policy, at(second)).map(|it| it.regions.clone().map(|it| it.to_string()));
+        let tell = |witness: &mut Witness, region: &str, n, role, second| {
+            witness.told(&group, &region.into(), status(n, role, 10), None, at(second))
+        };
+        // The old one's last word comes a second after the new one's first.
+        tell(&mut witness, "us", 1, Role::Writes, 0);
+        tell(&mut witness, "eu", 1, Role::Writes, 1);
+        tell(&mut witness, "us", 2, Role::Writes, 2);
+        tell(&mut witness, "us", 3, Role::Stopped, 3);
+        tell(&mut witness, "eu", 2, Role::Writes, 9);
+        assert_eq!(seen(&witness, 9), None);
+        tell(&mut witness, "ap", 1, Role::Writes, 9);
+        tell(&mut witness, "eu", 3, Role::Writes, 10);
+        assert_eq!(seen(&witness, 10), None, "not for two seconds");
+        tell(&mut witness, "eu", 4, Role::Writes, 11);
+        tell(&mut witness, "ap", 2, Role::Writes, 12);
+        assert_eq!(seen(&witness, 12), Some(["ap".to_owned(), "eu".to_owned()]));
+        tell(&mut witness, "ap", 3, Role::Standby, 13);
+        assert!(seen(&witness, 611).is_some() && seen(&witness, 612).is_none(), "people have ten minutes to look");
+        // Its agent stopped it before anybody else saw it write.
+        let usurped = Status { usurped: Some(Duration::from_secs(3)), ..status(5, Role::Standby, 10) };
+        witness.told(&group, &"eu".into(), usurped, None, at(700));
+        assert_eq!(seen(&witness, 700), Some(["eu".to_owned(), "us".to_owned()]));
+        assert!(seen(&witness, 1296).is_some() && seen(&witness, 1297).is_none());
     }
 
     /// The archive is a copy like another one: what it lacks is bracketed by where the primary was when.

@@ -412,6 +412,13 @@ pub enum FailureCategory {
 }
 
 impl FailureCategory {
+    /// Whether whoever was probed accepted the connection, and was not merely something in front of it that closed again: it answers, wrongly or
+    /// late, or hangs and may go on.
+    #[must_use]
+    pub const fn accepted(self) -> bool {
+        matches!(self, Self::Status | Self::Body | Self::Bound | Self::Slow | Self::Timeout)
+    }
+
     /// All of them.
     pub const ALL: [Self; 15] = [
         Self::Resolve,

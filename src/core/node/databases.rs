@@ -11,6 +11,7 @@ use std::{
 use super::Node;
 use crate::{
     failover::evidence::Views,
+    health::vantage::Judgement,
     model::{
         check::{Check, FailureCategory},
         ids::{CheckIdx, Label, RegionIdx},
@@ -54,6 +55,8 @@ pub struct Primary {
     pub check: Check,
     /// How it is seen.
     pub seen: Seen,
+    /// Until when at least each vantage region got into it by its probes; `None`: it does now. Regions that say nothing are not in here.
+    pub accepts: BTreeMap<Label, Option<Timestamp>>,
 }
 
 /// What this node knows of databases by probes.
@@ -77,7 +80,7 @@ impl Node {
         let primary = |(group, Agreed { region, .. }): (&Label, &Agreed)| {
             let at = *topology.databases.get(group)?.get(region)?;
             let check = topology.checks.get(at.get())?.clone();
-            Some((group.clone(), Primary { region: region.clone(), check, seen: self.seen(at) }))
+            Some((group.clone(), Primary { region: region.clone(), check, seen: self.seen(at), accepts: self.accepts(at) }))
         };
         let heard: BTreeSet<&Label> = self.vantage.regions_heard().collect();
         let is_down = |(position, region): &(usize, &crate::model::topology::Region)| {
@@ -110,6 +113,23 @@ impl Node {
             }
         }
         seen
+    }
+
+    fn accepts(&self, check: CheckIdx) -> BTreeMap<Label, Option<Timestamp>> {
+        let opinions = self.vantage.regions().iter().zip(self.vantage.opinions(check));
+        let accepts = |(region, opinion): (&Label, Option<Judgement>)| {
+            let opinion = opinion?;
+            let answers = opinion.failure.is_some_and(|failure| failure.category.accepted());
+            let until = match opinion.health {
+                Health::Unknown => return None,
+                Health::Up => None,
+                Health::Down if answers => None,
+                // It may have been in until its first probe failed.
+                Health::Down => Some(opinion.since?),
+            };
+            Some((region.clone(), until))
+        };
+        opinions.filter_map(accepts).collect()
     }
 
     /// Whether a check is to be made at all: of a data group's members only that which is the primary.

@@ -319,6 +319,11 @@ impl Cluster {
         groups::teller(&self.shared.crew, group)
     }
 
+    /// Which vantage regions got into the database of a member, and how long ago last: each is asked to look now.
+    pub(super) async fn reached(&self, group: &Label, member: &Label) -> BTreeMap<Label, std::time::Duration> {
+        groups::reached(&self.shared, group, member).await
+    }
+
     /// What probes see of databases now.
     pub(super) fn sees(&self, databases: Databases) {
         self.shared.databases.send_if_modified(|known| {

@@ -1,9 +1,12 @@
 //! What every engine must show, with real servers of each: one suite for all. Redis acknowledges a write before any replica has it, so what quorum
 //! mode promises is not asked of it; the plan refuses that mode for it.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicI64, Ordering::SeqCst},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering::SeqCst},
+    },
+    time::Duration,
 };
 
 use portolan_core::{
@@ -13,7 +16,7 @@ use portolan_core::{
 
 use super::{
     failover::{Play, region},
-    postgres::{Engine, REGIONS},
+    postgres::{Engine, REGIONS, clock},
 };
 use crate::daemon::given;
 
@@ -98,6 +101,10 @@ async fn a_standby_that_somebody_promotes_by_hand_is_stopped_and_follows_again(e
     play.write("us", 1..=100, &["ap", "eu"]).await;
     let eu = play.member("eu");
     eu.promote_by_hand().await;
+    let promoted = clock();
+    let stopped = async || play.leader.status(&region("eu"))?.usurped;
+    given("its agent says that it had to stop it", stopped).await;
+    assert!(clock().since(promoted) < Duration::from_secs(5), "{:?} after it was promoted", clock().since(promoted));
     given("it was started again", async || eu.supervised().await.filter(|it| it.starts > 1)).await;
     given("it is a standby again", async || eu.is_standby().await.filter(|it| *it)).await;
     play.is_served_by("us", &["ap", "eu"]).await;

@@ -20,7 +20,7 @@ const ZERO: std::time::Duration = std::time::Duration::ZERO;
 
 use super::{
     leader::Leader,
-    postgres::{Engine, Member, REGIONS, Trio},
+    postgres::{Engine, Member, REGIONS, Trio, clock},
 };
 use crate::{
     canned::{self, Canned},
@@ -193,5 +193,43 @@ async fn a_failover_that_is_held_at_the_gate_is_approved_watched_to_its_end_and_
     assert!(report.out.contains("- **By what was sealed**: 2h to 3h\n"), "{}", report.out);
     let primary = ended.operation.chosen.unwrap().choice.region;
     assert_eq!(play.last(primary.as_str()).await, Some(Some(100)), "what was not shipped is lost, as a person allowed");
+    server.shutdown().await;
+}
+
+/// The other two ways of a hold at the gate: nobody says anything, and nothing moves; or the old primary gets its lease back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_held_at_the_gate_stays_held_until_a_cancel_lets_the_old_primary_write_again() {
+    let play = Play::begin(Engine::Postgres, Durability::Async).await;
+    play.write("us", 1..=100, &["ap", "eu"]).await;
+    let hours = |n: u64| std::time::Duration::from_secs(n * 3600);
+    play.leader.would_lose(Bracket { low: hours(2), high: Some(hours(3)) });
+    play.decide(Kind::Failover, None);
+    let held = || play.leader.group().operation.filter(|it| it.held.as_ref().is_some_and(|held| held.reason == HeldFor::RpoGate));
+    let operation = given("it is held at the gate", async || held()).await;
+    let options = ApiOptions::new(std::net::SocketAddr::from(([127, 0, 0, 1], 0)), None);
+    let server = ApiServer::start_with(options, Canned::new(Ok(canned::ok())), Arc::new(play.leader.clone())).await.unwrap();
+    let (address, name) = (server.address().to_string(), format!("op-{}", operation.id));
+    let shown = portolan(&address, &["recovery", "status"]).await;
+    let ways = format!(
+        "next: portolan approve {name} --allow-data-loss TIME --reason TEXT, or portolan cancel {name} --reason TEXT (us gets its lease \
+         back), or wait: it stays held, and nothing is promoted\n"
+    );
+    assert!(shown.out.contains(&ways), "{}", shown.out);
+
+    let waited = std::time::Duration::from_secs(5);
+    let since = clock();
+    given("nobody did anything for a while", async || (clock().since(since) >= waited).then_some(())).await;
+    assert_eq!(held().map(|it| (it.id, it.phase)), Some((operation.id, operation.phase)), "it stays held");
+    assert_eq!(play.last("us").await, None, "its database is stopped, and stays so");
+    for name in ["ap", "eu"] {
+        assert_eq!(play.member(name).is_standby().await, Some(true), "nobody was promoted");
+    }
+
+    let cancelled = portolan(&address, &["cancel", &name, "--reason", "the region is back", "--yes"]).await;
+    assert_eq!(cancelled.exit, Exit::Ok, "{}", cancelled.err);
+    play.ended(Ending::Cancelled).await;
+    play.is_served_by("us", &["ap", "eu"]).await;
+    play.write("us", 101..=107, &["ap", "eu"]).await;
+    assert_eq!(play.leader.group().forks, [], "and the line goes on where it was");
     server.shutdown().await;
 }

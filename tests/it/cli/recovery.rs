@@ -87,6 +87,11 @@ fn a_group_is_shown_adopted_switched_over_and_cancelled() {
     let ran = node.typing(&switch, "orders\n");
     let id = group(&node).operation.unwrap().id;
     assert_eq!((ran.exit, ran.out), (Exit::Ok, format!("switch orders over to eu-west-1 [op-{id}]\n")), "{}", ran.err);
+    let seen = ["--yes", "--expected-epoch", "0.3"];
+    for verb in [&switch[..], &["failover", "orders", "--reason", "drill"]] {
+        let ran = node.run(&[verb, &seen[..]].concat());
+        assert!(ran.exit == Exit::Refused && ran.err.contains("TOKEN_MISMATCH"), "the group has another token by now: {}", ran.err);
+    }
     let again = node.run(&[&switch[..], &["--yes"]].concat());
     assert_eq!(again.exit, Exit::Refused, "one operation at a time: {}", again.err);
     let cancel = ["cancel", &format!("op-{id}"), "--reason", "not now", "--yes"];
@@ -168,7 +173,14 @@ fn whether_it_would_be_failed_over_and_what_would_be_lost_is_shown() {
     *node.cluster.outlook.lock().unwrap() = Some(outlook());
     assert_eq!(node.expect("recovery-readiness", &["recovery", "readiness"]).exit, Exit::Degraded);
     assert_eq!(node.expect("recovery-exposure", &["recovery", "exposure", "orders"]).exit, Exit::Degraded);
-    assert_eq!(node.expect("why-group", &["why", "groups/orders"]).exit, Exit::Ok);
+    let why = node.expect("why-group", &["why", "groups/orders"]);
+    assert_eq!(why.exit, Exit::Ok);
+    for words in [&["why", "orders"][..], &["why", "group", "orders"]] {
+        let ran = node.run(words);
+        assert_eq!((ran.exit, &ran.out), (Exit::Ok, &why.out), "nothing else has the name: {}", ran.err);
+        assert_eq!(node.run(&[words, &["--at", "15m ago"]].concat()).exit, Exit::Usage);
+    }
+    assert_eq!(node.run(&["why", "nothing"]).exit, Exit::Error, "no group has it either");
     assert_eq!(node.run(&["recovery", "readiness", "other"]).exit, Exit::Error);
     for verb in ["readiness", "exposure"] {
         for line in node.run(&["recovery", verb]).out.lines() {

@@ -74,6 +74,8 @@ pub(crate) struct Ideal {
     pub(crate) agents: Mutex<Agents>,
     /// What is measured.
     pub(crate) figures: Mutex<Figures>,
+    /// How long ago each vantage region got into the primary last.
+    pub(crate) reached: Mutex<BTreeMap<Label, Duration>>,
     pub(crate) outlook: Mutex<Option<Outlook>>,
     pub(crate) backups: Mutex<Vec<backups::Standing>>,
     /// Whether plans are read, or wait.
@@ -98,6 +100,7 @@ impl Ideal {
             drafts: Mutex::default(),
             agents: Mutex::default(),
             figures: Mutex::default(),
+            reached: Mutex::default(),
             outlook: Mutex::default(),
             backups: Mutex::default(),
             reads_plans: watch::Sender::new(true),
@@ -244,6 +247,10 @@ impl ClusterSource for Ideal {
 
     async fn figures(&self, _: &Label) -> Figures {
         *self.figures.lock().unwrap()
+    }
+
+    async fn reached(&self, _: &Label, _: &Label) -> BTreeMap<Label, Duration> {
+        self.reached.lock().unwrap().clone()
     }
 
     async fn advanced(&self, known: Option<u64>) {

@@ -248,6 +248,29 @@ async fn an_assertion_is_refused_while_the_agent_says_that_its_database_writes()
     assert_eq!(again.group.unwrap().operation.unwrap().acts.len(), 1);
 }
 
+/// Its agent may be dead while its database is not, and one region is enough to have seen that.
+#[tokio::test]
+async fn an_assertion_is_refused_while_any_vantage_region_got_in_within_the_last_lease() {
+    let node = adopted().await;
+    let seen = |all: &[(&str, u64)]| {
+        let reached = all.iter().map(|(region, ago)| (Label::new(region), Duration::from_secs(*ago)));
+        *node.cluster.reached.lock().unwrap() = reached.collect();
+    };
+    let asserted = StartFailoverRequest { assert_fenced: "us-east-1".to_owned(), ..failover() };
+    seen(&[("eu-west-1", 89)]);
+    let refusal = refused(node.client.start_failover(asserted).await);
+    assert_eq!(refusal.reason, "STILL_ACCEPTS");
+    assert!(refusal.message.contains("a probe from eu-west-1 got into its database 1m29s ago"), "{refusal:?}");
+    assert!(node.cluster.drafts.lock().unwrap().is_empty(), "nor was the failover begun");
+    // It begins without; and whoever answers later is asked the same.
+    let name = begun(&node).await;
+    let assert = AssertFencedRequest { name, region: "us-east-1".to_owned(), reason: reason(), ..AssertFencedRequest::default() };
+    seen(&[("eu-west-1", 200), ("us-east-1", 0)]);
+    assert_eq!(refused(node.client.assert_fenced(assert.clone()).await).reason, "STILL_ACCEPTS");
+    seen(&[("eu-west-1", 91)]);
+    node.client.assert_fenced(assert).await.unwrap();
+}
+
 #[tokio::test]
 async fn operations_are_found_by_name_and_reported_in_three_forms_after_they_ended() {
     let node = adopted().await;

@@ -9,13 +9,16 @@ use std::{
 };
 
 use nix::sys::signal::Signal;
-use portolan::api::proto::{ApproveOperationRequest, DeleteOverrideRequest, GetOutlookRequest};
+use portolan::{
+    api::proto::{ApproveOperationRequest, DeleteOverrideRequest, GetOutlookRequest, StartFailoverRequest},
+    client::ClientError,
+};
 use portolan_core::{
     cluster::State,
     failover::{
         evidence::Evidence,
         grounds::Attestation,
-        group::{Closed, Ending, HeldFor, Origin, Phase},
+        group::{Closed, Deed, Ending, HeldFor, Origin, Phase},
     },
     model::{ids::Label, time::Timestamp},
     recovery::incident::{Milestone, Timeline},
@@ -370,4 +373,113 @@ async fn a_primary_whose_disk_is_full_is_replaced_and_nothing_that_it_acknowledg
     let kept = play.member(&primary).read::<i64>("select max(id) from ledger").await.unwrap();
     let last = ledger.last.load(SeqCst);
     assert!(u64::try_from(kept).unwrap() >= last, "{kept} is the last that is kept, and {last} was acknowledged");
+}
+
+/// Of any write only one of the two standbys need have it. With one of them gone for good a person says how much may be lost, and until then nothing
+/// moves: not back either, to a primary whose own agent says that its database does not come up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_quorum_group_that_lost_two_for_good_goes_on_when_a_person_allows_a_loss_and_not_back_to_the_dead() {
+    let scaled = "    automatic_failover: true\n    local_recovery: 0s\n    durability: remote_quorum\n    time_scale: 8%\n";
+    let mut play = Play::with(&[], scaled, RECOVERY).await;
+    play.is_served_by(US).await;
+    play.member(US).keep(1..=10, |_| ()).await;
+    play.trio.members.get_mut(&Label::new(AP)).unwrap().lose();
+    let settings = play.member(US).set_aside("data/postgresql.conf");
+    play.member(US).signal(Beside::Database, Signal::SIGKILL);
+    let open = |state: &State| state.group(&group()).and_then(|it| it.operation.clone());
+    let is_unseen = |state: &State| open(state).and_then(|it| it.held).is_some_and(|held| held.reason == HeldFor::QuorumUnseen);
+    play.fleet.agrees("the operation waits for the other standby", is_unseen).await;
+    let node = play.fleet.running().next().unwrap();
+    let operation = open(&node.daemon.agreed()).unwrap();
+    assert_eq!(operation.grounds.as_ref().unwrap().evidence, Evidence::Dead, "{operation:#?}");
+
+    // On these clocks what is held goes back to a primary that could serve after three seconds.
+    let since = clock();
+    given("it was held for long", async || (clock().since(since) >= Duration::from_secs(9)).then_some(())).await;
+    let now = open(&node.daemon.agreed()).unwrap();
+    assert_eq!((now.id, now.phase, is_unseen(&node.daemon.agreed())), (operation.id, Phase::Fenced, true), "{now:#?}");
+
+    let client = node.client().await;
+    let approve = |seconds: Option<i64>| ApproveOperationRequest {
+        name: format!("operations/op-{}", operation.id),
+        allowed_loss: seconds.map(|seconds| prost_types::Duration { seconds, nanos: 0 }),
+        reason: "ap burnt down".to_owned(),
+        ..ApproveOperationRequest::default()
+    };
+    match client.approve_operation(approve(None)).await {
+        Err(ClientError::Refused(refusal)) => assert_eq!(refusal.reason, "RPO_GATE", "{refusal:?}"),
+        other => panic!("nobody allowed a loss: {other:?}"),
+    }
+    client.approve_operation(approve(Some(3600))).await.unwrap();
+    play.fleet.agrees("the group was failed over", |state| ended(state).is_some()).await;
+    let state = node.daemon.agreed();
+    let closed = ended(&state).unwrap();
+    assert_eq!((closed.ending, closed.operation.id), (Ending::Succeeded, operation.id), "{closed:#?}");
+    assert_eq!(state.group(&group()).unwrap().primary().unwrap().as_str(), EU);
+    // It has a quorum again with the first that follows it.
+    settings.put_back();
+    play.fleet.agrees("us follows", |state| !state.group(&group()).unwrap().absent.contains(&Label::new(US))).await;
+    play.member(EU).keep(11..=20, |_| ()).await;
+}
+
+/// Its agent is dead, and its database is not: that is what a person does not see who answers for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_answers_for_a_primary_that_probes_get_into() {
+    let play = Play::with(&[], "    automatic_failover: false\n    time_scale: 8%\n", &RECOVERY.replace(", ledger_is_there", "")).await;
+    play.is_served_by(US).await;
+    let client = play.fleet.running().next().unwrap().client().await;
+    let asserted = StartFailoverRequest {
+        name: "groups/orders".to_owned(),
+        allowed_loss: Some(prost_types::Duration { seconds: 365 * 86_400, nanos: 0 }),
+        assert_fenced: US.to_owned(),
+        reason: "it does not answer me".to_owned(),
+        ..StartFailoverRequest::default()
+    };
+    let refusal = async || match client.start_failover(asserted.clone()).await {
+        Err(ClientError::Refused(refusal)) => Some(refusal),
+        other => panic!("{other:?}"),
+    };
+    play.member(US).signal(Beside::Agent, Signal::SIGKILL);
+    let refused = refusal().await.unwrap();
+    assert_eq!(refused.reason, "STILL_ACCEPTS", "{refused:?}");
+    // It ends with its lease, and a whole lease after that nobody got in.
+    let ended_at = given("its supervisor stopped it", async || play.member(US).connect().await.is_err().then(clock)).await;
+    let taken = async || match client.start_failover(asserted.clone()).await {
+        Ok(_) => Some(clock()),
+        Err(ClientError::Refused(refusal)) => {
+            assert!(matches!(refusal.reason.as_str(), "STILL_ACCEPTS" | "STILL_WRITES" | "RATE_LIMITED"), "{refusal:?}");
+            None
+        }
+        Err(other) => panic!("{other:?}"),
+    };
+    let taken_at = given("the assertion is taken", taken).await;
+    assert!(taken_at.since(ended_at) > Duration::from_secs(5), "{:?} after its end", taken_at.since(ended_at));
+    play.fleet.agrees("the group was failed over", |state| ended(state).is_some()).await;
+    let state = play.fleet.running().next().unwrap().daemon.agreed();
+    let closed = ended(&state).unwrap();
+    assert_eq!(
+        (closed.ending, closed.operation.acts.first().map(|act| act.deed)),
+        (Ending::Succeeded, Some(Deed::Asserted)),
+        "{closed:#?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_standby_that_is_promoted_by_hand_has_automation_rest_and_is_told_of() {
+    let play = Play::with(&[], QUICKLY, RECOVERY).await;
+    play.is_served_by(US).await;
+    play.member(EU).promote_by_hand().await;
+    let request = GetOutlookRequest { name: "groups/orders".to_owned() };
+    for bed in play.fleet.running() {
+        let client = bed.client().await;
+        let told = async || {
+            let outlook = client.get_outlook(request.clone()).await.ok()?.outlook?;
+            let found = outlook.findings.iter().find(|it| it.text.contains(&format!("two_writers: {EU} and {US} both took writes")))?;
+            (!outlook.ready && found.grade == "fail").then_some(())
+        };
+        given("every voter says so", told).await;
+    }
+    play.is_served_by(US).await;
+    let state = play.fleet.running().next().unwrap().daemon.agreed();
+    assert!(ended(&state).is_none(), "and nothing moved");
 }

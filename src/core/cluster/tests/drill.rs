@@ -3,7 +3,7 @@
 //! ```text
 //! at 10m                               # the proposer's clock from here on, since the start
 //! found shop
-//! plan 7 us+eu+ap api:us+eu:min=2 web:us+eu+ap group=orders+books rungs=cut! restores uncopied mode=observe moved=25% freeze=1h..2h/automation expected=6 digest=b
+//! plan 7 us+eu+ap api:us+eu:min=2 web:us+eu+ap group=orders+books rungs=cut! restores uncopied quorum mode=observe moved=25% freeze=1h..2h/automation expected=6 digest=b
 //! drain region:us for 1h               # also: up down maintenance hold weight=N; scopes as in the node's drills; `for -5m` is in the past
 //! lift o-3 | freeze everything for 1h | freeze service:api automation for 1h | unfreeze f-4 | ack OBJECT for 1h
 //! node 1 a us voter level=1 plan=7 | forget 1 | level 2 | generation 1 lost=1+2 | expire
@@ -29,7 +29,7 @@ use crate::{
     },
     health::overlay::{OverrideKind, Scope},
     model::{
-        group::{Mode, Policy, Rung, policy},
+        group::{Durability, Mode, Policy, Rung, policy},
         ids::Label,
         time::{Human, Timestamp},
         units::{Share, Weight},
@@ -390,8 +390,10 @@ fn plan(words: &[&str]) -> PutPlan {
                 .map(|name| {
                     let (restores, opens_copies) = (words.contains(&"restores"), !words.contains(&"uncopied"));
                     let names_ttl = value(words, "names").map_or(std::time::Duration::ZERO, duration);
+                    let durability = if words.contains(&"quorum") { Durability::RemoteQuorum } else { Durability::Async };
                     let policy = policy(regions[0], &regions);
-                    (Label::new(name), Policy { mode, rungs: rungs(words), restores, opens_copies, names_ttl, ..policy })
+                    let rungs = rungs(words);
+                    (Label::new(name), Policy { mode, rungs, restores, opens_copies, names_ttl, durability, ..policy })
                 })
                 .collect(),
             max_share_moved: value(words, "moved").map_or(Share::FULL, percent),

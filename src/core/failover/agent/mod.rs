@@ -137,6 +137,8 @@ pub struct Agent {
     doubt: Option<Doubt>,
     /// When it was seen to go on last; `None`: not yet.
     went_on: Option<Tick>,
+    /// When the database was stopped last for taking writes though it is to follow; `None`: it was not.
+    usurped: Option<Tick>,
 }
 
 impl Agent {
@@ -161,6 +163,7 @@ impl Agent {
             peers: None,
             doubt: None,
             went_on: None,
+            usurped: None,
         };
         if let Some(grant) = agent.disk.grant.clone().filter(|grant| grant.token == agent.disk.highest) {
             agent.holder.take_up(grant, now);
@@ -390,6 +393,7 @@ impl Agent {
             doubt,
             archive,
             holding,
+            usurped: self.usurped.map(|at| now.since(at)),
             // What it stands beside says so.
             opens_copies: false,
         }
@@ -524,7 +528,7 @@ impl Agent {
             Goal::Seal(token) => self.seal(token, out),
             Goal::Drain { token, position, fetch_from } => self.drain(token, position, fetch_from, out),
             Goal::Lead => self.open(now, out),
-            Goal::Follow { token, upstream, reclone } => self.follow(token, upstream, reclone, out),
+            Goal::Follow { token, upstream, reclone } => self.follow(token, upstream, reclone, now, out),
         }
     }
 
@@ -670,9 +674,13 @@ impl Agent {
         self.armed.is_none()
     }
 
-    fn follow(&mut self, token: Token, upstream: Label, reclone: bool, out: &mut Vec<Effect>) {
+    fn follow(&mut self, token: Token, upstream: Label, reclone: bool, now: Tick, out: &mut Vec<Effect>) {
         match &self.facts.database {
-            Database::Writes => self.kill(out),
+            // Somebody promoted it, or started it as it was: it has no right to write, and people are to hear of it.
+            Database::Writes => {
+                self.usurped = Some(now);
+                self.kill(out);
+            }
             Database::Standby { receives_from: Some(from) } if *from == upstream && self.facts.stream.is_up() => {
                 // What was allowed was for the directory that was there.
                 self.goal = Goal::Follow { token, upstream: upstream.clone(), reclone: false };

@@ -179,3 +179,60 @@ fn the_end_of_a_lease_is_due_and_so_is_what_another_proposal_kept_back() {
     assert_eq!(at(false, over), (true, None), "at once, not when it would be repeated");
     assert_eq!(at(false, over + Duration::from_millis(1)), (false, None), "that would be a repetition");
 }
+
+/// What is held goes back by itself to an old primary that is back and could serve, half a minute after the hold; to no other one.
+#[test]
+fn what_is_held_goes_back_to_a_primary_that_could_serve_and_to_no_dead_one() {
+    use crate::failover::{
+        choose::Durability,
+        grounds::Grounds,
+        group::{Held, operation},
+        order::Role,
+    };
+    use crate::model::{group::policy, time::Timestamp};
+
+    let (orders, us, second) = (Label::new("orders"), Label::new("us"), 1_000_000);
+    let policy = policy("us", &["us", "eu"]);
+    let grant = Grant {
+        token: Token { generation: 0, epoch: 9 },
+        region: us.clone(),
+        ttl: policy.ttl,
+        margin: policy.margin,
+        longest: policy.ttl,
+        class: Class::Bare,
+        is_attested: true,
+        durability: Durability::Async,
+        on_control_loss: OnControlLoss::Fence,
+        peers: std::collections::BTreeSet::new(),
+        above: 1,
+    };
+    let token = Token { generation: 0, epoch: 10 };
+    let sight = Sight { role: Role::Stopped, system: 7, timeline: 1, position: None };
+    let well = Status { sight: Some(sight), ..Status::default() };
+    // At which second after its decision it goes back by itself, if it does within five minutes. It is held a minute after that; its agent is
+    // silent, and says `status` from `back` on.
+    let given_back = |evidence, status: &Status, back: u64| {
+        let at = Timestamp(0);
+        let grounds = Grounds { evidence, impact: at, detected: at, rounds: Vec::new(), attestations: BTreeMap::new() };
+        let open = Operation { from: us.clone(), grounds: Some(grounds), ..operation(Phase::Fenced) };
+        let held = Held { reason: HeldFor::NoCandidate, text: String::new(), at };
+        let mut conductor = Conductor::new(Patience::default(), Tick(0));
+        (0..300_u64).find(|now| {
+            if *now >= back {
+                conductor.told(&orders, &us, Status { sequence: (1, *now), ..status.clone() }, Tick(now * second));
+            }
+            let operation = Operation { held: (*now >= 60).then(|| held.clone()), ..open.clone() };
+            let group = Group { token, grant: Some(grant.clone()), system: 7, operation: Some(operation), ..Group::default() };
+            let actions = conductor.conduct(&orders, &group, &policy, &Nothing, Tick(now * second));
+            actions.iter().any(|it| matches!(it, Action::Propose(Step::Cancel { .. })))
+        })
+    };
+    assert_eq!(given_back(Evidence::Isolated, &well, 1), Some(90), "counted from the hold");
+    assert_eq!(given_back(Evidence::Isolated, &well, 200), Some(200), "a person had that time");
+    assert_eq!(given_back(Evidence::Dead, &well, 1), None, "its own agent had given it up");
+    assert_eq!(given_back(Evidence::Isolated, &Status::default(), 1), None, "it sees no database");
+    let another = Status { sight: Some(Sight { system: 8, ..sight }), ..well.clone() };
+    assert_eq!(given_back(Evidence::Isolated, &another, 1), None);
+    let troubled = Status { trouble: Some("no space left on device".to_owned()), ..well.clone() };
+    assert_eq!(given_back(Evidence::Isolated, &troubled, 1), None);
+}

@@ -8,6 +8,7 @@ use crate::failover::{
     choose::Sealed,
     evidence::Stream,
     group::Stopped,
+    order::{Role, Sight},
     token::Token,
 };
 use crate::model::time::Tick;
@@ -63,7 +64,17 @@ impl Member {
                 Run::Standby(from) => Database::Standby { receives_from: from.map(Region::label) },
                 Run::Writes => Database::Writes,
             },
-            sight: None,
+            sight: Some(Sight {
+                role: match self.run {
+                    Run::Down if self.was_primary => Role::Stopped,
+                    Run::Down => Role::Asleep,
+                    Run::Standby(_) => Role::Standby,
+                    Run::Writes => Role::Writes,
+                },
+                system: SYSTEM,
+                timeline: self.timeline,
+                position: Some(position),
+            }),
             seen_at: Tick(0),
             stream: if matches!(self.run, Run::Standby(Some(_))) { Stream::Up { silent_for: Duration::ZERO } } else { Stream::Down },
             lives_under: self.lives_under,

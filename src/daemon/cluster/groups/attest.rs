@@ -1,6 +1,11 @@
-//! Attestations: before anything is decided, one voter of each region looks once more, and says what it saw. In drills: whether it gets in.
+//! Attestations: before anything is decided, one voter of each region looks once more, and says what it saw. In drills: whether it gets in. And before
+//! a person answers for it that an old primary is stopped: whether anybody does.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use portolan_core::{
     failover::grounds::Attestation,
@@ -12,6 +17,7 @@ use portolan_core::{
     plan::sections::Engine,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use tokio::{task::JoinSet, time::timeout};
 use tracing::debug;
 
 use super::roster::Target;
@@ -37,6 +43,17 @@ pub(in crate::daemon::cluster) enum Asked {
     Attest(Question),
     /// Whether it gets into a member.
     Reach(Reach),
+    /// Whether a primary that is to be stopped lets it in.
+    Accepts(Accepts),
+}
+
+/// A primary that somebody says is stopped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::daemon::cluster) struct Accepts {
+    /// Which data group.
+    group: Label,
+    /// Where the primary stands that is meant.
+    stopped: Label,
 }
 
 /// A member that is to be reached by a session that begins now.
@@ -96,6 +113,7 @@ const REACH: Duration = Duration::from_secs(3);
 pub(in crate::daemon::cluster) async fn answer_any(shared: &Shared, asked: &Asked) -> Result<Vec<u8>, serde_json::Error> {
     match asked {
         Asked::Attest(question) => serde_json::to_vec(&answer(shared, question).await),
+        Asked::Accepts(Accepts { group, stopped }) => serde_json::to_vec(&accepts(shared, group, stopped).await),
         Asked::Reach(Reach { group, member }) => {
             let Some(target) = shared.crew.roster().target(group, member) else { return serde_json::to_vec(&Reached::Abstains) };
             serde_json::to_vec(&match reach(shared, &target, REACH).await {
@@ -107,6 +125,52 @@ pub(in crate::daemon::cluster) async fn answer_any(shared: &Shared, asked: &Aske
                 },
             })
         }
+    }
+}
+
+/// For all regions to say whether a primary lets them in: a person waits. Whoever hangs for longer is known from earlier probes.
+const ACCEPTS: Duration = Duration::from_secs(3);
+
+/// Which vantage regions got into the database of a primary, and how long ago last. Each is asked to look now; what its probes showed before counts, too.
+pub(in crate::daemon::cluster) async fn reached(shared: &Arc<Shared>, group: &Label, member: &Label) -> BTreeMap<Label, Duration> {
+    let regions: BTreeSet<Label> = shared.state().voters().map(|voter| voter.region.clone()).collect();
+    let mut asked = JoinSet::new();
+    for region in regions {
+        let (shared, group, stopped) = (Arc::clone(shared), group.clone(), member.clone());
+        asked.spawn(async move {
+            let reached = if region == shared.me.region {
+                Some(accepts(&shared, &group, &stopped).await)
+            } else {
+                put(&shared, &region, &Asked::Accepts(Accepts { group, stopped })).await
+            };
+            (region, reached == Some(Reached::Yes))
+        });
+    }
+    let mut all = BTreeMap::new();
+    // Whoever does not answer in time says nothing by this; what it saw before is below.
+    let _ = timeout(ACCEPTS, async {
+        while let Some(answer) = asked.join_next().await {
+            all.extend(answer.ok().filter(|(_, is_in)| *is_in).map(|(region, _)| (region, Duration::ZERO)));
+        }
+    })
+    .await;
+    let (seen, now) = (shared.databases.borrow().clone(), shared.clock.now().wall);
+    for (region, until) in seen.primaries.get(group).filter(|it| it.region == *member).into_iter().flat_map(|it| &it.accepts) {
+        all.entry(region.clone()).or_insert_with(|| until.map_or(Duration::ZERO, |until| now.since(until)));
+    }
+    all
+}
+
+/// Whether the primary lets this node in by a probe that begins now. What hangs has let it in, and may go on.
+async fn accepts(shared: &Shared, group: &Label, stopped: &Label) -> Reached {
+    let seen = shared.databases.borrow().clone();
+    let Some(primary) = seen.primaries.get(group).filter(|primary| primary.region == *stopped) else { return Reached::Abstains };
+    match probe::run(&primary.check, &shared.probes).await.map(|observation| observation.outcome) {
+        Some(Outcome::Passed) => Reached::Yes,
+        Some(Outcome::Failed(failure)) if failure.category.accepted() => Reached::Yes,
+        Some(Outcome::Failed(failure)) if failure.category == FailureCategory::Local => Reached::Abstains,
+        Some(Outcome::Failed(failure)) => Reached::No(failure.to_string()),
+        None => Reached::Abstains,
     }
 }
 

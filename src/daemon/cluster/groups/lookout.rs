@@ -8,7 +8,7 @@ use portolan_core::{
     cluster::State,
     failover::{
         conduct::Figures,
-        detect::{Action, Case, Detector, Foreseen, Noticed, Patience, Sights, Trial},
+        detect::{Action, Case, Detector, Foreseen, Noticed, Patience, Sights, Stand, Trial},
         evacuation::{Candidate, target, unfit},
         evidence::Evidence,
         grounds::Attestation,
@@ -35,12 +35,16 @@ use portolan_core::{
     },
 };
 use tokio::sync::watch;
+use tracing::warn;
 
 use super::observe::Looked;
 use crate::{daemon::cluster::Routes, telemetry::GroupReading};
 
 /// Looks are this far apart, while no round ends and nothing else is seen.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// That two members take writes is told again when it is seen so long after it was seen last.
+const AGAIN: Duration = Duration::from_secs(60);
 
 /// Between two judgements of all groups: their words cost more than their figures.
 const JUDGE: Duration = Duration::from_secs(60);
@@ -86,7 +90,13 @@ impl Lookout {
 
     /// An agent told of itself; `heard`: as in [`Witness::told`].
     pub(super) fn told(&mut self, name: &Label, group: &Group, region: &Label, status: Status, heard: Option<(Tick, Tick)>, now: Tick) {
-        self.witnesses.entry(name.clone()).or_default().told(group, region, status, heard, now);
+        let witness = self.witnesses.entry(name.clone()).or_default();
+        let before = witness.latest_two().cloned();
+        witness.told(group, region, status, heard, now);
+        if let Some(two) = witness.latest_two().filter(|two| before.is_none_or(|before| two.at.since(before.at) >= AGAIN)) {
+            let [one, other] = &two.regions;
+            warn!(group = %name, %one, %other, "two_writers: both take writes, or did; automation rests: look which one has what, portolan recovery status");
+        }
     }
 
     /// Another plan, or another state after a restart.
@@ -167,12 +177,20 @@ impl Lookout {
         self.trials.get(name).map(|(_, trial)| trial.tally())
     }
 
+    /// How a group stands with automation, by what is agreed and by what only those see who hear its agents; `None`: there is no such group.
+    fn stand(&self, state: &State, name: &Label, policy: &Policy, now: Now) -> Option<Stand> {
+        let mut stand = state.stand(name, now.wall)?;
+        let two = self.witnesses.get(name).and_then(|witness| witness.two_writers(policy, now.tick));
+        stand.vetoes.extend(two.map(|two| two.text(policy)));
+        Some(stand)
+    }
+
     /// What a leader is to do about all groups now.
     pub(super) fn decide(&mut self, state: &State, now: Now) -> Vec<Action> {
         let nothing = Group::default();
         let case = |(name, policy)| {
             let group = state.group(name).unwrap_or(&nothing);
-            Some(Case { name, group, policy, stand: state.stand(name, now.wall)? })
+            Some(Case { name, group, policy, stand: self.stand(state, name, policy, now)? })
         };
         let cases: Vec<Case<'_>> = policies(state).filter_map(case).collect();
         let sights = Sighting { witnesses: &self.witnesses, databases: &self.databases.borrow().clone(), state, now: now.tick };
@@ -288,7 +306,7 @@ impl Lookout {
         let (nothing, unseen) = (Group::default(), Witness::default());
         let group = state.group(name).unwrap_or(&nothing);
         let witness = self.witnesses.get(name).unwrap_or(&unseen);
-        let case = Case { name, group, policy, stand: state.stand(name, now.wall)? };
+        let case = Case { name, group, policy, stand: self.stand(state, name, policy, now)? };
         let sights = Sighting { witnesses: &self.witnesses, databases: &self.databases.borrow().clone(), state, now: now.tick };
         let agents = policy.members.keys().filter_map(|region| Some((region, witness.status(region, now.tick)?))).collect();
         let scene = Scene {

@@ -22,7 +22,7 @@ mod returns;
 mod roster;
 mod validate;
 
-pub(super) use attest::answer_any;
+pub(super) use attest::{answer_any, reached};
 pub(super) use crew::DaemonCrew;
 pub(super) use hooks::{ask_before, teller};
 pub(super) use keep::{Asked, keep};
