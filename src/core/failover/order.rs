@@ -176,6 +176,10 @@ pub struct Status {
     /// A primary: what it says of its archive; `None`: it does not.
     #[serde(default)]
     pub archive: Option<Archive>,
+    /// A primary: a count that grows whenever others than its agent were seen to have ended a write; `None`: nobody tells them apart from what it writes
+    /// by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wrote: Option<u64>,
     /// How long its right to write lasts from when it says this, until its soft deadline on its own clock; `None`: its database does not write
     /// by the grant in force.
     #[serde(default)]

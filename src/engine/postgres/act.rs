@@ -4,7 +4,7 @@ use std::{
     fs::{self, File},
     io::Write as _,
     path::PathBuf,
-    sync::atomic::Ordering::Relaxed,
+    sync::{PoisonError, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
@@ -90,7 +90,14 @@ impl Postgres {
         let mut kept = self.client.lock().await;
         let Some(client) = kept.take().filter(|client| !client.is_closed()) else { return Ok(()) };
         // What waits inside the server is not waited for again.
-        lease::beat(&client).await?;
+        let beat = lease::beat(&client).await;
+        let mut wrote = self.wrote.lock().unwrap_or_else(PoisonError::into_inner);
+        match &beat {
+            Ok(()) => wrote.beat(),
+            Err(_) => wrote.unsure(),
+        }
+        drop(wrote);
+        beat?;
         *kept = Some(client);
         Ok(())
     }
@@ -102,6 +109,7 @@ impl Postgres {
 
     async fn sign(&self, token: Token) -> Result<(), Trouble> {
         let server = self.server().await?;
+        self.wrote.lock().unwrap_or_else(PoisonError::into_inner).unsure();
         let sign = async {
             let client = connect(&self.setup.own).await?;
             lease::sign(&client, token, server.history.timeline, server.history.began()).await

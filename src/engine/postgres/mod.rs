@@ -23,6 +23,7 @@ mod reclone;
 pub(in crate::engine) mod remote;
 mod sandbox;
 mod wal;
+mod wrote;
 
 use std::{
     path::{Path, PathBuf},
@@ -40,6 +41,7 @@ use tokio_postgres::Client;
 
 use super::{Members, Server, Trouble};
 use files::{Files, MARK};
+use wrote::Wrote;
 
 pub(in crate::engine) use conninfo::Trust;
 pub use conninfo::{ConnInfo, ConnInfoError};
@@ -83,6 +85,8 @@ pub struct Postgres {
     client: Mutex<Option<Client>>,
     /// Why the server did not answer the last look; `None`: it did.
     silence: std::sync::Mutex<Option<Trouble>>,
+    /// Whether clients write.
+    wrote: std::sync::Mutex<Wrote>,
     /// The program that changes the directory now; zero: none.
     changing: AtomicU32,
 }
@@ -98,6 +102,7 @@ impl Postgres {
             members: Default::default(),
             client: Mutex::default(),
             silence: Default::default(),
+            wrote: Default::default(),
             changing: AtomicU32::new(0),
         }
     }

@@ -59,4 +59,7 @@ pub struct Facts {
     pub opening: Option<Opening>,
     /// A primary: what it says of its archive; `None`: it does not.
     pub archive: Option<Archive>,
+    /// A primary: how often others than its agent were seen to have ended a write, counted from any moment; `None`: it does not tell them apart from what
+    /// it writes by itself.
+    pub wrote: Option<u64>,
 }
