@@ -14,7 +14,10 @@ use super::{
     lease::{Class, Grant, Reply, Request},
     token::Token,
 };
-use crate::{model::ids::Label, recovery::archive::Archive};
+use crate::{
+    model::ids::Label,
+    recovery::{archive::Archive, aside::Aside},
+};
 
 /// An order to one agent of a group.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -180,6 +183,9 @@ pub struct Status {
     /// by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wrote: Option<u64>,
+    /// What its database had alone and was put aside last, before it followed another one; `None`: nothing was, or nobody knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aside: Option<Aside>,
     /// How long its right to write lasts from when it says this, until its soft deadline on its own clock; `None`: its database does not write
     /// by the grant in force.
     #[serde(default)]

@@ -26,6 +26,7 @@ use crate::{
         units::{Share, Weight},
     },
     recovery::{
+        aside::Aside,
         drill::{Aim, DrillKind, DrillStep, Figures, Outcome},
         exposure::Bracket,
         observed::{Notice, Would},
@@ -297,6 +298,9 @@ fn steps() -> impl Strategy<Value = Step> {
         1 => tokens().prop_map(|token| Step::Settle { token }),
         1 => (tokens(), regions()).prop_map(|(token, region)| Step::Followed { token, region }),
         1 => (tokens(), regions()).prop_map(|(token, region)| Step::Reclone { token, region }),
+        1 => (tokens(), numbers(), regions(), tokens()).prop_map(|(token, operation, region, by)| {
+            Step::PutAside { token, operation, region, aside: Aside { by, commits: Some(operation), ..Aside::default() } }
+        }),
         1 => (tokens(), prop::sample::select(vec![HeldFor::Drain, HeldFor::SwitchoverUnanswered]), ".{0,20}")
             .prop_map(|(token, reason, text)| Step::Hold { token, reason, text }),
     ]

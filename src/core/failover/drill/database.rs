@@ -80,6 +80,7 @@ impl Member {
             opening: self.opening.filter(|_| self.run != Run::Down),
             archive: None,
             wrote: None,
+            aside: None,
         }
     }
 
