@@ -529,8 +529,8 @@ impl Group {
         self.earlier.drain(..beyond);
     }
 
-    /// The operation that ended, and after which a member had that alone; `None`: none is remembered, or that one has it in its record already. It is the
-    /// last one that the member was replaced in, or sealed for, before it was told to follow somebody else.
+    /// The operation that ended, and after which a member had that alone; `None`: none is remembered, or that one has it in its record already. It is
+    /// the last one that the member was replaced in, or sealed for, before it was told to follow somebody else.
     #[must_use]
     pub fn lost_in(&self, region: &Label, aside: &Aside) -> Option<u64> {
         let is_before = |closed: &&Closed| {

@@ -179,8 +179,8 @@ pub struct Status {
     /// A primary: what it says of its archive; `None`: it does not.
     #[serde(default)]
     pub archive: Option<Archive>,
-    /// A primary: a count that grows whenever others than its agent were seen to have ended a write; `None`: nobody tells them apart from what it writes
-    /// by itself.
+    /// A primary: a count that grows whenever others than its agent were seen to have ended a write; `None`: nobody tells them apart from what it
+    /// writes by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wrote: Option<u64>,
     /// What its database had alone and was put aside last, before it followed another one; `None`: nothing was, or nobody knows.

@@ -12,9 +12,9 @@
 //! each other. So the exposure is a bracket, as wide as the time between two samples and a round trip, and what is lost when the primary stops at
 //! a known time is the same bracket at that time.
 //!
-//! What was *lost* of a primary that is gone is another length: from its first write that others lack to its last one. At most that is as much as the
-//! exposure, for it may have written until the moment at which it was surely stopped; at least it is what samples show to have been written. The
-//! position alone shows that not: a server moves it by itself, and so does its agent with a heartbeat, while no client writes.
+//! What was *lost* of a primary that is gone is another length: from its first write that others lack to its last one. At most that is as much as
+//! the exposure, for it may have written until the moment at which it was surely stopped; at least it is what samples show to have been written. The
+//! position alone does not show that: a server moves it by itself, and its agent does with a heartbeat, while no client writes.
 //!
 //! ```text
 //! samples    a(10)      b(25)      c(31)      d(40)      e(40)                fence

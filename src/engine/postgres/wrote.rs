@@ -6,9 +6,9 @@
 //!                                       nothing else      nothing else     four of others ended between
 //! ```
 //!
-//! The position says it not: heartbeats, checkpoints and snapshots of what runs move it. A transaction that writes has a number, and each look shows the
-//! lowest of those that have not ended. That it went on by more than the agent's own shows that somebody else's ended. One that was rolled back, or
-//! one of autovacuum, counts as one, which is all that PostgreSQL tells; so the heartbeat's own table is left out of autovacuum.
+//! The position does not say it: heartbeats, checkpoints and snapshots of what runs move it. A transaction that writes has a number, and each look
+//! shows the lowest of those that have not ended. That it went on by more than the agent's own shows that somebody else's ended. One that was rolled
+//! back, or one of autovacuum, counts as one, which is all that PostgreSQL tells; so the heartbeat's own table is left out of autovacuum.
 //!
 //! Invariant: while it is not sure which numbers the agent took, nothing is counted.
 

@@ -59,8 +59,8 @@ pub struct Facts {
     pub opening: Option<Opening>,
     /// A primary: what it says of its archive; `None`: it does not.
     pub archive: Option<Archive>,
-    /// A primary: how often others than its agent were seen to have ended a write, counted from any moment; `None`: it does not tell them apart from what
-    /// it writes by itself.
+    /// A primary: how often others than its agent were seen to have ended a write, counted from any moment; `None`: it does not tell them apart from
+    /// what it writes by itself.
     pub wrote: Option<u64>,
     /// What it had alone and was put aside last; `None`: nothing was, or nobody knows. Whoever keeps it says so.
     pub aside: Option<Aside>,
