@@ -10,6 +10,7 @@ pub mod mariadb;
 pub mod patroni;
 pub mod postgres;
 pub mod redis;
+mod shelf;
 
 use std::collections::BTreeMap;
 
@@ -22,6 +23,8 @@ use portolan_core::{
     },
     model::{causes::chain, ids::Label},
 };
+
+pub use shelf::Shelf;
 
 /// Why something could not be done or seen, in one line for people.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -74,6 +77,11 @@ pub trait Server: Send + Sync + 'static {
 
     /// Returns when nothing of an act that was given up changes anything any more.
     async fn settled(&self) {}
+
+    /// Where is kept what it put aside; `None`: it puts nothing aside.
+    fn shelf(&self) -> Option<&Shelf> {
+        None
+    }
 
     /// Whether another manager runs it, so that no supervisor stands under it.
     fn is_managed(&self) -> bool {

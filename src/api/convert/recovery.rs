@@ -10,6 +10,7 @@ use portolan_core::{
         order::{Sight, Status},
     },
     model::{group::Policy, ids::Label},
+    recovery::aside::Aside,
 };
 
 use super::{duration_out, time_out};
@@ -71,7 +72,19 @@ fn agent_out(age: Duration, status: &Status) -> proto::AgentStatus {
 /// One that is over.
 pub(in crate::api) fn closed_out(group: &Label, closed: &Closed) -> proto::Operation {
     let end_time = Some(time_out(closed.at));
-    proto::Operation { ending: closed.ending.to_string(), end_time, ..operation_out(group, &closed.operation) }
+    let put_aside = closed.aside.iter().map(|(region, aside)| aside_out(region, aside)).collect();
+    proto::Operation { ending: closed.ending.to_string(), end_time, put_aside, ..operation_out(group, &closed.operation) }
+}
+
+fn aside_out(region: &Label, aside: &Aside) -> proto::PutAside {
+    proto::PutAside {
+        region: region.to_string(),
+        commits: aside.commits,
+        octets: aside.octets,
+        first_time: aside.span.map(|(first, _)| time_out(first)),
+        last_time: aside.span.map(|(_, last)| time_out(last)),
+        text: aside.to_string(),
+    }
 }
 
 /// One that is open, as far as it has come.
@@ -111,6 +124,7 @@ pub(in crate::api) fn operation_out(group: &Label, operation: &Operation) -> pro
         acts: operation.acts.iter().map(act_out).collect(),
         estimate: operation.estimate.to_string(),
         allowed_loss: operation.allowed_loss.map(duration_out),
+        put_aside: Vec::new(),
     }
 }
 

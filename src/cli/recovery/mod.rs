@@ -300,6 +300,10 @@ fn shown(desk: &Desk<'_>, group: &Group) -> String {
         let line = format!("last: {} {} from {}, {}\n", short(&latest.name), latest.kind, latest.from, latest.ending);
         text.push_str(&plain(line.trim_end()));
         text.push('\n');
+        for aside in &latest.put_aside {
+            text.push_str(&plain(&format!("{} had alone, and put aside: {}", aside.region, aside.text)));
+            text.push('\n');
+        }
     }
     text
 }

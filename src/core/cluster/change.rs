@@ -228,7 +228,7 @@ impl fmt::Display for End {
 
 impl Change {
     /// The kind numbers that this version knows: what is agreed in general, and what is agreed about data groups.
-    pub const KINDS: [std::ops::RangeInclusive<u32>; 4] = [1..=12, 15..=21, 100..=136, 139..=139];
+    pub const KINDS: [std::ops::RangeInclusive<u32>; 4] = [1..=12, 15..=21, 100..=136, 138..=139];
 
     /// Its number, which never changes.
     #[must_use]

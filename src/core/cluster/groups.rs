@@ -98,6 +98,7 @@ impl Judge<'_> {
             Step::Regrant { class, .. } => at.regrant(group, policy, *class)?,
             Step::Setback { setback, .. } => at.stay(group, policy, setback)?,
             Step::Ran { operation, ran, .. } => at.ran(group, policy, *operation, ran)?,
+            Step::PutAside { operation, region, aside, .. } => at.put_aside(group, policy, *operation, region, *aside)?,
             Step::Drill { act, .. } => self.drill(at, name, group, policy, act)?,
             other => at.go_on(group, policy, other)?,
         };
@@ -436,7 +437,7 @@ impl At<'_> {
     pub(super) fn close(self, mut group: Group, ending: Ending, cool_down: Option<Timestamp>) -> Group {
         if let Some(mut operation) = group.operation.take() {
             self.note(&mut operation, format!("closed, {ending}"));
-            group.remember(Closed { operation, ending, at: self.at, setback: None, told: None });
+            group.remember(Closed { operation, ending, at: self.at, setback: None, told: None, aside: BTreeMap::new() });
             group.cool_down = cool_down;
         }
         group

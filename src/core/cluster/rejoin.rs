@@ -1,10 +1,10 @@
-//! Members that come back: who follows again, and whose directory a person lets be replaced by a new copy.
+//! Members that come back: who follows again, what they had alone, and whose directory a person lets be replaced by a new copy.
 //!
 //! Invariants: the word of a person is for one member, for the primary of that moment, and for the directory that is there: with the next token,
-//! or when the member follows, it is over.
+//! or when the member follows, it is over. What a member had alone is noted once, in the operation after which it had it.
 
 use super::{
-    groups::{in_force, wrong},
+    groups::{At, in_force, wrong},
     limits::{NAME_MAX, cut},
     refusal::{Refusal, Rule},
 };
@@ -14,6 +14,7 @@ use crate::{
         group::{Policy, Reclone},
         ids::Label,
     },
+    recovery::aside::Aside,
 };
 
 pub(super) fn followed(mut group: Group, region: &Label) -> Result<Group, Refusal> {
@@ -44,4 +45,24 @@ pub(super) fn reclone(mut group: Group, policy: &Policy, region: &Label) -> Resu
     group.reclone.insert(region.clone());
     group.absent.insert(region.clone());
     Ok(group)
+}
+
+impl At<'_> {
+    /// What was lost is told by whoever had it alone.
+    pub(super) fn put_aside(self, mut group: Group, policy: &Policy, id: u64, region: &Label, aside: Aside) -> Result<Group, Refusal> {
+        if !policy.members.contains_key(region) {
+            let text = format!("{} has no member of the group", cut(region.as_str(), NAME_MAX));
+            return Err(wrong(Rule::Invalid, text, "name the region of a member"));
+        }
+        if group.lost_in(region, &aside) != Some(id) {
+            let text = format!("op-{id} is not the operation after which {region} had anything alone, or has it in its record already");
+            return Err(wrong(Rule::WrongPhase, text, "nothing: its agent goes on to tell of it"));
+        }
+        let ended = group.latest.iter_mut().chain(&mut group.earlier).find(|closed| closed.operation.id == id);
+        if let Some(closed) = ended {
+            self.note(&mut closed.operation, format!("{region} had alone, and put aside: {aside}"));
+            closed.aside.insert(region.clone(), aside);
+        }
+        Ok(group)
+    }
 }

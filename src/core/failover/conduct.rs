@@ -360,6 +360,7 @@ impl<'a> Part<'a> {
             self.followers(grant);
         }
         self.renew_terms(grant);
+        self.reconcile();
     }
 
     /// What every agent sees is what counts: one word that is missing, or two that do not fit, and a person adopts.
@@ -394,6 +395,16 @@ impl<'a> Part<'a> {
                 self.send(region, Verb::Follow { upstream: grant.region.clone(), reclone });
             } else if self.group.absent.contains(region) {
                 self.propose(Step::Followed { token: grant.token, region: region.clone() });
+            }
+        }
+    }
+
+    /// What a member had alone and put aside stands in the record of the operation that lost it.
+    fn reconcile(&mut self) {
+        for region in self.policy.members.keys() {
+            let aside = self.status(region).and_then(|status| status.aside);
+            if let Some((operation, aside)) = aside.and_then(|aside| Some((self.group.lost_in(region, &aside)?, aside))) {
+                self.propose(Step::PutAside { token: self.group.token, operation, region: region.clone(), aside });
             }
         }
     }

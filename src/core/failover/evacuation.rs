@@ -376,7 +376,14 @@ mod tests {
         let words = |it: &Evacuation| it.items.iter().map(|item| item.progress.word()).collect::<Vec<_>>();
         assert_eq!(words(&evacuation), ["moving", "waiting", "waiting"]);
         let operation: Operation = operation(Phase::Routed);
-        let closed = |ending| Closed { operation: operation.clone(), ending, at: Timestamp(3), setback: None, told: None };
+        let closed = |ending| Closed {
+            operation: operation.clone(),
+            ending,
+            at: Timestamp(3),
+            setback: None,
+            told: None,
+            aside: Default::default(),
+        };
         let moved = Group { latest: Some(closed(Ending::Succeeded)), ..group("eu") };
         evacuation
             .follow(|name| (name.as_str() != "carts").then_some(if name.as_str() == "orders" { &moved } else { &home }), Timestamp(3));

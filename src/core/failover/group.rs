@@ -37,7 +37,7 @@ use crate::{
         ids::Label,
         time::{Human, Timestamp},
     },
-    recovery::{drill::Drills, exposure::Bracket},
+    recovery::{aside::Aside, drill::Drills, exposure::Bracket},
 };
 
 /// The most promotions that a group remembers as forks of its history. Copies that stand before the oldest of them are out of line.
@@ -506,6 +506,9 @@ pub struct Closed {
     /// By which entry the plan's `after` hook was told of it; `None`: not yet, or there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub told: Option<u64>,
+    /// What members had alone after it, as they put it aside when they came back. Whoever is not in it has told of nothing.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub aside: BTreeMap<Label, Aside>,
 }
 
 impl Origin {
@@ -536,6 +539,20 @@ impl Group {
         self.earlier.extend(self.latest.replace(closed));
         let beyond = self.earlier.len().saturating_sub(OPERATIONS_KEPT - 1);
         self.earlier.drain(..beyond);
+    }
+
+    /// The operation that ended, and after which a member had that alone; `None`: none is remembered, or that one has it in its record already. It is
+    /// the last one that the member was replaced in, or sealed for, before it was told to follow somebody else.
+    #[must_use]
+    pub fn lost_in(&self, region: &Label, aside: &Aside) -> Option<u64> {
+        let is_before = |closed: &&Closed| {
+            let promoted = matches!(closed.ending, Ending::Succeeded | Ending::FailedAfterPromotion);
+            promoted && closed.operation.id < aside.by.epoch
+        };
+        let took_part = |operation: &Operation| operation.from == *region || operation.sealed.contains_key(region);
+        let before = || self.ended().filter(is_before);
+        let closed = before().find(|closed| took_part(&closed.operation)).or_else(|| before().next())?;
+        (!closed.aside.contains_key(region)).then_some(closed.operation.id)
     }
 
     /// Who holds the role, in force or not; `None`: not adopted.

@@ -14,7 +14,10 @@ use super::{
     lease::{Class, Grant, Reply, Request},
     token::Token,
 };
-use crate::{model::ids::Label, recovery::archive::Archive};
+use crate::{
+    model::ids::Label,
+    recovery::{archive::Archive, aside::Aside},
+};
 
 /// An order to one agent of a group.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -176,6 +179,13 @@ pub struct Status {
     /// A primary: what it says of its archive; `None`: it does not.
     #[serde(default)]
     pub archive: Option<Archive>,
+    /// A primary: a count that grows whenever others than its agent were seen to have ended a write; `None`: nobody tells them apart from what it
+    /// writes by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wrote: Option<u64>,
+    /// What its database had alone and was put aside last, before it followed another one; `None`: nothing was, or nobody knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aside: Option<Aside>,
     /// How long its right to write lasts from when it says this, until its soft deadline on its own clock; `None`: its database does not write
     /// by the grant in force.
     #[serde(default)]

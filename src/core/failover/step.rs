@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     model::ids::Label,
-    recovery::{drill::DrillStep, exposure::Bracket},
+    recovery::{aside::Aside, drill::DrillStep, exposure::Bracket},
 };
 
 /// A step of a group. Kind numbers as in [`crate::cluster::Change::kind`].
@@ -238,6 +238,17 @@ pub enum Step {
         /// Whose.
         region: Label,
     },
+    /// Kind 138: what a member had alone after an operation, as its agent put it aside when it came back.
+    PutAside {
+        /// Expected.
+        token: Token,
+        /// The operation's id, which has ended.
+        operation: u64,
+        /// Whose.
+        region: Label,
+        /// What.
+        aside: Aside,
+    },
 }
 
 /// When a program of the operator is run.
@@ -352,6 +363,7 @@ impl Step {
             Self::Evacuate { .. } => 134,
             Self::Reclone { .. } => 135,
             Self::Begin { .. } => 139,
+            Self::PutAside { .. } => 138,
         }
     }
 
@@ -386,6 +398,7 @@ impl Step {
             | Self::Skip { token, .. }
             | Self::Setback { token, .. }
             | Self::Reclone { token, .. }
+            | Self::PutAside { token, .. }
             | Self::Ran { token, .. }
             | Self::Drill { token, .. } => *token,
         }
@@ -483,6 +496,7 @@ impl fmt::Display for Step {
             Self::Ran { operation, ran, .. } => write!(f, "op-{operation}, {ran}"),
             Self::Drill { act, .. } => write!(f, "{act}"),
             Self::Reclone { region, .. } => write!(f, "replace the directory of {region} by a new copy"),
+            Self::PutAside { operation, region, aside, .. } => write!(f, "op-{operation}: {region} had alone, and put aside: {aside}"),
             Self::Evacuate { evacuation, decide } => write!(f, "evac-{evacuation}: {decide}"),
         }
     }

@@ -351,8 +351,14 @@ mod tests {
         let timeline = Timeline::of(&open, Some(seconds(30)));
         assert_eq!(told(&timeline), "impact 0s, detected 45s, decided 1m47s, fenced 1m50s, drained 1m55s");
         assert_eq!(timeline.recovery(at(116)), Some(seconds(116)), "the clock runs");
-        let closed =
-            |second| Closed { operation: operation(&whole, true), ending: Ending::Succeeded, at: at(second), setback: None, told: None };
+        let closed = |second| Closed {
+            operation: operation(&whole, true),
+            ending: Ending::Succeeded,
+            at: at(second),
+            setback: None,
+            told: None,
+            aside: Default::default(),
+        };
         let timeline = Timeline::of_closed(&closed(160), Some(seconds(30)));
         assert_eq!(
             told(&timeline),
@@ -387,8 +393,14 @@ mod tests {
         assert_eq!((told(&by_hand).as_str(), by_hand.recovery(at(20))), ("decided 10s, fenced 12s", None));
         let other_clock = Timeline::of(&operation(&[(Decided, 40), (Fenced, 39)], true), None);
         assert_eq!(told(&other_clock), "impact 0s, detected 45s, decided 45s, fenced 45s");
-        let cancelled =
-            Closed { operation: operation(&[(Decided, 107)], true), ending: Ending::Cancelled, at: at(200), setback: None, told: None };
+        let cancelled = Closed {
+            operation: operation(&[(Decided, 107)], true),
+            ending: Ending::Cancelled,
+            at: at(200),
+            setback: None,
+            told: None,
+            aside: Default::default(),
+        };
         assert_eq!(Timeline::of_closed(&cancelled, None).at(Milestone::Validated), None, "nothing was recovered");
     }
 

@@ -3,6 +3,7 @@
 //! Invariants: unknown is never zero; what is said brackets what is true.
 
 pub mod archive;
+pub mod aside;
 pub mod backups;
 pub mod drill;
 mod drilled;

@@ -209,7 +209,14 @@ mod tests {
     #[test]
     fn it_goes_back_only_to_a_member_that_has_everything_and_is_no_worse() {
         let policy = policy("us", &["us", "eu"]);
-        let latest = Closed { operation: operation(Phase::Routed), ending: Ending::Succeeded, at: Timestamp(0), setback: None, told: None };
+        let latest = Closed {
+            operation: operation(Phase::Routed),
+            ending: Ending::Succeeded,
+            at: Timestamp(0),
+            setback: None,
+            told: None,
+            aside: Default::default(),
+        };
         let group = Group { latest: Some(latest), ..Group::default() };
         let lag = Bracket { low: Duration::ZERO, high: Some(Duration::from_secs(1)) };
         let good = Origin { receives: true, lag: Some(lag), endpoints_up: Some(1), found: vec![found(GOOD), found(None)] };

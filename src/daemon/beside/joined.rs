@@ -17,7 +17,7 @@ use portolan_core::{
 use super::HearsPlan;
 use crate::{
     agent::{Course, Engine, Step, Vessel},
-    engine::{Members, Server},
+    engine::{Members, Server, Shelf},
 };
 
 /// A server beside an agent.
@@ -48,7 +48,8 @@ impl<S: Server> Engine for Joined<S> {
     async fn look(&self, vessel: Vessel) -> Result<Facts, String> {
         let seen = self.server.look(vessel).await.map_err(|trouble| trouble.0)?;
         let priority = *self.priority.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(S::Course::facts(&seen, &self.region, priority))
+        let aside = self.server.shelf().and_then(Shelf::told);
+        Ok(Facts { aside, ..S::Course::facts(&seen, &self.region, priority) })
     }
 
     async fn beat(&self) -> Result<(), String> {
@@ -56,7 +57,7 @@ impl<S: Server> Engine for Joined<S> {
     }
 
     fn begin(&self, task: &Task, grant: Option<&Grant>) -> Box<dyn Course> {
-        Box::new(Way { server: Arc::clone(&self.server), plan: S::Course::begin(task, grant), next: None })
+        Box::new(Way { server: Arc::clone(&self.server), plan: S::Course::begin(task, grant), token: task.token, next: None })
     }
 
     async fn settled(&self) {
@@ -87,6 +88,8 @@ impl<S: Server> Engine for Joined<S> {
 struct Way<S: Server> {
     server: Arc<S>,
     plan: S::Course,
+    /// Of the order.
+    token: Token,
     next: Option<<S::Course as Plan>::Verb>,
 }
 
@@ -121,6 +124,9 @@ impl<S: Server> Course for Way<S> {
     async fn act(&mut self) -> Result<(), String> {
         let Some(verb) = self.next.take() else { return Ok(()) };
         self.server.act(&verb).await.map_err(|trouble| trouble.0)?;
+        if let Some(shelf) = self.server.shelf() {
+            shelf.keep(self.token).map_err(|trouble| trouble.0)?;
+        }
         self.plan.did(&verb);
         Ok(())
     }

@@ -12,10 +12,11 @@ use portolan_core::{
         order::{Isolate, Restored, Say},
     },
     model::ids::Label,
+    recovery::aside::Aside,
 };
 
 use super::{
-    super::{Members, Server, Trouble},
+    super::{Members, Server, Shelf, Trouble},
     Fake,
     files::{Settings, Upstream},
     log,
@@ -36,6 +37,10 @@ impl Server for Fake {
 
     async fn source(&self, region: &Label) -> Result<Source, Trouble> {
         self.other(region).await
+    }
+
+    fn shelf(&self) -> Option<&Shelf> {
+        Some(&self.shelf)
     }
 
     async fn act(&self, verb: &Verb) -> Result<(), Trouble> {
@@ -103,15 +108,20 @@ impl Fake {
         let end = log::read(&self.files.log())?.end;
         let copied = || {
             fs::create_dir_all(&self.setup.evidence)?;
-            let (mut file, mut at) = (File::create(&path)?, parted.at);
+            let (mut file, mut at, mut commits) = (File::create(&path)?, parted.at, 0);
             while at < end {
                 let lines = log::lines_from(&self.files.log(), at, end, RECORDS_OCTETS_MAX)?;
                 file.write_all(&lines)?;
                 at += lines.len() as u64;
+                commits += lines.split(|octet| *octet == b'\n').filter(|line| !line.is_empty()).count() as u64;
             }
-            file.sync_all()
+            file.sync_all()?;
+            Ok::<_, std::io::Error>((commits, at - parted.at))
         };
-        copied().map_err(|error| Trouble(format!("put aside into `{}`: {error}", path.display())))
+        let (commits, octets) = copied().map_err(|error| Trouble(format!("put aside into `{}`: {error}", path.display())))?;
+        let parted = Some((parted.timeline, parted.at));
+        self.shelf.put(Aside { parted, commits: Some(commits), octets: Some(octets), ..Aside::default() });
+        Ok(())
     }
 
     /// Takes away what the other one does not have: a log is as long as it is, before and after, so nothing is half done.

@@ -76,6 +76,8 @@ fn server(status: Status) -> Server {
         synchronous,
         opening: head.opening,
         archive: None,
+        // Nothing but what is written to it is in its log.
+        wrote: (!is_standby).then_some(head.end),
         history: head.history,
     }
 }

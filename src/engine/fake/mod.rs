@@ -29,7 +29,7 @@ use std::{
 
 use portolan_core::model::ids::Label;
 
-use super::{Members, Trouble};
+use super::{Members, Shelf, Trouble};
 use files::Files;
 
 pub use files::create;
@@ -59,6 +59,8 @@ pub struct Fake {
     files: Files,
     /// Host and port of each member.
     members: Mutex<Members>,
+    /// What was put aside.
+    shelf: Shelf,
 }
 
 impl Fake {
@@ -66,7 +68,7 @@ impl Fake {
     #[must_use]
     pub fn new(setup: Setup) -> Self {
         let files = Files { directory: setup.directory.clone(), owner: setup.owner };
-        Self { setup, files, members: Mutex::default() }
+        Self { shelf: Shelf::new(&setup.evidence), setup, files, members: Mutex::default() }
     }
 
     /// Where the mark of a standby is in its directory.

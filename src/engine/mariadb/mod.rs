@@ -39,7 +39,7 @@ use mysql_async::Conn;
 use portolan_core::{failover::engine::mariadb::Source, model::ids::Label};
 use tokio::time::Instant;
 
-use super::{Members, Server, Trouble, postgres::ConnInfo};
+use super::{Members, Server, Shelf, Trouble, postgres::ConnInfo};
 use files::{Files, Note};
 
 pub use account::Account;
@@ -119,6 +119,8 @@ pub struct Mariadb {
     noted: Mutex<Option<Note>>,
     /// The connection over which something is done now; zero: none.
     acting: AtomicU32,
+    /// What was put aside.
+    shelf: Shelf,
 }
 
 impl Mariadb {
@@ -127,6 +129,7 @@ impl Mariadb {
     pub fn new(setup: Setup) -> Self {
         let files = Files { directory: setup.data_directory.clone(), owner: setup.owner };
         Self {
+            shelf: Shelf::new(&setup.evidence),
             setup,
             files,
             members: Mutex::default(),
@@ -184,6 +187,10 @@ impl Server for Mariadb {
 
     async fn act(&self, verb: &Verb) -> Result<(), Trouble> {
         self.make(verb).await
+    }
+
+    fn shelf(&self) -> Option<&Shelf> {
+        Some(&self.shelf)
     }
 
     async fn beat(&self) -> Result<(), Trouble> {

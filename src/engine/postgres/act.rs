@@ -4,7 +4,7 @@ use std::{
     fs::{self, File},
     io::Write as _,
     path::PathBuf,
-    sync::atomic::Ordering::Relaxed,
+    sync::{PoisonError, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
@@ -13,7 +13,8 @@ use portolan_core::{
         engine::postgres::{Divergence, Verb},
         token::Token,
     },
-    model::ids::Label,
+    model::{ids::Label, time::Timestamp},
+    recovery::aside::Aside,
 };
 use tokio::time::timeout;
 use tracing::info;
@@ -90,7 +91,14 @@ impl Postgres {
         let mut kept = self.client.lock().await;
         let Some(client) = kept.take().filter(|client| !client.is_closed()) else { return Ok(()) };
         // What waits inside the server is not waited for again.
-        lease::beat(&client).await?;
+        let beat = lease::beat(&client).await;
+        let mut wrote = self.wrote.lock().unwrap_or_else(PoisonError::into_inner);
+        match &beat {
+            Ok(()) => wrote.beat(),
+            Err(_) => wrote.unsure(),
+        }
+        drop(wrote);
+        beat?;
         *kept = Some(client);
         Ok(())
     }
@@ -102,6 +110,7 @@ impl Postgres {
 
     async fn sign(&self, token: Token) -> Result<(), Trouble> {
         let server = self.server().await?;
+        self.wrote.lock().unwrap_or_else(PoisonError::into_inner).unsure();
         let sign = async {
             let client = connect(&self.setup.own).await?;
             lease::sign(&client, token, server.history.timeline, server.history.began()).await
@@ -120,8 +129,9 @@ impl Postgres {
         let data = super::files::control_data(&output(command, "pg_controldata", ANSWER).await?)?;
         let segments = self.files.segments(data.segment).map_err(problem)?;
         let wanted = segments.iter().filter(|(timeline, number, _)| *timeline >= parted.timeline && *number >= parted.at / data.segment);
-        let mut octets = 0;
-        for (_, _, path) in wanted {
+        let (mut octets, mut is_whole) = (0, true);
+        for (timeline, _, path) in wanted {
+            is_whole &= *timeline == parted.timeline;
             octets += fs::metadata(path).map_err(problem)?.len();
             if octets > EVIDENCE_OCTETS_MAX {
                 return Err(Trouble(format!(
@@ -131,28 +141,41 @@ impl Postgres {
             }
             copy(path, &folder.join(path.file_name().unwrap_or_default()))?;
         }
-        let commits = self.list(parted, &folder.join("records.txt")).await?;
-        info!(commits, octets, folder = %folder.display(), "what the primary does not have is put aside");
+        let listed = self.list(parted, data.segment, &folder.join("records.txt")).await?;
+        // What it wrote on later timelines is kept, and not in the list.
+        let aside = if is_whole { listed } else { Aside { parted: listed.parted, ..Aside::default() } };
+        info!(octets, folder = %folder.display(), "what the primary does not have is put aside: {aside}");
+        self.shelf.put(aside);
         Ok(())
     }
 
-    /// Lists the records behind where the lines parted; how many of them are commits.
-    async fn list(&self, parted: Divergence, to: &std::path::Path) -> Result<u64, Trouble> {
+    /// Lists the records behind where the lines parted; what they are.
+    async fn list(&self, parted: Divergence, segment: u64, to: &std::path::Path) -> Result<Aside, Trouble> {
         use tokio::io::{AsyncBufReadExt as _, BufReader};
         let problem = |error: std::io::Error| Trouble(format!("list records in `{}`: {error}", to.display()));
         let mut command = self.waldump(parted.timeline);
-        command.args(["-s", &show(parted.at)]).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null());
+        // Times of commits are printed in the zone of the environment.
+        command.args(["-s", &show(parted.at)]).env("TZ", "UTC");
+        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null());
         let mut child = command.spawn().map_err(problem)?;
-        let Some(out) = child.stdout.take() else { return Ok(0) };
-        let (mut lines, mut file, mut commits) = (BufReader::new(out).lines(), File::create(to).map_err(problem)?, 0);
+        let aside = Aside { parted: Some((parted.timeline, parted.at)), ..Aside::default() };
+        let Some(out) = child.stdout.take() else { return Ok(aside) };
+        let (mut lines, mut file) = (BufReader::new(out).lines(), File::create(to).map_err(problem)?);
+        let (mut commits, mut end, mut span) = (0, parted.at, None);
         while let Some(line) = lines.next_line().await.map_err(problem)? {
-            commits += u64::from(wal::record(&line).is_some_and(|record| record.is_commit));
+            if let Some(record) = wal::record(&line) {
+                end = end.max(record.end(segment));
+                commits += u64::from(record.is_commit);
+                let at = wal::committed(&line).filter(|_| record.is_commit);
+                span = at.map(|at| span.map_or((at, at), |(first, last): (Timestamp, Timestamp)| (first.min(at), last.max(at)))).or(span);
+            }
             writeln!(file, "{line}").map_err(problem)?;
         }
         // It ends with an error, which is the end of the log.
         child.wait().await.map_err(problem)?;
         file.sync_all().map_err(problem)?;
-        Ok(commits)
+        // There is something, or the lines had not parted: who reads nothing does not know what.
+        Ok(if end > parted.at { Aside { commits: Some(commits), octets: Some(end - parted.at), span, ..aside } } else { aside })
     }
 
     /// Where it stands that a rewind is under way.

@@ -16,6 +16,7 @@ const TABLE: &str = "create schema if not exists portolan; \
     create table if not exists portolan.lease (one boolean primary key default true check (one), generation bigint not null, \
     epoch bigint not null, timeline bigint not null, began pg_lsn not null, at timestamptz not null default now()); \
     create table if not exists portolan.heartbeat (one boolean primary key default true check (one), at timestamptz not null); \
+    alter table portolan.heartbeat set (autovacuum_enabled = false); \
     grant usage on schema portolan to public; grant select on portolan.heartbeat, portolan.lease to public";
 
 /// No standby is waited for: whether one has it is none of the primary's health.

@@ -43,7 +43,8 @@ const LOOK: &str = "select (select system_identifier from pg_control_system())::
     (select setting::bigint from pg_settings where name = 'wal_segment_size'), \
     case when not pg_is_in_recovery() then substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) end, \
     to_regclass('portolan.lease') is not null, \
-    (select extract(epoch from clock_timestamp() - last_msg_receipt_time)::float8 from pg_stat_wal_receiver limit 1)";
+    (select extract(epoch from clock_timestamp() - last_msg_receipt_time)::float8 from pg_stat_wal_receiver limit 1), \
+    case when not pg_is_in_recovery() then pg_snapshot_xmin(pg_current_snapshot())::text end";
 
 /// The startup process waits for more when it has replayed everything (`xlogrecovery.c`, `WaitForWALToBecomeAvailable`).
 const WAITS: &str = "select wait_event in ('RecoveryRetrieveRetryInterval', 'RecoveryWalStream') \
@@ -177,6 +178,8 @@ impl Postgres {
         };
         let opening = if get::<bool>(&row, 11)? { lease::opening(client).await? } else { None };
         let archive = if is_standby { None } else { archiver(client).await.map(|archiver| archiver.told(own, segment)) };
+        let lowest = get::<Option<String>>(&row, 13)?.and_then(|number| number.parse().ok());
+        let wrote = lowest.map(|lowest| self.wrote.lock().unwrap_or_else(PoisonError::into_inner).saw(lowest));
         Ok(Server {
             system: system(&row)?,
             history: self.files.history(own)?,
@@ -191,6 +194,7 @@ impl Postgres {
             synchronous: get(&row, 8)?,
             opening,
             archive,
+            wrote,
         })
     }
 

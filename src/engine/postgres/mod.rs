@@ -23,6 +23,7 @@ mod reclone;
 pub(in crate::engine) mod remote;
 mod sandbox;
 mod wal;
+mod wrote;
 
 use std::{
     path::{Path, PathBuf},
@@ -38,8 +39,9 @@ use portolan_core::{
 use tokio::sync::Mutex;
 use tokio_postgres::Client;
 
-use super::{Members, Server, Trouble};
+use super::{Members, Server, Shelf, Trouble};
 use files::{Files, MARK};
+use wrote::Wrote;
 
 pub(in crate::engine) use conninfo::Trust;
 pub use conninfo::{ConnInfo, ConnInfoError};
@@ -83,6 +85,10 @@ pub struct Postgres {
     client: Mutex<Option<Client>>,
     /// Why the server did not answer the last look; `None`: it did.
     silence: std::sync::Mutex<Option<Trouble>>,
+    /// What was put aside.
+    shelf: Shelf,
+    /// Whether clients write.
+    wrote: std::sync::Mutex<Wrote>,
     /// The program that changes the directory now; zero: none.
     changing: AtomicU32,
 }
@@ -93,11 +99,13 @@ impl Postgres {
     pub fn new(setup: Setup) -> Self {
         let files = Files { directory: setup.data_directory.clone(), owner: setup.owner };
         Self {
+            shelf: Shelf::new(&setup.evidence),
             setup,
             files,
             members: Default::default(),
             client: Mutex::default(),
             silence: Default::default(),
+            wrote: Default::default(),
             changing: AtomicU32::new(0),
         }
     }
@@ -156,6 +164,10 @@ impl Server for Postgres {
 
     async fn beat(&self) -> Result<(), Trouble> {
         self.write_heartbeat().await
+    }
+
+    fn shelf(&self) -> Option<&Shelf> {
+        Some(&self.shelf)
     }
 
     fn opens_copies(&self) -> bool {

@@ -1,6 +1,6 @@
 //! Where a log ends: the last whole record, as `pg_waldump` finds it.
 
-use portolan_core::failover::engine::postgres::position;
+use portolan_core::{failover::engine::postgres::position, model::time::Timestamp};
 
 /// Octets of a page of the log (`XLOG_BLCKSZ`, as every distribution builds it).
 const PAGE: u64 = 8192;
@@ -29,6 +29,16 @@ pub(super) fn record(line: &str) -> Option<Record> {
     let (at, after) = after.split_once(',')?;
     let is_commit = line.starts_with("rmgr: Transaction") && after.contains("desc: COMMIT");
     Some(Record { at: position(at.trim())?, length, is_commit })
+}
+
+/// When a transaction was committed, of a line of its commit that was printed in UTC; `None`: that cannot be read.
+pub(super) fn committed(line: &str) -> Option<Timestamp> {
+    let (_, after) = line.split_once("desc: COMMIT")?;
+    // One that was prepared has its number first.
+    let (_, after) = after.split_once(": ").filter(|_| after.starts_with("_PREPARED")).unwrap_or(("", after));
+    let (time, _) = after.split_once(" UTC")?;
+    let at: jiff::Timestamp = format!("{}Z", time.trim()).parse().ok()?;
+    Some(Timestamp(at.as_millisecond()))
 }
 
 impl Record {
@@ -60,6 +70,7 @@ mod tests {
         fn any_line_is_read_or_not_and_no_record_ends_before_it_begins(
             text in "\\PC{0,80}", at in 0..u64::MAX / 4, length in 0..1_u64 << 30, segment in 0..1_u64 << 31
         ) {
+            let _ = (committed(&text), committed(&format!("desc: COMMIT{text} UTC")));
             let _ = (record(&text), record(&format!("len (rec/tot): 1/{text}, lsn: {text}, desc: {text}")));
             let record = Record { at: at / 8 * 8, length, is_commit: false };
             prop_assert!(record.end(segment) >= record.at + length);
@@ -75,6 +86,16 @@ mod tests {
         let line = "rmgr: Heap        len (rec/tot):     54/  8150, tx:        735, lsn: 1/00000028, prev 0/FF, desc: INSERT off 1";
         assert_eq!(record(line), Some(Record { at: 0x1_0000_0028, length: 8150, is_commit: false }));
         assert_eq!(record("pg_waldump: error: error in WAL record at 0/1: invalid record length at 0/2: wanted 24, got 0"), None);
+    }
+
+    #[test]
+    fn the_time_of_a_commit_is_read() {
+        let at = |desc: &str| committed(&format!("rmgr: Transaction len (rec/tot): 34/ 34, tx: 735, lsn: 0/8, prev 0/0, desc: {desc}"));
+        let noon = Some(Timestamp(1_796_040_000_250));
+        assert_eq!(at("COMMIT 2026-11-30 12:00:00.250999 UTC"), noon);
+        assert_eq!(at("COMMIT 2026-11-30 12:00:00.250999 UTC; inval msgs: catcache 54"), noon);
+        assert_eq!(at("COMMIT_PREPARED 736: 2026-11-30 12:00:00.250999 UTC"), noon);
+        assert_eq!((at("COMMIT 2026-11-30 12:00:00.250999 CET"), at("ABORT 2026-11-30 12:00:00.250999 UTC")), (None, None));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::{pin::pin, time::Duration};
 use portolan_core::{
     failover::engine::redis::{Divergence, Note, Ran, Verb},
     model::ids::Label,
+    recovery::aside::Aside,
 };
 use tokio::time::{Instant, sleep};
 use tracing::info;
@@ -104,6 +105,10 @@ impl Redis {
         let copied = tokio::task::spawn_blocking(move || files.copy_to(&to)).await;
         let octets = copied.map_err(|error| Trouble(format!("put aside: {error}")))??;
         info!(octets, folder = %folder.display(), "what the primary does not have, or may not have, is put aside");
+        // The files hold everything; how far they go beyond is known only of a snapshot that was written after the last write.
+        let end = kept.position().filter(|_| kept.is_clean());
+        let beyond = end.zip(parted).and_then(|(end, parted)| end.checked_sub(parted.at));
+        self.shelf.put(Aside { parted: parted.map(|it| (it.timeline, it.at)), octets: beyond, ..Aside::default() });
         self.change_note(|note| Note { ran: Some(Ran::Replica), ..note.clone() })
     }
 }

@@ -34,7 +34,7 @@ use portolan_core::{
     model::ids::Label,
 };
 
-use super::{Members, Server, Trouble};
+use super::{Members, Server, Shelf, Trouble};
 use files::{Files, reads_log};
 
 pub use client::{Client, Status};
@@ -76,6 +76,8 @@ pub struct Redis {
     members: Mutex<Members>,
     /// Held while the note is read and written again.
     noting: Mutex<()>,
+    /// What was put aside.
+    shelf: Shelf,
 }
 
 impl Redis {
@@ -83,7 +85,7 @@ impl Redis {
     #[must_use]
     pub fn new(setup: Setup) -> Self {
         let files = Files { directory: setup.directory.clone(), owner: setup.owner };
-        Self { setup, files, members: Mutex::default(), noting: Mutex::default() }
+        Self { shelf: Shelf::new(&setup.evidence), setup, files, members: Mutex::default(), noting: Mutex::default() }
     }
 
     /// Where the mark of a replica is in its directory.
@@ -148,6 +150,10 @@ impl Server for Redis {
 
     async fn beat(&self) -> Result<(), Trouble> {
         self.write_heartbeat().await
+    }
+
+    fn shelf(&self) -> Option<&Shelf> {
+        Some(&self.shelf)
     }
 
     /// What was sent is carried out before any look that begins later: a server reads what has arrived on one connection before it answers on another

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering::SeqCst},
     },
     time::Duration,
@@ -10,7 +10,7 @@ use std::{
 
 use nix::sys::signal::Signal;
 use portolan::{
-    api::proto::{ApproveOperationRequest, DeleteOverrideRequest, GetOutlookRequest, StartFailoverRequest},
+    api::proto::{ApproveOperationRequest, DeleteOverrideRequest, GetOutlookRequest, GetReportRequest, StartFailoverRequest},
     client::ClientError,
 };
 use portolan_core::{
@@ -20,16 +20,19 @@ use portolan_core::{
         grounds::Attestation,
         group::{Closed, Deed, Ending, HeldFor, Origin, Phase},
     },
-    model::{ids::Label, time::Timestamp},
+    model::{
+        ids::Label,
+        time::{Tick, Timestamp},
+    },
     recovery::incident::{Milestone, Timeline},
 };
 
 use super::{
-    groups::{Play, group, hold, published},
+    groups::{Play, group, hold, plan_of, published},
     plan::*,
     *,
 };
-use crate::agent::postgres::{Beside, clock};
+use crate::agent::postgres::{Beside, Trio, clock};
 
 /// The plan's own words, and rounds of a second.
 const QUICKLY: &str =
@@ -39,11 +42,18 @@ const RECOVERY: &str = "disaster_recovery:\n  rpo_target: 1h\n  rto_target: 30m\
     validation_steps: [verify_data_integrity, test_agent_functionality, ledger_is_there] } }\n\
     validation:\n  ledger_is_there: { sql: \"select count(*) > 0 from ledger\" }\n";
 
-/// What a client was told: the last write that is kept, and when that was said.
+/// What a client was told: the last write that is kept, and when that was said of each, by the clock of this machine and by its calendar.
 #[derive(Debug, Default)]
 struct Ledger {
     last: AtomicU64,
-    at: AtomicU64,
+    acknowledged: Mutex<Vec<(Tick, Timestamp)>>,
+}
+
+impl Ledger {
+    /// When it was told that a write is kept. They are numbered from one.
+    fn told(&self, id: u64) -> (Tick, Timestamp) {
+        self.acknowledged.lock().unwrap()[usize::try_from(id).unwrap() - 1]
+    }
 }
 
 /// Writes one number after the other, at one place, until that is gone.
@@ -55,8 +65,8 @@ async fn write(play: &Play, region: &str, ledger: Arc<Ledger>) -> tokio::task::J
             if client.execute("insert into ledger (id) values ($1)", &[&id]).await.is_err() {
                 return;
             }
+            ledger.acknowledged.lock().unwrap().push((clock(), wall()));
             ledger.last.store(u64::try_from(id).unwrap(), SeqCst);
-            ledger.at.store(clock().0, SeqCst);
         }
     })
 }
@@ -80,10 +90,17 @@ async fn a_lost_primary_is_replaced_by_itself_and_the_record_says_why() {
     let writer = write(&play, US, Arc::clone(&ledger)).await;
     given("writes are acknowledged", async || (ledger.last.load(SeqCst) > 100).then_some(())).await;
     // What is written from now on is not shipped any more.
-    let watched = Duration::from_secs(3);
+    let watched = Duration::from_secs(9);
     play.member(US).stop_shipping();
     let (cut, cut_at) = (ledger.last.load(SeqCst), clock());
-    given("some seconds of writes are not shipped", async || (clock().since(cut_at) >= watched).then_some(())).await;
+    let mut gauge = Vec::new();
+    given("some seconds of writes are not shipped", async || {
+        let before = clock();
+        let seen = look().await?;
+        gauge.push((before, clock(), seen.exposures));
+        (clock().since(cut_at) >= watched).then_some(())
+    })
+    .await;
     play.trio.members.get_mut(&Label::new(US)).unwrap().lose();
     writer.await.unwrap();
     let lost_at = clock();
@@ -92,6 +109,7 @@ async fn a_lost_primary_is_replaced_by_itself_and_the_record_says_why() {
         ended(state).is_some() || open.is_some_and(|operation| operation.phase >= Phase::Fenced)
     };
     play.fleet.agrees("the primary is fenced", is_fenced).await;
+    let fenced_at = clock();
     play.fleet.agrees("the group was failed over", |state| ended(state).is_some()).await;
     let state = play.fleet.running().next().unwrap().daemon.agreed();
     let closed = ended(&state).unwrap();
@@ -111,9 +129,31 @@ async fn a_lost_primary_is_replaced_by_itself_and_the_record_says_why() {
     let last = ledger.last.load(SeqCst);
     assert!(kept >= cut.min(last) - 50 && kept < last, "{kept} of {last} are kept, and nothing was shipped after {cut}");
     let loss = operation.chosen.as_ref().unwrap().loss;
-    // The first write that is lost was made after the cut, and the last one before the loss was seen; both clocks are this machine's.
-    assert!(loss.high.unwrap() >= watched, "{loss}");
-    println!("lost {} writes, {loss}; {:?} after the loss", last - kept, clock().since(lost_at));
+    let ((kept_at, _), (first_at, first_wall), (last_at, _)) = (ledger.told(kept), ledger.told(kept + 1), ledger.told(last));
+    let (truth, high) = (last_at.since(first_at), loss.high.unwrap());
+    assert!(loss.low <= truth && truth <= high, "{loss}, and {truth:?} were lost");
+    // A look each second, and the two before the first write that is surely lost; then the time in which nobody saw what it did.
+    assert!(loss.low > Duration::ZERO && loss.low + Duration::from_secs(8) >= truth, "{loss}, and {truth:?} were lost");
+    assert!(high <= fenced_at.since(first_at) + Duration::from_secs(4), "{loss}, fenced {:?} after the first", fenced_at.since(first_at));
+    println!("lost {} writes of {truth:?}, {loss}; {:?} after the loss", last - kept, clock().since(lost_at));
+
+    // What the new primary lacked was gauged all the while.
+    let time = |time: Option<prost_types::Duration>| Duration::try_from(time.unwrap()).unwrap();
+    let mut nearest = Duration::MAX;
+    // By then it has told of all that it received.
+    let told_at = first_at + Duration::from_secs(3);
+    for (before, after, exposures) in gauge.into_iter().filter(|(before, ..)| *before > told_at) {
+        let Some(gauged) = exposures.into_iter().find(|it| it.region == primary).and_then(|it| it.time) else { continue };
+        let (low, high) = (time(gauged.low), time(gauged.high));
+        assert!(
+            low <= after.since(kept_at) && high >= before.since(first_at),
+            "{low:?} to {high:?}, and it is {:?}",
+            after.since(first_at)
+        );
+        let (middle, age) = ((low + high) / 2, before.since(first_at));
+        nearest = nearest.min(middle.abs_diff(age));
+    }
+    assert!(nearest <= Duration::from_millis(1500), "the gauge is {nearest:?} beside the ledger at best");
 
     // The old primary comes back, twice: it never takes a write again, and what only it had is put aside.
     for _ in 0..2 {
@@ -126,6 +166,17 @@ async fn a_lost_primary_is_replaced_by_itself_and_the_record_says_why() {
     }
     let aside = u64::try_from(play.member(US).commits_put_aside()).unwrap();
     assert!(aside >= last - kept, "{aside} commits were put aside, and {} writes were lost", last - kept);
+
+    // What was really lost stands in the record, as its agent told it.
+    play.fleet.agrees("it is noted", |state| ended(state).is_some_and(|closed| closed.aside.contains_key(&Label::new(US)))).await;
+    let state = play.fleet.running().next().unwrap().daemon.agreed();
+    let noted = ended(&state).unwrap().aside[&Label::new(US)];
+    let (first, end) = noted.span.unwrap();
+    assert_eq!((noted.commits, noted.octets.is_some_and(|octets| octets > 0)), (Some(aside), true), "{noted}");
+    assert!(first <= first_wall && end >= ledger.told(last - 1).1, "{noted}");
+    let request = GetReportRequest { name: format!("operations/op-{}", operation.id), ..GetReportRequest::default() };
+    let report = node.get_report(request).await.unwrap().text;
+    assert!(report.contains(&format!("{US} had {noted} alone")), "{report}");
 }
 
 /// Milliseconds since 1970.
@@ -224,6 +275,71 @@ async fn what_would_lose_too_much_waits_for_a_person_and_leaves_the_primary_as_i
     let closed = play.fleet.running().next().unwrap().daemon.agreed();
     let closed = ended(&closed).unwrap();
     assert_eq!((closed.ending, closed.operation.id), (Ending::Succeeded, operation.id), "{closed:#?}");
+}
+
+/// Probes, standbys and its agent say that it is gone, and it is not: what clients have of it stays.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_held_before_its_fence_leaves_a_primary_that_lives_and_its_answer_as_they_were() {
+    const FOR: Duration = Duration::from_secs(5);
+    let services =
+        "services:\n  orders-write: { hostnames: [orders.gslb.example.net], follows: { group: orders, ttl: { min: 1s, max: 3s } } }\n";
+    let recovery = RECOVERY.replace(", ledger_is_there", "").replace("rpo_target: 1h", "rpo_target: 1s");
+    let trio = Trio::new([AP, EU, US]);
+    let plan = plan_of(&trio, &format!("{QUICKLY}    lease: {{ ttl: 60s, margin: 6s }}\n"), &format!("{recovery}{services}"));
+    let play = Play::by(&plan, trio, &[]).await;
+    play.is_served_by(US).await;
+    let answers_us = async || {
+        for bed in play.fleet.running() {
+            if bed.ask(Question::a("orders.gslb.example.net")).await.data != [published(US)] {
+                return None;
+            }
+        }
+        Some(())
+    };
+    given("the name leads to it everywhere", answers_us).await;
+    let ledger = Arc::new(Ledger::default());
+    let writer = write(&play, US, Arc::clone(&ledger)).await;
+    given("writes are acknowledged", async || (ledger.last.load(SeqCst) > 100).then_some(())).await;
+    // Its lease is a long one: the supervisor lets the database live while nobody hears of it, and no heartbeat is written.
+    play.member(US).stop_shipping();
+    play.member(US).signal(Beside::Agent, Signal::SIGSTOP);
+    let proposed = |state: &State| state.group(&group()).and_then(|it| it.operation.clone()).filter(|it| it.phase == Phase::Proposed);
+    play.fleet.agrees("a failover is proposed", |state| proposed(state).is_some()).await;
+    let held = proposed(&play.fleet.running().next().unwrap().daemon.agreed()).unwrap();
+    assert_eq!(held.held.as_ref().unwrap().reason, HeldFor::Approval, "{held:?}");
+    assert_eq!(held.grounds.as_ref().unwrap().evidence, Evidence::Isolated, "{held:?}");
+
+    let (since, mut seen) = (clock(), ledger.last.load(SeqCst));
+    let stays = async || {
+        answers_us().await.expect("a daemon answers something else while it is held");
+        for bed in play.fleet.running() {
+            let state = bed.daemon.agreed();
+            let agreed = state.group(&group()).unwrap();
+            assert!(agreed.in_force().is_some_and(|grant| grant.region.as_str() == US), "nothing was revoked: {agreed:#?}");
+            assert!(proposed(&state).is_some_and(|it| it.id == held.id), "it is held: {agreed:#?}");
+        }
+        let last = ledger.last.load(SeqCst);
+        assert!(!writer.is_finished(), "its writes were refused");
+        let (grew, enough) = (last > seen, clock().since(since) >= FOR);
+        seen = last;
+        (grew && enough).then_some(())
+    };
+    given("writes go on, and the answer stays", stays).await;
+
+    // Whatever stood still goes on, and so does the group, by itself.
+    play.member(US).signal_all(Signal::SIGCONT);
+    play.member(US).signal(Beside::Agent, Signal::SIGCONT);
+    play.fleet.agrees("it is not proposed any more", |state| ended(state).is_some_and(|it| it.ending == Ending::Rejected)).await;
+    let goes_on = |state: &State| {
+        let agreed = state.group(&group()).unwrap();
+        agreed.operation.is_none() && agreed.in_force().is_some_and(|grant| grant.region.as_str() == US)
+    };
+    play.fleet.agrees("it leads", goes_on).await;
+    assert!(!writer.is_finished(), "its writes were refused");
+    writer.abort();
+    let last = i64::try_from(ledger.last.load(SeqCst)).unwrap();
+    assert!(play.member(US).read::<i64>("select max(id) from ledger").await.unwrap() >= last);
+    assert_eq!(play.member(US).read::<i32>("select timeline_id from pg_control_checkpoint()").await, Some(1), "it is the same line");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -224,6 +224,7 @@ fn operations_that_ended_are_kept_up_to_their_bounds_the_newest_of_all() {
         at: START,
         setback: None,
         told: None,
+        aside: Default::default(),
     };
     let ids = |group: &Group| group.ended().map(|closed| closed.operation.id).collect::<Vec<_>>();
     let mut one = Group::default();

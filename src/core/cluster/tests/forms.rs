@@ -27,6 +27,7 @@ use crate::{
         units::{Share, Weight},
     },
     recovery::{
+        aside::Aside,
         drill::{Aim, DrillKind, DrillStep, Figures, Outcome},
         exposure::Bracket,
         observed::{Notice, Would},
@@ -188,6 +189,10 @@ fn steps() -> Vec<Step> {
     steps.push(Step::Reclone { token, region: eu.clone() });
     let note = |notice| Step::Drill { token, act: Box::new(DrillStep::Note { drill: 1, notice }) };
     steps.extend(notices().map(note));
+    let unknown = Aside { by: token, ..Aside::default() };
+    let span = Some((Timestamp(1_800_000_000_000), Timestamp(1_800_000_002_500)));
+    let known = Aside { by: token, parted: Some((1, 10)), commits: Some(7), octets: Some(120), span };
+    steps.extend([unknown, known].map(|aside| Step::PutAside { token, operation: 1, region: eu.clone(), aside }));
     steps.push(Step::Begin { token, operation: 1 });
     steps
 }

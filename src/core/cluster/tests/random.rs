@@ -26,6 +26,7 @@ use crate::{
         units::{Share, Weight},
     },
     recovery::{
+        aside::Aside,
         drill::{Aim, DrillKind, DrillStep, Figures, Outcome},
         exposure::Bracket,
         observed::{Notice, Would},
@@ -298,6 +299,9 @@ fn steps() -> impl Strategy<Value = Step> {
         1 => (tokens(), numbers()).prop_map(|(token, operation)| Step::Begin { token, operation }),
         1 => (tokens(), regions()).prop_map(|(token, region)| Step::Followed { token, region }),
         1 => (tokens(), regions()).prop_map(|(token, region)| Step::Reclone { token, region }),
+        1 => (tokens(), numbers(), regions(), tokens()).prop_map(|(token, operation, region, by)| {
+            Step::PutAside { token, operation, region, aside: Aside { by, commits: Some(operation), ..Aside::default() } }
+        }),
         1 => (tokens(), prop::sample::select(vec![HeldFor::Drain, HeldFor::SwitchoverUnanswered]), ".{0,20}")
             .prop_map(|(token, reason, text)| Step::Hold { token, reason, text }),
     ]

@@ -11,7 +11,7 @@
 //! orders drill isolated us backup | orders drill-lift eu | orders drill-lifted eu cut | orders drill-end 5 passed because it was cut
 //! orders drill observe_only lasts=1h | orders drill-near 5 | orders drill-would 5 to=ap because no fence would confirm
 //! orders drill-every dry_run every=24h first=1h | orders drill-unschedule 5 | orders drill-missed 5 because a freeze
-//! orders reclone ap
+//! orders reclone ap | orders aside 5 us 9 312
 //! orders evacuate 8 switchover from us to eu
 //! orders setback 5 because error_rate is high | orders decide switchover from eu to us setback=5
 //! ```
@@ -36,6 +36,7 @@ use crate::{
     },
     node::tests::plan_text::value,
     recovery::{
+        aside::Aside,
         drill::{Aim, DrillStep, Drills, Figures, Outcome, Schedule},
         exposure::Bracket,
         observed::{Notice, Would},
@@ -112,6 +113,15 @@ pub(super) fn step(name: &Label, words: &[&str], reason: &str, state: &State, at
         "regrant" => Step::Regrant { token, class: class(words) },
         "settle" => Step::Settle { token },
         "begin" => Step::Begin { token, operation: number(1) },
+        "aside" => {
+            let by = Token { epoch: number(3), ..token };
+            Step::PutAside {
+                token,
+                operation: number(1),
+                region: region(2),
+                aside: Aside { by, commits: Some(number(4)), ..Aside::default() },
+            }
+        }
         "reclone" => Step::Reclone { token, region: region(1) },
         "followed" => Step::Followed { token, region: region(1) },
         "turn" => Step::Turn { token, operation: number(1) },
@@ -288,6 +298,7 @@ pub(super) fn show(name: &Label, group: &Group) -> Vec<String> {
         let setback = closed.setback.map(|index| format!(", set back by {index}")).unwrap_or_default();
         lines.push(format!("  op-{} {}{setback}", closed.operation.id, closed.ending));
         lines.extend(hooks.map(|mark| format!("    {} {}", mark.index, mark.text)));
+        lines.extend(closed.aside.iter().map(|(region, aside)| format!("    {region} had alone: {aside}")));
         let acts = &closed.operation.acts;
         lines.extend(acts.iter().map(|act| format!("    {} {} by {}: {}", act.index, act.deed, act.who, act.why)));
     }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     failover::{choose::Sealed, evidence::Stream, group::Stopped, order::Sight, token::Token},
     model::{ids::Label, time::Tick},
-    recovery::archive::Archive,
+    recovery::{archive::Archive, aside::Aside},
 };
 
 /// What the database is now.
@@ -59,4 +59,9 @@ pub struct Facts {
     pub opening: Option<Opening>,
     /// A primary: what it says of its archive; `None`: it does not.
     pub archive: Option<Archive>,
+    /// A primary: how often others than its agent were seen to have ended a write, counted from any moment; `None`: it does not tell them apart from
+    /// what it writes by itself.
+    pub wrote: Option<u64>,
+    /// What it had alone and was put aside last; `None`: nothing was, or nobody knows. Whoever keeps it says so.
+    pub aside: Option<Aside>,
 }

@@ -368,7 +368,7 @@ impl Agent {
         let writes = self.facts.database == Database::Writes && self.facts.opening.is_some_and(|it| Some(it.token) == grant);
         let sequence = (self.disk.starts, self.n_told);
         let (trouble, class) = (self.trouble.clone(), self.class());
-        let Facts { sight, seen_at, stream, .. } = self.facts;
+        let Facts { sight, seen_at, stream, wrote, aside, .. } = self.facts;
         let replayed = self.facts.copy.as_ref().map(|copy| copy.replayed);
         // Whoever was told to stop, or is outranked, holds nothing from then on, whatever it still does.
         let is_holding = writes && self.goal == Goal::Lead && self.holder.is_live(now);
@@ -392,6 +392,8 @@ impl Agent {
             trouble,
             doubt,
             archive,
+            wrote,
+            aside,
             holding,
             usurped: self.usurped.map(|at| now.since(at)),
             // What it stands beside says so.

@@ -145,6 +145,68 @@ fn who_was_cut_off_is_stopped_before_it_is_let_in() {
     assert!(about_us(&mut conductor, &group(Vec::new()), 6).starts_with("Follow"));
 }
 
+/// What was lost is told by whoever had it alone, as long as it is in no record.
+#[test]
+fn what_a_member_had_alone_is_noted_in_the_operation_that_lost_it() {
+    use crate::failover::{
+        choose::Durability,
+        group::{Closed, Ending, operation},
+    };
+    use crate::{
+        model::{group::policy, time::Timestamp},
+        recovery::aside::Aside,
+    };
+
+    let (orders, us, eu, second) = (Label::new("orders"), Label::new("us"), Label::new("eu"), 1_000_000);
+    let (policy, token) = (policy("eu", &["us", "eu"]), Token { generation: 0, epoch: 19 });
+    let grant = Grant {
+        token,
+        region: eu.clone(),
+        ttl: policy.ttl,
+        margin: policy.margin,
+        longest: policy.ttl,
+        class: Class::Bare,
+        is_attested: true,
+        durability: Durability::Async,
+        on_control_loss: policy.on_control_loss,
+        peers: std::collections::BTreeSet::new(),
+        above: 1,
+    };
+    let closed = |id, from: &str, ending| Closed {
+        operation: Operation { id, from: from.into(), ..operation(Phase::Routed) },
+        ending,
+        at: Timestamp(0),
+        setback: None,
+        told: None,
+        aside: Default::default(),
+    };
+    // It was lost in 3, another one in 9; 5 came to nothing, and 15 went back to where it was.
+    let all = [closed(3, "us", Ending::Succeeded), closed(5, "us", Ending::Cancelled), closed(9, "ap", Ending::Succeeded)];
+    let group =
+        Group { token, grant: Some(grant), earlier: all.into(), latest: Some(closed(15, "ap", Ending::Cancelled)), ..Group::default() };
+    let proposed = |group: &Group, aside: Option<Aside>| {
+        let mut conductor = Conductor::new(Patience::default(), Tick(0));
+        let status = Status { sequence: (1, 1), writes: true, grant: Some(token), class: Class::Bare, ..Status::default() };
+        conductor.told(&orders, &eu, status, Tick(1));
+        conductor.told(&orders, &us, Status { sequence: (1, 1), aside, ..Status::default() }, Tick(1));
+        let actions = conductor.conduct(&orders, group, &policy, &Nothing, Tick(second));
+        actions.into_iter().find_map(|action| match action {
+            Action::Propose(Step::PutAside { operation, region, aside, .. }) => Some((operation, region, aside)),
+            _ => None,
+        })
+    };
+    let by = |epoch| Aside { by: Token { generation: 0, epoch }, commits: Some(7), ..Aside::default() };
+    assert_eq!(proposed(&group, None), None);
+    assert_eq!(proposed(&group, Some(by(2))), None, "no operation is remembered that was before it");
+    assert_eq!(proposed(&group, Some(by(4))), Some((3, us.clone(), by(4))));
+    assert_eq!(proposed(&group, Some(by(19))), Some((3, us.clone(), by(19))), "it was away until now");
+    let mut noted = group.clone();
+    noted.earlier[0].aside.insert(us.clone(), by(19));
+    assert_eq!(proposed(&noted, Some(by(19))), None, "once");
+    noted.earlier[2].operation.from = us.clone();
+    assert_eq!(proposed(&noted, Some(by(19))), Some((9, us, by(19))), "it led again, and was lost again");
+}
+
 /// Clients wait for it: the end of a lease is looked at when it comes, and what a step before it kept back is proposed when that one is there.
 #[test]
 fn the_end_of_a_lease_is_due_and_so_is_what_another_proposal_kept_back() {

@@ -485,7 +485,8 @@ mod tests {
         let mut group = group(&all);
         let mark = |second, text: &str| Mark { phase: Phase::Decided, index: 9, at: at(second), text: text.to_owned() };
         let operation = Operation { marks: vec![mark(1, "decide"), mark(50, "closed")], ..operation(Phase::Routed) };
-        group.latest = Some(Closed { operation, ending: Ending::Succeeded, at: at(50), setback: None, told: None });
+        group.latest =
+            Some(Closed { operation, ending: Ending::Succeeded, at: at(50), setback: None, told: None, aside: Default::default() });
         let text = report(&group, &all[0]).markdown();
         let order: Vec<usize> = ["| drill-5 | began", "| op-9 | decide |", "| op-9 | closed |", "| drill-5 | ended"]
             .iter()

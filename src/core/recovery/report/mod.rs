@@ -20,6 +20,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::{Serialize, Serializer};
 
 use super::{
+    aside::Aside,
     exposure::Bracket,
     incident::{Milestone, Standing, Timeline},
 };
@@ -165,6 +166,24 @@ struct Loss {
     #[serde(rename = "rpo_target_ms", serialize_with = "millis_or_null")]
     target: Option<Duration>,
     standing: &'static str,
+    /// What members had alone, as they put it aside when they came back; `None`: nobody has told of anything.
+    put_aside: Option<BTreeMap<Label, PutAside>>,
+}
+
+/// What one member had alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct PutAside {
+    /// In the engine's count, where others have no more of it; `None`: unknown, as all of these.
+    timeline: Option<u32>,
+    position: Option<u64>,
+    commits: Option<u64>,
+    octets: Option<u64>,
+    #[serde(with = "rfc3339::option")]
+    first_commit: Option<Timestamp>,
+    #[serde(with = "rfc3339::option")]
+    last_commit: Option<Timestamp>,
+    #[serde(skip)]
+    text: String,
 }
 
 /// What it was decided by.
@@ -200,7 +219,9 @@ impl Report {
         let timeline = Timeline::of_closed(closed, basis.tail);
         let report = Self::new(group, &closed.operation, Some((closed.ending, closed.at)), &timeline, policy, basis);
         let mark = closed.setback.and_then(|index| closed.operation.marks.iter().find(|mark| mark.index == index));
-        Self { setback: mark.map(|mark| mark.text.clone()), ..report }
+        let put_aside =
+            (!closed.aside.is_empty()).then(|| closed.aside.iter().map(|(region, it)| (region.clone(), PutAside::of(it))).collect());
+        Self { setback: mark.map(|mark| mark.text.clone()), loss: Loss { put_aside, ..report.loss }, ..report }
     }
 
     fn new(
@@ -318,7 +339,22 @@ impl Loss {
         // What is lost at least can break the target although nobody knows how much it is at most.
         let is_violated = target.is_some_and(|target| figure.low > target);
         let standing = if is_violated { Standing::Violated } else { Standing::of(figure.high, target) };
-        Self { estimate: operation.estimate, sealed, is_handed_over, allowed: operation.allowed_loss, target, standing: standing.word() }
+        let (allowed, standing) = (operation.allowed_loss, standing.word());
+        Self { estimate: operation.estimate, sealed, is_handed_over, allowed, target, standing, put_aside: None }
+    }
+}
+
+impl PutAside {
+    fn of(aside: &Aside) -> Self {
+        Self {
+            timeline: aside.parted.map(|(timeline, _)| timeline),
+            position: aside.parted.map(|(_, position)| position),
+            commits: aside.commits,
+            octets: aside.octets,
+            first_commit: aside.span.map(|(first, _)| first),
+            last_commit: aside.span.map(|(_, last)| last),
+            text: aside.to_string(),
+        }
     }
 }
 

@@ -122,9 +122,15 @@ impl Report {
             None => "unknown: nobody was chosen".to_owned(),
         };
         let allowed = loss.allowed.map_or_else(|| "nothing beyond the plan".to_owned(), |allowed| Human(allowed).to_string());
+        let aside = match &loss.put_aside {
+            Some(known) => known.iter().map(|(region, aside)| format!("{region} had {} alone", aside.text)).collect::<Vec<_>>().join("; "),
+            None if loss.is_handed_over => "nothing".to_owned(),
+            None => "unknown: no member has told of anything that only it had".to_owned(),
+        };
         vec![
             ("Estimated when it was decided", loss.estimate.to_string()),
             ("By what was sealed", sealed),
+            ("By what members put aside", aside),
             ("Allowed by a person", allowed),
             ("Target", loss.target.map_or_else(|| "the plan has none".to_owned(), |target| Human(target).to_string())),
             ("Standing", loss.standing.to_owned()),

@@ -78,7 +78,7 @@ fn automatic() -> Closed {
         acts: vec![act],
         ..operation(Routed)
     };
-    Closed { operation, ending: Ending::Succeeded, at: at(170), setback: None, told: None }
+    Closed { operation, ending: Ending::Succeeded, at: at(170), setback: None, told: None, aside: Default::default() }
 }
 
 #[test]
@@ -99,7 +99,8 @@ fn an_automatic_failover_is_told_whole() {
     has("| t4 | drained | 2027-01-15 08:02:21Z | 31s | 8% |\n");
     has("| t7 | effective | 2027-01-15 08:03:05Z | 30s | 8% |\n");
     has("| t8 | validated | 2027-01-15 08:03:05Z | 0s | 0% |\n");
-    has("- **By what was sealed**: 2s to 30s\n- **Allowed by a person**: 1m\n- **Target**: 10s\n- **Standing**: violated\n");
+    has("- **By what was sealed**: 2s to 30s\n- **By what members put aside**: unknown: no member has told of anything that only it had\n");
+    has("- **Allowed by a person**: 1m\n- **Target**: 10s\n- **Standing**: violated\n");
     has("- **Failed rounds**: 3: 2027-01-15 08:00:15Z, 2027-01-15 08:00:30Z, 2027-01-15 08:00:45Z\n");
     has("| eu | cannot tell |\n");
     has("| 23 | 2027-01-15 08:01:53Z | chosen | hold, RPO_GATE: 30s would be lost \\| \"and\" \\<b\\>more\\</b\\> |\n");
@@ -149,7 +150,28 @@ fn one_that_is_open_tells_how_far_it_is_and_that_the_clock_runs() {
     has("- **Without writes (t5 - t2)**: unknown\n");
     has("| t5 | promoted | unknown | unknown | unknown |\n");
     has("- **Estimated when it was decided**: unknown\n- **By what was sealed**: unknown: nobody was chosen\n");
+    has("- **By what members put aside**: unknown: no member has told of anything that only it had\n");
     has("Nobody approved, asserted, skipped or ended anything.\n");
+}
+
+#[test]
+fn what_members_had_alone_stands_in_all_forms_and_what_they_cannot_tell_is_unknown() {
+    let mut closed = automatic();
+    let policy = policy("us", &["us", "eu", "ap"]);
+    let report = |closed: &Closed| Report::of_closed(&"orders".into(), closed, &policy, basis(None));
+    let value = |closed: &Closed| serde_json::from_str::<serde_json::Value>(&report(closed).json().unwrap()).unwrap();
+    assert_eq!(value(&closed)["loss"]["put_aside"], serde_json::Value::Null);
+    let span = Some((at(100), at(102)));
+    let known = Aside { parted: Some((1, 10)), commits: Some(312), octets: Some(4096), span, ..Aside::default() };
+    closed.aside = [("us".into(), known), ("ap".into(), Aside::default())].into();
+    let line = "ap had commits unknown, octets unknown alone; \
+        us had 312 commits, 4096 octets, made in 2s from 2027-01-15T08:01:40Z on alone";
+    let (markdown, html) = (report(&closed).markdown(), report(&closed).html());
+    assert!(markdown.contains(&format!("- **By what members put aside**: {line}\n")), "{markdown}");
+    assert!(html.contains(line), "{html}");
+    let told = value(&closed)["loss"]["put_aside"].clone();
+    assert_eq!((&told["us"]["commits"], &told["us"]["last_commit"]), (&312.into(), &"2027-01-15T08:01:42Z".into()), "{told}");
+    assert_eq!((&told["ap"]["commits"], &told["ap"]["octets"]), (&serde_json::Value::Null, &serde_json::Value::Null), "{told}");
 }
 
 #[test]
@@ -167,7 +189,7 @@ fn a_switchover_that_handed_over_lost_nothing_and_has_no_recovery_time() {
         ..operation(Routed)
     };
     let report = |operation: &Operation, ending| {
-        let closed = Closed { operation: operation.clone(), ending, at: at(9), setback: None, told: None };
+        let closed = Closed { operation: operation.clone(), ending, at: at(9), setback: None, told: None, aside: Default::default() };
         Report::of_closed(&"orders".into(), &closed, &policy, basis(None)).markdown()
     };
     let text = report(&done, Ending::Succeeded);

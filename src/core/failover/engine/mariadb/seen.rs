@@ -180,7 +180,9 @@ pub fn facts(seen: &Seen, region: &Label, priority: Option<u16>) -> Facts {
             let position = if server.writes { Some(server.applied) } else { copy.as_ref().map(|copy| copy.position) };
             let sight = Some(Sight { role, system, timeline, position });
             let opening = server.token.map(|token| Opening { token, timeline, at: server.history.began() });
-            Facts { database, sight, stream: server.stream, copy, opening, ..base }
+            // A heartbeat takes no place in the binary log, and nothing else is written there by itself.
+            let wrote = server.writes.then_some(server.applied);
+            Facts { database, sight, stream: server.stream, copy, opening, wrote, ..base }
         }
         (None, Process::Down) => {
             let stopped = seen.control.and_then(|control| match control.ran {

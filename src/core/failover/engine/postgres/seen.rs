@@ -97,6 +97,8 @@ pub struct Server {
     pub opening: Option<Opening>,
     /// A primary: what it says of its archive; `None`: it does not.
     pub archive: Option<Archive>,
+    /// As in [`Facts::wrote`].
+    pub wrote: Option<u64>,
 }
 
 impl Server {
@@ -146,7 +148,7 @@ pub fn facts(seen: &Seen, region: &Label, priority: Option<u16>) -> Facts {
             let position = if server.is_standby { server.end } else { Some(server.position) };
             let sight = Some(Sight { role, system: server.system, timeline: server.history.timeline, position });
             let archive = server.archive.clone();
-            Facts { database, sight, stream: server.stream, copy, opening: server.opening, archive, ..base }
+            Facts { database, sight, stream: server.stream, copy, opening: server.opening, archive, wrote: server.wrote, ..base }
         }
         (None, Process::Down) => {
             let stopped = seen.control.and_then(|control| match control.ran {

@@ -48,6 +48,7 @@ fn standby_at(position: u64, history: History) -> Server {
         synchronous: String::new(),
         opening: None,
         archive: None,
+        wrote: None,
     }
 }
 

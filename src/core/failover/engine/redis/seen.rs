@@ -116,6 +116,12 @@ impl Kept {
         self.note.ran.unwrap_or(if is_marked { Ran::Replica } else { Ran::Primary })
     }
 
+    /// Up to where its last snapshot goes; `None`: there is none, or its place in the line is not known.
+    #[must_use]
+    pub fn position(&self) -> Option<u64> {
+        self.end().map(|end| end.position)
+    }
+
     fn end(&self) -> Option<End> {
         let (id, offset) = self.snapshot.as_ref()?;
         let line = self.note.line.as_ref()?.at(id)?;
