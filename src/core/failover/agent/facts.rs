@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    failover::{choose::Sealed, evidence::Stream, group::Stopped, order::Sight, token::Token},
+    failover::{choose::Sealed, concern::Concern, evidence::Stream, group::Stopped, order::Sight, token::Token},
     model::{ids::Label, time::Tick},
     recovery::archive::Archive,
 };
@@ -59,4 +59,10 @@ pub struct Facts {
     pub opening: Option<Opening>,
     /// A primary: what it says of its archive; `None`: it does not.
     pub archive: Option<Archive>,
+    /// What is amiss though it works; `None`: nobody has looked.
+    pub concerns: Option<Vec<Concern>>,
+    /// Why it is never promoted, whatever the plan says; `None`: nothing speaks against it.
+    pub unfit: Option<String>,
+    /// It runs, or may, and does not answer: why, in one line; `None`: it does, or nothing runs.
+    pub silence: Option<String>,
 }

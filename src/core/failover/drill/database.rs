@@ -79,6 +79,9 @@ impl Member {
             stopped: (self.run == Run::Down && self.stopped_clean).then_some(Stopped { system: SYSTEM, timeline: self.timeline, position }),
             opening: self.opening.filter(|_| self.run != Run::Down),
             archive: None,
+            concerns: None,
+            unfit: None,
+            silence: None,
         }
     }
 
