@@ -126,7 +126,9 @@ impl Info {
             let number = name.strip_prefix("slave").unwrap_or_default();
             !number.is_empty() && number.bytes().all(|it| it.is_ascii_digit()) && value.split(',').any(|part| part == "state=online")
         };
-        let n_following = fields.iter().filter(is_following).count();
+        // It counts by itself while that decides over writes; one that hangs is online for a minute.
+        let good = fields.get("min_slaves_good_slaves").and_then(|text| text.parse().ok());
+        let n_following = good.unwrap_or_else(|| fields.iter().filter(is_following).count());
         Ok(Self {
             is_replica,
             id,
@@ -170,6 +172,8 @@ mod tests {
             slave_priority:100\r\n";
         let primary = Info::parse(&text("master", followed)).unwrap();
         assert_eq!(primary.n_following, 2, "a whole copy that is under way does not count");
+        let counted = Info::parse(&text("master", &format!("{followed}min_slaves_good_slaves:1\r\n"))).unwrap();
+        assert_eq!(counted.n_following, 1, "nor does who hangs");
         assert!(!primary.is_replica && primary.counts && primary.logs && !primary.is_clustered);
         assert_eq!(primary.earlier, Some((ReplicationId::new(OTHER).unwrap(), 800)));
         let replica = "master_host:10.0.0.1\r\nmaster_port:6379\r\nmaster_link_status:up\r\nmaster_last_io_seconds_ago:2\r\nslave_repl_offset:900\r\n";
