@@ -1,5 +1,6 @@
 //! Agents and supervisors beside real databases.
 
+mod amiss;
 mod archive;
 mod clients;
 mod cnpg;
@@ -16,4 +17,5 @@ mod reclone;
 mod redis;
 mod redis_server;
 mod sandbox;
+mod slots;
 mod supervisor;

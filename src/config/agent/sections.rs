@@ -109,7 +109,8 @@ section! {
     pub struct RedisDatabase {
         /// The server.
         program: FilePath = FilePath("/usr/bin/redis-server".to_owned()),
-        /// Its own configuration, where it listens and what it keeps. With appendonly yes a primary that was killed comes back where it was.
+        /// Its own configuration, where it listens and what it keeps. With appendonly yes a primary that was killed comes back where it was; with
+        /// min-replicas-to-write 1 a primary that no other region hears refuses writes, and so does one whose replicas are all away.
         config: FilePath,
         /// Where it keeps its data: dump.rdb, appendonlydir, and portolan.conf, which makes a replica of it while it is there.
         directory: FilePath,

@@ -27,6 +27,7 @@ pub mod adopt;
 pub mod agent;
 pub mod assertion;
 pub mod choose;
+pub mod concern;
 pub mod conduct;
 pub mod detect;
 #[cfg(test)]

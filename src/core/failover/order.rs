@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     choose::Sealed,
+    concern::Concern,
     evidence::Stream,
     group::Stopped,
     lease::{Class, Grant, Reply, Request},
@@ -186,6 +187,12 @@ pub struct Status {
     /// What its database had alone and was put aside last, before it followed another one; `None`: nothing was, or nobody knows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub aside: Option<Aside>,
+    /// What is amiss with its database though it works; `None`: it was not looked at.
+    #[serde(default)]
+    pub concerns: Option<Vec<Concern>>,
+    /// Why its database is never promoted, whatever the plan says, in one line; `None`: nothing speaks against it.
+    #[serde(default)]
+    pub unfit: Option<String>,
     /// How long its right to write lasts from when it says this, until its soft deadline on its own clock; `None`: its database does not write
     /// by the grant in force.
     #[serde(default)]

@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     failover::{
+        concern::CONCERNS_MAX,
         detect::Stand,
         engine::RECLONE_REQUIRED,
         evidence::{Evidence, Stream},
@@ -142,6 +143,7 @@ pub fn judge(scene: &Scene<'_>) -> Readiness {
     scene.automation(&mut notes);
     scene.primary(primary, &mut notes);
     scene.standbys(primary, &mut notes);
+    scene.databases(&mut notes);
     scene.targets(&mut notes);
     notes.0.extend(findings(scene.name, scene.group, scene.policy, scene.now));
     notes.judged()
@@ -259,6 +261,12 @@ impl Scene<'_> {
             };
             return Some((format!("the agent in {region}: {trouble}"), fix));
         }
+        if let Some(why) = &status.unfit {
+            return Some((
+                format!("{region} is never promoted: {why}"),
+                "set it otherwise, or write `candidate: false` at its member in the plan",
+            ));
+        }
         if self.group.absent.contains(region) || status.follows.is_none() {
             return Some((format!("{region} has not followed the primary since that got the role"), "see its agent's log"));
         }
@@ -267,6 +275,19 @@ impl Scene<'_> {
             Stream::Up { .. } if is_standby => None,
             Stream::Up { .. } | Stream::Unknown => Some((format!("nobody knows what {region} hears"), "see its agent's log")),
             Stream::Down => Some((format!("{region} hears nothing of the primary"), "look at the way between them, and at its log")),
+        }
+    }
+
+    /// What the agents say is amiss with databases that work.
+    fn databases(&self, notes: &mut Notes) {
+        for region in self.policy.members.keys() {
+            let Some(concerns) = self.fresh(region).and_then(|status| status.concerns.as_ref()) else { continue };
+            if concerns.is_empty() {
+                notes.note("database", Grade::Pass, format!("the agent in {region} finds nothing amiss with its database's settings"), "");
+            }
+            for concern in concerns.iter().take(CONCERNS_MAX) {
+                notes.note(&concern.check, Grade::Warn, format!("{region}: {}", concern.text), concern.fix.clone());
+            }
         }
     }
 
@@ -300,6 +321,7 @@ mod tests {
     use super::*;
     use crate::{
         failover::{
+            concern::Concern,
             group::{Phase, operation},
             lease::Grant,
             order::Sight,
@@ -478,6 +500,32 @@ mod tests {
         assert_eq!(shown(vec![rung(true, true)], vec![proof("us", days(10))]), format!("no\n{bare}\n{others}\n{old}"));
         let one_way = shown(vec![rung(true, false)], vec![proof("us", days(99))]);
         assert!(one_way.starts_with("no\n") && one_way.contains("it has no `unfence`"), "{one_way}");
+    }
+
+    #[test]
+    fn a_copy_that_is_never_promoted_is_no_candidate_and_what_is_amiss_with_a_database_is_told() {
+        let late = |play: &mut Play, region: &str| {
+            play.agents.get_mut(&region.into()).unwrap().1.unfit = Some("it holds back what it receives".to_owned());
+        };
+        let text = "warn standby: eu is never promoted: it holds back what it receives";
+        assert_eq!(with(|play| late(play, "eu")), format!("yes\n{text}"));
+        let both = with(|play| ["ap", "eu"].into_iter().for_each(|region| late(play, region)));
+        assert!(both.starts_with("no\n") && both.contains("fail candidate: no member that may be promoted"), "{both}");
+
+        let concerns = |n: usize| {
+            move |play: &mut Play| {
+                let told = (0..n).map(|at| Concern::new("rewind", format!("no {at}"), "mend it")).collect();
+                play.agents.get_mut(&"us".into()).unwrap().1.concerns = Some(told);
+            }
+        };
+        assert_eq!(with(concerns(1)), "yes\nwarn rewind: us: no 0");
+        assert_eq!(with(concerns(0)), "yes\n");
+        assert_eq!(with(concerns(1000)).lines().count(), 1 + CONCERNS_MAX, "an agent cannot fill everybody's screens");
+        let silent = |play: &mut Play| {
+            concerns(1)(play);
+            play.agents.get_mut(&"us".into()).unwrap().0 = SILENT_AFTER;
+        };
+        assert!(!with(silent).contains("rewind"), "what was told long ago is not what is so");
     }
 
     #[test]

@@ -22,7 +22,11 @@ impl Fake {
     pub(super) async fn seen(&self, vessel: Option<(u64, bool)>) -> Result<Seen, Trouble> {
         let Settings { upstream, synchronous } = self.files.settings()?;
         let upstream = upstream.map_or(Upstream::Nobody, |upstream| Upstream::Member(upstream.region));
-        let server = self.own().await.inspect_err(|trouble| debug!("the server does not answer: {trouble}")).ok();
+        let own = self.own().await.inspect_err(|trouble| debug!("the server does not answer: {trouble}"));
+        let (server, silence) = match own {
+            Ok(status) => (Some(status), None),
+            Err(trouble) => (None, Some(trouble.0)),
+        };
         let process = match vessel {
             Some((incarnation, true)) => Process::Ours(incarnation),
             _ if server.is_some() => Process::Foreign,
@@ -31,7 +35,7 @@ impl Fake {
         };
         let control = (process == Process::Down).then(|| self.control().ok()).flatten();
         let is_marked = self.files.is_marked()?;
-        Ok(Seen { process, is_marked, broken: None, control, upstream, synchronous, server: server.map(self::server) })
+        Ok(Seen { process, is_marked, control, upstream, synchronous, server: server.map(self::server), silence, ..Seen::default() })
     }
 
     /// What the member in that region says of itself.
@@ -78,6 +82,8 @@ fn server(status: Status) -> Server {
         archive: None,
         // Nothing but what is written to it is in its log.
         wrote: (!is_standby).then_some(head.end),
+        settings: None,
+        slots: Vec::new(),
         history: head.history,
     }
 }

@@ -10,7 +10,7 @@ use std::{
 
 use portolan_core::{
     failover::{
-        engine::postgres::{Divergence, Verb},
+        engine::postgres::{Divergence, Verb, to_name},
         token::Token,
     },
     model::{ids::Label, time::Timestamp},
@@ -52,7 +52,7 @@ impl Postgres {
             Verb::Point(to) => self.point(to.as_ref()).await,
             Verb::Resume => self.run("select pg_wal_replay_resume()", ANSWER).await,
             Verb::Synchronise(names) => {
-                self.files.set(&[("synchronous_standby_names", names)])?;
+                self.set(&[("synchronous_standby_names", names)])?;
                 self.reload().await
             }
             Verb::Reserve(above) => {
@@ -75,14 +75,17 @@ impl Postgres {
     }
 
     pub(super) async fn point(&self, to: Option<&Label>) -> Result<(), Trouble> {
-        let conninfo = match to {
+        let (conninfo, slot) = match to {
             Some(region) => {
                 let info = self.conninfo(region)?.without("dbname").with("application_name", self.setup.region.as_str());
-                info.text()
+                let named = self.files.setting("primary_slot_name")?.unwrap_or_default();
+                (info.text(), to_name(&self.setup.region, &named, self.has_slot(region).await))
             }
-            None => String::new(),
+            None => (String::new(), None),
         };
-        self.files.set(&[("primary_conninfo", &conninfo), ("recovery_target_timeline", "latest")])?;
+        let mut settings = vec![("primary_conninfo", conninfo.as_str()), ("recovery_target_timeline", "latest")];
+        settings.extend(slot.as_deref().map(|slot| ("primary_slot_name", slot)));
+        self.set(&settings)?;
         self.reload().await
     }
 

@@ -23,6 +23,8 @@ use super::{
     files::{control_data, history_name},
     lease,
     program::output,
+    settings::settings,
+    slots::{Scene, slots},
     wal::{self, Record},
 };
 
@@ -61,16 +63,19 @@ impl Postgres {
         let is_marked = self.files.is_marked().map_err(problem)?;
         let upstream = self.files.setting("primary_conninfo")?.map_or(Upstream::Nobody, |text| self.upstream(&text));
         let synchronous = self.files.setting("synchronous_standby_names")?.unwrap_or_default();
-        let mut seen = Seen { is_marked, upstream, synchronous, broken: self.broken()?, ..Seen::default() };
+        let mut seen = Seen { is_marked, upstream, synchronous, broken: self.broken()?, n_others: self.n_others(), ..Seen::default() };
         let is_empty = matches!(vessel, Some((_, false)));
         let has_pid_file = self.files.path("postmaster.pid").try_exists().map_err(problem)?;
         if !is_empty || has_pid_file {
             match self.server().await {
                 Ok(server) => {
-                    seen.server = Some(server);
+                    (seen.server, seen.others) = (Some(server), self.others());
                     *self.silence.lock().unwrap_or_else(PoisonError::into_inner) = None;
                 }
-                Err(error) => self.note_silence(&error),
+                Err(error) => {
+                    self.note_silence(&error);
+                    seen.silence = Some(error.0);
+                }
             }
         }
         seen.process = match vessel {
@@ -180,6 +185,11 @@ impl Postgres {
         let archive = if is_standby { None } else { archiver(client).await.map(|archiver| archiver.told(own, segment)) };
         let lowest = get::<Option<String>>(&row, 13)?.and_then(|number| number.parse().ok());
         let wrote = lowest.map(|lowest| self.wrote.lock().unwrap_or_else(PoisonError::into_inner).saw(lowest));
+        // What it does not tell of these is nothing that a look fails for.
+        let settings = settings(client).await.inspect_err(|error| debug!("nothing of its settings: {error}")).ok();
+        let slots = slots(client).await.inspect_err(|error| debug!("nothing of its slots: {error}")).unwrap_or_default();
+        let leads = if is_standby { Some(false) } else { opening.map(|_| true) };
+        self.tend_slots(client, Scene { leads, upstream: &upstream, settings: settings.as_ref(), slots: &slots }).await;
         Ok(Server {
             system: system(&row)?,
             history: self.files.history(own)?,
@@ -195,6 +205,8 @@ impl Postgres {
             opening,
             archive,
             wrote,
+            settings,
+            slots,
         })
     }
 

@@ -22,6 +22,8 @@ mod program;
 mod reclone;
 pub(in crate::engine) mod remote;
 mod sandbox;
+mod settings;
+mod slots;
 mod wal;
 mod wrote;
 
@@ -91,6 +93,10 @@ pub struct Postgres {
     wrote: std::sync::Mutex<Wrote>,
     /// The program that changes the directory now; zero: none.
     changing: AtomicU32,
+    /// What the other members say when this one logs in there.
+    others: settings::Others,
+    /// Held while a setting is changed: looks and tasks go on side by side.
+    setting: std::sync::Mutex<()>,
 }
 
 impl Postgres {
@@ -107,6 +113,8 @@ impl Postgres {
             silence: Default::default(),
             wrote: Default::default(),
             changing: AtomicU32::new(0),
+            others: settings::Others::default(),
+            setting: std::sync::Mutex::default(),
         }
     }
 
@@ -119,6 +127,18 @@ impl Postgres {
     fn address(&self, region: &Label) -> Result<(String, u16), Trouble> {
         let members = self.members.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         members.get(region).cloned().ok_or_else(|| Trouble(format!("the plan has no member in {region}")))
+    }
+
+    /// Sets settings of the server.
+    fn set(&self, settings: &[(&str, &str)]) -> Result<(), Trouble> {
+        let _setting = self.setting.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        self.files.set(settings)
+    }
+
+    /// Members of the plan beside this one.
+    fn n_others(&self) -> usize {
+        let members = self.members.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        members.keys().filter(|region| **region != self.setup.region).count()
     }
 
     /// How a standby here, or one of its programs, reaches a member.

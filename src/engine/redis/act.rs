@@ -3,14 +3,14 @@
 use std::{pin::pin, time::Duration};
 
 use portolan_core::{
-    failover::engine::redis::{Divergence, Note, Ran, Verb},
+    failover::engine::redis::{Divergence, Info, Note, Ran, Verb},
     model::ids::Label,
     recovery::aside::Aside,
 };
 use tokio::time::{Instant, sleep};
 use tracing::info;
 
-use super::{super::Trouble, Redis, files::NOWHERE};
+use super::{super::Trouble, Client, Redis, files::NOWHERE};
 
 /// Until a server that was asked for a copy counts.
 const COUNT: Duration = Duration::from_secs(3);
@@ -39,7 +39,9 @@ impl Redis {
             Verb::Sign(line) => {
                 // It writes again: a snapshot that comes later is none of a clean end.
                 self.change_note(|note| Note { stopping: None, ..note.clone() })?;
-                self.own().await?.sign(line).await
+                let mut client = self.own().await?;
+                self.lift_floor(&mut client).await?;
+                client.sign(line).await
             }
             Verb::PutAside(parted) => self.put_aside(*parted).await,
             Verb::Start | Verb::Stop => Err(Trouble("the supervisor starts and stops it".to_owned())),
@@ -51,7 +53,28 @@ impl Redis {
         let mut client = self.own().await?;
         let status = client.status().await?;
         let position = self.position(&status).ok_or_else(|| Trouble("its position is not known".to_owned()))?;
-        client.beat(status.info.time_us, position).await
+        client.beat(status.info.time_us, position).await?;
+        self.restore_floor(&mut client, &status.info).await
+    }
+
+    /// Nobody follows a primary that bears no token, so it is not asked to have replicas before somebody does. What is noted first is done again.
+    async fn lift_floor(&self, client: &mut Client) -> Result<(), Trouble> {
+        let (floor, _) = client.floor().await?;
+        if floor == 0 {
+            return Ok(());
+        }
+        let id = client.status().await?.info.id;
+        self.change_note(|note| Note { lifted: Some((id, floor)), ..note.clone() })?;
+        client.set_floor(0).await
+    }
+
+    /// From then on it refuses writes while fewer follow, as its operator wants it.
+    async fn restore_floor(&self, client: &mut Client, info: &Info) -> Result<(), Trouble> {
+        let lifted = self.files.note()?.lifted.filter(|(id, floor)| *id == info.id && info.n_following >= *floor);
+        let Some((_, floor)) = lifted else { return Ok(()) };
+        client.set_floor(floor).await?;
+        info!(floor, "as many replicas follow as min-replicas-to-write says: it is in force again");
+        self.change_note(|note| Note { lifted: None, ..note.clone() })
     }
 
     /// While nothing runs, the next start reads the file.

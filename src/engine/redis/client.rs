@@ -1,6 +1,6 @@
 //! A connection to a server for a few questions, each with a bound in time; the whole of it has one in octets.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use portolan_core::failover::{
     engine::redis::{Info, Line, PRIMARY_WORD, REPLICA_WORD, SECTIONS, SENTINEL_CHANNEL},
@@ -27,6 +27,12 @@ const OCTETS_MAX: u64 = 1 << 20;
 
 /// As much of a server's words as is passed on.
 const WORDS_MAX: usize = 200;
+
+/// Its setting: it takes no writes while fewer follow.
+const FLOOR: &str = "min-replicas-to-write";
+
+/// Its setting: whoever was silent for longer, in seconds, does not follow.
+const FLOOR_LAG: &str = "min-replicas-max-lag";
 
 /// How long clients' writes are held back when it is about to stop: longer than any lease, since it must end before they go on.
 const PAUSE: Duration = Duration::from_secs(24 * 3600);
@@ -206,24 +212,30 @@ impl Client {
     pub(super) async fn sign(&mut self, line: &Line) -> Result<(), Trouble> {
         self.ask::<()>("let it take writes", redis::cmd("CLIENT").arg("UNPAUSE")).await?;
         self.keep_counting().await?;
-        // Nobody follows a primary that bears no token, so it cannot be asked to have replicas before.
-        const FLOOR: &str = "min-replicas-to-write";
-        let (_, floor): (String, String) = self.ask("read its settings", redis::cmd("CONFIG").arg("GET").arg(FLOOR)).await?;
-        if floor != "0" {
-            self.set(FLOOR, "0").await?;
-        }
         let text = line.text();
-        let written = self.ask::<()>("write the token", redis::cmd("SET").arg(LINE_KEY).arg(&text)).await;
-        let read: Result<Option<String>, Trouble> = self.ask("read the token", redis::cmd("GET").arg(LINE_KEY)).await;
-        if floor != "0" {
-            self.set(FLOOR, &floor).await?;
-        }
-        written?;
-        if read?.as_deref() == Some(&text) {
+        self.ask::<()>("write the token", redis::cmd("SET").arg(LINE_KEY).arg(&text)).await?;
+        let read: Option<String> = self.ask("read the token", redis::cmd("GET").arg(LINE_KEY)).await?;
+        if read.as_deref() == Some(&text) {
             Ok(())
         } else {
             Err(Trouble("the token that was written is not the one that is read".to_owned()))
         }
+    }
+
+    /// How many must follow before it takes writes, and after what silence one does not count; zero: none, and as if that were not set.
+    pub(super) async fn floor(&mut self) -> Result<(u16, Duration), Trouble> {
+        let mut get = redis::cmd("CONFIG");
+        get.arg("GET").arg(FLOOR).arg(FLOOR_LAG);
+        let set: BTreeMap<String, String> = self.ask("read its settings", &get).await?;
+        let number = |name: &str| -> Result<u64, Trouble> {
+            let told = set.get(name).and_then(|text| text.parse().ok());
+            told.ok_or_else(|| Trouble(format!("read its settings: it does not tell `{name}`")))
+        };
+        Ok((u16::try_from(number(FLOOR)?).unwrap_or(u16::MAX), Duration::from_secs(number(FLOOR_LAG)?)))
+    }
+
+    pub(super) async fn set_floor(&mut self, replicas: u16) -> Result<(), Trouble> {
+        self.set(FLOOR, &replicas.to_string()).await
     }
 
     /// Its offset counts what is written only while there is a backlog, which stays from now on when there are no replicas.

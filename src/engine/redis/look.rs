@@ -3,7 +3,7 @@
 use std::sync::PoisonError;
 
 use portolan_core::{
-    failover::engine::redis::{Note, Process, Seen, Server, Source, Upstream},
+    failover::engine::redis::{Floor, Note, Process, Seen, Server, Source, Upstream},
     model::ids::Label,
 };
 use tracing::debug;
@@ -13,7 +13,13 @@ use super::{super::Trouble, Client, Redis, Status, files::NOWHERE};
 impl Redis {
     /// Looks. `vessel`: the supervisor's incarnation, and whether something runs in it; `None`: no supervisor answers.
     pub(super) async fn seen(&self, vessel: Option<(u64, bool)>) -> Result<Seen, Trouble> {
-        let status = self.status().await.inspect_err(|trouble| debug!("the server does not answer: {trouble}")).ok();
+        let (status, floor, silence) = match self.status().await {
+            Ok((status, floor)) => (Some(status), floor, None),
+            Err(trouble) => {
+                debug!("the server does not answer: {trouble}");
+                (None, None, Some(trouble.0))
+            }
+        };
         let process = match vessel {
             Some((incarnation, true)) => Process::Ours(incarnation),
             _ if status.is_some() => Process::Foreign,
@@ -34,7 +40,13 @@ impl Redis {
         }
         let mark = self.files.mark()?;
         let (is_marked, upstream) = (mark.is_some(), mark.map_or(Upstream::Nobody, |(host, port)| self.member_at(&host, port)));
-        Ok(Seen { process, is_marked, broken, kept, upstream, server })
+        let floor = server.as_ref().zip(floor).map(|(server, floor)| Floor {
+            lifted: kept.note.lifted.as_ref().filter(|(id, _)| *id == server.id).map(|(_, floor)| *floor),
+            ..floor
+        });
+        let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        let n_others = members.keys().filter(|region| **region != self.setup.region).count();
+        Ok(Seen { process, is_marked, broken, kept, upstream, server, silence, floor, n_others })
     }
 
     /// What the member in that region says of itself.
@@ -48,8 +60,16 @@ impl Redis {
         Ok(Source { is_replica: status.info.is_replica, line: status.line.filter(|_| is_signed) })
     }
 
-    async fn status(&self) -> Result<Status, Trouble> {
-        self.own().await?.status().await
+    /// With its floor; what is not told of that is nothing that a look fails for.
+    async fn status(&self) -> Result<(Status, Option<Floor>), Trouble> {
+        let mut client = self.own().await?;
+        let status = client.status().await?;
+        let set = client.floor().await.inspect_err(|trouble| debug!("nothing of its floor: {trouble}")).ok();
+        let info = &status.info;
+        let of =
+            |(replicas, lag_max)| Floor { replicas, lag_max, is_primary: !info.is_replica, n_following: info.n_following, lifted: None };
+        let floor = set.map(of);
+        Ok((status, floor))
     }
 
     pub(super) fn position(&self, status: &Status) -> Option<u64> {

@@ -11,6 +11,9 @@
 //! Two keys in database 0 are ours: `portolan:line`, the openings of the database with the token of each, and `portolan:heartbeat`, when its agent
 //! wrote to it last and where that was.
 //!
+//! `min-replicas-to-write` is the operator's: an agent lifts it while a new primary has nobody who follows, and says in readiness what it costs to have
+//! it, and not to.
+//!
 //! Invariants: a password is in no argument and in no log; every question has a bound in time and in octets; the files that are placed are whole
 //! or as before.
 //!

@@ -272,8 +272,7 @@ impl Trio {
 
     /// The log of each server, for who looks into a failure.
     pub(crate) fn logs(&self) -> String {
-        let log = |member: &Member, verb: &str| fs::read_to_string(member.directory.join(format!("{verb}.log"))).unwrap_or_default();
-        let both = |member: &Member| format!("--- {}\n{}\n{}", member.region, log(member, "supervise"), log(member, "agent"));
+        let both = |member: &Member| format!("--- {}\n{}\n{}", member.region, member.log("supervise"), member.log("agent"));
         self.members.values().map(both).collect()
     }
 }
@@ -391,7 +390,8 @@ impl Member {
         geteuid().is_root().then(|| (owner().uid.as_raw(), owner().gid.as_raw()))
     }
 
-    fn own(&self) -> String {
+    /// The agent's own way to it.
+    pub(super) fn own(&self) -> String {
         format!("host={} port={} user=postgres dbname=postgres", self.directory.display(), self.port)
     }
 
@@ -421,6 +421,11 @@ impl Member {
             let socket = self.socket();
             given("the supervisor listens", async || std::os::unix::net::UnixStream::connect(&socket).ok()).await;
         }
+    }
+
+    /// What `portolan VERB` beside it has said.
+    pub(crate) fn log(&self, verb: &str) -> String {
+        fs::read_to_string(self.directory.join(format!("{verb}.log"))).unwrap_or_default()
     }
 
     /// Starts its agent as a process of its own.
@@ -497,14 +502,19 @@ impl Member {
 
     /// What stands beside it: a look at it, and what is done to it.
     pub(super) fn beside(&self) -> Postgres {
+        self.beside_as(&self.own(), REPLICATION)
+    }
+
+    /// The same with other logins: its own, and what it adds to others' addresses.
+    pub(super) fn beside_as(&self, own: &str, replication: &str) -> Postgres {
         Postgres::new(postgres::Setup {
             region: self.region.clone(),
             bin_dir: self.programs.clone(),
             data_directory: self.data(),
             arguments: Vec::new(),
             owner: self.owner_of_files(),
-            own: ConnInfo::parse(&self.own()).unwrap(),
-            replication: ConnInfo::parse(REPLICATION).unwrap(),
+            own: ConnInfo::parse(own).unwrap(),
+            replication: ConnInfo::parse(replication).unwrap(),
             hooks: self.directory.join("hooks"),
             evidence: self.directory.join("agent/evidence"),
         })

@@ -9,6 +9,7 @@ use std::{
         Arc,
         atomic::{AtomicI64, Ordering::SeqCst},
     },
+    time::Duration,
 };
 
 use ::redis::{AsyncCommands as _, aio::MultiplexedConnection, cmd};
@@ -25,7 +26,7 @@ use tokio::time::Instant;
 
 use super::{
     failover::{Play, region},
-    postgres::{Beside, Engine, Member, owner},
+    postgres::{Beside, Engine, Member, REGIONS, owner},
 };
 use crate::daemon::given;
 
@@ -137,6 +138,19 @@ async fn estrange(member: &Member, from: Option<&Member>) {
         let mut there = client(from).await.unwrap();
         cmd("CLIENT").arg("KILL").arg("TYPE").arg("replica").query_async::<i64>(&mut there).await.unwrap();
     }
+}
+
+/// It takes no writes while fewer follow, and who was silent for two seconds does not.
+async fn set_floor(member: &Member, replicas: u16) {
+    let mut own = client(member).await.unwrap();
+    for (name, value) in [("min-replicas-to-write", replicas), ("min-replicas-max-lag", 2)] {
+        cmd("CONFIG").arg("SET").arg(name).arg(value).query_async::<()>(&mut own).await.unwrap();
+    }
+}
+
+async fn floor(member: &Member) -> Option<String> {
+    let got: Vec<String> = cmd("CONFIG").arg("GET").arg("min-replicas-to-write").query_async(&mut client(member).await?).await.ok()?;
+    got.get(1).cloned()
 }
 
 fn numbers(range: RangeInclusive<i64>) -> Vec<i64> {
@@ -260,4 +274,54 @@ async fn each_opening_is_written_into_the_database_and_reaches_its_replicas() {
         text.contains(&format!("\"timeline\":{}", fork.timeline)) && text.contains(&format!("\"forked\":{}", fork.at)),
         "{fork:?} {text}"
     );
+}
+
+/// The fence that needs no agent, where the operator asks for it: whoever is heard by no other region takes no writes.
+#[tokio::test]
+async fn a_primary_that_nobody_hears_refuses_writes_and_one_that_is_promoted_takes_them_until_somebody_follows() {
+    let mut play = Play::begin(Engine::Redis, Durability::Async).await;
+    let amiss = async |at: &str, what: &str| {
+        let concerns = play.leader.status(&region(at))?.concerns?;
+        let is_so = if what.is_empty() { concerns.is_empty() } else { concerns.iter().any(|it| it.text.contains(what)) };
+        is_so.then_some(())
+    };
+    given("it says what it costs not to have it", async || amiss("us", "min-replicas-to-write is 0: while it is cut off").await).await;
+    for name in REGIONS {
+        set_floor(play.member(name), 1).await;
+    }
+    given("nothing is amiss", async || amiss("us", "").await).await;
+    play.write("us", 1..=100, &["ap", "eu"]).await;
+
+    // Both others hear nothing, and nothing is closed.
+    for name in ["ap", "eu"] {
+        play.member(name).signal(Beside::Database, Signal::SIGSTOP);
+    }
+    let (began, mut last) = (Instant::now(), 100);
+    play.member("us").keep(101..=i64::MAX, |number| last = number).await;
+    let took = began.elapsed();
+    let mut us = client(play.member("us")).await.unwrap();
+    let refused = us.rpush::<_, _, i64>("ledger", 0).await.unwrap_err().to_string();
+    assert!(refused.contains("NOREPLICAS"), "{refused}");
+    assert!(last > 100 && took < Duration::from_secs(10), "it took writes up to {last}, for {took:?}");
+    assert_eq!(play.member("us").is_standby().await, Some(false), "its lease has not ended it");
+    for name in ["ap", "eu"] {
+        play.member(name).signal(Beside::Database, Signal::SIGCONT);
+    }
+    given("they have everything", async || play.last("eu").await.filter(|it| *it == Some(last))).await;
+    given("it takes writes again", async || us.rpush::<_, _, i64>("ledger", last + 1).await.ok()).await;
+    given("that is shipped, too", async || play.last("eu").await.filter(|it| *it == Some(last + 1))).await;
+
+    // Nobody is left to follow: the new primary is no use if it waits for that.
+    play.lose("ap");
+    play.lose("us");
+    play.decide(Kind::Failover, Some("eu"));
+    play.is_served_by("eu", &[]).await;
+    play.write("eu", last + 2..=last + 10, &[]).await;
+    assert_eq!(play.member("eu").kept().await, Some(numbers(1..=last + 10)), "what was acknowledged is there");
+    let amiss = async |what: &str| play.leader.status(&region("eu"))?.concerns?.iter().any(|it| it.text.contains(what)).then_some(());
+    given("its agent says so", async || amiss("it takes writes alone").await).await;
+    play.bring_back("ap").await;
+    play.is_served_by("eu", &["ap"]).await;
+    given("its floor is what it was", async || floor(play.member("eu")).await.filter(|it| it == "1")).await;
+    play.write("eu", last + 11..=last + 20, &["ap"]).await;
 }

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use portolan::api::proto::{ApproveOperationRequest, RejectOperationRequest, StartSwitchoverRequest};
+use portolan::api::proto::{ApproveOperationRequest, GetOutlookRequest, RejectOperationRequest, StartSwitchoverRequest};
 use portolan_core::{
     cluster::State,
     failover::group::{Closed, Ending, Origin},
@@ -10,6 +10,7 @@ use portolan_core::{
 };
 
 use super::{
+    given,
     groups::{Play, group},
     plan::*,
 };
@@ -48,6 +49,14 @@ async fn one_refuses_and_a_person_overrules_it_one_is_tried_as_a_fence_and_one_i
     let mut play = Play::with(&[], GROUP, RECOVERY).await;
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name).display().to_string();
+    let found = async || {
+        let node = play.fleet.running().next().unwrap().client().await;
+        let outlook = node.get_outlook(GetOutlookRequest { name: "groups/orders".to_owned() }).await.ok()?.outlook?;
+        let hooks = outlook.findings.into_iter().filter(|it| it.check == "hook").map(|it| format!("{} {}", it.grade, it.text));
+        Some(hooks.collect::<Vec<_>>()).filter(|it| !it.is_empty())
+    };
+    let missing = given("readiness is told", async || found().await).await;
+    assert!(missing.len() == 4 && missing.iter().all(|it| it.starts_with("warn this node could not run hook")), "{missing:#?}");
     put(&play, "gate", "sleep 1000");
     put(&play, "broken", "echo no route to the power switch; exit 1");
     put(&play, "isolate", &format!("echo \"$1 $2 $PORTOLAN_REGION $PORTOLAN_KEY\" >> {}", at("isolated")));
@@ -56,6 +65,7 @@ async fn one_refuses_and_a_person_overrules_it_one_is_tried_as_a_fence_and_one_i
     let fails = format!("test $PORTOLAN_ENDING != succeeded || test -e {heard} || {{ touch {heard}; exit 1; }}");
     let tell = format!("cat >> {told}; echo >> {told}; {fails}");
     put(&play, "tell", &tell);
+    assert_eq!(given("readiness is told", async || found().await).await, ["pass programs of the plan that this node could run: 4"]);
     play.is_served_by(US).await;
 
     // It says no: nothing is revoked, and an approver's word is above it.

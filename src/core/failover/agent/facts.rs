@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    failover::{choose::Sealed, evidence::Stream, group::Stopped, order::Sight, token::Token},
+    failover::{choose::Sealed, concern::Concern, evidence::Stream, group::Stopped, order::Sight, token::Token},
     model::{ids::Label, time::Tick},
     recovery::{archive::Archive, aside::Aside},
 };
@@ -64,4 +64,10 @@ pub struct Facts {
     pub wrote: Option<u64>,
     /// What it had alone and was put aside last; `None`: nothing was, or nobody knows. Whoever keeps it says so.
     pub aside: Option<Aside>,
+    /// What is amiss though it works; `None`: nobody has looked.
+    pub concerns: Option<Vec<Concern>>,
+    /// Why it is never promoted, whatever the plan says; `None`: nothing speaks against it.
+    pub unfit: Option<String>,
+    /// It runs, or may, and does not answer: why, in one line; `None`: it does, or nothing runs.
+    pub silence: Option<String>,
 }

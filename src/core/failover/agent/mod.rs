@@ -367,7 +367,9 @@ impl Agent {
         let grant = self.holder.grant().map(|grant| grant.token);
         let writes = self.facts.database == Database::Writes && self.facts.opening.is_some_and(|it| Some(it.token) == grant);
         let sequence = (self.disk.starts, self.n_told);
-        let (trouble, class) = (self.trouble.clone(), self.class());
+        let silence = || self.facts.silence.as_ref().map(|why| format!("its database does not answer: {why}"));
+        let trouble = self.trouble.clone().or_else(silence).map(|text| text.chars().take(TROUBLE_CHARS_MAX).collect());
+        let class = self.class();
         let Facts { sight, seen_at, stream, wrote, aside, .. } = self.facts;
         let replayed = self.facts.copy.as_ref().map(|copy| copy.replayed);
         // Whoever was told to stop, or is outranked, holds nothing from then on, whatever it still does.
@@ -376,7 +378,7 @@ impl Agent {
         let highest = self.disk.highest;
         let (said_at_us, seen_at_us) = (now.0, seen_at.0);
         let doubt = self.doubt.map(|doubt| doubt.found.to_string());
-        let archive = self.facts.archive.clone();
+        let Facts { archive, concerns, unfit, .. } = self.facts.clone();
         Status {
             sequence,
             said_at_us,
@@ -394,6 +396,8 @@ impl Agent {
             archive,
             wrote,
             aside,
+            concerns,
+            unfit,
             holding,
             usurped: self.usurped.map(|at| now.since(at)),
             // What it stands beside says so.

@@ -242,6 +242,22 @@ fn a_managed_primary_that_is_to_stop_says_where_it_ended_though_it_runs() {
 }
 
 #[test]
+fn why_its_database_does_not_answer_is_told_unless_something_else_is() {
+    let mut agent = Agent::new("us".into(), Disk::default(), Some((SUPERVISOR, None)), at(0));
+    let silence = Some("password authentication failed for user \"portolan\"".to_owned());
+    let _ = agent.observed(Facts { lives_under: Some(SUPERVISOR), silence, ..Facts::default() }, at(1));
+    let told = agent.status(at(1));
+    let why = "its database does not answer: password authentication failed for user \"portolan\"";
+    assert_eq!((told.trouble.as_deref(), told.sight), (Some(why), None));
+    let _ = agent.observed(Facts { unfit: Some("late".to_owned()), concerns: Some(Vec::new()), ..writes() }, at(2));
+    let told = agent.status(at(2));
+    assert_eq!((told.trouble, told.unfit.as_deref(), told.concerns), (None, Some("late"), Some(Vec::new())));
+    let long = Some("x".repeat(10 * TROUBLE_CHARS_MAX));
+    let _ = agent.observed(Facts { silence: long, ..Facts::default() }, at(3));
+    assert_eq!(agent.status(at(3)).trouble.map(|it| it.chars().count()), Some(TROUBLE_CHARS_MAX));
+}
+
+#[test]
 fn that_a_copy_is_allowed_breaks_nothing_off_and_is_over_when_it_follows() {
     let standby = |from: Option<&str>, stream| Facts {
         database: Database::Standby { receives_from: from.map(Label::from) },

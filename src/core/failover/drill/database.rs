@@ -92,6 +92,9 @@ impl Member {
             archive: None,
             wrote: None,
             aside: None,
+            concerns: None,
+            unfit: None,
+            silence: None,
         }
     }
 

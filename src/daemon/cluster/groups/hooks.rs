@@ -8,7 +8,12 @@
 //!
 //! A leader that is lost in the middle leaves what the next one does again, by the same `PORTOLAN_KEY`.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
 use portolan_core::{
     cluster::Outcome,
@@ -22,7 +27,10 @@ use portolan_core::{
         time::{Human, Now, Tick, Timestamp},
     },
     plan::sections::{DataGroup, FenceRung},
-    recovery::incident::Timeline,
+    recovery::{
+        incident::Timeline,
+        readiness::{Finding, Grade},
+    },
 };
 use serde_json::{Value, json};
 use tokio::time::sleep;
@@ -107,6 +115,27 @@ impl Hooks {
     /// The rung of a program.
     pub(super) fn rung(&self, name: &str) -> Option<&Rung> {
         self.rungs.iter().find(|rung| rung.name == name)
+    }
+
+    /// Whether this node, which may lead, could run all of them: for a group's readiness. `directory`: where they lie; `None`: nowhere.
+    pub(super) fn findings(&self, directory: Option<&Path>) -> Vec<Finding> {
+        let rungs = self.rungs.iter().flat_map(|rung| [Some(&rung.name), rung.unfence.as_ref()]);
+        let names: BTreeSet<&String> = rungs.chain([self.before.as_ref(), self.after.as_ref()]).flatten().collect();
+        let found = |grade, text, fix: &str| Finding { check: "hook".to_owned(), grade, text, fix: fix.to_owned() };
+        let trouble = |name: &&String| {
+            let why = match directory {
+                Some(directory) => hook::find(directory, name).err()?,
+                None => "it has no hooks_dir".to_owned(),
+            };
+            let text = format!("this node could not run hook {name}: {why}");
+            Some(found(Grade::Warn, text, "put the program into hooks_dir of every node that may lead"))
+        };
+        let missing: Vec<Finding> = names.iter().filter_map(trouble).collect();
+        match names.len() {
+            0 => Vec::new(),
+            n if missing.is_empty() => vec![found(Grade::Pass, format!("programs of the plan that this node could run: {n}"), "")],
+            _ => missing,
+        }
     }
 
     /// Who hears how operations end; `None`: nobody.

@@ -155,8 +155,10 @@ impl Keeper {
     }
 
     fn outlook(&self, group: &Label) -> Option<Outlook> {
-        let tail = self.crew.roster().tail(group);
-        self.lookout.outlook(&self.state(), group, tail, self.shared.clock.now())
+        let (tail, hooks) = (self.crew.roster().tail(group), self.crew.roster().hooks(group));
+        let mut outlook = self.lookout.outlook(&self.state(), group, tail, self.shared.clock.now())?;
+        outlook.readiness.findings.extend(hooks.findings(self.shared.hooks_dir.as_deref()));
+        Some(outlook)
     }
 
     /// How long until something is due by time alone, where this node leads; what was due already waits for a turn.

@@ -86,7 +86,9 @@ fn line_of(token: Token) -> u32 {
 #[must_use]
 pub fn facts(seen: &Seen, region: &Label, priority: Option<u16>) -> Facts {
     let database = match (seen.role, &seen.upstream) {
-        (Role::Unknown, _) => return Facts { is_marked: seen.fenced, ..Facts::default() },
+        (Role::Unknown, _) => {
+            return Facts { is_marked: seen.fenced, silence: seen.silence.clone(), ..Facts::default() };
+        }
         (Role::Primary, _) => Database::Writes,
         (Role::Stopped, _) => Database::Down,
         (Role::Replica, Upstream::Nobody) => Database::Standby { receives_from: None },

@@ -156,7 +156,8 @@ pub fn facts(seen: &Seen, region: &Label, priority: Option<u16>) -> Facts {
         Process::Ours(supervisor) => Some(supervisor),
         Process::Unknown | Process::Down | Process::Foreign => None,
     };
-    let base = Facts { lives_under, is_marked: seen.is_marked, ..Facts::default() };
+    let silence = seen.silence.clone().filter(|_| seen.process != Process::Down);
+    let base = Facts { lives_under, is_marked: seen.is_marked, silence, ..Facts::default() };
     match (&seen.server, seen.process) {
         (Some(server), _) => {
             let database = match &server.upstream {
@@ -182,7 +183,9 @@ pub fn facts(seen: &Seen, region: &Label, priority: Option<u16>) -> Facts {
             let opening = server.token.map(|token| Opening { token, timeline, at: server.history.began() });
             // A heartbeat takes no place in the binary log, and nothing else is written there by itself.
             let wrote = server.writes.then_some(server.applied);
-            Facts { database, sight, stream: server.stream, copy, opening, wrote, ..base }
+            let is_late = !server.writes && server.is_delayed;
+            let unfit = is_late.then(|| "it holds back what it receives (a delay of replication is set)".to_owned());
+            Facts { database, sight, stream: server.stream, copy, opening, wrote, unfit, ..base }
         }
         (None, Process::Down) => {
             let stopped = seen.control.and_then(|control| match control.ran {

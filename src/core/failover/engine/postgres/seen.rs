@@ -1,10 +1,16 @@
 //! What the adapter saw, and what the agent's machine makes of it.
 
-use super::{Process, history::History};
+use super::{
+    Process,
+    history::History,
+    settings::{Peers, Settings},
+    slots::Slot,
+};
 use crate::{
     failover::{
         agent::{Database, Facts, Opening},
         choose::Sealed,
+        concern::Concern,
         evidence::Stream,
         group::Stopped,
         order::{Role, Sight},
@@ -30,6 +36,12 @@ pub struct Seen {
     pub synchronous: String,
     /// From itself; `None`: it does not answer.
     pub server: Option<Server>,
+    /// Why it does not; `None`: it does, or was not asked.
+    pub silence: Option<String>,
+    /// Members of the plan beside it.
+    pub n_others: usize,
+    /// What those say.
+    pub others: Peers,
 }
 
 /// What a directory was when its server ended.
@@ -99,9 +111,26 @@ pub struct Server {
     pub archive: Option<Archive>,
     /// As in [`Facts::wrote`].
     pub wrote: Option<u64>,
+    /// How it is set; `None`: it does not say.
+    pub settings: Option<Settings>,
+    /// Its slots that are made here.
+    pub slots: Vec<Slot>,
 }
 
 impl Server {
+    /// What a failover would find amiss; `None`: it was not looked at.
+    fn concerns(&self, seen: &Seen) -> Option<Vec<Concern>> {
+        let settings = self.settings.as_ref()?;
+        let mut concerns = settings.concerns(seen.n_others, &seen.others);
+        concerns.extend(settings.slot_concerns(&self.slots, !self.is_standby));
+        if self.archive.as_ref().is_some_and(|archive| archive.is_on && archive.up_to.is_none()) {
+            let timeline = self.history.timeline;
+            let text = format!("nothing of timeline {timeline} is known to be archived: one cannot go back to a moment since it began");
+            concerns.push(Concern::new("archive", text, "select pg_switch_wal(), see that it is archived, and take a base backup"));
+        }
+        Some(concerns)
+    }
+
     /// It has replayed everything that it has.
     #[must_use]
     pub fn is_exhausted(&self) -> bool {
@@ -127,7 +156,8 @@ pub fn facts(seen: &Seen, region: &Label, priority: Option<u16>) -> Facts {
         Process::Ours(supervisor) => Some(supervisor),
         Process::Unknown | Process::Down | Process::Foreign => None,
     };
-    let base = Facts { lives_under, is_marked: seen.is_marked, ..Facts::default() };
+    let silence = seen.silence.clone().filter(|_| seen.process != Process::Down);
+    let base = Facts { lives_under, is_marked: seen.is_marked, silence, ..Facts::default() };
     match (&seen.server, seen.process) {
         (Some(server), _) => {
             let database = match &server.upstream {
@@ -148,7 +178,10 @@ pub fn facts(seen: &Seen, region: &Label, priority: Option<u16>) -> Facts {
             let position = if server.is_standby { server.end } else { Some(server.position) };
             let sight = Some(Sight { role, system: server.system, timeline: server.history.timeline, position });
             let archive = server.archive.clone();
-            Facts { database, sight, stream: server.stream, copy, opening: server.opening, archive, wrote: server.wrote, ..base }
+            let is_late = server.is_standby && server.is_delayed;
+            let unfit = is_late.then(|| "it holds back what it receives (recovery_min_apply_delay)".to_owned());
+            let (stream, opening, wrote, concerns) = (server.stream, server.opening, server.wrote, server.concerns(seen));
+            Facts { database, sight, stream, copy, opening, archive, wrote, concerns, unfit, ..base }
         }
         (None, Process::Down) => {
             let stopped = seen.control.and_then(|control| match control.ran {

@@ -49,6 +49,8 @@ fn standby_at(position: u64, history: History) -> Server {
         opening: None,
         archive: None,
         wrote: None,
+        settings: None,
+        slots: Vec::new(),
     }
 }
 
@@ -186,11 +188,85 @@ fn a_standby_is_pointed_at_the_primary_and_one_that_went_beyond_is_rewound() {
 }
 
 #[test]
+fn a_copy_that_holds_back_what_it_has_is_never_promoted_and_says_so() {
+    let told = |server: Server| facts(&running(server).seen, &"eu".into(), Some(1));
+    let late = Server { is_delayed: true, ..standby_at(90, line(&[], 1)) };
+    let (well, late, primary) = (
+        told(standby_at(90, line(&[], 1))),
+        told(late.clone()),
+        // A primary that would be a late standby holds nothing back.
+        told(Server { is_standby: false, ..late }),
+    );
+    assert_eq!((well.unfit, well.copy.unwrap().priority), (None, Some(1)));
+    assert!(late.unfit.unwrap().contains("recovery_min_apply_delay"));
+    assert_eq!((late.copy.unwrap().priority, primary.unfit), (None, None));
+}
+
+#[test]
+fn why_a_server_that_runs_does_not_answer_is_told_and_of_one_that_does_not_run_nothing() {
+    let silent = |process| Seen { process, silence: Some("no such role".to_owned()), ..Seen::default() };
+    let told = |process| facts(&silent(process), &"eu".into(), Some(1)).silence;
+    assert_eq!(told(Process::Ours(1)).as_deref(), Some("no such role"));
+    assert_eq!((told(Process::Foreign).is_some(), told(Process::Down)), (true, None));
+}
+
+#[test]
+fn a_timeline_of_which_nothing_is_archived_is_told_until_something_is() {
+    let settings = Settings {
+        version: 15,
+        has_checksums: true,
+        logs_hints: true,
+        logs_whole_pages: true,
+        is_followable: true,
+        keeps: 1,
+        slots_keep: Some(1),
+        n_senders: 10,
+        limits: [1; LIMITS.len()],
+    };
+    let told = |archive: Option<crate::recovery::archive::Archive>| {
+        let server = Server { is_standby: false, archive, settings: Some(settings.clone()), ..standby_at(90, line(&[(1, 80)], 2)) };
+        facts(&running(server).seen, &"eu".into(), Some(1)).concerns.unwrap().into_iter().map(|it| it.text).collect::<Vec<_>>()
+    };
+    let archive = |is_on, up_to| Some(crate::recovery::archive::Archive { is_on, up_to, ..Default::default() });
+    let text = "nothing of timeline 2 is known to be archived: one cannot go back to a moment since it began";
+    assert_eq!(told(archive(true, None)), [text]);
+    for well in [archive(true, Some(85)), archive(false, None), None] {
+        assert!(told(well.clone()).is_empty(), "{well:?}");
+    }
+    assert_eq!(facts(&running(standby_at(90, line(&[], 1))).seen, &"eu".into(), None).concerns, None, "what was not looked at is not well");
+}
+
+#[test]
+fn a_slot_that_nobody_uses_and_slots_that_nothing_bounds_are_told() {
+    let settings = |slots_keep| Settings {
+        version: 15,
+        has_checksums: true,
+        logs_hints: true,
+        logs_whole_pages: true,
+        is_followable: true,
+        keeps: 256,
+        slots_keep,
+        n_senders: 10,
+        limits: [1; LIMITS.len()],
+    };
+    let slots = vec![Slot { name: "portolan_ap".to_owned(), is_active: false, is_lost: false, keeps: 48 << 20 }];
+    let told = |is_standby, slots_keep, slots: &[Slot]| {
+        let server = Server { is_standby, settings: Some(settings(slots_keep)), slots: slots.to_vec(), ..standby_at(90, line(&[], 1)) };
+        facts(&running(server).seen, &"eu".into(), Some(1)).concerns.unwrap().into_iter().map(|it| it.text).collect::<Vec<_>>().join("; ")
+    };
+    let unused = "nobody receives by slot portolan_ap: 48 MiB of the log are kept for it, 1024 MiB at the most";
+    assert_eq!(told(false, Some(1024), &slots), unused);
+    assert_eq!((told(true, Some(1024), &slots), told(false, Some(1024), &[])), (String::new(), String::new()));
+    assert!(told(true, None, &[]).starts_with("max_slot_wal_keep_size is not set, so no slots are made"));
+}
+
+#[test]
 fn what_cannot_be_followed_is_not() {
     let member = || running(standby_at(90, line(&[], 1)));
     assert_eq!(member().run(&follow()), ["wait: the primary does not answer"]);
     let mut other = member().with_primary(line(&[], 1));
     other.source.as_mut().unwrap().system = 8;
+    // A logical subscriber of the primary is one, too: it has all rows, and not one page.
     assert_eq!(other.run(&follow()), ["fail: eu is another database: its system identifier is 8, ours 7"]);
     let mut standby = member().with_primary(line(&[], 1));
     standby.source.as_mut().unwrap().is_standby = true;

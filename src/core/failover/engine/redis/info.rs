@@ -81,6 +81,8 @@ pub struct Info {
     pub silent_for: Option<Duration>,
     /// It takes in a whole copy, or reads its own from disk.
     pub is_loading: bool,
+    /// Who follows it and has its data: so many are let count for `min-replicas-to-write`.
+    pub n_following: u16,
     /// Redis Cluster manages it.
     pub is_clustered: bool,
     /// It is no database, but Sentinel.
@@ -120,6 +122,13 @@ impl Info {
         let port = fields.get("master_port").and_then(|text| text.parse().ok());
         let applied = fields.get("slave_repl_offset").and_then(|text| text.parse::<u64>().ok());
         let is_syncing = is_set("master_sync_in_progress");
+        let is_following = |(name, value): &(&&str, &&str)| {
+            let number = name.strip_prefix("slave").unwrap_or_default();
+            !number.is_empty() && number.bytes().all(|it| it.is_ascii_digit()) && value.split(',').any(|part| part == "state=online")
+        };
+        // It counts by itself while that decides over writes; one that hangs is online for a minute.
+        let good = fields.get("min_slaves_good_slaves").and_then(|text| text.parse().ok());
+        let n_following = good.unwrap_or_else(|| fields.iter().filter(is_following).count());
         Ok(Self {
             is_replica,
             id,
@@ -131,6 +140,7 @@ impl Info {
             upstream: host.map(str::to_owned).zip(port).filter(|_| is_replica),
             silent_for: silent_for.filter(|_| is_replica && is_linked && !is_syncing),
             is_loading: is_syncing || is_set("loading") || is_set("async_loading"),
+            n_following: u16::try_from(n_following).unwrap_or(u16::MAX),
             is_clustered: is_set("cluster_enabled"),
             is_sentinel,
             logs: is_set("aof_enabled"),
@@ -157,7 +167,13 @@ mod tests {
 
     #[test]
     fn a_primary_and_a_replica_are_read() {
-        let primary = Info::parse(&text("master", "")).unwrap();
+        let followed = "connected_slaves:3\r\nslave0:ip=10.0.0.2,port=6379,state=online,offset=900,lag=0\r\n\
+            slave1:ip=10.0.0.3,port=6379,state=wait_bgsave,offset=0,lag=0\r\nslave2:ip=10.0.0.4,port=6379,state=online,offset=9,lag=1\r\n\
+            slave_priority:100\r\n";
+        let primary = Info::parse(&text("master", followed)).unwrap();
+        assert_eq!(primary.n_following, 2, "a whole copy that is under way does not count");
+        let counted = Info::parse(&text("master", &format!("{followed}min_slaves_good_slaves:1\r\n"))).unwrap();
+        assert_eq!(counted.n_following, 1, "nor does who hangs");
         assert!(!primary.is_replica && primary.counts && primary.logs && !primary.is_clustered);
         assert_eq!(primary.earlier, Some((ReplicationId::new(OTHER).unwrap(), 800)));
         let replica = "master_host:10.0.0.1\r\nmaster_port:6379\r\nmaster_link_status:up\r\nmaster_last_io_seconds_ago:2\r\nslave_repl_offset:900\r\n";

@@ -23,6 +23,7 @@
 //! `rdbPopulateSaveInfo`, `prepareForShutdown`).
 
 mod course;
+mod floor;
 mod info;
 mod line;
 mod seen;
@@ -35,6 +36,7 @@ pub use super::{
     postgres::{Divergence, Upstream},
 };
 pub use course::{Course, Verb};
+pub use floor::Floor;
 pub use info::{Info, PRIMARY_WORD, REPLICA_WORD, ReplicationId, SECTIONS, SENTINEL_CHANNEL};
 pub use line::{GAP, LINE_OCTETS_MAX, Line, Stretch};
 pub use seen::{Kept, Note, Ran, Seen, Server, Source, facts};

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Divergence, Info, Line, Process, ReplicationId, Upstream};
+use super::{Divergence, Floor, Info, Line, Process, ReplicationId, Upstream};
 use crate::{
     failover::{
         agent::{Database, Facts, Opening},
@@ -29,6 +29,12 @@ pub struct Seen {
     pub upstream: Upstream,
     /// From itself; `None`: it does not answer.
     pub server: Option<Server>,
+    /// Why it does not; `None`: it does, or was not asked.
+    pub silence: Option<String>,
+    /// Whether it takes writes alone; `None`: it does not say.
+    pub floor: Option<Floor>,
+    /// Members of the plan beside it.
+    pub n_others: usize,
 }
 
 /// What a database was.
@@ -57,6 +63,9 @@ pub struct Note {
     pub resumes: Option<(ReplicationId, u64)>,
     /// It wrote an append-only file.
     pub logs: bool,
+    /// In this run it takes writes though nobody follows, and what its floor is again when as many do; `None`: its floor is what it is set to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lifted: Option<(ReplicationId, u16)>,
 }
 
 impl Note {
@@ -76,7 +85,9 @@ impl Note {
         };
         let line = server.line.clone().or_else(|| self.line.clone());
         let system = line.as_ref().map(|line| line.system).or(self.system).or_else(|| server.system());
-        Self { ran, system, line, stopping, logs: server.logs, ..self.clone() }
+        // Another run has read its configuration again, and a replica's floor keeps nobody from writing.
+        let lifted = self.lifted.clone().filter(|(id, _)| !server.is_replica && *id == server.id);
+        Self { ran, system, line, stopping, lifted, logs: server.logs, ..self.clone() }
     }
 }
 
@@ -279,7 +290,9 @@ pub fn facts(seen: &Seen, region: &Label, priority: Option<u16>) -> Facts {
         Process::Ours(supervisor) => Some(supervisor),
         Process::Unknown | Process::Down | Process::Foreign => None,
     };
-    let base = Facts { lives_under, is_marked: seen.is_marked, ..Facts::default() };
+    let concerns = seen.floor.map(|floor| floor.concerns(seen.n_others));
+    let silence = seen.silence.clone().filter(|_| seen.process != Process::Down);
+    let base = Facts { lives_under, is_marked: seen.is_marked, concerns, silence, ..Facts::default() };
     let system = seen.kept.system();
     match (&seen.server, seen.process) {
         (Some(server), _) => {

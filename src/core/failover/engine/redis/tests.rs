@@ -373,3 +373,26 @@ fn an_unadopted_database_is_seen_by_its_snapshot_and_its_mark() {
     assert_eq!(told(&marked).sight.unwrap().role, Role::Asleep);
     assert_eq!(told(&Seen { kept: Kept::default(), ..marked }).sight, None, "an empty directory is nobody's copy");
 }
+
+#[test]
+fn a_floor_that_was_lifted_is_remembered_for_this_run_of_the_primary_only() {
+    let primary = server(false);
+    let lifted = Note { lifted: Some((primary.id.clone(), 1)), ..Note::default() };
+    assert_eq!(lifted.after(&primary).lifted, lifted.lifted);
+    assert_eq!(lifted.after(&Server { id: id(9), ..primary.clone() }).lifted, None, "another run read its configuration");
+    assert_eq!(lifted.after(&server(true)).lifted, None);
+    let old: Note = serde_json::from_str(r#"{"ran":"primary","system":7,"line":null,"stopping":null,"resumes":null,"logs":true}"#).unwrap();
+    assert_eq!(old.lifted, None, "a note of an older version is read");
+}
+
+#[test]
+fn what_a_floor_costs_is_told_and_why_a_server_is_silent() {
+    let floor = Floor { replicas: 0, lag_max: Duration::from_secs(10), is_primary: true, n_following: 0, lifted: None };
+    let told = |seen: &Seen| facts(seen, &Label::new("us"), Some(1));
+    let seen = Seen { floor: Some(floor), n_others: 2, ..running(server(false)) };
+    assert_eq!(told(&seen).concerns.unwrap()[0].check, "min_replicas");
+    assert_eq!(told(&running(server(false))).concerns, None);
+    let silent = Seen { process: Process::Ours(1), silence: Some("WRONGPASS".to_owned()), ..Seen::default() };
+    assert_eq!(told(&silent).silence.as_deref(), Some("WRONGPASS"));
+    assert_eq!(told(&Seen { process: Process::Down, ..silent }).silence, None);
+}
