@@ -128,19 +128,35 @@ pub async fn speak(directory: &Path, call: &Call, octets_max: u64) -> Result<Spo
     let path = find(directory, &call.name).map_err(|why| format!("cannot be run: {why}"))?;
     let mut command = Command::new(&path);
     command.args(&call.arguments).env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin").envs(&call.environment);
-    command.current_dir("/").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-    let child = command.spawn().map_err(|error| format!("cannot be run: `{}`: {error}", path.display()))?;
-    let group = Group { leader: child.id().and_then(|id| i32::try_from(id).ok()), child };
+    command.current_dir("/").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let group = Group::spawn(&mut command).map_err(|error| format!("cannot be run: `{}`: {error}", path.display()))?;
     match timeout(call.timeout, talk(group, &call.input, octets_max)).await {
         Ok(spoken) => spoken.map_err(|error| format!("could not be heard: {error}")),
         Err(_) => Err(format!("did not end within {}s, and was killed", call.timeout.as_secs())),
     }
 }
 
-/// A hook with everything that it started: dropped, all of it is killed.
-struct Group {
+/// A program with everything that it started: dropped, all of it is killed.
+#[derive(Debug)]
+pub struct Group {
     child: Child,
     leader: Option<i32>,
+}
+
+impl Group {
+    /// Starts it in a process group of its own.
+    ///
+    /// # Errors
+    /// It could not be started.
+    pub fn spawn(command: &mut Command) -> std::io::Result<Self> {
+        let child = command.process_group(0).spawn()?;
+        Ok(Self { leader: child.id().and_then(|id| i32::try_from(id).ok()), child })
+    }
+
+    /// The program itself.
+    pub const fn child(&mut self) -> &mut Child {
+        &mut self.child
+    }
 }
 
 impl Drop for Group {

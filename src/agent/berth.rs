@@ -43,6 +43,9 @@ const TICK: Duration = Duration::from_secs(1);
 /// The longest frame, in octets: an order with a grant is some hundred.
 pub(super) const FRAME_OCTETS_MAX: usize = 64 * 1024;
 
+/// The longest [`ForAgent::Said`], in octets: what is around it in its frame has some tens.
+pub const SAID_OCTETS_MAX: usize = FRAME_OCTETS_MAX - 1024;
+
 /// What the plan says of the member that an agent stands beside.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Terms {

@@ -22,7 +22,7 @@ mod sandbox;
 pub mod supervisor;
 mod task;
 
-pub use berth::{Berth, Crew, ForAgent, Said, Terms, routes};
+pub use berth::{Berth, Crew, ForAgent, SAID_OCTETS_MAX, Said, Terms, routes};
 pub use disk::{DiskError, Store};
 pub use engine::{Act, Course, Engine, Step, Vessel};
 pub use run::{Runner, Setup};

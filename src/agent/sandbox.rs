@@ -8,7 +8,8 @@
 //! ```
 //!
 //! Invariants: none of it reaches the agent's machine. It has no grant, takes no token, and tells nothing of the member but what became of the
-//! copy; and the agent waits for nothing of it, neither for its end.
+//! copy; and the agent waits for nothing of it, neither for its end. A drill that was abandoned, or is older than one that was asked for, never
+//! begins again while the agent lives.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -31,6 +32,10 @@ pub(super) struct Sandbox {
     current: Option<Current>,
     /// The last one, until nothing of it is left.
     last: Option<JoinHandle<()>>,
+    /// The highest drill that was asked for. Their numbers grow: whoever asks for a lower one does not know yet that it is over.
+    highest: u64,
+    /// The highest drill that a leader gave up; zero: none.
+    abandoned: u64,
 }
 
 struct Current {
@@ -61,12 +66,19 @@ impl Sandbox {
                 warn!("what a drill left is still there: {why}");
             }
         });
-        Self { engine, current: None, last: Some(last) }
+        Self { engine, current: None, last: Some(last), highest: 0, abandoned: 0 }
     }
 
     /// A leader asks: it begins, if it is another one than before, and is told of. `busy`: what the agent is at; `None`: nothing, so it may begin.
     pub(super) fn asked(&mut self, wanted: Isolate, busy: Option<String>) -> FromAgent {
         let drill = wanted.drill;
+        if drill < self.highest || drill <= self.abandoned {
+            return FromAgent::Isolated {
+                drill,
+                tried: Tried::Failed("it is over: it was abandoned, or another one came after it".to_owned()),
+            };
+        }
+        self.highest = drill;
         if self.current.as_ref().is_none_or(|current| current.drill != drill) {
             if let Some(busy) = busy {
                 return FromAgent::Isolated { drill, tried: Tried::Failed(format!("it is at something else: {busy}")) };
@@ -91,8 +103,9 @@ impl Sandbox {
         current.stop.cancel();
     }
 
-    /// That drill is over.
+    /// That drill is over, and is begun by nobody any more: a leader that was cut off may go on to ask for it.
     pub(super) fn abandon(&mut self, drill: u64) {
+        self.abandoned = drill.max(self.abandoned);
         self.current.take_if(|current| current.drill == drill);
     }
 
@@ -254,6 +267,25 @@ mod tests {
             tokio::task::yield_now().await;
         }
         assert_eq!((engine.began.load(SeqCst), engine.cleared.load(SeqCst)), (2, 3));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_drill_that_is_over_is_begun_by_no_leader_that_has_not_heard_of_it() {
+        let engine = Arc::<Slow>::default();
+        let mut sandbox = Sandbox::new(Arc::clone(&engine) as Arc<dyn Engine>);
+        let over = failed("it is over: it was abandoned, or another one came after it");
+        ask(&mut sandbox, 7).await;
+        sandbox.abandon(7);
+        for _ in 0..3 {
+            assert_eq!(ask(&mut sandbox, 7).await, over);
+        }
+        sandbox.abandon(8);
+        assert_eq!(ask(&mut sandbox, 8).await, over, "it was abandoned before it was asked for here");
+        assert_eq!(engine.began.load(SeqCst), 1);
+        assert_eq!(ask(&mut sandbox, 9).await, busy("it begins"));
+        assert_eq!(ask(&mut sandbox, 7).await, over);
+        assert_eq!(ask(&mut sandbox, 9).await, busy("a copy is made"), "nothing of it is disturbed");
+        assert_eq!(engine.began.load(SeqCst), 2);
     }
 
     #[tokio::test(start_paused = true)]

@@ -68,7 +68,7 @@ impl Hands {
                 Err(why) => why,
                 Ok(Step::Act(act)) => {
                     let opens = matches!(act, Act::Engine { opens: true } | Act::Start { opens: true });
-                    if opens && !self.may(task) {
+                    if opens && !self.may_open(task) {
                         return Err("the lease does not cover it any more".to_owned());
                     }
                     match act {
@@ -91,8 +91,8 @@ impl Hands {
         }
     }
 
-    fn may(&self, task: &Task) -> bool {
-        self.agent.lock().unwrap_or_else(PoisonError::into_inner).may(task, (self.clock)())
+    fn may_open(&self, task: &Task) -> bool {
+        self.agent.lock().unwrap_or_else(PoisonError::into_inner).may(task, true, (self.clock)())
     }
 
     async fn await_end(&self, link: &mut Option<Link>) -> Result<(), String> {

@@ -130,9 +130,9 @@ impl Peering {
                 }
             }
             // Agents are attached to voters; who does not vote speaks for itself only.
-            mesh::Event::Holdings { link, stated, round_trip } => {
+            mesh::Event::Holdings { link, stated, sent_after } => {
                 if self.links.get(&link).is_some_and(|(_, role)| *role == FarRole::Voter) {
-                    Statements::hear(node, now, link, stated, round_trip, &self.mesh);
+                    Statements::hear(node, now, link, stated, sent_after.elapsed(), &self.mesh);
                 }
             }
             mesh::Event::Local { link, octets } => self.cluster.local().hear(&octets, Route::Relayed(link), now.wall, &self.mesh),

@@ -38,9 +38,9 @@ impl Statements {
         }
     }
 
-    /// Takes in what another voter tells. The whole round trip counts as the way: nobody is believed for too long.
-    pub(super) fn hear(node: &mut Node, now: Now, link: LinkId, stated: Vec<(Statement, Duration)>, round_trip: Duration, mesh: &Mesh) {
-        let aged = stated.into_iter().map(|(statement, age)| (statement, age.saturating_add(round_trip)));
+    /// Takes in what another voter tells. `way`: the longest that it may have been on its way, so nobody is believed for too long.
+    pub(super) fn hear(node: &mut Node, now: Now, link: LinkId, stated: Vec<(Statement, Duration)>, way: Duration, mesh: &Mesh) {
+        let aged = stated.into_iter().map(|(statement, age)| (statement, age.saturating_add(way)));
         let news: Vec<_> = aged.filter(|(statement, age)| node.hear_statement(now, statement, *age) != Heard::Known).collect();
         if !news.is_empty() {
             mesh.spread(Route::Relayed(link), Parcel::Holdings(news));

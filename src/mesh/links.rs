@@ -359,12 +359,14 @@ impl Inner {
         Far { passport, ..self.introduction.borrow().clone() }
     }
 
-    /// Runs a link whose other side is known, from either side. The future ends with the link.
+    /// Runs a link whose other side is known, from either side. The future ends with the link. `since`: the other side sent nothing but its hello
+    /// before.
     pub(super) fn run(
         self: &Arc<Self>,
         far: Far,
         inbound: Streaming<ObserveFrame>,
         outbound: mpsc::Sender<ObserveFrame>,
+        since: Instant,
     ) -> impl Future<Output = String> + use<> {
         let close = self.stop.child_token();
         let link = {
@@ -388,6 +390,7 @@ impl Inner {
             events: events.clone(),
             clock: Arc::clone(&self.clock),
             patience: self.patience,
+            since,
             close,
         };
         async move {
@@ -445,6 +448,7 @@ async fn keep(inner: Arc<Inner>, to: Address) {
 
 /// Makes one link and runs it to its end.
 async fn link(inner: &Arc<Inner>, to: &Address) -> Result<String, CallError> {
+    let since = Instant::now();
     let (outbound, queue) = mpsc::channel(QUEUE);
     let ours = inner.introduce();
     // There is room: the queue is new.
@@ -468,5 +472,5 @@ async fn link(inner: &Arc<Inner>, to: &Address) -> Result<String, CallError> {
         }
         _ => return Err(CallError::Refused("it does not introduce itself as a node does".to_owned())),
     };
-    Ok(inner.run(far, inbound, outbound).await)
+    Ok(inner.run(far, inbound, outbound, since).await)
 }

@@ -26,6 +26,7 @@ mod parcel;
 mod patience;
 mod service;
 mod stream;
+mod way;
 mod wire;
 
 pub use dial::Address;

@@ -176,7 +176,8 @@ impl PeerService for PeerApi {
         let (outbound, queue) = mpsc::channel(QUEUE);
         // There is room: the queue is new.
         let _ = outbound.try_send(hello(&self.inner.introduce()));
-        tokio::spawn(self.inner.run(far, request.into_inner(), outbound));
+        // It speaks when it has heard this node's hello, which goes from here on.
+        tokio::spawn(self.inner.run(far, request.into_inner(), outbound, Instant::now()));
         Ok(Response::new(Box::pin(ReceiverStream::new(queue).map(Ok))))
     }
 }

@@ -1,6 +1,6 @@
 //! One link between two nodes, from either side: pings to know the way's length and that it stands, and frames as they come.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use portolan_core::{
     cluster::limits::OBJECT_MAX,
@@ -25,14 +25,13 @@ use super::{
     parcel::{BEATS_PER_FRAME_MAX, frame},
     patience::Patience,
     proto::{self, Hello, ObserveFrame, Ping, Role, observe_frame::Frame},
+    way::Way,
     wire,
 };
 use crate::net::clock::WallClock;
 
 /// Between pings, which measure the way. With the news, twice a second on every link, they are signs of life.
 pub(super) const PING_EVERY: Duration = Duration::from_secs(1);
-/// Pings that may be on their way: a minute of them.
-const PINGS_MAX: usize = 60;
 /// Observers that a hello may name: as many as are remembered.
 const HEARD_MAX: usize = portolan_core::health::vantage::OBSERVERS_MAX;
 /// The longest version of a program.
@@ -108,10 +107,10 @@ pub enum Event {
     Holdings {
         /// On which link.
         link: LinkId,
-        /// Statements and ages.
+        /// Statements, and their ages when the other side sent this.
         stated: Vec<(Statement, Duration)>,
-        /// The link's last round trip.
-        round_trip: Duration,
+        /// It was sent after this moment.
+        sent_after: Instant,
     },
     /// An order that holds without a majority.
     Local {
@@ -192,6 +191,8 @@ pub(super) struct Side {
     pub(super) events: mpsc::Sender<Event>,
     pub(super) clock: Arc<dyn WallClock>,
     pub(super) patience: Patience,
+    /// The other side sent nothing but its hello before.
+    pub(super) since: Instant,
     pub(super) close: CancellationToken,
 }
 
@@ -200,8 +201,7 @@ impl Side {
     pub(super) async fn run(self, mut inbound: Streaming<ObserveFrame>) -> String {
         let mut pings = interval(PING_EVERY);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut number, mut asked, mut heard_at) = (0_u64, VecDeque::new(), Instant::now());
-        let mut round_trip = self.patience.unknown();
+        let (mut way, mut heard_at) = (Way::new(self.since, self.patience.unknown()), Instant::now());
         loop {
             let said = tokio::select! {
                 () = self.close.cancelled() => return "it did not take what it was sent, another link took its place, or this node stops".to_owned(),
@@ -209,11 +209,7 @@ impl Side {
                     if heard_at.elapsed() > self.patience.link() {
                         return format!("silent for {:?}", self.patience.link());
                     }
-                    number += 1;
-                    if asked.len() >= PINGS_MAX {
-                        asked.pop_front();
-                    }
-                    asked.push_back((number, Instant::now()));
+                    let number = way.ask();
                     if self.say(Frame::Ping(Ping { number, wall_ms: self.clock.now().0 })).is_err() {
                         return "it does not take what it is sent".to_owned();
                     }
@@ -229,16 +225,14 @@ impl Side {
             };
             heard_at = Instant::now();
             if let Frame::Pong(pong) = &said
-                && let Some((_, asked_at)) = asked.iter().find(|(number, _)| *number == pong.number).copied()
+                && let Some(round_trip) = way.answered(pong.number)
             {
-                asked.retain(|(number, _)| *number > pong.number);
-                round_trip = asked_at.elapsed();
                 let halfway = i64::try_from(round_trip.as_millis() / 2).unwrap_or(0);
                 let ahead_ms = pong.wall_ms.saturating_add(halfway).saturating_sub(self.clock.now().0);
                 self.tell(Event::Clock { node: self.far.passport.node.clone(), ahead_ms }).await;
                 continue;
             }
-            if let Err(why) = self.take(said, round_trip).await {
+            if let Err(why) = self.take(said, &way).await {
                 return why;
             }
         }
@@ -248,7 +242,7 @@ impl Side {
         self.outbound.try_send(frame(said)).map_err(drop)
     }
 
-    async fn take(&self, said: Frame, round_trip: Duration) -> Result<(), String> {
+    async fn take(&self, said: Frame, way: &Way) -> Result<(), String> {
         let link = self.link;
         match said {
             Frame::Hello(_) | Frame::Pong(_) => {}
@@ -266,7 +260,7 @@ impl Side {
                             report.observer, report.region
                         ));
                     }
-                    self.tell(Event::Report { link, report, round_trip }).await;
+                    self.tell(Event::Report { link, report, round_trip: way.round_trip() }).await;
                 }
             }
             Frame::Need(observer) if observer.len() <= NAME_OCTETS_MAX => {
@@ -282,7 +276,9 @@ impl Side {
                 let beats = heard.map(|beat| (beat.name, Beat { at: Timestamp(beat.at_ms), ok: beat.ok })).collect();
                 self.tell(Event::Beats { link, beats }).await;
             }
-            Frame::Holdings(stated) => self.tell(Event::Holdings { link, stated: holdings::read(stated), round_trip }).await,
+            Frame::Holdings(stated) => {
+                self.tell(Event::Holdings { link, stated: holdings::read(stated), sent_after: way.sent_after() }).await;
+            }
             Frame::Local(octets) => self.tell(Event::Local { link, octets }).await,
         }
         Ok(())

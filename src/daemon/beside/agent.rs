@@ -245,7 +245,7 @@ fn cnpg(config: &AgentConfig, of: &sections::CloudNativePgManager, terms: &Terms
 
 fn conninfo(config: &AgentConfig, name: &str) -> anyhow::Result<ConnInfo> {
     let text = secret::read(config.secrets_dir.as_path(), name)?;
-    ConnInfo::parse(&text).with_context(|| format!("read secret `{name}` as a connection string"))
+    ConnInfo::for_programs(&text).with_context(|| format!("read secret `{name}` as a connection string"))
 }
 
 fn mariadb(config: &AgentConfig, of: &sections::Mariadb, terms: &Terms, evidence: PathBuf) -> anyhow::Result<Mariadb> {

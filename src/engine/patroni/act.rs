@@ -1,6 +1,6 @@
 //! The verbs of the contract, as changes of a cluster's configuration. Each returns when Patroni has taken the change; a look shows what came of it.
 
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, PoisonError, atomic::Ordering::Relaxed};
 
 use reqwest::{StatusCode, Url};
 use serde_json::{Value, json};
@@ -12,9 +12,11 @@ use super::{
         managed::{Key, Source, Verb},
         postgres::remote,
     },
-    NOBODY, Patroni,
+    Patroni,
+    late::Late,
+    nobody,
     permit::Permit,
-    rest::Rest,
+    rest::{self, Rest},
     said::{Configuration, NOTE},
 };
 
@@ -22,6 +24,12 @@ use super::{
 /// the rest from a region that was fenced.
 fn standby_of((host, port): (&str, u16)) -> Value {
     json!({ "host": host, "port": port, "primary_slot_name": null })
+}
+
+/// To follow nobody, by this decision.
+fn cut(key: &Key) -> Value {
+    let (host, port) = nobody(key.token);
+    json!({ "standby_cluster": standby_of((&host, port)) })
 }
 
 /// What becomes of the permit when nothing speaks against a change, and before it is made.
@@ -37,10 +45,10 @@ impl Patroni {
             Verb::Fence => {
                 // First, and whether Patroni answers or not.
                 let forbidden = self.permit.forbid();
-                self.change(key, Permits::Forbid, json!({ "standby_cluster": standby_of(NOBODY) }), Some(true)).await?;
+                self.change(key, Permits::Forbid, cut(key), Some(true)).await?;
                 forbidden
             }
-            Verb::Seal => self.change(key, Permits::Forbid, json!({ "standby_cluster": standby_of(NOBODY) }), None).await,
+            Verb::Seal => self.change(key, Permits::Forbid, cut(key), None).await,
             // Patroni replays what there is by itself.
             Verb::Drain(_) => Ok(()),
             Verb::Unseal => self.change(key, Permits::Allow, json!({}), Some(false)).await,
@@ -63,11 +71,11 @@ impl Patroni {
         if let Some(fenced) = fenced {
             change[NOTE]["fenced"] = fenced.into();
         }
-        let (rest, bases, permit, key) = (self.rest.clone(), self.in_order(), self.permit.clone(), key.clone());
+        let (way, bases, token, key) = (self.way(), self.in_order(), key.token, key.clone());
         let made = async move {
             let mut trouble = None;
             for base in &bases {
-                match change_at(&rest, base, &permit, permits, &key, &change).await {
+                match way.change_at(base, permits, &key, &change).await {
                     Ok(()) => {
                         info!(%key, "Patroni has taken it");
                         return Ok(());
@@ -77,7 +85,14 @@ impl Patroni {
             }
             Err(trouble.unwrap_or_else(|| Trouble("no Patroni is configured".to_owned())))
         };
-        self.changes.make(made).await
+        self.changes.make(made).await?;
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        *taken = token.max(*taken);
+        Ok(())
+    }
+
+    fn way(&self) -> Way {
+        Way { rest: self.rest.clone(), permit: self.permit.clone(), late: Arc::clone(&self.late) }
     }
 
     /// Writes the token into the primary. One whose timeline another region may have begun, too, is promoted once more first: nobody could tell the
@@ -89,7 +104,7 @@ impl Patroni {
         let info = self.info(member)?;
         let (remote, above) = (remote::look(&info).await?, self.above.load(Relaxed));
         if let Some(timeline) = remote.timeline.filter(|timeline| !remote.is_standby && *timeline <= above) {
-            self.change(key, Permits::Allow, json!({ "standby_cluster": standby_of(NOBODY) }), None).await?;
+            self.change(key, Permits::Allow, cut(key), None).await?;
             return Err(Trouble(format!(
                 "timeline {timeline} of {name} may be another region's, too: it is promoted again, above {above}"
             )));
@@ -115,24 +130,42 @@ impl Patroni {
     }
 }
 
-/// Changes it through one of its Patronis, unless a higher token did before.
-async fn change_at(rest: &Rest, base: &Url, permit: &Permit, permits: Permits, key: &Key, change: &Value) -> Result<(), Trouble> {
-    let (status, text) = rest.get(base, "/config").await?;
-    if status != StatusCode::OK {
-        return Err(Trouble(format!("ask Patroni at {base} for /config: {status}")));
+/// What a change needs that may outlive whoever asked for it.
+struct Way {
+    rest: Rest,
+    permit: Permit,
+    late: Arc<Late>,
+}
+
+impl Way {
+    /// Changes it through one of its Patronis, unless a higher token did before.
+    async fn change_at(&self, base: &Url, permits: Permits, key: &Key, change: &Value) -> Result<(), Trouble> {
+        let (status, text) = self.rest.get(base, "/config").await?;
+        if status != StatusCode::OK {
+            return Err(Trouble(format!("ask Patroni at {base} for /config: {status}")));
+        }
+        let configuration = Configuration::parse(&text)?;
+        let highest = configuration.noted.token();
+        if key.token < highest {
+            return Err(Trouble(format!("{key} is refused: {highest} was there before")));
+        }
+        let status = match permits {
+            Permits::Allow => {
+                self.permit.allow(key.token)?;
+                self.late.begins(base)?;
+                let status = self.rest.patch(base, change).await?;
+                self.late.answered(base)?;
+                status
+            }
+            Permits::Forbid => {
+                self.permit.forbid()?;
+                self.rest.patch(base, change).await?
+            }
+        };
+        rest::taken(base, status)?;
+        if configuration.is_paused {
+            return Err(Trouble("its Patroni is paused, and does nothing of what it is told: patronictl resume".to_owned()));
+        }
+        Ok(())
     }
-    let configuration = Configuration::parse(&text)?;
-    let highest = configuration.noted.token();
-    if key.token < highest {
-        return Err(Trouble(format!("{key} is refused: {highest} was there before")));
-    }
-    match permits {
-        Permits::Allow => permit.allow(key.token)?,
-        Permits::Forbid => permit.forbid()?,
-    }
-    rest.patch(base, change).await?;
-    if configuration.is_paused {
-        return Err(Trouble("its Patroni is paused, and does nothing of what it is told: patronictl resume".to_owned()));
-    }
-    Ok(())
 }

@@ -1,8 +1,12 @@
 //! One look at a region's cluster: what it shall be, what each of its members is, and what its leader's server says.
 
-use std::{collections::BTreeMap, sync::PoisonError, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::PoisonError,
+    time::Duration,
+};
 
-use portolan_core::model::ids::Label;
+use portolan_core::{failover::token::Token, model::ids::Label};
 use reqwest::{StatusCode, Url};
 use tokio::{task::JoinSet, time::Instant};
 use tracing::{debug, info};
@@ -13,12 +17,15 @@ use super::{
         managed::{self, Passing, Upstream},
         postgres::remote::{self, Remote},
     },
-    NOBODY, Patroni,
+    Patroni, is_nobody, nobody,
     said::{self, Configuration, Listed, Role, Status, Wanted},
 };
 
 /// So long a cluster finds a leader by itself; then one is named to it.
 const LEADERLESS: Duration = Duration::from_secs(5);
+
+/// What servers say, by the names of their members.
+type Servers = BTreeMap<String, Result<Remote, Trouble>>;
 
 /// What was seen of a region.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,8 +40,28 @@ pub(super) struct Seen {
     pub(super) leader: Option<String>,
     /// Somebody holds that key, and may not answer.
     pub(super) is_led: bool,
-    /// What the leader's server says; `None`: it does not.
-    pub(super) server: Option<Remote>,
+    /// What the server of each listed member says; `None`: it does not.
+    pub(super) servers: BTreeMap<String, Option<Remote>>,
+    /// Where those are.
+    pub(super) places: BTreeSet<(String, u16)>,
+    /// Who wrote last.
+    pub(super) wrote: Wrote,
+    /// The highest token by which its Patroni took a change of this agent's.
+    pub(super) taken: Token,
+    /// A change that lets it write got no answer, and may be made still.
+    pub(super) is_late: bool,
+}
+
+/// Who took writes last in a region.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) enum Wrote {
+    /// Nobody knows: this agent has not seen it.
+    #[default]
+    Unknown,
+    /// Nobody, since it followed another region.
+    Nobody,
+    /// This member.
+    Member(String),
 }
 
 impl Seen {
@@ -48,28 +75,74 @@ impl Seen {
         }
     }
 
+    /// What the leader's server says; `None`: it does not.
+    fn server(&self) -> Option<&Remote> {
+        self.server_of(self.leader.as_ref()?)
+    }
+
+    fn server_of(&self, name: &str) -> Option<&Remote> {
+        self.servers.get(name)?.as_ref()
+    }
+
     /// It is set to follow nobody.
     pub(super) fn is_cut_off(&self) -> bool {
-        matches!(&self.configuration.wanted, Wanted::StandbyOf(host, port) if (host.as_str(), *port) == NOBODY)
+        matches!(&self.configuration.wanted, Wanted::StandbyOf(host, port) if is_nobody(host, *port))
+    }
+
+    /// It is set to follow nobody by the last decision that changed something.
+    fn is_cut_now(&self) -> bool {
+        let (host, port) = nobody(self.configuration.noted.token());
+        self.configuration.wanted == Wanted::StandbyOf(host, port)
+    }
+
+    /// No turn of its Patronis that promotes by what was there before is under way.
+    fn is_taken_in(&self) -> bool {
+        let Wanted::StandbyOf(host, port) = &self.configuration.wanted else { return false };
+        self.members.iter().all(|(name, status)| match status.role {
+            // It is started as a standby, and promoted by a later turn, which reads what is there then.
+            Role::Stopped => true,
+            Role::Standby => {
+                let from = self.server_of(name).filter(|server| server.is_standby).and_then(|server| server.from.as_ref());
+                match from {
+                    None => false,
+                    Some(from) if self.leader.as_ref() == Some(name) => (&from.0, &from.1) == (host, port),
+                    // Whoever has just lost the leader key follows nobody still, or whoever had it before.
+                    Some(from) => self.places.contains(from),
+                }
+            }
+            Role::Writes | Role::Unknown => false,
+        })
     }
 
     /// No member takes writes, and none will by itself. `is_permitted`: the permit is there.
     pub(super) fn is_fenced(&self, is_permitted: bool) -> bool {
-        self.configuration.noted.fenced && self.is_cut_off() && self.writes() == Some(false) && !is_permitted
+        let noted = self.configuration.noted;
+        let is_last = noted.token() >= self.taken && !self.is_late;
+        noted.fenced && is_last && self.is_cut_now() && self.writes() == Some(false) && self.is_taken_in() && !is_permitted
     }
 
-    /// Where its copy ends, when nothing comes any more.
+    /// Where its copy ends, when nothing comes any more. Of a region that was fenced it is where writes ended: whoever wrote last has replayed all that it
+    /// has, and nobody has more.
     fn end(&self) -> Option<u64> {
-        self.server.as_ref().and_then(Remote::end)
+        let end = self.server()?.end()?;
+        if !self.configuration.noted.fenced {
+            return Some(end);
+        }
+        let has_ended = |name: &String| self.server_of(name).is_some_and(|server| server.is_standby && server.is_exhausted);
+        let is_whole = match &self.wrote {
+            Wrote::Nobody => true,
+            Wrote::Member(name) => has_ended(name),
+            Wrote::Unknown => self.members.keys().all(has_ended),
+        };
+        let has_most = self.servers.values().flatten().all(|server| server.replayed <= end);
+        (is_whole && has_most).then_some(end)
     }
 
     fn upstream(&self) -> Upstream {
-        let Some(server) = &self.server else { return Upstream::Leaving };
+        let Some(server) = self.server() else { return Upstream::Leaving };
         match (&self.configuration.wanted, &server.from) {
-            (Wanted::StandbyOf(..), Some((host, port)))
-                if self.is_cut_off() && (host.as_str(), *port) == NOBODY && !server.has_receiver =>
-            {
-                Upstream::Nobody
+            (Wanted::StandbyOf(host, port), Some(from)) if self.is_cut_off() => {
+                if (host, port) == (&from.0, &from.1) && !server.has_receiver { Upstream::Nobody } else { Upstream::Leaving }
             }
             (Wanted::StandbyOf(host, port), Some(from)) if (host, port) == (&from.0, &from.1) => {
                 self.follows.clone().map_or(Upstream::Elsewhere, Upstream::Member)
@@ -81,7 +154,7 @@ impl Seen {
 
     /// How many that follow it from outside have everything.
     fn n_ahead(&self) -> usize {
-        let names = self.server.as_ref().map(|server| server.shipped_to.as_slice()).unwrap_or_default();
+        let names = self.server().map(|server| server.shipped_to.as_slice()).unwrap_or_default();
         names.iter().filter(|name| !self.members.contains_key(*name)).count()
     }
 
@@ -115,7 +188,7 @@ impl Seen {
             Some(false) => managed::Role::Stopped,
         };
         let led = self.leader.as_ref().and_then(|name| self.members.get(name));
-        let server = self.server.as_ref();
+        let server = self.server();
         let system = led.and_then(|it| it.system).or_else(|| self.members.values().find_map(|it| it.system));
         // Patroni says the timeline of a standby that it saw when it looked last, which may be long ago.
         let timeline = led.and_then(|it| it.timeline).max(server.and_then(|it| it.timeline)).unwrap_or(0);
@@ -153,42 +226,85 @@ impl Patroni {
     }
 
     async fn look(&self) -> Result<Seen, Trouble> {
-        let configuration = self.configuration().await?;
+        for base in self.late.bases() {
+            if self.rest.get(&base, "/config").await.is_ok() {
+                self.late.heard(&base)?;
+            }
+        }
         let listed = self.listed().await?;
-        let mut asking = JoinSet::new();
-        for (name, at) in self.all_known(&listed)? {
-            let rest = self.rest.clone();
-            asking.spawn(async move {
-                let said = rest.get(&at, "/patroni").await.and_then(|(_, text)| Status::parse(&text));
-                let said = said.inspect_err(|trouble| debug!("{name} does not say what it does: {trouble}"));
-                (name, said.unwrap_or_default())
-            });
-        }
-        let mut members = BTreeMap::new();
-        while let Some(said) = asking.join_next().await {
-            members.extend(said.ok());
-        }
+        let (members, mut servers) = self.ask_all(&listed).await?;
         let leads = listed.iter().find(|(_, member)| member.leads);
         let answers = |name: &String| members.get(name).is_some_and(|it: &Status| matches!(it.role, Role::Writes | Role::Standby));
-        let (mut leader, mut server, mut primary) = (None, None, None);
+        let (mut leader, mut primary) = (None, None);
         if let Some((name, member)) = leads.filter(|(name, _)| answers(name)) {
             leader = Some(name.clone());
-            let info = self.info(member);
-            let said = match &info {
-                Ok(info) => remote::look(info).await,
-                Err(trouble) => Err(trouble.clone()),
-            };
-            self.note_silence(name, said.as_ref().err());
-            server = said.ok();
-            primary = info.ok().filter(|_| server.as_ref().is_some_and(|it| !it.is_standby));
+            let said = servers.get(name);
+            self.note_silence(name, said.and_then(|said| said.as_ref().err()));
+            let is_primary = said.is_some_and(|said| said.as_ref().is_ok_and(|it| !it.is_standby));
+            primary = self.info(member).ok().filter(|_| is_primary);
             super::rest::base(&member.api).iter().for_each(|base| self.prefer(base));
         }
         *self.primary.lock().unwrap_or_else(PoisonError::into_inner) = primary;
+        // After the members, and from the leader's if that may be: what they say holds under what is there now.
+        let configuration = self.configuration().await?;
         let follows = match &configuration.wanted {
             Wanted::StandbyOf(host, port) => self.members.region_at(host, *port),
             Wanted::Primary | Wanted::StandbyOfArchive => None,
         };
-        Ok(Seen { configuration, follows, members, leader, is_led: leads.is_some(), server })
+        let seen = Seen {
+            configuration,
+            follows,
+            members,
+            leader,
+            is_led: leads.is_some(),
+            servers: listed.keys().map(|name| (name.clone(), servers.remove(name).and_then(Result::ok))).collect(),
+            places: listed.values().filter_map(|member| member.server.clone()).collect(),
+            wrote: Wrote::Unknown,
+            taken: *self.taken.lock().unwrap_or_else(PoisonError::into_inner),
+            is_late: !self.late.bases().is_empty(),
+        };
+        let wrote = self.note_writer(&seen);
+        Ok(Seen { wrote, ..seen })
+    }
+
+    /// Who wrote last, with what this look adds.
+    fn note_writer(&self, seen: &Seen) -> Wrote {
+        let mut wrote = self.wrote.lock().unwrap_or_else(PoisonError::into_inner);
+        let writer = seen.members.iter().find(|(_, status)| status.role == Role::Writes).map(|(name, _)| name.clone());
+        if let Some(name) = writer {
+            *wrote = Wrote::Member(name);
+        } else if matches!(seen.upstream(), Upstream::Member(_)) && seen.server().is_some_and(|server| server.stream.is_up()) {
+            *wrote = Wrote::Nobody;
+        }
+        wrote.clone()
+    }
+
+    /// What each member's Patroni says, and each listed one's server that runs.
+    async fn ask_all(&self, listed: &BTreeMap<String, Listed>) -> Result<(BTreeMap<String, Status>, Servers), Trouble> {
+        let known = self.all_known(listed)?;
+        let mut members: BTreeMap<String, Status> = known.keys().map(|name| (name.clone(), Status::default())).collect();
+        let mut asking = JoinSet::new();
+        for (name, at) in known {
+            let (rest, info) = (self.rest.clone(), listed.get(&name).map(|member| self.info(member)));
+            asking.spawn(async move {
+                let said = rest.get(&at, "/patroni").await.and_then(|(_, text)| Status::parse(&text));
+                let said = said.inspect_err(|trouble| debug!("{name} does not say what it does: {trouble}"));
+                let status = said.unwrap_or_default();
+                let server = match info.filter(|_| matches!(status.role, Role::Writes | Role::Standby)) {
+                    None => None,
+                    Some(Ok(info)) => Some(remote::look(&info).await),
+                    Some(Err(trouble)) => Some(Err(trouble)),
+                };
+                (name, status, server)
+            });
+        }
+        let mut servers = Servers::new();
+        while let Some(said) = asking.join_next().await {
+            let Ok((name, status, server)) = said else { continue };
+            servers.extend(server.map(|server| (name.clone(), server)));
+            members.insert(name, status);
+        }
+        Ok((members, servers))
     }
 
     async fn configuration(&self) -> Result<Configuration, Trouble> {
@@ -261,6 +377,8 @@ mod tests {
         Status { role: Role::Standby, system: Some(7), timeline: Some(1), position: Some(50), replayed: Some(50) }
     }
 
+    const TOKEN: Token = Token { generation: 1, epoch: 9 };
+
     fn server(from: (&str, u16)) -> Remote {
         Remote {
             system: 7,
@@ -279,18 +397,37 @@ mod tests {
     }
 
     fn region(wanted: Wanted, fenced: bool) -> Seen {
+        let noted = Noted { generation: TOKEN.generation, epoch: TOKEN.epoch, fenced };
         Seen {
-            configuration: Configuration { wanted, noted: Noted { fenced, ..Noted::default() }, is_paused: false },
+            configuration: Configuration { wanted, noted, is_paused: false },
             follows: None,
             members: [("us-1".to_owned(), standby())].into(),
             leader: Some("us-1".to_owned()),
             is_led: true,
-            server: Some(server(NOBODY)),
+            servers: [("us-1".to_owned(), Some(cut(TOKEN)))].into(),
+            places: [("10.0.0.1".to_owned(), 5432), ("10.0.0.2".to_owned(), 5432)].into(),
+            wrote: Wrote::Member("us-1".to_owned()),
+            taken: TOKEN,
+            is_late: false,
         }
     }
 
+    /// A server that was cut off by this decision.
+    fn cut(token: Token) -> Remote {
+        let (host, port) = super::super::nobody(token);
+        server((&host, port))
+    }
+
     fn nobody() -> Wanted {
-        Wanted::StandbyOf(NOBODY.0.to_owned(), NOBODY.1)
+        let (host, port) = super::super::nobody(TOKEN);
+        Wanted::StandbyOf(host, port)
+    }
+
+    /// The same with a second member, which follows there.
+    fn with_second(mut seen: Seen, from: (&str, u16)) -> Seen {
+        seen.members.insert("us-2".to_owned(), standby());
+        seen.servers.insert("us-2".to_owned(), Some(server(from)));
+        seen
     }
 
     #[test]
@@ -318,18 +455,78 @@ mod tests {
         assert_eq!(stopped.managed(false, false).role, managed::Role::Unknown, "it is being started again");
     }
 
+    /// A turn of the leader's Patroni read `promote`, waits for its store, and promotes after the fence was written: it does not look again.
+    #[test]
+    fn a_fence_that_the_leaders_patroni_has_not_taken_in_is_none() {
+        let before = Token { epoch: 7, ..TOKEN };
+        let mut seen = region(nobody(), true);
+        seen.servers.insert("us-1".to_owned(), Some(cut(before)));
+        let told = seen.managed(false, true);
+        assert_eq!((told.role, told.fenced, told.upstream), (managed::Role::Replica, false, Upstream::Leaving), "it shows an earlier cut");
+        seen.servers.insert("us-1".to_owned(), None);
+        assert!(!seen.managed(false, true).fenced, "its server says nothing");
+        let mut leaderless = region(nobody(), true);
+        leaderless.leader = None;
+        assert!(!leaderless.managed(false, true).fenced, "nobody's turn has done anything");
+        assert!(with_second(region(nobody(), true), ("10.0.0.1", 5432)).managed(false, true).fenced);
+        let place = super::super::nobody(before);
+        let lost = with_second(region(nobody(), true), (&place.0, place.1));
+        assert!(!lost.managed(false, true).fenced, "it had the leader key, and may be at it still");
+        let mut unlisted = with_second(region(nobody(), true), ("10.0.0.1", 5432));
+        unlisted.servers.remove("us-2");
+        assert!(!unlisted.managed(false, true).fenced, "its server cannot be asked");
+    }
+
+    /// A Patroni that stood still makes a change that was given up, over the fence.
+    #[test]
+    fn a_fence_is_none_while_something_older_may_be_written_over_it() {
+        let late = Seen { is_late: true, ..region(nobody(), true) };
+        assert!(!late.managed(false, true).fenced);
+        let lower = Seen { taken: Token { epoch: 10, ..TOKEN }, ..region(nobody(), true) };
+        assert!(!lower.managed(false, true).fenced, "a higher token was there, and is no more");
+        let (host, port) = super::super::nobody(Token { epoch: 7, ..TOKEN });
+        let mut mixed = region(Wanted::StandbyOf(host.clone(), port), true);
+        mixed.servers.insert("us-1".to_owned(), Some(server((&host, port))));
+        assert!(!mixed.managed(false, true).fenced, "it was cut off by another decision than the one that is noted");
+    }
+
+    /// The leader that was fenced does not come up, and Patroni has another member lead, which had not everything.
+    #[test]
+    fn a_region_ends_where_whoever_wrote_last_ends_and_nobody_has_more() {
+        let end = |seen: &Seen| seen.managed(false, true).position;
+        let behind = with_second(region(nobody(), true), ("10.0.0.1", 5432));
+        assert_eq!(end(&behind), Some(50));
+        let other_wrote = Seen { wrote: Wrote::Member("us-2".to_owned()), ..behind.clone() };
+        assert_eq!(end(&other_wrote), Some(50), "it has replayed what it had");
+        let mut down = other_wrote.clone();
+        down.members.insert("us-2".to_owned(), Status { role: Role::Stopped, ..Status::default() });
+        down.servers.insert("us-2".to_owned(), None);
+        assert_eq!((down.managed(false, true).fenced, end(&down)), (true, None), "it is fenced, and where it ended nobody knows");
+        assert_eq!(end(&Seen { wrote: Wrote::Unknown, ..down.clone() }), None);
+        assert_eq!(end(&Seen { wrote: Wrote::Nobody, ..down }), Some(50), "it followed another region");
+        let mut replays = other_wrote.clone();
+        replays.servers.insert("us-2".to_owned(), Some(Remote { is_exhausted: false, replayed: 40, ..server(("10.0.0.1", 5432)) }));
+        assert_eq!(end(&replays), None);
+        let mut ahead = behind;
+        ahead.servers.insert("us-2".to_owned(), Some(Remote { replayed: 51, ..server(("10.0.0.1", 5432)) }));
+        assert_eq!(end(&ahead), None);
+        ahead.configuration.noted.fenced = false;
+        assert_eq!(end(&ahead), Some(50), "a copy that is sealed ends where it ends");
+    }
+
     #[test]
     fn whom_it_follows_is_what_its_server_says() {
         let eu = ("10.0.0.2".to_owned(), 5432);
         let mut seen = region(Wanted::StandbyOf(eu.0.clone(), eu.1), false);
         seen.follows = Some(Label::new("eu"));
         assert_eq!(seen.managed(false, true).upstream, Upstream::Leaving, "its configuration alone proves nothing");
-        seen.server = Some(Remote { from: Some(eu), stream: Stream::Up { silent_for: Duration::ZERO }, ..server(NOBODY) });
+        let follows = Remote { from: Some(eu), stream: Stream::Up { silent_for: Duration::ZERO }, ..cut(TOKEN) };
+        seen.servers.insert("us-1".to_owned(), Some(follows));
         let told = seen.managed(false, true);
         assert_eq!((told.upstream, told.position, told.applied), (Upstream::Member(Label::new("eu")), Some(60), Some(50)));
         seen.follows = None;
         assert_eq!(seen.managed(false, true).upstream, Upstream::Elsewhere);
-        seen.server = None;
+        seen.servers.clear();
         assert_eq!((seen.managed(false, true).upstream, seen.managed(false, true).position), (Upstream::Leaving, None));
     }
 }

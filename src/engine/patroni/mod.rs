@@ -27,29 +27,38 @@
 //! before each promotion (`postgresql.pre_promote: test -e FILE`), on a file system that a reboot empties. The agent writes it anew with each heartbeat,
 //! so `find` may ask how old it is, and an agent that is gone permits nothing for long. It is one host's, so for regions of one member.
 //!
+//! What its source (3.0.2) adds: a turn of its loop promotes by the configuration that it read when it began, after up to `retry_timeout` for its store,
+//! and does not look again; `PATCH` has no condition but that nothing comes between its own reading and writing. So neither a configuration nor a member
+//! that takes no writes proves that none will: that is shown by the leader's server, which follows the address of this very decision, because the
+//! loop that had it do so takes one turn after the other.
+//!
 //! Invariants: a fence is told only when every member that was ever seen says that it takes no writes: who does not answer proves nothing, and who was
-//! seen is on disk; the permit goes before anything else of a fence; changes are made one after the other, and a look waits for the one that is on its
+//! seen is on disk; and when the leader's Patroni has taken it in, whoever else runs follows another member, and no change to let it write is on its
+//! way without an answer (so `patroni: urls` are addresses of single Patronis, not of a balancer); where a region ended is told when whoever wrote last
+//! has replayed what it had, and nobody has more; the permit goes before anything else of a fence; changes are made one after the other, and a look waits for the one that is on its
 //! way; passwords go to the configured addresses only, in no argument and no log; every answer ends, in time and octets.
 //!
 //! Absent on purpose: client certificates towards the REST API; `pause`, in which Patroni does nothing that is asked of it here.
 
 mod act;
 mod known;
+mod late;
 mod look;
 mod permit;
 mod rest;
 mod said;
 
 use std::{
+    net::Ipv4Addr,
     path::{Path, PathBuf},
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed},
     },
 };
 
 use async_trait::async_trait;
-use portolan_core::model::ids::Label;
+use portolan_core::{failover::token::Token, model::ids::Label};
 use reqwest::Url;
 use tokio::time::Instant;
 use tracing::warn;
@@ -60,21 +69,37 @@ use super::{
     postgres::{ConnInfo, remote},
 };
 use known::Known;
+use late::Late;
+use look::Wrote;
 use permit::Permit;
 use rest::Rest;
 use said::Listed;
 
 pub use rest::Login;
 
-/// A place at which nobody listens, so that whoever follows it receives nothing: port 1 of this machine.
-const NOBODY: (&str, u16) = ("127.0.0.1", 1);
+/// At which nobody listens, on the machine itself.
+const NOBODY_PORT: u16 = 1;
+
+/// A place at which nobody listens, so that whoever follows it receives nothing: port 1 of the machine itself, at an address of loopback that no other
+/// decision of the last millions has. So a server that follows it shows by which decision its Patroni has it follow nobody.
+fn nobody(token: Token) -> (String, u16) {
+    // Twenty-two bits, and never the first or the last address of 127/8.
+    let number = token.epoch.wrapping_add(token.generation.wrapping_mul(0x0009_E377)) & 0x003F_FFFF;
+    let [_, high, middle, low] = u32::try_from(number).unwrap_or_default().to_be_bytes();
+    (format!("127.{}.{middle}.{low}", high + 64), NOBODY_PORT)
+}
+
+/// Whether that is such a place, of whichever decision.
+fn is_nobody(host: &str, port: u16) -> bool {
+    port == NOBODY_PORT && host.parse::<Ipv4Addr>().is_ok_and(|ip| ip.is_loopback())
+}
 
 /// How to reach the Patroni of one region.
 #[derive(Clone, Debug)]
 pub struct Setup {
     /// Which member of the group it is.
     pub region: Label,
-    /// Where REST APIs of its cluster are: `https://HOST:PORT`, or http on a loopback address. The first that answers is asked.
+    /// Where REST APIs of its members are, each of one of them: `https://HOST:PORT`, or http on a loopback address. The first that answers is asked.
     pub urls: Vec<String>,
     /// Who may change the configuration; `None`: everybody may.
     pub login: Option<Login>,
@@ -99,6 +124,11 @@ pub struct Patroni {
     own: ConnInfo,
     permit: Permit,
     known: Known,
+    late: Arc<Late>,
+    /// The highest token by which its Patroni took a change.
+    taken: Mutex<Token>,
+    /// Who wrote last.
+    wrote: Mutex<Wrote>,
     members: Places,
     /// Of the configuration.
     changes: Turns,
@@ -126,6 +156,9 @@ impl Patroni {
             own: setup.own,
             permit: Permit(setup.permit),
             known: Known::open(Path::new(&setup.directory))?,
+            late: Arc::new(Late::open(Path::new(&setup.directory))?),
+            taken: Mutex::default(),
+            wrote: Mutex::default(),
             region: setup.region,
             members: Places::default(),
             changes: Turns::default(),
@@ -190,6 +223,25 @@ impl Manager for Patroni {
         match primary {
             Some(info) => remote::beat(&info).await,
             None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_decision_has_a_nowhere_of_its_own() {
+        let at = |generation, epoch| nobody(Token { generation, epoch });
+        assert_eq!(at(0, 258), ("127.64.1.2".to_owned(), 1));
+        let places = [at(0, 1), at(0, 2), at(1, 1), at(1, 2), at(0, 0x003F_FFFF), at(u64::MAX, u64::MAX)];
+        for (n, place) in places.iter().enumerate() {
+            assert!(is_nobody(&place.0, place.1), "{place:?}");
+            assert!(!places[..n].contains(place), "{place:?}");
+        }
+        for (host, port) in [("127.0.0.1", 5432), ("10.0.0.1", 1), ("localhost", 1), ("::1", 1)] {
+            assert!(!is_nobody(host, port), "{host} {port}");
         }
     }
 }

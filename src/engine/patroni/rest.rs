@@ -13,7 +13,7 @@ const CONNECT: Duration = Duration::from_secs(3);
 /// For a question, which Patroni answers by itself or from what it read last.
 const ANSWER: Duration = Duration::from_secs(5);
 
-/// For a change: it gives its store up after `retry_timeout`, ten seconds by default, and by then nothing of the change comes any more.
+/// For a change: it gives its store up after `retry_timeout`, ten seconds by default. One that stands still may make it later, see [`super::late`].
 const CHANGE: Duration = Duration::from_secs(12);
 
 /// Of an answer: a status lists each standby with some two hundred octets.
@@ -68,6 +68,19 @@ pub(super) fn base(text: &str) -> Result<Url, Trouble> {
     Ok(url)
 }
 
+/// Whether a change was made, by the status of its answer.
+pub(super) fn taken(base: &Url, status: StatusCode) -> Result<(), Trouble> {
+    match status {
+        StatusCode::OK => Ok(()),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            Err(Trouble(format!("Patroni at {base} does not let the login change its configuration ({status})")))
+        }
+        // It says nothing else when the store does not answer, or when two change it at once, of whom the second is refused.
+        StatusCode::CONFLICT => Err(Trouble(format!("Patroni at {base} could not write to its store ({status})"))),
+        status => Err(Trouble(format!("Patroni at {base} did not change its configuration: {status}"))),
+    }
+}
+
 impl Rest {
     /// `authorities`: a file with those that certificates are signed by; `None`: the system's.
     pub(super) fn new(login: Option<Login>, authorities: Option<&Path>) -> Result<Self, Trouble> {
@@ -87,18 +100,12 @@ impl Rest {
         self.ask(Method::GET, base, path, None).await
     }
 
-    /// Changes the configuration of the cluster: what is null is taken away, what is not named stays.
-    pub(super) async fn patch(&self, base: &Url, change: &serde_json::Value) -> Result<(), Trouble> {
-        let (status, _) = self.ask(Method::PATCH, base, "/config", Some(change.to_string())).await?;
-        match status {
-            StatusCode::OK => Ok(()),
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                Err(Trouble(format!("Patroni at {base} does not let the login change its configuration ({status})")))
-            }
-            // It says nothing else when the store does not answer, or when two change it at once, of whom the second is refused.
-            StatusCode::CONFLICT => Err(Trouble(format!("Patroni at {base} could not write to its store ({status})"))),
-            status => Err(Trouble(format!("Patroni at {base} did not change its configuration: {status}"))),
-        }
+    /// Changes the configuration of the cluster: what is null is taken away, what is not named stays. The answer's status, for [`taken`].
+    ///
+    /// # Errors
+    /// There is no answer: the change may be made at any later time.
+    pub(super) async fn patch(&self, base: &Url, change: &serde_json::Value) -> Result<StatusCode, Trouble> {
+        self.ask(Method::PATCH, base, "/config", Some(change.to_string())).await.map(|(status, _)| status)
     }
 
     /// Has this member take the leader key of a cluster that nobody leads.

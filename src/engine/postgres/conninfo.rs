@@ -9,6 +9,9 @@ use tokio_postgres::config::SslMode;
 /// Keys that the client library of this program reads by itself.
 const KNOWN: [&str; 6] = ["user", "password", "dbname", "host", "hostaddr", "port"];
 
+/// Secrets that libpq takes from a connection string only: its programs would get them as arguments, which everybody on the machine may read.
+const SECRETS: [&str; 4] = ["sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key"];
+
 /// A connection string. It is never shown: it holds a password.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct ConnInfo(Vec<(String, String)>);
@@ -76,6 +79,21 @@ impl ConnInfo {
             rest = after[end..].trim_start();
         }
         Ok(Self(pairs))
+    }
+
+    /// Reads a string with which programs are run, too.
+    ///
+    /// # Errors
+    /// As [`Self::parse`]; or it has a secret that only an argument could bring to them.
+    pub fn for_programs(text: &str) -> Result<Self, ConnInfoError> {
+        let info = Self::parse(text)?;
+        match SECRETS.iter().find(|key| info.get(key).is_some()) {
+            Some(key) => Err(ConnInfoError(format!(
+                "`{key}` would be read by everybody on this machine when a program of the server is run: take it out, and use a key without a \
+                 passphrase that only the agent's user may read, or a password"
+            ))),
+            None => Ok(info),
+        }
     }
 
     /// The value of a key.
@@ -166,6 +184,16 @@ mod tests {
             assert!(!error.contains("secret") && error.contains("KEY=VALUE"), "{bad}: {error}");
         }
         assert!(ConnInfo::parse("").unwrap().0.is_empty());
+    }
+
+    #[test]
+    fn a_secret_that_would_be_an_argument_is_refused() {
+        for key in SECRETS {
+            let error = ConnInfo::for_programs(&format!("host=a {key}=hush")).unwrap_err().to_string();
+            assert!(error.contains(key) && !error.contains("hush"), "{error}");
+        }
+        assert_eq!(ConnInfo::for_programs("host=a password=x sslkey=/key"), ConnInfo::parse("host=a password=x sslkey=/key"));
+        assert!(ConnInfo::for_programs("host").is_err());
     }
 
     #[test]

@@ -159,3 +159,27 @@ async fn what_a_region_heals_by_itself_moves_nothing_and_a_member_that_is_silent
     play.is_served_by("eu", &["ap", "us"]).await;
     play.trio.etcd = Some(etcd);
 }
+
+/// A turn of the candidate's Patroni has read that it is to be the primary, and was let through; there it stands still. Its grant is revoked, and its
+/// configuration says so, while that turn looks at nothing any more. So nobody else is promoted before the turn has come to its end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_promotion_that_stands_still_in_patroni_keeps_everybody_else_from_being_promoted() {
+    let play = Play::begin(Engine::Patroni, Durability::Async).await;
+    play.write("us", 1..=20, &["ap", "eu"]).await;
+    let eu = &play.member("eu").patroni().first;
+    eu.hold_promotions(true);
+    play.decide(Kind::Failover, Some("eu"));
+    given("its promotion stands still", async || eu.holds_promotion().then_some(())).await;
+    let outcome = play.leader.step(Step::Revoke { token: play.leader.group().token });
+    assert!(matches!(outcome, Outcome::Accepted { .. }), "{outcome:?}");
+    play.is_held(HeldFor::FenceUnproven).await;
+    for name in REGIONS {
+        assert_eq!(play.member(name).is_standby().await, Some(true), "{name}");
+    }
+    eu.hold_promotions(false);
+    play.ended(Ending::Succeeded).await;
+    let primary = play.leader.group().primary().unwrap().to_string();
+    assert_ne!(primary, "eu");
+    play.is_served_by(&primary, &[if primary == "us" { "ap" } else { "us" }]).await;
+    play.write(&primary, 21..=30, &[]).await;
+}

@@ -278,6 +278,24 @@ impl Instance {
         self.directory.join("permit")
     }
 
+    fn hold_file(&self) -> PathBuf {
+        self.directory.join("hold")
+    }
+
+    fn held_file(&self) -> PathBuf {
+        self.directory.join("held")
+    }
+
+    /// From now on a promotion that was let through by the permit stands still before the server is told of it; `false`: it goes on.
+    pub(super) fn hold_promotions(&self, holds: bool) {
+        if holds { fs::write(self.hold_file(), "").unwrap() } else { fs::remove_file(self.hold_file()).unwrap() }
+    }
+
+    /// Whether one stands still, or did.
+    pub(super) fn holds_promotion(&self) -> bool {
+        self.held_file().exists()
+    }
+
     /// What Patroni and its server said.
     pub(super) fn log(&self) -> String {
         fs::read_to_string(self.directory.join("patroni.log")).unwrap_or_default()
@@ -332,7 +350,12 @@ impl Instance {
         )
         .unwrap();
         if asks_permit {
-            writeln!(text, "  pre_promote: test -e {}", self.permit_file().display()).unwrap();
+            let (permit, hold, held) = (self.permit_file(), self.hold_file(), self.held_file());
+            let script = self.directory.join("pre-promote.sh");
+            let stands_still = format!("touch {}; while test -e {1}; do sleep 0.05; done", held.display(), hold.display());
+            fs::write(&script, format!("test -e {} || exit 1\nif test -e {}; then {stands_still}; fi\n", permit.display(), hold.display()))
+                .unwrap();
+            writeln!(text, "  pre_promote: sh {}", script.display()).unwrap();
         }
         text
     }

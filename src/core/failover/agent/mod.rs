@@ -76,7 +76,7 @@ pub enum Effect {
     Kill,
     /// End the task that runs, and wait until nothing of it does: what comes after is done in a world in which it acts no more (A2).
     Abort,
-    /// Begin this task: only if [`Agent::may`] says so in the same critical section.
+    /// Begin this task: whatever it does that opens only if [`Agent::may`] says so in the same critical section.
     Begin(Task),
 }
 
@@ -130,6 +130,8 @@ pub struct Agent {
     is_managed: bool,
     /// Managed: until when it may write without a lease.
     excused_until: Tick,
+    /// Managed: the highest token by which the manager was told to fence it, and took that; `None`: none since this agent was started.
+    marked_by: Option<Token>,
     /// It was killed, and nobody has looked since.
     is_unseen: bool,
     peers: Option<PeerRound>,
@@ -159,6 +161,7 @@ impl Agent {
             armed: supervisor.and_then(|(_, deadline)| deadline),
             is_managed: false,
             excused_until: Tick(0),
+            marked_by: None,
             is_unseen: false,
             peers: None,
             doubt: None,
@@ -282,6 +285,9 @@ impl Agent {
     /// A task ended, well or not: the facts say what it did. `trouble`: why it did not do it, in one line of at most [`TROUBLE_CHARS_MAX`].
     pub fn ended(&mut self, task: &Task, trouble: Option<String>, facts: Facts, now: Tick) -> Vec<Effect> {
         if self.task.as_ref() == Some(task) {
+            if task.work == Work::Mark && trouble.is_none() {
+                self.marked_by = self.marked_by.max(Some(task.token));
+            }
             (self.task, self.trouble) = (None, trouble);
         }
         self.observed(facts, now)
@@ -327,11 +333,11 @@ impl Agent {
 
     //--- What is asked of it
 
-    /// Whether a task may act now: it is the one that is meant, and what opens for writes has a lease.
+    /// Whether a task may act now: it is the one that is meant, and what opens for writes has a lease. `opens`: the database may take writes by what it
+    /// is about to do, whatever the task is called.
     #[must_use]
-    pub fn may(&self, task: &Task, now: Tick) -> bool {
+    pub fn may(&self, task: &Task, opens: bool, now: Tick) -> bool {
         let is_meant = self.task.as_ref() == Some(task) || !holds(Key::Serial);
-        let opens = matches!(task.work, Work::Start | Work::Promote);
         is_meant && (!opens || self.may_open(now))
     }
 
@@ -547,7 +553,7 @@ impl Agent {
     }
 
     fn fence(&mut self, token: Token, out: &mut Vec<Effect>) {
-        if !self.facts.is_marked {
+        if !self.is_marked_by(token) {
             return self.begin(token, Work::Mark, out);
         }
         match self.facts.database {
@@ -560,6 +566,12 @@ impl Agent {
             self.note_fence(token, out);
             out.push(Effect::Tell(Answer { token, said: Said::Fenced }));
         }
+    }
+
+    /// Whether the mark is there. A manager's may be of an older token, which does not keep what that one was followed by from coming to its end: so it
+    /// counts when the manager has taken one of this token, and refuses everything below.
+    fn is_marked_by(&self, token: Token) -> bool {
+        self.facts.is_marked && (!self.is_managed || self.marked_by >= Some(token))
     }
 
     /// A fence is on disk before it is answered (A7).
@@ -578,7 +590,7 @@ impl Agent {
     }
 
     fn stop(&mut self, token: Token, out: &mut Vec<Effect>) {
-        if !self.facts.is_marked {
+        if !self.is_marked_by(token) {
             return self.begin(token, Work::Mark, out);
         }
         match (&self.facts.database, self.facts.stopped) {

@@ -230,6 +230,40 @@ fn a_managed_fence_is_answered_when_the_manager_shows_it_and_no_supervisor_is_ev
     assert!(is_told(&agent.observed(fenced, at(6))));
 }
 
+/// It shows the fence of an older decision, from before a grant whose `unseal` has not come to its end: it refuses nothing of that one before it was
+/// told of this one.
+#[test]
+fn what_shows_an_older_fence_is_fenced_by_a_decision_when_the_manager_was_told_of_that_one() {
+    let shown = Stopped { system: 1, timeline: 1, position: 9 };
+    let fenced = || Facts { database: Database::Down, is_marked: true, stopped: Some(shown), ..Facts::default() };
+    for (verb, said) in [(Verb::Fence, Said::Fenced), (Verb::Stop, Said::Stopped(shown))] {
+        let mut agent = renewed(Agent::new("us".into(), holding(Class::Bare), None, at(0)).under_manager(at(0)), fenced());
+        agent.ordered(Order { token: token(9), verb: verb.clone() }, at(2));
+        let is_told = |effects: &[Effect], epoch| effects.contains(&Effect::Tell(Answer { token: token(epoch), said: said.clone() }));
+        let mark = |epoch| Task { token: token(epoch), work: Work::Mark };
+        assert!(!is_told(&agent.observed(fenced(), at(3)), 9), "{verb:?}: it shows what was before");
+        let refused = agent.ended(&mark(9), Some("it is not ready (503)".to_owned()), fenced(), at(4));
+        assert!(!is_told(&refused, 9) && seen(&refused).0 == vec![&Work::Mark], "{verb:?}: it was not taken, and comes again: {refused:?}");
+        assert!(is_told(&agent.ended(&mark(9), None, fenced(), at(5)), 9), "{verb:?}");
+        // The next decision is another one.
+        let next = agent.ordered(Order { token: token(11), verb: verb.clone() }, at(6));
+        assert!(!is_told(&next, 11), "{verb:?}");
+        assert!(!is_told(&agent.observed(fenced(), at(7)), 11), "{verb:?}");
+        assert!(!is_told(&agent.ended(&mark(9), None, fenced(), at(8)), 11), "{verb:?}: it was told of an older one");
+        assert!(is_told(&agent.ended(&mark(11), None, fenced(), at(9)), 11), "{verb:?}");
+    }
+}
+
+#[test]
+fn whatever_lets_writes_through_takes_a_lease_though_the_task_only_signs() {
+    let mut agent = leading();
+    agent.observed(Facts { opening: None, ..writes() }, at(2));
+    let sign = Task { token: token(5), work: Work::Sign };
+    assert!(agent.may(&sign, true, at(78)));
+    assert!(!agent.may(&sign, true, at(80)), "its lease is over: A4");
+    assert!(agent.may(&sign, false, at(80)), "what opens nothing takes none");
+}
+
 #[test]
 fn a_managed_primary_that_is_to_stop_says_where_it_ended_though_it_runs() {
     let mut agent = managing();

@@ -122,7 +122,8 @@ impl World {
         let host = &mut self.hosts[region.0];
         let now = host.clock.at(self.now);
         let (Some(agent), Some(database)) = (&mut host.agent, &host.database) else { return };
-        if !agent.may(&task, now) {
+        let opens = matches!(task.work, Work::Start | Work::Promote);
+        if !agent.may(&task, opens, now) {
             let effects = agent.ended(&task, None, database.facts(region), now);
             return self.carry_out(region, effects);
         }

@@ -28,7 +28,12 @@ mod opened;
 mod place;
 mod room;
 
-use std::{fs, io, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
+use std::{
+    fs, io,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    path::Path,
+    time::Duration,
+};
 
 use nix::unistd::geteuid;
 use portolan_core::{
@@ -50,7 +55,7 @@ use super::{
 };
 use crate::hook;
 use opened::{ask, behind, check_pages, promote};
-use place::{Place, end_all_in};
+use place::{DIRECTORY, Place, end_all_in};
 use room::{LEFT_OCTETS, free, full};
 
 /// For a copy: within the time that a drill may take.
@@ -151,7 +156,7 @@ impl Postgres {
         let began = Instant::now();
         let program = hook::find(&self.setup.hooks, name.as_str()).map_err(|why| Trouble(format!("hook {name}: {why}")))?;
         let mut command = self.run_as_server(&program);
-        command.current_dir(&place.around).env("PORTOLAN_VERB", "restore").env("PORTOLAN_DIRECTORY", &place.data);
+        command.current_dir(&place.around).env("PORTOLAN_VERB", "restore").env(DIRECTORY, &place.data);
         command.env("PORTOLAN_CLASS", class.as_str()).env("PORTOLAN_REGION", self.setup.region.as_str()).env("PATH", HOOKS_PATH);
         place.run(command, &format!("hook {name}"), COPY).await?;
         fs::set_permissions(&place.data, fs::Permissions::from_mode(0o700)).map_err(|error| Trouble(format!("close the copy: {error}")))?;
@@ -186,7 +191,7 @@ impl Postgres {
         Ok(true)
     }
 
-    /// Ends and removes whatever stands in sandboxes beside the directory.
+    /// Ends and removes whatever stands in sandboxes beside the directory, and whatever a program that was to fill one started.
     pub(super) async fn clear_all_sandboxes(&self) -> Result<(), Trouble> {
         let user = self.setup.owner.map_or_else(|| geteuid().as_raw(), |(user, _)| user);
         for place in all_sandboxes(&self.setup.data_directory)? {
@@ -234,6 +239,7 @@ impl Postgres {
 }
 
 /// All that lies there. A link leads out of the copy, to the data itself maybe: none is opened but those beside the first files, which are read only.
+/// A file that has another name is somebody else's, too, and is written to when the copy is opened.
 fn octets_in(data: &Path) -> Result<u64, Trouble> {
     let problem = |path: &Path, error: io::Error| Trouble(format!("look at `{}`: {error}", path.display()));
     let (mut folders, mut octets) = (vec![data.to_owned()], 0_u64);
@@ -245,6 +251,13 @@ fn octets_in(data: &Path) -> Result<u64, Trouble> {
                 folders.push(path);
             } else if meta.is_symlink() && (folder.as_path() != data || path.is_dir()) {
                 return Err(Trouble(format!("`{}` leads out of the copy, which is not opened: try a restore by hand", path.display())));
+            } else if meta.is_file() && meta.nlink() > 1 {
+                return Err(Trouble(format!(
+                    "`{}` has {} names, so it may be a file of the backup itself, and is not written to: restore by copying (`cp -a`), not by hard \
+                     links",
+                    path.display(),
+                    meta.nlink()
+                )));
             } else {
                 octets = octets.saturating_add(meta.len());
             }
@@ -274,6 +287,10 @@ mod tests {
             assert!(octets_in(&data).unwrap_err().0.contains("leads out of the copy"), "{link}");
             fs::remove_file(data.join(link)).unwrap();
         }
+        fs::hard_link(around.path().join("key"), data.join("pg_tblspc/1259")).unwrap();
+        assert!(octets_in(&data).unwrap_err().0.contains("has 2 names"));
+        fs::remove_file(data.join("pg_tblspc/1259")).unwrap();
+        assert!(octets_in(&data).is_ok());
         fs::write(data.join("tablespace_map"), "16384 /mnt/fast\n").unwrap();
         assert!(octets_in(&data).unwrap_err().0.contains("has tablespaces"));
     }

@@ -1,6 +1,7 @@
 //! Where a copy stands, and how whoever works there is ended.
 
 use std::{
+    ffi::OsStr,
     fs::{self, File},
     io::{self, Read as _, Seek as _, SeekFrom, Write as _},
     os::unix::{
@@ -26,6 +27,7 @@ use super::{
     super::{Trouble, program::last_words},
     LOOK,
 };
+use crate::hook::Group;
 
 /// Whoever was told to end has so long until it is killed, and whoever was killed until that is a trouble.
 const END: Duration = Duration::from_secs(10);
@@ -38,6 +40,9 @@ const SOCKET_OCTETS_MAX: usize = 107;
 
 /// The port is a part of the socket's name only.
 pub(super) const PORT: &str = "5432";
+
+/// In the environment of a program that is to make a data directory: which one. Whatever it starts has it from there, wherever that works.
+pub(super) const DIRECTORY: &str = "PORTOLAN_DIRECTORY";
 
 /// The name of its log in the place.
 pub(super) const LOG: &str = "log";
@@ -85,13 +90,13 @@ impl Place {
         Ok(Self { around, data, socket, rules, log })
     }
 
-    /// Runs a program of the operator to its end. What it says goes into the log, as much as it likes.
+    /// Runs a program of the operator to its end. What it says goes into the log, as much as it likes. However this ends, what it started ends, too.
     pub(super) async fn run(&self, mut command: Command, name: &str, patience: Duration) -> Result<(), Trouble> {
         let problem = |error: io::Error| Trouble(format!("run {name}: {error}"));
         command.stdout(self.log.try_clone().map_err(problem)?).stderr(self.log.try_clone().map_err(problem)?);
-        let mut child = command.spawn().map_err(problem)?;
+        let mut group = Group::spawn(&mut command).map_err(problem)?;
         let late = |_| Trouble(format!("run {name}: it did not end within {}", Human(patience)));
-        let status = timeout(patience, child.wait()).await.map_err(late)?.map_err(problem)?;
+        let status = timeout(patience, group.child().wait()).await.map_err(late)?.map_err(problem)?;
         if status.success() { Ok(()) } else { Err(Trouble(format!("run {name}: {status}: {}", said_last(&self.around.join(LOG))))) }
     }
 }
@@ -107,7 +112,7 @@ pub(super) fn said_last(log: &Path) -> String {
     read.map_or_else(|_| "its log cannot be read".to_owned(), |_| last_words(&said))
 }
 
-/// Ends every process of that user that works in a sandbox: the server of one that was lost, and what that started.
+/// Ends every process of that user that works in a sandbox or for one: the server of one that was lost, and what that or its program started.
 pub(super) async fn end_all_in(place: &Path, user: u32) -> Result<(), Trouble> {
     let began = Instant::now();
     loop {
@@ -129,16 +134,27 @@ pub(super) async fn end_all_in(place: &Path, user: u32) -> Result<(), Trouble> {
     }
 }
 
-/// The processes of that user whose working directory is in there, as a server's is. Whoever only looks around there is somebody else.
+/// The processes of that user whose working directory is in there, as a server's is, or who were started to fill it. Whoever only looks around there
+/// is somebody else.
 fn working_in(place: &Path, user: u32) -> Vec<i32> {
     let place = fs::canonicalize(place).unwrap_or_else(|_| place.to_owned());
     let all = fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok);
     let numbers = all.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     let works_there = |process: &i32| {
         let is_theirs = fs::metadata(format!("/proc/{process}")).is_ok_and(|meta| meta.uid() == user);
-        is_theirs && fs::read_link(format!("/proc/{process}/cwd")).is_ok_and(|cwd| is_in(&cwd, &place))
+        is_theirs && (fs::read_link(format!("/proc/{process}/cwd")).is_ok_and(|cwd| is_in(&cwd, &place)) || fills(*process, &place))
     };
     numbers.filter(works_there).collect()
+}
+
+/// Whether it has the place in its environment, as the program that restores a backup and what that started have.
+fn fills(process: i32, place: &Path) -> bool {
+    let Ok(environment) = fs::read(format!("/proc/{process}/environ")) else { return false };
+    let mut all = environment.split(|octet| *octet == 0);
+    all.find_map(|pair| pair.strip_prefix(DIRECTORY.as_bytes())?.strip_prefix(b"=")).is_some_and(|at| {
+        let at = Path::new(OsStr::from_bytes(at));
+        at.starts_with(place) || at.parent().and_then(|at| fs::canonicalize(at).ok()).is_some_and(|at| at == place)
+    })
 }
 
 /// A directory that is gone has a word behind its name (proc(5)).
@@ -170,6 +186,51 @@ mod tests {
         assert_eq!(other.try_wait().unwrap(), None);
         other.kill().unwrap();
         other.wait().unwrap();
+    }
+
+    /// The program's own process ends, and what it left at work elsewhere does not: of one that ended well, of one that was given up, and of one whose
+    /// agent is lost.
+    #[tokio::test]
+    async fn what_a_program_started_ends_with_it_wherever_it_works() {
+        let around = tempfile::tempdir().unwrap();
+        let at = around.path().join(".data.sandbox-1");
+        let place = Place::make(at.clone(), None).unwrap();
+        let number = around.path().join("number");
+        let noted = || fs::read_to_string(&number).ok()?.trim().parse::<i32>().ok();
+        let started = async || loop {
+            match noted() {
+                Some(process) => break process,
+                None => tokio::task::yield_now().await,
+            }
+        };
+        let gone = async |process: i32| {
+            while !fs::read_to_string(format!("/proc/{process}/stat")).map_or(true, |stat| stat.contains(") Z ")) {
+                tokio::task::yield_now().await;
+            }
+            fs::remove_file(&number).unwrap();
+        };
+        let script = |then: &str| {
+            let mut command = Command::new("sh");
+            command.arg("-c").arg(format!("cd /; sleep 600 & echo $! > {}; {then}", number.display()));
+            command.env(DIRECTORY, &place.data).kill_on_drop(true);
+            command
+        };
+        place.run(script("true"), "hook restore", END * 6).await.unwrap();
+        gone(started().await).await;
+        let process = tokio::select! {
+            ended = place.run(script("wait"), "hook restore", END * 6) => panic!("{ended:?}"),
+            process = started() => process,
+        };
+        gone(process).await;
+        // Nobody kills its group: it is looked for.
+        let mut lost = script("wait").process_group(0).spawn().unwrap();
+        let (process, user) = (started().await, geteuid().as_raw());
+        assert!(working_in(&at, user).contains(&process));
+        assert_eq!(working_in(&around.path().join(".data.sandbox-2"), user), Vec::<i32>::new());
+        let ended = tokio::spawn(async move { lost.wait().await });
+        end_all_in(&at, user).await.unwrap();
+        ended.await.unwrap().unwrap();
+        gone(process).await;
     }
 
     #[test]

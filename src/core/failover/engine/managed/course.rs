@@ -99,10 +99,11 @@ impl Course {
     }
 
     fn fence(&self, seen: &Seen) -> Next<Call> {
-        if seen.fenced && matches!(seen.role, Role::Replica | Role::Stopped) {
+        let is_taken = self.asked == Some(Verb::Fence);
+        if is_taken && seen.fenced && matches!(seen.role, Role::Replica | Role::Stopped) {
             return Next::Done;
         }
-        // It is asked for whatever is known.
+        // It is asked for whatever is known, and once whatever is shown: that may be the fence of an older token, whose `unseal` has not come to its end.
         self.ask(Verb::Fence, "the manager does not show yet that it is fenced")
     }
 

@@ -17,8 +17,10 @@
 //! | `verify` | the token stands in the database, and travels to replicas with it, where the manager can do that |
 //! | `rejoin` | it follows the member that is told; what only it had is put aside or the copy is made anew |
 //!
-//! Invariants: no supervisor stands under it, so its class is always bare: its lease's end proves nothing, only a probe that shows the fence does;
-//! whoever carries out a verb refuses a token below the highest that it has seen, so that one that was late does no harm.
+//! Invariants: no supervisor stands under it, so its class is always bare: its lease's end proves nothing, only a probe that shows the fence does, after
+//! the manager has taken a `fence` of that very token;
+//! whoever carries out a verb refuses a token below the highest that it has seen, so that one that was late does no harm, and lets nothing of a lower
+//! one that is still under way come about once it has taken a higher one.
 //!
 //! Absent on purpose: quorums. What a manager's replicas acknowledge it alone knows.
 

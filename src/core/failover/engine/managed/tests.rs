@@ -77,7 +77,9 @@ fn each_work_asks_for_what_is_left_and_nothing_twice() {
     ];
     for (mut seen, work, does) in cases {
         assert_eq!(run(&mut seen, work.clone()), (does.to_vec(), Next::Done), "{work:?}");
-        assert_eq!(run(&mut seen, work.clone()), (vec![], Next::Done), "{work:?} again");
+        // By which token it is fenced does not show.
+        let again = if matches!(work, Work::Mark | Work::Stop) { does } else { &[] };
+        assert_eq!(run(&mut seen, work.clone()), (again.to_vec(), Next::Done), "{work:?} again");
     }
 }
 
@@ -97,8 +99,10 @@ fn what_cannot_be_is_said_and_what_is_unknown_is_waited_for() {
     }
     // Whoever is stopped says where it ended, when its manager does.
     let open_ended = Seen { fenced: true, position: None, upstream: Upstream::Nobody, ..replica() };
-    assert_eq!(run(&mut open_ended.clone(), Work::Mark), (vec![], Next::Done));
-    assert!(matches!(run(&mut open_ended.clone(), Work::Stop), (did, Next::Wait(why)) if did.is_empty() && why.contains("where it ends")));
+    let mut course = Course::new(Work::Stop, TOKEN, 0);
+    let Next::Do(call) = course.next(&open_ended, None) else { panic!("it may be fenced by an older token") };
+    course.did(&call);
+    assert!(matches!(course.next(&open_ended, None), Next::Wait(why) if why.contains("where it ends")));
     // A fence is asked for whatever is known.
     let mut course = Course::new(Work::Mark, TOKEN, 0);
     let Next::Do(call) = course.next(&Seen::default(), None) else { panic!("it is asked for") };

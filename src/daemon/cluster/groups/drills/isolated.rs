@@ -14,7 +14,7 @@ use portolan_core::{
 use tokio::time::{Instant, sleep};
 
 use super::{super::validate::Subject, Seen, Stage};
-use crate::engine::postgres::ConnInfo;
+use crate::{agent::SAID_OCTETS_MAX, engine::postgres::ConnInfo};
 
 /// Between two questions; the agent gives up what it is not asked for.
 const AGAIN: Duration = Duration::from_secs(2);
@@ -98,7 +98,7 @@ impl Stage {
             }
         };
         let (database, user) = (login.get("dbname").map(str::to_owned), login.get("user").map(str::to_owned));
-        Ok(Isolate { drill: self.drill.id, restore, database, user, queries })
+        bounded(Isolate { drill: self.drill.id, restore, database, user, queries })
     }
 
     /// It is over: the agent need not find out by itself.
@@ -108,6 +108,19 @@ impl Stage {
         {
             self.crew.say(&self.group, region, &ToAgent::Abandon { drill: self.drill.id });
         }
+    }
+}
+
+/// It goes in one frame, and one that is longer would break the agent's line each time.
+fn bounded(wanted: Isolate) -> Result<Isolate, String> {
+    let told = ToAgent::Isolate(wanted);
+    let length = serde_json::to_vec(&told).map_err(|error| format!("write it for the agent: {error}"))?.len();
+    match told {
+        ToAgent::Isolate(wanted) if length <= SAID_OCTETS_MAX => Ok(wanted),
+        _ => Err(format!(
+            "its queries take {length} octets, and an agent is told at most {SAID_OCTETS_MAX} at once: shorten those of `validation` in the plan, \
+             for example by a function in the database"
+        )),
     }
 }
 
@@ -129,4 +142,17 @@ fn tell(seen: &mut Seen, region: &Label, restore: Option<&Restore>, restored: &R
 /// In whole seconds, and no less than it is.
 fn whole(time: Duration) -> Duration {
     Duration::from_secs(time.as_secs() + u64::from(time.subsec_nanos() > 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_into_a_frame_is_never_sent() {
+        let wanted = |n: usize| Isolate { queries: vec![("orders".to_owned(), "x".repeat(n))], ..Isolate::default() };
+        assert_eq!(bounded(wanted(60_000)), Ok(wanted(60_000)));
+        let why = bounded(wanted(64 * 1024)).unwrap_err();
+        assert!(why.contains("its queries take 65") && why.contains("at most 64512"), "{why}");
+    }
 }
