@@ -58,7 +58,8 @@ const LINES_MAX: usize = 700;
 const LONGER: [(&str, &str); 0] = [];
 
 /// Waits by the clock in tests, by file: how many, and why no event would do.
-const SLEEPS: [(&str, usize, &str); 4] = [
+const SLEEPS: [(&str, usize, &str); 5] = [
+    ("tests/it/daemon/boundaries.rs", 1, "between two looks at a phase that is over within milliseconds"),
     ("tests/it/daemon/mod.rs", 1, "between two looks at what a daemon shows to the outside, which tells nobody when it changes"),
     ("tests/it/probe/server.rs", 1, "a server that trickles its answer: to be slow is its purpose"),
     ("tests/it/raft/net.rs", 1, "a network that is slow: to be slow is its purpose"),

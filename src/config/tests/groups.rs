@@ -59,7 +59,7 @@ fn the_example_says_all_of_it() {
         observe: seconds(900),
         ttl: seconds(90),
         margin: seconds(10),
-        names_ttl: Duration::ZERO,
+        names_ttl: seconds(15),
         rpo_target: Some(seconds(3600)),
         rto_target: Some(seconds(1800)),
         time_scale: portolan_core::model::units::Share::FULL,

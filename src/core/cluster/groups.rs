@@ -49,7 +49,7 @@ pub(super) fn wrong(rule: Rule, text: impl Into<String>, remedy: &str) -> Refusa
     Refusal::new(rule, text, remedy)
 }
 
-fn not_adopted() -> Refusal {
+pub(super) fn not_adopted() -> Refusal {
     wrong(Rule::NotAdopted, "the group has no primary that is agreed on", "portolan adopt GROUP --primary REGION")
 }
 
@@ -305,7 +305,7 @@ impl At<'_> {
     }
 
     /// A grant by the plan in force. `before`: the grant that its holder may still count by. `above`: the newest timeline that there may be.
-    fn grant(self, policy: &Policy, region: &Label, class: Class, before: Option<&Grant>, above: u32) -> Grant {
+    pub(super) fn grant(self, policy: &Policy, region: &Label, class: Class, before: Option<&Grant>, above: u32) -> Grant {
         let standbys: BTreeSet<Label> = policy.others(region).cloned().collect();
         let kept = before.filter(|before| before.region == *region);
         let durability = match policy.durability {
@@ -408,30 +408,6 @@ impl At<'_> {
         group.token = self.token;
         group.absent = policy.others(&region).cloned().collect();
         Ok(self.close(group, Ending::Cancelled, None))
-    }
-
-    fn regrant(self, mut group: Group, policy: &Policy, class: Class) -> Result<Group, Refusal> {
-        if let Some(operation) = &group.operation
-            && matches!(operation.phase, Phase::Decided | Phase::Fenced | Phase::Chosen | Phase::Promoting)
-        {
-            return Err(wrong_phase(operation, "who may write is being decided"));
-        }
-        let Some(grant) = group.grant.take() else {
-            return Err(not_adopted());
-        };
-        let above = newest(&group, Some(&grant));
-        let mut next = self.grant(policy, &grant.region, class, Some(&grant), above);
-        next.is_attested = goes_on(Some(&grant), class);
-        // Until it is settled, writes may have been acknowledged by members of either set (O11).
-        if let (Durability::Quorum { standbys, acknowledging }, Durability::Quorum { standbys: old, acknowledging: n }) =
-            (&mut next.durability, &grant.durability)
-        {
-            standbys.extend(old.iter().cloned());
-            *acknowledging = (*acknowledging).min(*n);
-        }
-        group.token = self.token;
-        group.grant = Some(next);
-        Ok(group)
     }
 
     pub(super) fn close(self, mut group: Group, ending: Ending, cool_down: Option<Timestamp>) -> Group {
@@ -594,18 +570,6 @@ impl At<'_> {
         Ok(group)
     }
 
-    fn settle(self, mut group: Group, policy: &Policy) -> Result<Group, Refusal> {
-        let grant = in_force(&mut group)?;
-        let fresh = self.grant(policy, &grant.region, grant.class, None, grant.above);
-        (grant.longest, grant.is_attested) = (grant.ttl, true);
-        grant.peers = fresh.peers;
-        if let (Durability::Quorum { standbys, .. }, Durability::Quorum { standbys: kept, .. }) = (&fresh.durability, &mut grant.durability)
-        {
-            kept.retain(|region| standbys.contains(region));
-        }
-        Ok(group)
-    }
-
     fn end(self, mut group: Group, policy: &Policy, ending: Ending) -> Result<Group, Refusal> {
         let operation = open(&mut group, None)?;
         let is_its_time = match ending {
@@ -631,12 +595,12 @@ pub(super) fn in_force(group: &mut Group) -> Result<&mut Grant, Refusal> {
 }
 
 /// Whether what a running database is held by was relied on before, and is the same.
-fn goes_on(before: Option<&Grant>, class: Class) -> bool {
+pub(super) fn goes_on(before: Option<&Grant>, class: Class) -> bool {
     before.is_some_and(|before| before.is_attested && before.class == class)
 }
 
 /// The newest timeline that anybody of the group can be on.
-fn newest(group: &Group, grant: Option<&Grant>) -> u32 {
+pub(super) fn newest(group: &Group, grant: Option<&Grant>) -> u32 {
     let known = group.forks.last().map_or(group.since, |fork| fork.timeline);
     grant.map_or(known, |grant| grant.above.max(known))
 }

@@ -42,6 +42,7 @@ mod returns;
 mod setbacks;
 mod snapshot;
 mod state;
+mod terms;
 #[cfg(test)]
 mod tests;
 mod wire;

@@ -54,7 +54,7 @@ fn transactions(listing: &std::path::Path, domain: u32, behind: u64) -> std::io:
 /// Domain and number of the transaction that begins with a line of the listing; `None`: none does.
 fn begins(line: &str) -> Option<(u32, u64)> {
     let (head, after) = line.split_once("\tGTID ")?;
-    if !head.starts_with('#') || !head.contains(" server id ") {
+    if !head.starts_with('#') || !head.contains(" server id ") || !head.contains(" end_log_pos ") {
         return None;
     }
     let mut parts = after.split_ascii_whitespace().next()?.split('-');

@@ -112,9 +112,9 @@ mod tests {
         late.begins(&at).unwrap();
         advance(LATE * 2).await;
         late.heard(&at).unwrap();
-        assert_eq!(late.bases(), [at.clone()], "it stood still until now");
+        assert_eq!(late.bases(), std::slice::from_ref(&at), "it stood still until now");
         let again = Late::open(directory.path()).unwrap();
-        assert_eq!(again.bases(), [at.clone()], "also for an agent that was started since");
+        assert_eq!(again.bases(), std::slice::from_ref(&at), "also for an agent that was started since");
         advance(LATE).await;
         late.heard(&at).unwrap();
         assert_eq!(late.bases(), []);

@@ -84,7 +84,8 @@ async fn a_logical_subscriber_is_another_database_and_no_standby() {
     assert!(told(&subscriber).iter().any(|it| it.starts_with("rewind: it has neither")), "{subscriber:?}");
     assert!(!told(&primary).iter().any(|it| it.starts_with("rewind")), "{primary:?}");
     here.batch_execute("drop subscription all_of_it").await.unwrap();
-    (eu.stop_alone(), us.stop_alone());
+    eu.stop_alone();
+    us.stop_alone();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -115,7 +116,8 @@ async fn what_another_member_would_not_let_it_do_is_told_before_it_has_to() {
     assert_eq!(reader[2..], [limits]);
     let stranger = about_us("stranger").await;
     assert!(stranger[0].starts_with("replication: it could not follow us now: ") && stranger[0].contains("\"stranger\""), "{stranger:?}");
-    (eu.stop_alone(), us.stop_alone());
+    eu.stop_alone();
+    us.stop_alone();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

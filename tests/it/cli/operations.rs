@@ -122,7 +122,7 @@ fn a_switchover_that_is_not_answered_turns_into_a_failover() {
     hold(&node, HeldFor::SwitchoverUnanswered, "us-east-1 does not say where it stopped");
     assert_eq!(
         node.run(&["recovery", "status"]).out.lines().last().unwrap(),
-        format!("next: portolan turn {id} --reason TEXT, or portolan cancel {id} --reason TEXT")
+        format!("next: portolan turn {id} --reason TEXT, or portolan cancel {id} --reason TEXT (us-east-1 gets its lease back)")
     );
     assert_eq!(node.typing(&["turn", &id, "--reason", "dark"], "orders\n").exit, Exit::Error, "the operation is typed");
     assert_eq!(node.typing(&["turn", &id, "--reason", "dark"], &format!("{id}\n")).exit, Exit::Ok);

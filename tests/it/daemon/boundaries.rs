@@ -7,11 +7,11 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use nix::sys::signal::Signal;
 use portolan::api::proto::{ListMembersRequest, StartFailoverRequest, StartSwitchoverRequest};
 use portolan_core::{
     cluster::State,
     failover::group::{Closed, Ending, Phase},
+    model::ids::Label,
 };
 use tokio::time::{Instant, sleep};
 
@@ -22,7 +22,6 @@ use super::{
     plan::*,
     *,
 };
-use crate::agent::postgres::Beside;
 
 /// A write name, so that a switchover is announced.
 const NAMES: &str =
@@ -56,8 +55,15 @@ struct Round {
 }
 
 impl Play {
-    /// Kills the leader as soon as the operation that `begin` starts is at this phase, or past it, and starts it again when the operation is over.
-    async fn lose_the_leader_at(&mut self, phase: Phase, to: &str, begin: impl AsyncFn(&Client, String) -> String) -> Round {
+    /// Kills the leader as soon as the operation that `begin` starts is at this phase, or past it, and starts it again when the operation is over, and
+    /// with it the agent that was killed for this.
+    async fn lose_the_leader_at(
+        &mut self,
+        phase: Phase,
+        to: &str,
+        silent: Option<&str>,
+        begin: impl AsyncFn(&Client, String) -> String,
+    ) -> Round {
         let leading = leader(&self.fleet).await;
         let node = self.fleet.beds[leading].as_ref().unwrap();
         let token = node.daemon.agreed().group(&group()).unwrap().token.to_string();
@@ -76,11 +82,10 @@ impl Play {
             sleep(CLOSE_LOOK).await;
         };
         self.fleet.kill(leading);
-        // The agent of the old primary may have been stopped for this.
         let is_over = |state: &State| closed(state).is_some_and(|it| it.operation.id == id);
         self.fleet.agrees("it is over", is_over).await;
-        for member in self.trio.members.values() {
-            member.signal(Beside::Agent, Signal::SIGCONT);
+        if let Some(region) = silent {
+            self.trio.members.get_mut(&Label::new(region)).unwrap().start_process();
         }
         self.is_served_by(to).await;
         self.fleet.start(leading).await;
@@ -139,7 +144,7 @@ async fn write(members: Vec<String>, written: Arc<Mutex<Written>>) {
             }
             connection.abort();
         }
-        sleep(CLOSE_LOOK).await;
+        tokio::task::yield_now().await;
     }
 }
 
@@ -174,7 +179,7 @@ async fn the_leader_is_killed_at_each_step_of_a_switchover_each_is_done_once_and
             let begun = client.start_switchover(wanted).await.unwrap_or_else(|error| panic!("{phase}, from {from}: {error}"));
             begun.group.unwrap().operation.unwrap().name
         };
-        let round = play.lose_the_leader_at(phase, to, begin).await;
+        let round = play.lose_the_leader_at(phase, to, None, begin).await;
         println!("aimed at {phase}, killed at {:?}", round.killed_at);
         round.killed_at.map(|killed_at| wanted.remove(&killed_at));
         play.is_done_once(&round, to, n + 1).await;
@@ -210,7 +215,7 @@ async fn the_leader_is_killed_at_each_step_of_a_failover_and_programs_are_called
         assert!(n_rounds < ROUNDS_MAX, "never hit in {ROUNDS_MAX} rounds: {wanted:?}");
         let (from, to) = if n_rounds % 2 == 0 { (US, EU) } else { (EU, US) };
         play.fleet.agrees("all have followed", |state| state.group(&group()).unwrap().absent.is_empty()).await;
-        play.member(from).signal(Beside::Agent, Signal::SIGSTOP);
+        play.trio.members.get_mut(&Label::new(from)).unwrap().kill_process();
         let begin = async |client: &Client, token: String| {
             let wanted = StartFailoverRequest {
                 name: "groups/orders".to_owned(),
@@ -223,7 +228,7 @@ async fn the_leader_is_killed_at_each_step_of_a_failover_and_programs_are_called
             let begun = client.start_failover(wanted).await.unwrap_or_else(|error| panic!("{phase}, from {from}: {error}"));
             begun.group.unwrap().operation.unwrap().name
         };
-        let round = play.lose_the_leader_at(phase, to, begin).await;
+        let round = play.lose_the_leader_at(phase, to, Some(from), begin).await;
         println!("aimed at {phase}, killed at {:?}", round.killed_at);
         round.killed_at.map(|killed_at| wanted.remove(&killed_at));
         n_rounds += 1;

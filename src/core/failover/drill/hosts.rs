@@ -55,7 +55,7 @@ impl World {
         self.carry_out(region, effects);
         if let Some(status) = status {
             self.hosts[region.0].told = at;
-            self.send_to_leader(region, Mail::Status(status));
+            self.send_to_leader(region, Mail::Status(Box::new(status)));
         }
     }
 

@@ -220,11 +220,6 @@ fn deadline_removed_is_found() {
 /// The first region's clock runs so slowly that its database ends after the others have waited for it. There is time to see that.
 const DRIFTING: Setup = Setup { drift: Some(-300_000), faults_from: 60_000_000, faults_until: 110_000_000, until: 112_000_000, ..QUIET };
 
-#[test]
-fn drift_removed_is_found() {
-    must_be_found(Key::Drift, DRIFTING, &["I1:", "I1c:"]);
-}
-
 /// With the rule no schedule has two primaries, and somebody is promoted all the same, where the slow one can be asked.
 #[test]
 fn a_clock_beyond_the_bound_is_borne() {

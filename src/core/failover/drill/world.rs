@@ -66,7 +66,7 @@ pub(super) struct Setup {
 pub(super) enum Mail {
     Order(Order),
     Answer(Answer),
-    Status(Status),
+    Status(Box<Status>),
     Renewal(Request),
     Reply(Reply),
     Ask(Token, u64),
@@ -503,7 +503,7 @@ impl World {
             }
             Mail::Status(status) => {
                 if let Some((_, conductor)) = &mut self.daemons[to.0].leads {
-                    conductor.told(&group_name(), &from.label(), status, now);
+                    conductor.told(&group_name(), &from.label(), *status, now);
                 }
             }
             Mail::Renewal(request) => {
