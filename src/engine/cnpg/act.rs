@@ -59,7 +59,7 @@ impl Cnpg {
                 cluster.current
             )));
         }
-        remote::sign(&info, key.token).await
+        remote::sign(&info, key.token, None).await
     }
 
     /// The operator rewinds nothing to another region's line, and the server would wait for what never comes.

@@ -96,7 +96,7 @@ impl Patroni {
     }
 
     /// Writes the token into the primary. One whose timeline another region may have begun, too, is promoted once more first: nobody could tell the
-    /// two apart.
+    /// two apart. What was sealed was left by the first promotion then.
     async fn sign(&self, key: &Key) -> Result<(), Trouble> {
         let listed = self.listed().await?;
         let (name, member) =
@@ -104,12 +104,19 @@ impl Patroni {
         let info = self.info(member)?;
         let (remote, above) = (remote::look(&info).await?, self.above.load(Relaxed));
         if let Some(timeline) = remote.timeline.filter(|timeline| !remote.is_standby && *timeline <= above) {
+            let began = remote::history(&info, timeline).await?.began();
+            {
+                let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+                let first = left.filter(|(token, _)| *token == key.token).map_or(began, |(_, first)| first.min(began));
+                *left = Some((key.token, first));
+            }
             self.change(key, Permits::Allow, cut(key), None).await?;
             return Err(Trouble(format!(
                 "timeline {timeline} of {name} may be another region's, too: it is promoted again, above {above}"
             )));
         }
-        remote::sign(&info, key.token).await
+        let left = *self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        remote::sign(&info, key.token, left.filter(|(token, _)| *token == key.token).map(|(_, at)| at)).await
     }
 
     /// Patroni rewinds where timelines differ, and does not see that lines parted where both have one with the same number.

@@ -134,6 +134,8 @@ pub struct Patroni {
     changes: Turns,
     /// Of the last promotion that was asked for: its timeline is above this one.
     above: AtomicU32,
+    /// By which token a promotion had to be made again, and where the first one left what was sealed.
+    left: Mutex<Option<(Token, u64)>>,
     /// Where the primary's server is, by the last look; `None`: no member is one.
     primary: Mutex<Option<ConnInfo>>,
     /// Since when nobody leads its cluster; `None`: somebody does.
@@ -163,6 +165,7 @@ impl Patroni {
             members: Places::default(),
             changes: Turns::default(),
             above: AtomicU32::new(0),
+            left: Mutex::default(),
             primary: Mutex::default(),
             leaderless_since: tokio::sync::Mutex::default(),
             settling: Settling::default(),

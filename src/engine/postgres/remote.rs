@@ -126,14 +126,15 @@ pub(in crate::engine) async fn pair(own: &ConnInfo, there: &ConnInfo, region: &L
     Ok(Some((own, other)))
 }
 
-/// Writes the token into a primary, with where its line began.
-pub(in crate::engine) async fn sign(info: &ConnInfo, token: Token) -> Result<(), Trouble> {
+/// Writes the token into a primary, with where its line began. `left`: where it left what was sealed, if that was another promotion's doing, before
+/// this one's.
+pub(in crate::engine) async fn sign(info: &ConnInfo, token: Token, left: Option<u64>) -> Result<(), Trouble> {
     let sign = async {
         let client = connect(info).await?;
         let remote = ask(&client).await?;
         let timeline = remote.timeline.filter(|_| !remote.is_standby).ok_or_else(|| Trouble("it takes no writes".to_owned()))?;
         let began = history_over(&client, timeline).await?.began();
-        lease::sign(&client, token, timeline, began).await
+        lease::sign(&client, token, timeline, left.map_or(began, |left| left.min(began))).await
     };
     in_time("write the token", sign).await
 }
