@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, PoisonError, atomic::Ordering::Relaxed};
 
+use portolan_core::failover::token::Token;
 use reqwest::{StatusCode, Url};
 use serde_json::{Value, json};
 use tracing::info;
@@ -104,19 +105,23 @@ impl Patroni {
         let info = self.info(member)?;
         let (remote, above) = (remote::look(&info).await?, self.above.load(Relaxed));
         if let Some(timeline) = remote.timeline.filter(|timeline| !remote.is_standby && *timeline <= above) {
-            let began = remote::history(&info, timeline).await?.began();
-            {
-                let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
-                let first = left.filter(|(token, _)| *token == key.token).map_or(began, |(_, first)| first.min(began));
-                *left = Some((key.token, first));
+            // Promotions come one after the other, each further on: the first one counts.
+            if self.left_by(key.token).is_none() {
+                let began = remote::history(&info, timeline).await?.began();
+                *self.left.lock().unwrap_or_else(PoisonError::into_inner) = Some((key.token, began));
             }
             self.change(key, Permits::Allow, cut(key), None).await?;
             return Err(Trouble(format!(
                 "timeline {timeline} of {name} may be another region's, too: it is promoted again, above {above}"
             )));
         }
+        remote::sign(&info, key.token, self.left_by(key.token)).await
+    }
+
+    /// Where the first of several promotions by this token left what was sealed; `None`: there was one at most.
+    fn left_by(&self, token: Token) -> Option<u64> {
         let left = *self.left.lock().unwrap_or_else(PoisonError::into_inner);
-        remote::sign(&info, key.token, left.filter(|(token, _)| *token == key.token).map(|(_, at)| at)).await
+        left.filter(|(by, _)| *by == token).map(|(_, at)| at)
     }
 
     /// Patroni rewinds where timelines differ, and does not see that lines parted where both have one with the same number.

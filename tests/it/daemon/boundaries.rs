@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     cluster::{Fleet, VOTERS},
-    groups::{Play, group},
+    groups::{Play, group, switchover},
     hooks::put,
     plan::*,
     *,
@@ -169,13 +169,7 @@ async fn the_leader_is_killed_at_each_step_of_a_switchover_each_is_done_once_and
         let before = n_known();
         given("writes are acknowledged", async || (n_known() > before + 10).then_some(())).await;
         let begin = async |client: &Client, token: String| {
-            let wanted = StartSwitchoverRequest {
-                name: "groups/orders".to_owned(),
-                to: to.to_owned(),
-                expected_token: token,
-                reason: format!("the leader is killed at {phase}"),
-                ..StartSwitchoverRequest::default()
-            };
+            let wanted = StartSwitchoverRequest { expected_token: token, ..switchover(to, &format!("the leader is killed at {phase}")) };
             let begun = client.start_switchover(wanted).await.unwrap_or_else(|error| panic!("{phase}, from {from}: {error}"));
             begun.group.unwrap().operation.unwrap().name
         };

@@ -27,6 +27,12 @@ pub(super) fn group() -> Label {
     Label::new("orders")
 }
 
+/// The group's primary is to move to this region.
+pub(super) fn switchover(to: &str, reason: &str) -> StartSwitchoverRequest {
+    let name = "groups/orders".to_owned();
+    StartSwitchoverRequest { name, to: to.to_owned(), reason: reason.to_owned(), ..StartSwitchoverRequest::default() }
+}
+
 pub(super) struct Play {
     pub(super) fleet: Fleet,
     pub(super) trio: Trio,
@@ -149,13 +155,7 @@ async fn a_group_is_switched_over_by_a_person() {
     let shown = node.list_groups(ListGroupsRequest {}).await.unwrap().groups;
     let agents: Vec<bool> = shown[0].members.iter().map(|member| member.agent.is_some()).collect();
     assert_eq!((shown[0].primary.as_str(), shown[0].class.as_str(), agents), (US, "armed", vec![true; 3]));
-    let wanted = StartSwitchoverRequest {
-        name: "groups/orders".to_owned(),
-        to: EU.to_owned(),
-        expected_token: shown[0].token.clone(),
-        reason: "kernel update".to_owned(),
-        ..StartSwitchoverRequest::default()
-    };
+    let wanted = StartSwitchoverRequest { expected_token: shown[0].token.clone(), ..switchover(EU, "kernel update") };
     let begun = node.start_switchover(wanted.clone()).await.unwrap().group.unwrap();
     assert_eq!(begun.operation.unwrap().kind, "switchover");
     play.is_served_by(EU).await;

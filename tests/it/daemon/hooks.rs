@@ -11,7 +11,7 @@ use portolan_core::{
 
 use super::{
     given,
-    groups::{Play, group},
+    groups::{Play, group, switchover},
     plan::*,
 };
 
@@ -70,12 +70,7 @@ async fn one_refuses_and_a_person_overrules_it_one_is_tried_as_a_fence_and_one_i
 
     // It says no: nothing is revoked, and an approver's word is above it.
     let node = play.fleet.running().next().unwrap().client().await;
-    let wanted = StartSwitchoverRequest {
-        name: "groups/orders".to_owned(),
-        to: EU.to_owned(),
-        reason: "kernel update".to_owned(),
-        ..StartSwitchoverRequest::default()
-    };
+    let wanted = switchover(EU, "kernel update");
     // It hangs: that is no yes.
     let hung = node.start_switchover(wanted.clone()).await.unwrap().group.unwrap().operation.unwrap();
     assert_eq!((hung.phase.as_str(), hung.held_because.as_str()), ("proposed", "hook `gate` did not end within 5s, and was killed"));

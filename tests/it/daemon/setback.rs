@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use portolan::api::proto::{GetReportRequest, StartSwitchoverRequest};
+use portolan::api::proto::GetReportRequest;
 use portolan_core::{
     cluster::State,
     failover::group::{Closed, Ending, Kind, Origin},
@@ -17,7 +17,7 @@ use portolan_core::{
 use tokio::net::TcpListener;
 
 use super::{
-    groups::{Play, group},
+    groups::{Play, group, switchover},
     plan::*,
     *,
 };
@@ -136,13 +136,7 @@ async fn errors_after_a_move_take_it_back_and_after_a_loss_they_call_a_person() 
     let mut play = Play::with(&[], GROUP, &recovery(&prometheus.url)).await;
     play.is_served_by(US).await;
     let node = play.fleet.running().next().unwrap().client().await;
-    let wanted = StartSwitchoverRequest {
-        name: "groups/orders".to_owned(),
-        to: EU.to_owned(),
-        reason: "kernel update".to_owned(),
-        ..StartSwitchoverRequest::default()
-    };
-    let moved = node.start_switchover(wanted).await.unwrap().group.unwrap().operation.unwrap().name;
+    let moved = node.start_switchover(switchover(EU, "kernel update")).await.unwrap().group.unwrap().operation.unwrap().name;
     play.is_served_by(EU).await;
     // Six of a hundred requests fail there, and none did before.
     shop.fails(EU, 0.06);

@@ -1,10 +1,10 @@
 //! What the plan wants to be shown of a new primary: a program of the operator, a page, and a figure of a real Prometheus, each of which holds the
 //! operation until it is shown.
 
-use portolan::api::proto::{GetOperationRequest, Operation, RetryStepRequest, StartSwitchoverRequest};
+use portolan::api::proto::{GetOperationRequest, Operation, RetryStepRequest};
 
 use super::{
-    groups::{Play, group},
+    groups::{Play, group, switchover},
     hooks::put,
     plan::*,
     setback::{Prometheus, Shop},
@@ -42,13 +42,7 @@ async fn a_new_primary_is_held_until_a_program_a_page_and_a_figure_show_that_it_
     put(&play, "warm", &script);
     play.is_served_by(US).await;
     let node = play.fleet.running().next().unwrap().client().await;
-    let wanted = StartSwitchoverRequest {
-        name: "groups/orders".to_owned(),
-        to: EU.to_owned(),
-        reason: "kernel update".to_owned(),
-        ..StartSwitchoverRequest::default()
-    };
-    let name = node.start_switchover(wanted).await.unwrap().group.unwrap().operation.unwrap().name;
+    let name = node.start_switchover(switchover(EU, "kernel update")).await.unwrap().group.unwrap().operation.unwrap().name;
     let held = async |why: &str| {
         let look = async || {
             let asked = GetOperationRequest { name: name.clone() };

@@ -13,6 +13,23 @@ impl Figures for Nothing {
     }
 }
 
+/// A grant of nobody's word but its own: bare, and with no peers.
+fn granted(region: &Label, token: Token, policy: &Policy) -> Grant {
+    Grant {
+        token,
+        region: region.clone(),
+        ttl: policy.ttl,
+        margin: policy.margin,
+        longest: policy.ttl,
+        class: Class::Bare,
+        is_attested: true,
+        durability: choose::Durability::Async,
+        on_control_loss: policy.on_control_loss,
+        peers: std::collections::BTreeSet::new(),
+        above: 1,
+    }
+}
+
 #[test]
 fn a_status_that_comes_late_does_not_pass_for_a_new_one() {
     let (orders, us, second) = (Label::new("orders"), Label::new("us"), 1_000_000);
@@ -100,7 +117,7 @@ fn a_hold_that_is_cleared_begins_the_step_anew() {
 /// Behind a fence a database may be what it was: it is stopped before it is let in, and follows only then.
 #[test]
 fn who_was_cut_off_is_stopped_before_it_is_let_in() {
-    use crate::failover::{choose::Durability, order::Answer};
+    use crate::failover::order::Answer;
     use crate::{
         model::group::policy,
         recovery::drill::{Cut, Drills},
@@ -108,19 +125,7 @@ fn who_was_cut_off_is_stopped_before_it_is_let_in() {
 
     let (orders, us, eu, second) = (Label::new("orders"), Label::new("us"), Label::new("eu"), 1_000_000);
     let (policy, token) = (policy("eu", &["us", "eu"]), Token { generation: 0, epoch: 9 });
-    let grant = Grant {
-        token,
-        region: eu.clone(),
-        ttl: policy.ttl,
-        margin: policy.margin,
-        longest: policy.ttl,
-        class: Class::Bare,
-        is_attested: true,
-        durability: Durability::Async,
-        on_control_loss: policy.on_control_loss,
-        peers: std::collections::BTreeSet::new(),
-        above: 1,
-    };
+    let grant = granted(&eu, token, &policy);
     let cut = Cut { region: us.clone(), hook: "cut".to_owned(), token: Token { generation: 0, epoch: 5 }, is_standby: false, lift: None };
     let group = |cuts| Group { token, grant: Some(grant.clone()), drills: Drills { cuts, ..Drills::default() }, ..Group::default() };
     let mut conductor = Conductor::new(Patience::default(), Tick(0));
@@ -148,10 +153,7 @@ fn who_was_cut_off_is_stopped_before_it_is_let_in() {
 /// What was lost is told by whoever had it alone, as long as it is in no record.
 #[test]
 fn what_a_member_had_alone_is_noted_in_the_operation_that_lost_it() {
-    use crate::failover::{
-        choose::Durability,
-        group::{Closed, Ending, operation},
-    };
+    use crate::failover::group::{Closed, Ending, operation};
     use crate::{
         model::{group::policy, time::Timestamp},
         recovery::aside::Aside,
@@ -159,19 +161,7 @@ fn what_a_member_had_alone_is_noted_in_the_operation_that_lost_it() {
 
     let (orders, us, eu, second) = (Label::new("orders"), Label::new("us"), Label::new("eu"), 1_000_000);
     let (policy, token) = (policy("eu", &["us", "eu"]), Token { generation: 0, epoch: 19 });
-    let grant = Grant {
-        token,
-        region: eu.clone(),
-        ttl: policy.ttl,
-        margin: policy.margin,
-        longest: policy.ttl,
-        class: Class::Bare,
-        is_attested: true,
-        durability: Durability::Async,
-        on_control_loss: policy.on_control_loss,
-        peers: std::collections::BTreeSet::new(),
-        above: 1,
-    };
+    let grant = granted(&eu, token, &policy);
     let closed = |id, from: &str, ending| Closed {
         operation: Operation { id, from: from.into(), ..operation(Phase::Routed) },
         ending,
@@ -210,24 +200,13 @@ fn what_a_member_had_alone_is_noted_in_the_operation_that_lost_it() {
 /// Clients wait for it: the end of a lease is looked at when it comes, and what a step before it kept back is proposed when that one is there.
 #[test]
 fn the_end_of_a_lease_is_due_and_so_is_what_another_proposal_kept_back() {
-    use crate::failover::{choose::Durability, group::operation};
+    use crate::failover::group::operation;
     use crate::model::group::policy;
 
     let (orders, us) = (Label::new("orders"), Label::new("us"));
     let policy = policy("us", &["us", "eu"]);
-    let grant = Grant {
-        token: Token { generation: 0, epoch: 9 },
-        region: us.clone(),
-        ttl: policy.ttl,
-        margin: policy.margin,
-        longest: policy.ttl,
-        class: Class::Armed { supervisor: 1 },
-        is_attested: true,
-        durability: Durability::Async,
-        on_control_loss: OnControlLoss::Fence,
-        peers: std::collections::BTreeSet::new(),
-        above: 1,
-    };
+    let token = Token { generation: 0, epoch: 9 };
+    let grant = Grant { class: Class::Armed { supervisor: 1 }, on_control_loss: OnControlLoss::Fence, ..granted(&us, token, &policy) };
     let group = Group { grant: Some(grant), operation: Some(Operation { from: us, ..operation(Phase::Decided) }), ..Group::default() };
     let mut conductor = Conductor::new(Patience::default(), Tick(0));
     let mut at = |is_under_way, now| {
@@ -246,7 +225,6 @@ fn the_end_of_a_lease_is_due_and_so_is_what_another_proposal_kept_back() {
 #[test]
 fn what_is_held_goes_back_to_a_primary_that_could_serve_and_to_no_dead_one() {
     use crate::failover::{
-        choose::Durability,
         grounds::Grounds,
         group::{Held, operation},
         order::Role,
@@ -255,19 +233,7 @@ fn what_is_held_goes_back_to_a_primary_that_could_serve_and_to_no_dead_one() {
 
     let (orders, us, second) = (Label::new("orders"), Label::new("us"), 1_000_000);
     let policy = policy("us", &["us", "eu"]);
-    let grant = Grant {
-        token: Token { generation: 0, epoch: 9 },
-        region: us.clone(),
-        ttl: policy.ttl,
-        margin: policy.margin,
-        longest: policy.ttl,
-        class: Class::Bare,
-        is_attested: true,
-        durability: Durability::Async,
-        on_control_loss: OnControlLoss::Fence,
-        peers: std::collections::BTreeSet::new(),
-        above: 1,
-    };
+    let grant = Grant { on_control_loss: OnControlLoss::Fence, ..granted(&us, Token { generation: 0, epoch: 9 }, &policy) };
     let token = Token { generation: 0, epoch: 10 };
     let sight = Sight { role: Role::Stopped, system: 7, timeline: 1, position: None };
     let well = Status { sight: Some(sight), ..Status::default() };
