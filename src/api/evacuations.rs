@@ -1,11 +1,14 @@
 //! `EvacuationService`: regions that are drained, and whose primaries are moved away.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use portolan_core::{
     cluster::{Change, End, State},
-    failover::evacuation::{Evacuation, Item},
-    model::ids::Label,
+    failover::{
+        evacuation::{Evacuation, Item},
+        plan_id::{PinnedEvacuation, PlanId},
+    },
+    model::{ids::Label, time::Human},
 };
 use tokio::sync::Semaphore;
 use tokio_stream::wrappers::ReceiverStream;
@@ -108,6 +111,28 @@ fn item_out(state: &State, item: &Item) -> EvacuatedGroup {
     }
 }
 
+/// What would be begun now, pinned. Groups that nobody can take over stand in their own way.
+fn plan_of(standing: &Standing, region: &Label, skip: &BTreeSet<Label>, foreseen: &[(Label, Result<Label, String>)], end: End) -> PlanId {
+    let token = |name: &Label| standing.state.group(name).map(|group| group.token).unwrap_or_default();
+    let groups: Vec<_> = foreseen.iter().filter_map(|(name, to)| Some((name, token(name), to.as_ref().ok()?))).collect();
+    let drain = match end {
+        End::At(at) => at.to_string(),
+        End::AfterMs(length) => Human(Duration::from_millis(length)).to_string(),
+    };
+    let plan_revision = standing.state.plan().map_or(0, |plan| plan.plan.revision);
+    PlanId::of_evacuation(&PinnedEvacuation { region, stay: skip, groups: &groups, plan_revision, drain: &drain })
+}
+
+/// Nothing differs from what the caller saw, if it saw anything.
+fn check_plan(seen: &str, now: PlanId) -> Result<(), Status> {
+    if seen.is_empty() {
+        return Ok(());
+    }
+    let then: PlanId = seen.parse().map_err(|problem| bad_field("plan_id", problem))?;
+    let changes = then.evacuation_changes(now);
+    if changes.is_empty() { Ok(()) } else { Err(refusal::plan_changed(then, now, &changes)) }
+}
+
 fn id_in(name: &str) -> Result<u64, Status> {
     let end = end_of("name", name, EVACUATIONS)?;
     end.strip_prefix("evac-").and_then(|id| id.parse().ok()).ok_or_else(|| bad_field("name", "is not evacuations/evac-N"))
@@ -195,6 +220,10 @@ impl EvacuationService for EvacuationApi {
             );
             return Err(Reason::GroupsNotReady.status(message, &names.join(","), &[]));
         }
+        let plan = plan_of(&standing, &region, &skip, &foreseen, end);
+        if !is_asked {
+            check_plan(&request.plan_id, plan)?;
+        }
         let why = envelope.reason.clone();
         let change = Change::Evacuate { region: region.clone(), skip: skip.clone(), end };
         let Accepted { object, commit, .. } = propose(&*self.source, envelope.draft(&caller, change, Some(end), Reach::Cluster)?).await?;
@@ -207,7 +236,8 @@ impl EvacuationService for EvacuationApi {
             }),
             None => foreseen_out(&region, &caller.name, why, &foreseen, &skip),
         };
-        Ok(Response::new(StartEvacuationResponse { evacuation: Some(evacuation), commit: Some(commit) }))
+        let plan_id = if commit.index.is_some() { String::new() } else { plan.to_string() };
+        Ok(Response::new(StartEvacuationResponse { evacuation: Some(evacuation), commit: Some(commit), plan_id }))
     }
 
     async fn cancel_evacuation(&self, request: Request<CancelEvacuationRequest>) -> Result<Response<CancelEvacuationResponse>, Status> {

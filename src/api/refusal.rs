@@ -4,6 +4,7 @@ use std::{fmt, time::Duration};
 
 use portolan_core::{
     cluster::{self, Role, Rule},
+    failover::plan_id::PlanId,
     model::time::Timestamp,
     node::report::{PastError, ReportError},
 };
@@ -439,6 +440,13 @@ pub(super) fn foreign_host(host: &str) -> Status {
 /// A request without a connection, which only a defect can make.
 pub(super) fn no_peer() -> Status {
     Reason::Internal.status_with("the call has no connection that it came by", [], |_| ())
+}
+
+/// What would be done is not what the caller saw: `changes`, in people's words.
+#[must_use]
+pub fn plan_changed(then: PlanId, now: PlanId, changes: &[&str]) -> Status {
+    let message = format!("what would be done now is not plan {then}: {} changed; it would be plan {now}", changes.join(", "));
+    Reason::PlanChanged.status(message, &changes.join(","), &[])
 }
 
 /// The node is going down.

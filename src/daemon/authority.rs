@@ -14,7 +14,7 @@ use portolan_core::{
         units::Share,
     },
     node::{Event, Node},
-    recovery::{backups::Standing as BackupStanding, outlook::Outlook},
+    recovery::{backups::Standing as BackupStanding, class_exposure::ClassExposure, outlook::Outlook},
     simulate::{self, Population},
     table::Table,
 };
@@ -384,16 +384,28 @@ impl ClusterSource for Authority {
         Some(outlook)
     }
 
-    async fn backups(&self) -> Vec<BackupStanding> {
+    async fn backups(&self) -> Vec<(BackupStanding, Vec<ClassExposure>)> {
         let mut standings = self.backups.standings();
-        for standing in standings.iter_mut().filter(|standing| standing.class.is_point_in_time) {
-            for group in standing.class.groups.clone() {
-                let archived = self.cluster.outlook(&group).await.and_then(|outlook| outlook.archived);
-                let found = standing.point_in_time(&group, archived.as_ref());
-                standing.findings.push(found);
+        let mut outlooks = BTreeMap::new();
+        for group in standings.iter().flat_map(|standing| standing.class.groups.clone()) {
+            if !outlooks.contains_key(&group)
+                && let Some(outlook) = self.cluster.outlook(&group).await
+            {
+                outlooks.insert(group, outlook);
             }
         }
-        standings
+        for standing in standings.iter_mut().filter(|standing| standing.class.is_point_in_time) {
+            for group in standing.class.groups.clone() {
+                let archived = outlooks.get(&group).and_then(|outlook| outlook.archived.as_ref());
+                standing.findings.push(standing.point_in_time(&group, archived));
+            }
+        }
+        let groups = outlooks.into_iter().map(|(group, outlook)| (group, outlook.exposure())).collect();
+        let exposed = |standing: BackupStanding| {
+            let exposures = standing.exposures(&groups);
+            (standing, exposures)
+        };
+        standings.into_iter().map(exposed).collect()
     }
 
     fn events(&self) -> Result<Arc<EventLog>, ClusterError> {

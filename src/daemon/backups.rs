@@ -22,6 +22,7 @@ use portolan_core::{
     recovery::{
         archive::Archived,
         backups::{Class, Place, Seen, Sight, Source, Standing, Verdict, classes},
+        class_exposure::{ClassExposure, GroupExposure},
         readiness::{Finding, Grade},
     },
 };
@@ -93,10 +94,12 @@ impl Backups {
         known.into_iter().map(|known| Standing::of(known.class, known.sights, now)).collect()
     }
 
-    /// For metrics.
-    pub(super) fn readings(&self) -> Vec<BackupReading> {
+    /// For metrics. `groups`: what is known of each.
+    pub(super) fn readings(&self, groups: &BTreeMap<Label, GroupExposure>) -> Vec<BackupReading> {
+        let exposure = |it: ClassExposure| (it.region.map_or_else(|| "any".to_owned(), |region| region.to_string()), it.time.high);
         let reading = |standing: Standing| BackupReading {
             class: standing.class.name.to_string(),
+            exposures: standing.exposures(groups).into_iter().map(exposure).collect(),
             age: standing.age,
             standing: standing.verdict().word(),
             looks_failing: u64::try_from(standing.sights.iter().filter(|sight| sight.trouble.is_some()).count()).unwrap_or(u64::MAX),

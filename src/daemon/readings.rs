@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use portolan_core::model::ids::Label;
+
 use super::{Clock, Pictures, backups::Backups, cluster::Cluster};
 use crate::{
     dns::DnsServer,
@@ -72,7 +74,8 @@ impl Readings for DaemonReadings {
     }
 
     fn backups(&self) -> Vec<BackupReading> {
-        self.backups.readings()
+        let groups = self.cluster.groups().into_iter().map(|group| (Label::new(&group.name), group.exposed));
+        self.backups.readings(&groups.collect())
     }
 
     fn notices(&self) -> Vec<NoticeReading> {

@@ -1,8 +1,8 @@
 //! Metrics of backups, as this node sees them.
 //!
 //! What an alert asks: is the newest complete one too old (`portolan_backup_age_seconds`), does anything of a class fail, or is not known
-//! (`portolan_backup_standing`), is there a place that this node cannot look at (`portolan_backup_looks_failing`). What is unknown is left out,
-//! never zero.
+//! (`portolan_backup_standing`), is there a place that this node cannot look at (`portolan_backup_looks_failing`), would a region that recovers lose
+//! more than `rpo_target` of a class (`portolan_class_exposure_seconds`). What is unknown is left out, never zero.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,6 +21,8 @@ pub struct BackupReading {
     pub standing: &'static str,
     /// Places at which the latest look failed.
     pub looks_failing: u64,
+    /// At most so much would be lost of it, by region (`any`: the same everywhere); `None`: nobody knows.
+    pub exposures: Vec<(String, Option<Duration>)>,
 }
 
 /// Registers the instruments.
@@ -36,6 +38,21 @@ pub(super) fn observe(meter: &Meter, readings: &Arc<dyn Readings>) {
         }
     })
     .build();
+    let source = Arc::clone(readings);
+    let description = "At most so much of the class would be lost if it were recovered in this region now; absent while unknown.";
+    let exposure = meter.f64_observable_gauge("portolan_class_exposure_seconds").with_description(description);
+    exposure
+        .with_callback(move |observer| {
+            for backup in source.backups() {
+                for (region, time) in backup.exposures {
+                    if let Some(time) = time {
+                        let labels = [KeyValue::new("class", backup.class.clone()), KeyValue::new("region", region)];
+                        observer.observe(time.as_secs_f64(), &labels);
+                    }
+                }
+            }
+        })
+        .build();
     let source = Arc::clone(readings);
     let failing = meter.u64_observable_gauge("portolan_backup_looks_failing").with_description("Places of which the latest look failed.");
     failing

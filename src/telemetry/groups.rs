@@ -7,6 +7,7 @@
 use std::{sync::Arc, time::Duration};
 
 use opentelemetry::{KeyValue, metrics::Meter};
+use portolan_core::recovery::class_exposure::GroupExposure;
 
 use super::metrics::Readings;
 
@@ -17,8 +18,10 @@ pub struct GroupReading {
     pub name: String,
     /// What the primary is, as far as its witnesses tell: a word of an enum.
     pub evidence: &'static str,
-    /// Of each other member's region: at most so much would be lost with it; `None`: nobody knows.
-    pub exposures: Vec<(String, Option<Duration>)>,
+    /// What would be lost with each other member, and by the archive.
+    pub exposed: GroupExposure,
+    /// Of each other member's region: at most so far behind is what it has replayed; `None`: nobody knows.
+    pub apply_lags: Vec<(String, Option<Duration>)>,
     /// Of each member's region: the end of a lease proves nothing there, because of a clock or a loop that stood still. Silent agents are left out.
     pub doubts: Vec<(String, bool)>,
     /// It would be failed over by itself, as of the last minute; `None`: it was not looked at yet.
@@ -63,29 +66,35 @@ pub(super) fn observe(meter: &Meter, readings: &Arc<dyn Readings>) {
     let backup = "How long ago a backup of the group was last restored and shown to work; absent while none ever was.";
     of_group("portolan_group_backup_restored_age_seconds", backup, |group| group.backup_restored.map(|age| age.as_secs_f64()));
     of_group("portolan_group_restored_age_seconds", restored, |group| group.restored.map(|age| age.as_secs_f64()));
-    let of_region = |name, description, value: fn(Option<Duration>) -> Option<f64>| {
+    type OfRegions = fn(GroupReading) -> Vec<(String, Option<Duration>)>;
+    let of_region = |name, description, times: OfRegions, value: fn(Option<Duration>) -> Option<f64>| {
         let source = Arc::clone(readings);
         let gauge = meter.f64_observable_gauge(name).with_description(description);
         gauge
             .with_callback(move |observer| {
                 for group in source.groups() {
-                    for (region, exposure) in group.exposures {
-                        if let Some(value) = value(exposure) {
-                            observer.observe(value, &[KeyValue::new("group", group.name.clone()), KeyValue::new("region", region)]);
+                    let name = group.name.clone();
+                    for (region, time) in times(group) {
+                        if let Some(value) = value(time) {
+                            observer.observe(value, &[KeyValue::new("group", name.clone()), KeyValue::new("region", region)]);
                         }
                     }
                 }
             })
             .build();
     };
-    of_region(
-        "portolan_group_exposure_seconds",
-        "At most so much would be lost if this region took over now; absent while unknown.",
-        |it| it.map(|time| time.as_secs_f64()),
-    );
-    of_region("portolan_group_exposure_known", "1 while it is known what would be lost with this region.", |it| {
+    let exposures: OfRegions = |group| {
+        let regions = group.exposed.streaming.into_iter();
+        regions.map(|(region, time)| (region.to_string(), time.high)).collect()
+    };
+    let seconds = |time: Option<Duration>| time.map(|time| time.as_secs_f64());
+    let lost = "At most so much would be lost if this region took over now; absent while unknown.";
+    of_region("portolan_group_exposure_seconds", lost, exposures, seconds);
+    of_region("portolan_group_exposure_known", "1 while it is known what would be lost with this region.", exposures, |it| {
         Some(f64::from(u8::from(it.is_some())))
     });
+    let behind = "At most so far behind is what this region has replayed, which a recovery waits for; absent while unknown.";
+    of_region("portolan_group_apply_lag_seconds", behind, |group| group.apply_lags, seconds);
     let of_drill = |name, description, value: fn(Duration, bool) -> f64| {
         let source = Arc::clone(readings);
         let gauge = meter.f64_observable_gauge(name).with_description(description);

@@ -14,7 +14,10 @@ use portolan::telemetry::{
     BackupReading, ClusterReading, DnsReading, GroupReading, HttpServer, Metrics, NoticeReading, Probes, Readiness, Readings,
     RegionReading, ReloadReading, TableReading,
 };
-use portolan_core::model::{check::FailureCategory, time::Timestamp};
+use portolan_core::{
+    model::{check::FailureCategory, time::Timestamp},
+    recovery::{class_exposure::GroupExposure, exposure::Bracket},
+};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -72,7 +75,15 @@ impl Readings for Fake {
             name: "orders".to_owned(),
             evidence: "healthy",
             doubts: vec![("eu-west-1".to_owned(), true)],
-            exposures: vec![("eu-west-1".to_owned(), Some(Duration::from_millis(1500))), ("ap-southeast-1".to_owned(), None)],
+            exposed: GroupExposure {
+                primary: Some("us-east-1".into()),
+                streaming: BTreeMap::from([
+                    ("eu-west-1".into(), Bracket { low: Duration::ZERO, high: Some(Duration::from_millis(1500)) }),
+                    ("ap-southeast-1".into(), Bracket::UNKNOWN),
+                ]),
+                archive: None,
+            },
+            apply_lags: vec![("eu-west-1".to_owned(), Some(Duration::from_millis(2500))), ("ap-southeast-1".to_owned(), None)],
             ready: Some(true),
             predicted: Some(Duration::from_secs(90)),
             is_held: false,
@@ -83,7 +94,11 @@ impl Readings for Fake {
     }
 
     fn backups(&self) -> Vec<BackupReading> {
-        let reading = |class: &str, age, standing, looks_failing| BackupReading { class: class.to_owned(), age, standing, looks_failing };
+        let exposures = vec![("eu-west-1".to_owned(), Some(Duration::from_millis(1500))), ("ap-southeast-1".to_owned(), None)];
+        let reading = |class: &str, age, standing, looks_failing| {
+            let exposures = exposures.clone();
+            BackupReading { class: class.to_owned(), age, standing, looks_failing, exposures }
+        };
         vec![reading("orders", Some(Duration::from_secs(90)), "warn", 0), reading("models", None, "unknown", 2)]
     }
 

@@ -2,10 +2,13 @@
 
 use portolan_core::{
     model::{ids::Label, time::Timestamp},
-    recovery::backups::{Finding, Place, Sight, Standing},
+    recovery::{
+        backups::{Finding, Place, Sight, Standing},
+        class_exposure::{ClassExposure, Source},
+    },
 };
 
-use super::{duration_out, time_out};
+use super::{duration_out, outlook::loss_out, time_out};
 use crate::api::proto;
 
 /// A longer name is cut: what S3 allows (1,024 octets) is more than anybody reads.
@@ -13,12 +16,15 @@ const NAME_CHARACTERS_MAX: usize = 256;
 
 /// As this node sees them.
 /// `restored`: when a backup of a group's data was last shown to work.
-pub(in crate::api) fn backups_out(standings: &[Standing], restored: impl Fn(&Label) -> Option<Timestamp>) -> Vec<proto::BackupClass> {
+pub(in crate::api) fn backups_out(
+    classes: &[(Standing, Vec<ClassExposure>)],
+    restored: impl Fn(&Label) -> Option<Timestamp>,
+) -> Vec<proto::BackupClass> {
     let last = |standing: &Standing| standing.class.groups.iter().filter_map(&restored).max();
-    standings.iter().map(|standing| class_out(standing, last(standing))).collect()
+    classes.iter().map(|(standing, exposures)| class_out(standing, exposures, last(standing))).collect()
 }
 
-fn class_out(standing: &Standing, restored: Option<Timestamp>) -> proto::BackupClass {
+fn class_out(standing: &Standing, exposures: &[ClassExposure], restored: Option<Timestamp>) -> proto::BackupClass {
     let places = standing.class.places.iter().zip(&standing.sights);
     proto::BackupClass {
         name: standing.class.name.to_string(),
@@ -28,6 +34,19 @@ fn class_out(standing: &Standing, restored: Option<Timestamp>) -> proto::BackupC
         age: standing.age.map(duration_out),
         places: places.map(|(place, sight)| place_out(place, sight)).collect(),
         restore_time: restored.map(time_out),
+        exposures: exposures.iter().map(exposure_out).collect(),
+    }
+}
+
+fn exposure_out(exposure: &ClassExposure) -> proto::ClassExposure {
+    let ClassExposure { region, time, source, group, standing } = exposure;
+    let name = |label: Option<&Label>| label.map(ToString::to_string).unwrap_or_default();
+    proto::ClassExposure {
+        region: name(region.as_ref()),
+        time: Some(loss_out(*time)),
+        source: source.map(Source::word).unwrap_or_default().to_owned(),
+        group: name(group.as_ref()),
+        standing: standing.word().to_owned(),
     }
 }
 

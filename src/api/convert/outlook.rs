@@ -43,6 +43,7 @@ fn exposure_out(region: &Label, exposed: &Exposed) -> proto::Exposure {
         region: region.to_string(),
         time: Some(loss_out(exposed.time)),
         behind: exposed.behind,
+        apply_lag: exposed.apply_lag.map(duration_out),
         standing: exposed.standing.word().to_owned(),
     }
 }
@@ -58,6 +59,6 @@ fn archive_out(archived: &Archived) -> proto::ArchiveStatus {
     }
 }
 
-fn loss_out(loss: Bracket) -> proto::Loss {
+pub(super) fn loss_out(loss: Bracket) -> proto::Loss {
     proto::Loss { low: Some(duration_out(loss.low)), high: loss.high.map(duration_out) }
 }

@@ -203,11 +203,7 @@ impl Seen {
             allowed_loss: wish.allowed_loss,
         });
         let changes = then.changes(now);
-        if changes.is_empty() {
-            return Ok(());
-        }
-        let message = format!("what would be done now is not plan {then}: {} changed; it would be plan {now}", changes.join(", "));
-        Err(Reason::PlanChanged.status(message, &changes.join(","), &[]))
+        if changes.is_empty() { Ok(()) } else { Err(refusal::plan_changed(then, now, &changes)) }
     }
 }
 

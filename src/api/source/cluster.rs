@@ -13,7 +13,7 @@ use portolan_core::{
     failover::order::Status,
     health::overlay::Override,
     model::{ids::Label, time::Timestamp, units::Share},
-    recovery::{backups, exposure::Bracket, incident::Measured, outlook::Outlook},
+    recovery::{backups, class_exposure::ClassExposure, exposure::Bracket, incident::Measured, outlook::Outlook},
 };
 
 use crate::api::event_log::EventLog;
@@ -75,7 +75,7 @@ pub trait ClusterSource: Send + Sync + 'static {
     }
 
     /// How backups stand, class by class in the plan's order, as this node sees them. From memory; a node that does not look has none.
-    async fn backups(&self) -> Vec<backups::Standing> {
+    async fn backups(&self) -> Vec<(backups::Standing, Vec<ClassExposure>)> {
         Vec::new()
     }
 

@@ -37,6 +37,9 @@ pub(in crate::cli) struct Evacuate {
     /// A data group that stays; may be given several times.
     #[arg(long, value_name = "GROUP")]
     pub(super) skip: Vec<String>,
+    /// Do exactly what --dry-run showed under this id, or nothing [default: whatever it would be now].
+    #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
+    pub(super) plan: String,
     #[command(flatten)]
     pub(super) span: Span,
     #[command(flatten)]
@@ -79,6 +82,7 @@ pub(in crate::cli) async fn evacuate(desk: &mut Desk<'_>, args: &Evacuate) -> Ou
             End::After(length) => Expiration::Ttl(wire::duration_out(length)),
             End::At(at) => Expiration::ExpireTime(wire::timestamp_out(at)),
         }),
+        plan_id: args.plan.clone(),
     };
     let client = desk.client().await?;
     desk.introduce(&client).await?;
@@ -99,6 +103,7 @@ pub(in crate::cli) async fn evacuate(desk: &mut Desk<'_>, args: &Evacuate) -> Ou
                 let wish = Wish { kind: "switchover", group: short(&group.group), to: &group.to, allowed_loss: None };
                 rehearsal::show(desk, &wish).await?;
             }
+            desk.print(&format!("\nplan id of all of it: {}; evacuate --plan with it does exactly this, or nothing\n", plain(&judged.plan_id)))?;
             desk.print(&format!("dry run: {} would be accepted now; nothing was changed\n", plain(&what)))?;
             return Ok(Exit::Ok);
         }

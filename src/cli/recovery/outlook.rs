@@ -9,7 +9,9 @@ use portolan_core::{
 
 use super::{GROUPS, short};
 use crate::{
-    api::proto::{Exposure, Finding, GetOutlookRequest, GetOutlookResponse, ListGroupsRequest, Loss, Outlook},
+    api::proto::{
+        BackupClass, ClassExposure, Exposure, Finding, GetOutlookRequest, GetOutlookResponse, ListBackupsRequest, ListGroupsRequest, Loss, Outlook,
+    },
     cli::{
         Exit, Failure, Outcome,
         desk::Desk,
@@ -32,10 +34,44 @@ pub(in crate::cli) async fn readiness(desk: &mut Desk<'_>, group: Option<&str>) 
 /// `archive: ` with its space.
 const ARCHIVE_COLUMNS: usize = 9;
 
-/// `portolan recovery exposure`.
+/// `portolan recovery exposure`: of all groups also what that means for the classes of data.
 pub(in crate::cli) async fn exposure(desk: &mut Desk<'_>, group: Option<&str>) -> Outcome {
-    let is_well = |outlook: &Outlook| outlook.exposures.iter().all(|it| matches!(it.standing.as_str(), "ok" | "at_risk"));
-    show(desk, group, is_well, exposed).await
+    let is_well = |standing: &str| matches!(standing, "ok" | "at_risk");
+    let exit = show(desk, group, |outlook| outlook.exposures.iter().all(|it| is_well(&it.standing)), exposed).await?;
+    if group.is_some() {
+        return Ok(exit);
+    }
+    let told = desk.client().await?.list_backups(ListBackupsRequest {}).await?;
+    let are_well = told.classes.iter().flat_map(|class| &class.exposures).all(|it| is_well(&it.standing));
+    if desk.format.is_data() {
+        desk.message("ListBackupsResponse", &told)?;
+    } else if !told.classes.is_empty() {
+        let text = classes(desk, &told.classes);
+        desk.print(&format!("\n{text}"))?;
+    }
+    Ok(if are_well { exit } else { Exit::Degraded })
+}
+
+fn classes(desk: &Desk<'_>, classes: &[BackupClass]) -> String {
+    let or_dash = |text: &str| if text.is_empty() { "-".to_owned() } else { plain(text) };
+    let row = |class: &BackupClass, it: &ClassExposure| {
+        let region = if it.region.is_empty() { "any".to_owned() } else { plain(&it.region) };
+        let time = bracket(it.time.as_ref()).to_string();
+        [plain(&class.name).into(), region.into(), against(&it.standing), time.into(), or_dash(&it.source).into(), or_dash(&it.group).into()]
+    };
+    let rows = classes.iter().flat_map(|class| class.exposures.iter().map(move |it| row(class, it))).collect();
+    let headings = [("DATA CLASS", 24), ("REGION", 20), ("AGAINST RPO", 12), ("TIME", 24), ("SOURCE", 10), ("WORST GROUP", 20)];
+    Table { headings, rows }.render(desk.width(), desk.terminal.colour)
+}
+
+/// How a figure stands to `rpo_target`.
+fn against(standing: &str) -> Cell {
+    let tone = match standing {
+        "ok" => Tone::Good,
+        "violated" => Tone::Bad,
+        _ => Tone::Doubtful,
+    };
+    Cell(plain(standing), tone)
 }
 
 /// `portolan why groups/NAME`.
@@ -100,29 +136,25 @@ pub(super) fn found(finding: &Finding, columns: usize, colour: bool) -> String {
     text
 }
 
+fn part(duration: Option<prost_types::Duration>) -> String {
+    let time = duration.and_then(|it| Duration::try_from(it).ok());
+    time.map_or_else(|| "unknown".to_owned(), |time| Human(time).to_string())
+}
+
 fn exposed(desk: &Desk<'_>, outlook: &Outlook) -> Result<String, Failure> {
     let mut text = format!("{}: {} would be lost now\n", plain(short(&outlook.name)), bracket(outlook.estimate.as_ref()));
     let row = |it: &Exposure| {
-        let tone = match it.standing.as_str() {
-            "ok" => Tone::Good,
-            "violated" => Tone::Bad,
-            _ => Tone::Doubtful,
-        };
         let behind = it.behind.map_or_else(|| "unknown".to_owned(), |behind| behind.to_string());
         let time = bracket(it.time.as_ref()).to_string();
-        [plain(&it.region).into(), Cell(plain(&it.standing), tone), time.into(), behind.into()]
+        [plain(&it.region).into(), against(&it.standing), time.into(), behind.into(), part(it.apply_lag).into()]
     };
-    let headings = [("REGION", 20), ("AGAINST RPO", 12), ("TIME", 24), ("BEHIND", 16)];
+    let headings = [("REGION", 20), ("AGAINST RPO", 12), ("TIME", 24), ("BEHIND", 16), ("APPLY LAG", 12)];
     let table = Table { headings, rows: outlook.exposures.iter().map(row).collect() };
     text.push_str(&table.render(desk.width(), desk.terminal.colour));
     if let Some(archive) = &outlook.archive {
         // A string takes any text.
         let _ = writeln!(text, "archive: {}", wrap(&plain(&archive.text), COLUMNS - ARCHIVE_COLUMNS, "         "));
     }
-    let part = |duration: Option<prost_types::Duration>| {
-        let time = duration.and_then(|it| Duration::try_from(it).ok());
-        time.map_or_else(|| "unknown".to_owned(), |time| Human(time).to_string())
-    };
     let parts: Vec<String> = outlook.prediction.iter().map(|it| format!("{} {}", plain(&it.mark), part(it.duration))).collect();
     // A string takes any text.
     let _ = writeln!(text, "a failover would take {}: {}", part(outlook.predicted), parts.join(", "));

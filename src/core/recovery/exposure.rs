@@ -80,6 +80,8 @@ pub struct Bracket {
 }
 
 impl Bracket {
+    /// It is known that nothing is missing.
+    pub const NOTHING: Self = Self { low: Duration::ZERO, high: Some(Duration::ZERO) };
     /// Nothing is known.
     pub const UNKNOWN: Self = Self { low: Duration::ZERO, high: None };
 

@@ -5,6 +5,7 @@
 pub mod archive;
 pub mod aside;
 pub mod backups;
+pub mod class_exposure;
 pub mod drill;
 mod drilled;
 pub mod exposure;

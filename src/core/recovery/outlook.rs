@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     archive::Archived,
+    class_exposure::GroupExposure,
     exposure::Bracket,
     incident::{Measured, Prediction, Standing},
     readiness::Readiness,
@@ -16,8 +17,10 @@ use crate::{
 /// What a region lacks of the primary's writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exposed {
-    /// In time, as if the primary were lost now.
+    /// In time, as if the primary were lost now: what is received counts.
     pub time: Bracket,
+    /// At most so far behind is what it has replayed and shows to readers; replaying the rest is part of a recovery. `None`: nobody knows.
+    pub apply_lag: Option<Duration>,
     /// In the engine's own count, at least; `None`: nobody knows.
     pub behind: Option<u64>,
     /// Against `rpo_target`.
@@ -35,6 +38,8 @@ pub struct Outlook {
     pub reason: Reason,
     /// What would be lost if the member that is furthest were promoted now.
     pub estimate: Bracket,
+    /// Where it is written; `None`: nowhere.
+    pub primary: Option<Label>,
     /// What each other member lacks.
     pub exposed: BTreeMap<Label, Exposed>,
     /// The archive of the primary's log; `None`: nobody knows.
@@ -54,5 +59,15 @@ impl Outlook {
     #[must_use]
     pub fn duration(&self) -> Option<Duration> {
         self.prediction.sum()
+    }
+
+    /// What a data class that the group belongs to asks of it.
+    #[must_use]
+    pub fn exposure(&self) -> GroupExposure {
+        GroupExposure {
+            primary: self.primary.clone(),
+            streaming: self.exposed.iter().map(|(region, exposed)| (region.clone(), exposed.time)).collect(),
+            archive: self.archived.as_ref().filter(|archived| archived.archive.is_on).map(|archived| archived.time),
+        }
     }
 }

@@ -138,8 +138,8 @@ fn outlook() -> Outlook {
             "a failover would wait for --allow-data-loss; see: portolan recovery exposure",
         ),
     ];
-    let behind = Exposed { time: between(120, 180), behind: Some(7_340_032), standing: Standing::Violated };
-    let silent = Exposed { time: Bracket::UNKNOWN, behind: None, standing: Standing::Unknown };
+    let behind = Exposed { time: between(120, 180), apply_lag: Some(seconds(185)), behind: Some(7_340_032), standing: Standing::Violated };
+    let silent = Exposed { time: Bracket::UNKNOWN, apply_lag: None, behind: None, standing: Standing::Unknown };
     let part = Some(seconds(5));
     let measured = Measured { drain: part, promote: part, tail: part, validation: None };
     let reason = Reason::new(Mark::No, "it is watched, and not to be failed over").with(Reason::new(Mark::No, "what is seen"));
@@ -148,6 +148,7 @@ fn outlook() -> Outlook {
         evidence: Evidence::Healthy,
         reason,
         estimate: between(120, 180),
+        primary: Some("us-east-1".into()),
         exposed: [("ap-southeast-1".into(), behind), ("eu-west-1".into(), silent)].into(),
         archived: Some(Archived {
             archive: Archive {
@@ -173,6 +174,8 @@ fn whether_it_would_be_failed_over_and_what_would_be_lost_is_shown() {
     *node.cluster.outlook.lock().unwrap() = Some(outlook());
     assert_eq!(node.expect("recovery-readiness", &["recovery", "readiness"]).exit, Exit::Degraded);
     assert_eq!(node.expect("recovery-exposure", &["recovery", "exposure", "orders"]).exit, Exit::Degraded);
+    *node.cluster.backups.lock().unwrap() = stored();
+    assert_eq!(node.expect("recovery-exposure-classes", &["recovery", "exposure"]).exit, Exit::Degraded);
     let why = node.expect("why-group", &["why", "groups/orders"]);
     assert_eq!(why.exit, Exit::Ok);
     for words in [&["why", "orders"][..], &["why", "group", "orders"]] {
@@ -260,9 +263,15 @@ fn a_region_is_evacuated_and_the_evacuation_is_cancelled() {
     let given = [&evacuate[..], &["--yes", "--request-id", "evacuate-1"]].concat();
     assert_eq!(node.expect("evacuate-unready", &given).exit, Exit::Refused, "the node hears nothing of the group");
     *node.cluster.outlook.lock().unwrap() = Some(outlook());
-    assert_eq!(node.expect("evacuate-dry", &[&evacuate[..], &["--dry-run"]].concat()).exit, Exit::Ok);
+    let dry = node.expect("evacuate-dry", &[&evacuate[..], &["--dry-run"]].concat());
+    assert_eq!(dry.exit, Exit::Ok);
+    let plan = dry.out.split_once("plan id of all of it: ").unwrap().1.split_once(';').unwrap().0;
+    let longer = node.expect("evacuate-changed", &["evacuate", "us-east-1", "--for", "3h", "--plan", plan, "--reason", "flood warning", "--yes"]);
+    assert_eq!(longer.exit, Exit::Refused, "it is no more what was shown");
+    assert_eq!(node.run(&["evacuate", "us-east-1", "--for", "2h", "--plan", "p12", "--reason", "no", "--yes"]).exit, Exit::Usage);
     assert_eq!(node.cluster.state().evacuations().count(), 0);
     assert_eq!(node.typing(&evacuate, "us-east\n").exit, Exit::Error);
+    let given = [&given[..], &["--plan", plan]].concat();
     let ran = node.run(&given);
     let id = node.cluster.state().evacuations().next().unwrap().id;
     assert_eq!((ran.exit, ran.out), (Exit::Ok, format!("evacuate us-east-1 [evac-{id}]\n")), "{}", ran.err);

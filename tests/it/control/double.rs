@@ -22,7 +22,7 @@ use portolan_core::{
     health::overlay::Override,
     model::{ids::Label, time::Timestamp, units::Share},
     node::report::Severity,
-    recovery::{backups, outlook::Outlook},
+    recovery::{backups, class_exposure::ClassExposure, outlook::Outlook},
 };
 
 use tokio::sync::watch;
@@ -241,8 +241,11 @@ impl ClusterSource for Ideal {
         self.outlook.lock().unwrap().clone()
     }
 
-    async fn backups(&self) -> Vec<backups::Standing> {
-        self.backups.lock().unwrap().clone()
+    async fn backups(&self) -> Vec<(backups::Standing, Vec<ClassExposure>)> {
+        let outlook = self.outlook.lock().unwrap().as_ref().map(Outlook::exposure);
+        let groups = outlook.map(|exposure| ("orders".into(), exposure)).into_iter().collect();
+        let standings = self.backups.lock().unwrap().clone();
+        standings.into_iter().map(|standing| (standing.clone(), standing.exposures(&groups))).collect()
     }
 
     async fn figures(&self, _: &Label) -> Figures {

@@ -63,6 +63,8 @@ pub struct Standing {
     pub sights: Vec<Sight>,
     /// The newest complete backup that is seen anywhere is so old; `None`: nobody knows. A newer one may be where nobody could look.
     pub age: Option<Duration>,
+    /// Everything is seen that is there: no newer one is where nobody could look.
+    pub is_whole: bool,
     /// Rule by rule, in order.
     pub findings: Vec<Finding>,
 }
@@ -87,7 +89,7 @@ impl Standing {
             findings.push(scene.proof("versioning", "kept in older versions", |seen| &seen.versioning));
         }
         findings.push(scene.rpo(newest));
-        Self { age: newest.map(|newest| now.since(newest)), findings, class, sights }
+        Self { age: newest.map(|newest| now.since(newest)), is_whole: scene.doubt().is_none(), findings, class, sights }
     }
 
     /// The worst of its findings.

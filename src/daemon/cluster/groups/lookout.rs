@@ -25,6 +25,7 @@ use portolan_core::{
     },
     node::Databases,
     recovery::{
+        class_exposure::GroupExposure,
         drill::{Drill, DrillKind, Drills, Outcome},
         exposure::Bracket,
         incident::{Measured, Prediction, Standing},
@@ -322,6 +323,7 @@ impl Lookout {
         };
         let exposed = |region: &Label| Exposed {
             time: witness.exposure(group, region, now.tick),
+            apply_lag: witness.lag(group, region, now.tick),
             behind: witness.behind(group, region),
             standing: Standing::of(witness.exposure(group, region, now.tick).high, policy.rpo_target),
         };
@@ -331,6 +333,7 @@ impl Lookout {
             evidence: scene.evidence,
             reason: self.detector.explain(&case, &sights, now),
             estimate: scene.estimate,
+            primary: group.primary().cloned(),
             exposed: standbys.map(|region| (region.clone(), exposed(region))).collect(),
             archived: witness.archived(group, policy, now.tick),
             measured: scene.measured,
@@ -360,7 +363,12 @@ impl Lookout {
                 doubts: doubts.collect(),
                 name: name.to_string(),
                 evidence: self.detector.evidence(name).unwrap_or(Evidence::Unknown).word(),
-                exposures: standbys.map(|region| (region.to_string(), witness.exposure(group, region, now.tick).high)).collect(),
+                apply_lags: standbys.clone().map(|region| (region.to_string(), witness.lag(group, region, now.tick))).collect(),
+                exposed: GroupExposure {
+                    primary: group.primary().cloned(),
+                    streaming: standbys.map(|region| (region.clone(), witness.exposure(group, region, now.tick))).collect(),
+                    archive: witness.archived(group, policy, now.tick).filter(|it| it.archive.is_on).map(|archived| archived.time),
+                },
                 ready: judged.map(|(ready, _)| *ready),
                 predicted: judged.and_then(|(_, predicted)| *predicted),
                 is_held: group.operation.as_ref().is_some_and(|operation| operation.held.is_some()),
