@@ -22,7 +22,7 @@ use crate::{
         group::{Closed, Group, Operation},
     },
     health::overlay::{Override, OverrideKind, Scope},
-    model::{ids::Label, time::Timestamp},
+    model::{group::Policy, ids::Label, time::Timestamp},
     recovery::traffic_return::TrafficReturn,
 };
 
@@ -243,6 +243,13 @@ impl State {
     /// The registry, by id.
     pub fn nodes(&self) -> impl ExactSizeIterator<Item = &Registered> {
         self.nodes.values()
+    }
+
+    /// Regions in which somebody votes and the group has no member.
+    #[must_use]
+    pub fn voters_beside(&self, policy: &Policy) -> BTreeSet<Label> {
+        let regions = self.voters().map(|node| &node.region);
+        regions.filter(|region| !policy.members.contains_key(*region)).cloned().collect()
     }
 
     /// Those of the registry that vote, by id.

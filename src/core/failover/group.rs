@@ -567,6 +567,12 @@ impl Group {
         self.grant.as_ref().filter(|grant| grant.token == self.token)
     }
 
+    /// Whether who knows the group like this, and votes, acknowledges the holder of `token` where nobody can ask a majority.
+    #[must_use]
+    pub fn acknowledges(&self, token: Token) -> bool {
+        self.token <= token
+    }
+
     /// What renewals of the lease are judged by.
     #[must_use]
     pub fn rules(&self) -> Verdict {

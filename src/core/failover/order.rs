@@ -280,7 +280,7 @@ pub enum FromAgent {
     Renewal(Request),
     /// How it is.
     Status(Box<Status>),
-    /// The agents of all other members are to be asked whether they acknowledge the holder of this grant (L12).
+    /// The agents of all other members, and who votes in a region without one, are asked whether they acknowledge the holder of this grant (L12).
     AskPeers {
         /// Of the grant.
         token: Token,

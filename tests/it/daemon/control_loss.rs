@@ -11,11 +11,11 @@ use std::{
 use portolan_core::model::ids::Label;
 
 use super::{
-    groups::{Play, group},
+    groups::{Play, SHORT, group, plan_of},
     plan::*,
     *,
 };
-use crate::agent::postgres::clock;
+use crate::agent::postgres::{Trio, clock};
 
 /// What a client that never stops was told.
 #[derive(Debug, Default)]
@@ -56,6 +56,21 @@ async fn write(play: &Play, region: &str, client: Arc<Client>) -> tokio::task::J
     })
 }
 
+fn main_process(play: &Play) -> PathBuf {
+    PathBuf::from(format!("/proc/{}", play.member(US).main_process()))
+}
+
+/// The primary's server ends: when it was seen to be gone, and when its lease ended, by this host's clock.
+async fn ends(play: &Play, main: &Path) -> (u64, u64) {
+    let mut deadlines = BTreeSet::new();
+    let gone = async || {
+        deadlines.extend(async { play.member(US).supervised().await?.over_at }.await);
+        (!main.exists()).then(|| clock().0)
+    };
+    let gone_at = given("the server ends with its lease", gone).await;
+    (gone_at, *deadlines.last().unwrap())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_majority_a_primary_goes_on_while_all_members_acknowledge_it_and_by_itself_when_there_is_one() {
     let mut play = Play::with(&[], "", "").await;
@@ -76,16 +91,9 @@ async fn without_a_majority_a_primary_goes_on_while_all_members_acknowledge_it_a
     assert_eq!(play.member(US).read::<String>(began).await.as_ref(), Some(&first), "the same server, all the time");
 
     // One of them is silent: it may have promised to somebody else.
-    let main = PathBuf::from(format!("/proc/{}", play.member(US).main_process()));
+    let main = main_process(&play);
     play.trio.members.get_mut(&Label::new(AP)).unwrap().kill_process();
-    let lease = async || play.member(US).supervised().await?.over_at;
-    let mut deadlines = BTreeSet::new();
-    let gone = async || {
-        deadlines.extend(lease().await);
-        (!main.exists()).then(|| clock().0)
-    };
-    let gone_at = given("the server ends with its lease", gone).await;
-    let over_at = *deadlines.last().unwrap();
+    let (gone_at, over_at) = ends(&play, &main).await;
     let last = client.acknowledged_at.load(SeqCst);
     assert!(last < over_at && gone_at < over_at, "acknowledged at {last}, gone at {gone_at}, and the lease ended at {over_at}");
 
@@ -106,5 +114,37 @@ async fn without_a_majority_a_primary_goes_on_while_all_members_acknowledge_it_a
     assert_eq!(timeline, Some(1), "it went on where it was");
     let kept = play.member(US).read::<i64>("select max(id) from ledger").await.unwrap();
     assert!(u64::try_from(kept).unwrap() >= client.acknowledged.load(SeqCst));
+    play.fleet.start(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_majority_the_voter_of_a_region_without_a_member_has_to_acknowledge_the_primary_too() {
+    let mut trio = Trio::new([AP, EU, US]);
+    trio.members.remove(&Label::new(AP));
+    let plan = plan_of(&trio, SHORT, "");
+    let mut play = Play::by(&plan, trio, &[]).await;
+    play.is_served_by(US).await;
+    let main = main_process(&play);
+
+    // The only voter that is left is that of the region without a member: its word, and that of the other member's agent, suffice.
+    play.fleet.kill(1);
+    play.fleet.kill(2);
+    for _ in 0..3 {
+        play.is_renewed(US).await;
+    }
+    assert!(main.exists());
+
+    // It is that voter which is gone now. The other member's agent is heard all the time.
+    play.fleet.start(2).await;
+    play.fleet.agrees("there is a majority", |state| state.group(&group()).is_some()).await;
+    play.is_renewed(US).await;
+    play.fleet.kill(0);
+    let (gone_at, over_at) = ends(&play, &main).await;
+    assert!(gone_at < over_at, "gone at {gone_at}, and the lease ended at {over_at}");
+
+    play.fleet.start(0).await;
+    play.is_served_by(US).await;
+    let state = play.fleet.running().next().unwrap().daemon.agreed();
+    assert!(state.group(&group()).unwrap().latest.is_none(), "nothing was failed over");
     play.fleet.start(1).await;
 }

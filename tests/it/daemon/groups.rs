@@ -48,7 +48,7 @@ pub(super) fn published(region: &str) -> &'static str {
 }
 
 /// A lease that is soon over.
-const SHORT: &str = "    lease: { ttl: 10s, margin: 2s }\n";
+pub(super) const SHORT: &str = "    lease: { ttl: 10s, margin: 2s }\n";
 
 /// A plan with the group of these members. `of_group`: what else it says of the group, indented by four; `more`: what else it says.
 pub(super) fn plan_of(trio: &Trio, of_group: &str, more: &str) -> Plan {
@@ -96,7 +96,7 @@ impl Play {
         &self.trio.members[&Label::new(region)]
     }
 
-    /// It is the primary by a lease that has been renewed, and both others stream from it.
+    /// It is the primary by a lease that has been renewed, and all others stream from it.
     pub(super) async fn is_served_by(&self, primary: &str) {
         self.fleet
             .agrees("the group has its primary", |state| {
@@ -106,7 +106,8 @@ impl Play {
             })
             .await;
         let streaming = "select count(*) from pg_stat_replication where state = 'streaming'";
-        given("both others stream from it", async || self.member(primary).read::<i64>(streaming).await.filter(|n| *n == 2)).await;
+        let all = i64::try_from(self.trio.members.len()).unwrap() - 1;
+        given("all others stream from it", async || self.member(primary).read::<i64>(streaming).await.filter(|n| *n == all)).await;
     }
 
     /// Its lease was renewed for a whole lease from now on.

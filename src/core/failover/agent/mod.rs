@@ -64,7 +64,7 @@ pub enum Effect {
     Tell(Answer),
     /// Send this to the leader. It was made before this moment, and its time counts from there.
     Renew(Request),
-    /// Ask all of these directly whether they acknowledge this grant (L12).
+    /// Ask all other members, and the voters of regions without one, directly whether they acknowledge this grant (L12).
     AskPeers {
         /// The grant's.
         token: Token,
@@ -136,6 +136,8 @@ pub struct Agent {
     /// It was killed, and nobody has looked since.
     is_unseen: bool,
     peers: Option<PeerRound>,
+    /// Regions of voters without a member, as the leader told with the last lease.
+    voters: BTreeSet<Label>,
     /// Why the end of a lease would prove nothing now, though there is a supervisor; `None`: it would.
     doubt: Option<Doubt>,
     /// When it was seen to go on last; `None`: not yet.
@@ -165,6 +167,7 @@ impl Agent {
             marked_by: None,
             is_unseen: false,
             peers: None,
+            voters: BTreeSet::new(),
             doubt: None,
             went_on: None,
             usurped: None,
@@ -238,6 +241,7 @@ impl Agent {
         match self.holder.answered(reply, now) {
             Ok(found) => {
                 self.peers = None;
+                self.voters.clone_from(&reply.voters);
                 let found = found.map(Found::Leader).or_else(|| reply.drifts.map(Found::Host));
                 found.into_iter().for_each(|found| self.doubt(found, now));
             }
@@ -256,13 +260,14 @@ impl Agent {
         out
     }
 
-    /// A peer acknowledges the holder of `token` in the round of `sequence`.
+    /// The member of a region, or its voter where it has none, acknowledges the holder of `token` in the round of `sequence`.
     pub fn acknowledged(&mut self, peer: &Label, token: Token, sequence: u64, now: Tick) -> Vec<Effect> {
         let mut out = Vec::new();
         if let Some(round) = self.peers.as_mut().filter(|round| round.sequence == sequence) {
             round.missing.remove(peer);
             if round.missing.is_empty() {
-                let reply = Reply { sequence, token, granted: true, instead: None, stops: false, stamps: None, drifts: None };
+                let voters = self.voters.clone();
+                let reply = Reply { sequence, token, granted: true, instead: None, stops: false, stamps: None, drifts: None, voters };
                 out = self.answered(&reply, now);
             }
         }
@@ -449,7 +454,7 @@ impl Agent {
         if grant.peers.is_empty() || remaining.is_zero() || remaining > grant.ttl * 2 / 3 {
             return;
         }
-        self.peers = Some(PeerRound { sequence, missing: grant.peers.clone() });
+        self.peers = Some(PeerRound { sequence, missing: grant.peers.union(&self.voters).cloned().collect() });
         out.push(Effect::AskPeers { token, sequence });
     }
 

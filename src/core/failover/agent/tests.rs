@@ -39,21 +39,17 @@ fn leading() -> Agent {
     renewed(Agent::new("us".into(), holding(class), Some((SUPERVISOR, Some(at(80)))), at(0)), writes())
 }
 
+/// A refusal.
+fn reply(sequence: u64, token: Token) -> Reply {
+    Reply { sequence, token, granted: false, instead: None, stops: false, stamps: None, drifts: None, voters: BTreeSet::new() }
+}
+
 fn renewed(mut agent: Agent, facts: Facts) -> Agent {
     let asked = agent.advance(at(0)).into_iter().find_map(|effect| match effect {
         Effect::Renew(request) => Some(request.sequence),
         _ => None,
     });
-    let reply = Reply {
-        sequence: asked.expect("it renews at once"),
-        token: token(5),
-        granted: true,
-        instead: None,
-        stops: false,
-        stamps: None,
-        drifts: None,
-    };
-    agent.answered(&reply, at(1));
+    agent.answered(&Reply { granted: true, ..reply(asked.expect("it renews at once"), token(5)) }, at(1));
     agent.observed(facts, at(1));
     agent
 }
@@ -73,8 +69,45 @@ fn seen(effects: &[Effect]) -> (Vec<&Work>, bool) {
 }
 
 #[test]
+fn without_a_majority_it_takes_all_members_and_the_voter_of_each_other_region() {
+    let (eu, ap): (Label, Label) = ("eu".into(), "ap".into());
+    let class = Class::Armed { supervisor: SUPERVISOR };
+    let grant = Grant { on_control_loss: OnControlLoss::HoldIfAllAck, peers: [eu.clone()].into(), ..grant(class) };
+    let disk = Disk { grant: Some(grant), ..holding(class) };
+    let mut agent = Agent::new("us".into(), disk, Some((SUPERVISOR, Some(at(80)))), at(0));
+    let asked = |effects: Vec<Effect>| {
+        effects.into_iter().find_map(|effect| match effect {
+            Effect::Renew(request) => Some(request.sequence),
+            _ => None,
+        })
+    };
+    let first = asked(agent.advance(at(0))).expect("it renews at once");
+    agent.answered(&Reply { granted: true, voters: [ap.clone()].into(), ..reply(first, token(5)) }, at(1));
+    agent.observed(writes(), at(1));
+    let ends = agent.holder().hard();
+    // Nobody answers, until the third part of the lease is over.
+    let asks = |agent: &mut Agent, from: u64| {
+        (from..from + 60).find_map(|second| {
+            let effects = agent.advance(at(second));
+            let asks = effects.iter().any(|effect| matches!(effect, Effect::AskPeers { .. }));
+            asked(effects).filter(|_| asks).map(|sequence| (second, sequence))
+        })
+    };
+    let (second, sequence) = asks(&mut agent, 2).expect("it asks them");
+    agent.acknowledged(&eu, token(5), sequence, at(second));
+    assert_eq!(agent.holder().hard(), ends, "the voter of a region without a member is silent");
+    agent.acknowledged(&ap, token(5), sequence, at(second));
+    assert!(agent.holder().hard() > ends, "all of them have");
+    // Who votes where is still known when nobody has told it anew.
+    let (second, sequence) = asks(&mut agent, second + 1).expect("it asks again");
+    let ends = agent.holder().hard();
+    agent.acknowledged(&eu, token(5), sequence, at(second));
+    assert_eq!(agent.holder().hard(), ends);
+}
+
+#[test]
 fn a_refusal_that_overtakes_the_order_to_stop_kills_nothing() {
-    let refused = Reply { sequence: 2, token: token(9), granted: false, instead: None, stops: true, stamps: None, drifts: None };
+    let refused = Reply { stops: true, ..reply(2, token(9)) };
     let mut agent = leading();
     let effects = agent.answered(&refused, at(16));
     assert_eq!(seen(&effects), (vec![&Work::Mark], false), "{effects:?}");
@@ -91,7 +124,7 @@ fn a_refusal_that_overtakes_the_order_to_stop_kills_nothing() {
 
 #[test]
 fn a_refusal_by_a_decision_that_wants_no_clean_stop_kills_at_once() {
-    let refused = Reply { sequence: 2, token: token(9), granted: false, instead: None, stops: false, stamps: None, drifts: None };
+    let refused = reply(2, token(9));
     let effects = leading().answered(&refused, at(16));
     assert!(seen(&effects).1, "{effects:?}");
 }
@@ -176,7 +209,7 @@ fn whose_clock_is_found_to_drift_attests_nothing() {
         _ => None,
     });
     let sequence = renewal.expect("it renews");
-    agent.answered(&Reply { sequence, token: token(5), granted: true, instead: None, stops: false, stamps: None, drifts }, at(17));
+    agent.answered(&Reply { granted: true, drifts, ..reply(sequence, token(5)) }, at(17));
     let why = "this host's clock runs -2.10 % to -1.90 % fast beside the leader's";
     assert_eq!(attested(&mut agent, at(17)), (Class::Bare, Some(why.to_owned())));
 }
@@ -210,7 +243,7 @@ fn an_agent_that_finds_a_managed_database_writing_has_a_margin_to_get_a_lease() 
     assert!(seen(&agent.observed(by_manager(), at(110))).1, "A3");
     // Whoever is outranked has none.
     let mut agent = managing();
-    let refused = Reply { sequence: 2, token: token(9), granted: false, instead: None, stops: false, stamps: None, drifts: None };
+    let refused = reply(2, token(9));
     assert!(seen(&agent.answered(&refused, at(2))).1);
 }
 

@@ -2,7 +2,7 @@
 
 use super::{
     database::Run,
-    net::Region,
+    net::{REGIONS, Region},
     world::{Event, Mail, Supervisor, World},
 };
 use crate::{
@@ -16,6 +16,15 @@ use crate::{
 impl World {
     pub(super) fn hear(&mut self, from: Region, to: Region, mail: Mail) {
         let now = self.hosts[to.0].clock.at(self.now);
+        if let Mail::Ask(token, sequence) = mail
+            && self.hosts[to.0].database.is_none()
+        {
+            // It has no member, and its voter answers.
+            if self.seen_by(to).0.acknowledges(token) {
+                self.send(to, from, Mail::Ack(token, sequence));
+            }
+            return;
+        }
         let Some(agent) = &mut self.hosts[to.0].agent else { return };
         let effects = match mail {
             Mail::Order(order) => {
@@ -66,9 +75,8 @@ impl World {
                 Effect::Tell(answer) => self.send_to_leader(region, Mail::Answer(answer)),
                 Effect::Renew(request) => self.send_to_leader(region, Mail::Renewal(request)),
                 Effect::AskPeers { token, sequence } => {
-                    let peers = self.hosts[region.0].agent.as_ref().and_then(|it| it.holder().grant()).map(|grant| grant.peers.clone());
-                    for peer in peers.unwrap_or_default() {
-                        self.send(region, Region::of(&peer), Mail::Ask(token, sequence));
+                    for peer in REGIONS.into_iter().filter(|peer| *peer != region) {
+                        self.send(region, peer, Mail::Ask(token, sequence));
                     }
                 }
                 Effect::Arm(at) => self.arm(region, at),

@@ -354,7 +354,7 @@ impl World {
         &self.after.last().expect("invariant: the log is not empty").0
     }
 
-    fn seen_by(&self, region: Region) -> &(Group, Policy) {
+    pub(super) fn seen_by(&self, region: Region) -> &(Group, Policy) {
         let applied = self.daemons[region.0].applied;
         &self.after[applied.clamp(1, self.after.len()) - 1]
     }
@@ -639,7 +639,9 @@ impl World {
         }
         let replies = conductor.round_ended(round, |_| Some(&rules), now);
         for (_, to, reply) in replies {
+            let voters = REGIONS.into_iter().filter(|region| self.hosts[region.0].database.is_none()).map(|region| region.label()).collect();
             let reply = if self.setup.drift.is_some() { reply } else { Reply { stamps: None, drifts: None, ..reply } };
+            let reply = Reply { voters, ..reply };
             self.send(region, Region::of(&to), Mail::Reply(reply));
         }
     }

@@ -3,7 +3,10 @@
 //! All of it lives in the leader's memory. A new leader knows of no grant and assumes one at the instant at which it applied its own first
 //! entry (L4, L6): renewals are not in the log, because a log that wrote every fifteen seconds for every group would be busy with nothing.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use thiserror::Error;
 
@@ -51,7 +54,7 @@ impl Verdict {
             _ => None,
         };
         let stops = matches!(self, Self::Stopping { region, .. } if *region == request.region);
-        Reply { sequence: request.sequence, token: self.token(), granted, instead, stops, stamps: None, drifts: None }
+        Reply { sequence: request.sequence, token: self.token(), granted, instead, stops, stamps: None, drifts: None, voters: BTreeSet::new() }
     }
 
     /// Whether the request belongs to the grant in force.
@@ -228,7 +231,7 @@ mod tests {
             [(
                 group.clone(),
                 request(7, 1).region,
-                Reply { sequence: 1, token: rules.token(), granted: true, instead: None, stops: false, stamps, drifts: None }
+                Reply { sequence: 1, token: rules.token(), granted: true, instead: None, stops: false, stamps, drifts: None, voters: BTreeSet::new() }
             )]
         );
         assert!(grantor.wants_round(), "the second one arrived while the round ran");

@@ -189,13 +189,16 @@ impl Holder {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::{
         super::drawn::{ARMED, at, grant},
         *,
     };
 
     fn granted(epoch: u64, sequence: u64) -> Reply {
-        Reply { sequence, token: Token { generation: 1, epoch }, granted: true, instead: None, stops: false, stamps: None, drifts: None }
+        let token = Token { generation: 1, epoch };
+        Reply { sequence, token, granted: true, instead: None, stops: false, stamps: None, drifts: None, voters: BTreeSet::new() }
     }
 
     #[test]

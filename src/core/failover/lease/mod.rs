@@ -131,6 +131,9 @@ pub struct Reply {
     /// The asker's clock beside the leader's, if that lies beyond what a lease bears; `None`: the leader found nothing since this was told.
     #[serde(default)]
     pub drifts: Option<Estimate>,
+    /// Regions of voters in which the group has no member. Without a majority each of them must acknowledge the holder, as the members must.
+    #[serde(default)]
+    pub voters: BTreeSet<Label>,
 }
 
 /// The length of a lease for its holder, whose clock may run slow.

@@ -1,7 +1,7 @@
 //! That nobody holds a lease when the leader takes over: for any schedule of delays, elections and clocks inside the drift. And that each
 //! rule is needed: with one removed the same schedules find somebody who does.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use proptest::prelude::*;
 
@@ -149,6 +149,7 @@ impl World {
                         stops: false,
                         stamps: None,
                         drifts: None,
+                        voters: BTreeSet::new(),
                     });
                 }
             }

@@ -14,7 +14,7 @@ use portolan_core::{
         grounds::Attestation,
         group::{Group, Phase},
         holding::Statement,
-        lease::{Refused, Verdict},
+        lease::{Refused, Reply, Verdict},
         order::{FromAgent, ToAgent},
         step::Step,
         token::Token,
@@ -309,7 +309,9 @@ impl Keeper {
         }
         let rules: BTreeMap<Label, Verdict> = groups(&state, None).map(|(name, group, _)| (name.clone(), group.rules())).collect();
         for (group, region, reply) in lead.conductor.round_ended(round, |group| rules.get(group), now) {
-            self.crew.say(&group, &region, &ToAgent::Reply(reply));
+            let policy = policies(&state, Some(&group)).next();
+            let voters = policy.map(|(_, policy)| state.voters_beside(policy)).unwrap_or_default();
+            self.crew.say(&group, &region, &ToAgent::Reply(Reply { voters, ..reply }));
         }
     }
 
@@ -328,6 +330,10 @@ impl Keeper {
                 for (peer, _) in roster.of_group(group).filter(|(peer, _)| *peer != region) {
                     self.crew.say(group, peer, &ToAgent::Asks { holder: region.clone(), token, sequence });
                 }
+                if self.acknowledges(group, token) {
+                    let peer = self.shared.me.region.clone();
+                    self.crew.say(group, region, &ToAgent::Acknowledged { peer, token, sequence });
+                }
             }
             FromAgent::Acknowledges { holder, token, sequence } => {
                 self.crew.say(group, &holder, &ToAgent::Acknowledged { peer: region.clone(), token, sequence });
@@ -335,6 +341,13 @@ impl Keeper {
             FromAgent::Isolated { drill, tried } => self.crew.was_tried(group, region, drill, tried),
             FromAgent::Answer(_) | FromAgent::Renewal(_) | FromAgent::Status(_) => self.hear_as_leader(group, region, said, heard.heard),
         }
+    }
+
+    /// Whether this node votes in a region without a member, and knows of no token above the holder's.
+    fn acknowledges(&self, group: &Label, token: Token) -> bool {
+        let (state, me) = (self.state(), &self.shared.me);
+        let is_beside = policies(&state, Some(group)).any(|(_, policy)| !policy.members.contains_key(&me.region));
+        is_beside && state.voters().any(|node| node.name == me.node) && state.group(group).is_some_and(|group| group.acknowledges(token))
     }
 
     /// `heard`: which tick of this node's clock the agent had heard, and when by its own.
