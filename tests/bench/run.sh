@@ -129,21 +129,25 @@ pg_portolan_lost_to_write_p95_ms           -
 pg_patroni_lost_to_write_median_ms         -
 pg_patroni_lost_to_write_p95_ms            -
 pg_lost_to_write_ratio                     -
+pg_lost_to_write_p95_ratio                 -
 pg_portolan_detected_median_ms             -
 pg_portolan_detected_p95_ms                -
 pg_patroni_detected_median_ms              -
 pg_patroni_detected_p95_ms                 -
 pg_detected_ratio                          -
+pg_detected_p95_ratio                      -
 pg_portolan_decided_to_write_median_ms     -
 pg_portolan_decided_to_write_p95_ms        -
 pg_patroni_decided_to_write_median_ms      -
 pg_patroni_decided_to_write_p95_ms         -
 pg_decided_to_write_ratio                  < 1
+pg_decided_to_write_p95_ratio              < 1
 pg_portolan_granted_to_write_median_ms     -
 pg_portolan_granted_to_write_p95_ms        -
 pg_patroni_granted_to_write_median_ms      -
 pg_patroni_granted_to_write_p95_ms         -
 pg_granted_to_write_ratio                  -
+pg_granted_to_write_p95_ratio              -
 pg_portolan_own_median_ms                  -
 pg_portolan_own_p95_ms                     < 500  ms
 pg_portolan_own_published_median_ms        -
@@ -153,21 +157,25 @@ redis_portolan_lost_to_write_p95_ms        -
 redis_sentinel_lost_to_write_median_ms     -
 redis_sentinel_lost_to_write_p95_ms        -
 redis_lost_to_write_ratio                  -
+redis_lost_to_write_p95_ratio              -
 redis_portolan_detected_median_ms          -
 redis_portolan_detected_p95_ms             -
 redis_sentinel_detected_median_ms          -
 redis_sentinel_detected_p95_ms             -
 redis_detected_ratio                       -
+redis_detected_p95_ratio                   -
 redis_portolan_decided_to_write_median_ms  -
 redis_portolan_decided_to_write_p95_ms     -
 redis_sentinel_decided_to_write_median_ms  -
 redis_sentinel_decided_to_write_p95_ms     -
 redis_decided_to_write_ratio               < 1
+redis_decided_to_write_p95_ratio           < 1
 redis_portolan_granted_to_write_median_ms  -
 redis_portolan_granted_to_write_p95_ms     -
 redis_sentinel_granted_to_write_median_ms  -
 redis_sentinel_granted_to_write_p95_ms     -
 redis_granted_to_write_ratio               -
+redis_granted_to_write_p95_ratio           -
 redis_portolan_own_median_ms               -
 redis_portolan_own_p95_ms                  < 500  ms
 redis_portolan_own_published_median_ms     -

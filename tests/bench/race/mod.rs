@@ -171,8 +171,8 @@ fn table(prefix: &str, other: &str, mine: &[Took], theirs: &[Took]) {
             figures.push(format!("{prefix}_{system}_{name}_median_ms {median:.0}"));
             figures.push(format!("{prefix}_{system}_{name}_p95_ms {p95:.0}"));
         }
-        if let [Some(ratio), _] = ratios {
-            figures.push(format!("{prefix}_{name}_ratio {ratio}"));
+        for (kind, ratio) in ["ratio", "p95_ratio"].into_iter().zip(ratios) {
+            figures.extend(ratio.map(|ratio| format!("{prefix}_{name}_{kind} {ratio}")));
         }
     }
     let published = spread(mine, Took::own_published);
