@@ -103,7 +103,10 @@ pub(in crate::cli) async fn evacuate(desk: &mut Desk<'_>, args: &Evacuate) -> Ou
                 let wish = Wish { kind: "switchover", group: short(&group.group), to: &group.to, allowed_loss: None };
                 rehearsal::show(desk, &wish).await?;
             }
-            desk.print(&format!("\nplan id of all of it: {}; evacuate --plan with it does exactly this, or nothing\n", plain(&judged.plan_id)))?;
+            desk.print(&format!(
+                "\nplan id of all of it: {}; evacuate --plan with it does exactly this, or nothing\n",
+                plain(&judged.plan_id)
+            ))?;
             desk.print(&format!("dry run: {} would be accepted now; nothing was changed\n", plain(&what)))?;
             return Ok(Exit::Ok);
         }

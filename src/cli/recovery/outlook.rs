@@ -10,7 +10,8 @@ use portolan_core::{
 use super::{GROUPS, short};
 use crate::{
     api::proto::{
-        BackupClass, ClassExposure, Exposure, Finding, GetOutlookRequest, GetOutlookResponse, ListBackupsRequest, ListGroupsRequest, Loss, Outlook,
+        BackupClass, ClassExposure, Exposure, Finding, GetOutlookRequest, GetOutlookResponse, ListBackupsRequest, ListGroupsRequest, Loss,
+        Outlook,
     },
     cli::{
         Exit, Failure, Outcome,
@@ -57,7 +58,14 @@ fn classes(desk: &Desk<'_>, classes: &[BackupClass]) -> String {
     let row = |class: &BackupClass, it: &ClassExposure| {
         let region = if it.region.is_empty() { "any".to_owned() } else { plain(&it.region) };
         let time = bracket(it.time.as_ref()).to_string();
-        [plain(&class.name).into(), region.into(), against(&it.standing), time.into(), or_dash(&it.source).into(), or_dash(&it.group).into()]
+        [
+            plain(&class.name).into(),
+            region.into(),
+            against(&it.standing),
+            time.into(),
+            or_dash(&it.source).into(),
+            or_dash(&it.group).into(),
+        ]
     };
     let rows = classes.iter().flat_map(|class| class.exposures.iter().map(move |it| row(class, it))).collect();
     let headings = [("DATA CLASS", 24), ("REGION", 20), ("AGAINST RPO", 12), ("TIME", 24), ("SOURCE", 10), ("WORST GROUP", 20)];

@@ -187,9 +187,9 @@ mod tests {
     fn told(standing: &backups::Standing, groups: &[(&str, GroupExposure)]) -> Vec<String> {
         let groups = groups.iter().map(|(name, group)| (Label::new(name), group.clone())).collect();
         let line = |it: ClassExposure| {
-            let region = it.region.map_or("anywhere".to_owned(), |region| region.to_string());
+            let region = it.region.map_or_else(|| "anywhere".to_owned(), |region| region.to_string());
             let source = it.source.map_or("nothing", Source::word);
-            let group = it.group.map_or("no group".to_owned(), |group| group.to_string());
+            let group = it.group.map_or_else(|| "no group".to_owned(), |group| group.to_string());
             format!("{region} {} by {source} of {group}: {}", it.time, it.standing.word())
         };
         standing.exposures(&groups).into_iter().map(line).collect()

@@ -266,7 +266,8 @@ fn a_region_is_evacuated_and_the_evacuation_is_cancelled() {
     let dry = node.expect("evacuate-dry", &[&evacuate[..], &["--dry-run"]].concat());
     assert_eq!(dry.exit, Exit::Ok);
     let plan = dry.out.split_once("plan id of all of it: ").unwrap().1.split_once(';').unwrap().0;
-    let longer = node.expect("evacuate-changed", &["evacuate", "us-east-1", "--for", "3h", "--plan", plan, "--reason", "flood warning", "--yes"]);
+    let longer =
+        node.expect("evacuate-changed", &["evacuate", "us-east-1", "--for", "3h", "--plan", plan, "--reason", "flood warning", "--yes"]);
     assert_eq!(longer.exit, Exit::Refused, "it is no more what was shown");
     assert_eq!(node.run(&["evacuate", "us-east-1", "--for", "2h", "--plan", "p12", "--reason", "no", "--yes"]).exit, Exit::Usage);
     assert_eq!(node.cluster.state().evacuations().count(), 0);

@@ -54,7 +54,16 @@ impl Verdict {
             _ => None,
         };
         let stops = matches!(self, Self::Stopping { region, .. } if *region == request.region);
-        Reply { sequence: request.sequence, token: self.token(), granted, instead, stops, stamps: None, drifts: None, voters: BTreeSet::new() }
+        Reply {
+            sequence: request.sequence,
+            token: self.token(),
+            granted,
+            instead,
+            stops,
+            stamps: None,
+            drifts: None,
+            voters: BTreeSet::new(),
+        }
     }
 
     /// Whether the request belongs to the grant in force.
@@ -231,7 +240,16 @@ mod tests {
             [(
                 group.clone(),
                 request(7, 1).region,
-                Reply { sequence: 1, token: rules.token(), granted: true, instead: None, stops: false, stamps, drifts: None, voters: BTreeSet::new() }
+                Reply {
+                    sequence: 1,
+                    token: rules.token(),
+                    granted: true,
+                    instead: None,
+                    stops: false,
+                    stamps,
+                    drifts: None,
+                    voters: BTreeSet::new()
+                }
             )]
         );
         assert!(grantor.wants_round(), "the second one arrived while the round ran");
@@ -252,7 +270,16 @@ mod tests {
             [(
                 group.clone(),
                 request(7, 1).region,
-                Reply { sequence: 1, token: revoked.token(), granted: false, instead: None, stops: false, stamps: None, drifts: None }
+                Reply {
+                    sequence: 1,
+                    token: revoked.token(),
+                    granted: false,
+                    instead: None,
+                    stops: false,
+                    stamps: None,
+                    drifts: None,
+                    voters: BTreeSet::new()
+                }
             )]
         );
         assert_eq!(grantor.asked(at(2), &group, request(7, 2), &revoked), Err(Refused::Outranked(revoked.token())));
