@@ -1,5 +1,7 @@
 //! The hosts of the world: agents, supervisors and databases, and what agents have done to them.
 
+use std::collections::BTreeSet;
+
 use super::{
     database::Run,
     net::{REGIONS, Region},
@@ -10,10 +12,15 @@ use crate::{
         agent::{Agent, Effect, Task, Work},
         keys::{Key, holds},
     },
-    model::time::Tick,
+    model::{ids::Label, time::Tick},
 };
 
 impl World {
+    /// Regions of voters without a member.
+    pub(super) fn voters_beside(&self) -> BTreeSet<Label> {
+        REGIONS.into_iter().filter(|region| self.hosts[region.0].database.is_none()).map(Region::label).collect()
+    }
+
     pub(super) fn hear(&mut self, from: Region, to: Region, mail: Mail) {
         let now = self.hosts[to.0].clock.at(self.now);
         if let Mail::Ask(token, sequence) = mail

@@ -639,11 +639,8 @@ impl World {
         }
         let replies = conductor.round_ended(round, |_| Some(&rules), now);
         for (_, to, reply) in replies {
-            let voters =
-                REGIONS.into_iter().filter(|region| self.hosts[region.0].database.is_none()).map(|region| region.label()).collect();
             let reply = if self.setup.drift.is_some() { reply } else { Reply { stamps: None, drifts: None, ..reply } };
-            let reply = Reply { voters, ..reply };
-            self.send(region, Region::of(&to), Mail::Reply(reply));
+            self.send(region, Region::of(&to), Mail::Reply(Reply { voters: self.voters_beside(), ..reply }));
         }
     }
 
