@@ -267,8 +267,8 @@ fn a_region_is_evacuated_and_the_evacuation_is_cancelled() {
     assert_eq!(dry.exit, Exit::Ok);
     let plan = dry.out.split_once("plan id of all of it: ").unwrap().1.split_once(';').unwrap().0;
     let longer =
-        node.expect("evacuate-changed", &["evacuate", "us-east-1", "--for", "3h", "--plan", plan, "--reason", "flood warning", "--yes"]);
-    assert_eq!(longer.exit, Exit::Refused, "it is no more what was shown");
+        ["evacuate", "us-east-1", "--for", "3h", "--plan", plan, "--reason", "flood warning", "--yes", "--request-id", "evacuate-0"];
+    assert_eq!(node.expect("evacuate-changed", &longer).exit, Exit::Refused, "it is no more what was shown");
     assert_eq!(node.run(&["evacuate", "us-east-1", "--for", "2h", "--plan", "p12", "--reason", "no", "--yes"]).exit, Exit::Usage);
     assert_eq!(node.cluster.state().evacuations().count(), 0);
     assert_eq!(node.typing(&evacuate, "us-east\n").exit, Exit::Error);

@@ -2,7 +2,7 @@
 //! report. What they leave open stands in further sections, as in any plan: addresses, services, the group, and where figures come from.
 
 use nix::sys::signal::Signal;
-use portolan::api::proto::{GetOutlookRequest, GetReportRequest, get_report_request::Format};
+use portolan::api::proto::{ClassExposure, GetOutlookRequest, GetReportRequest, ListBackupsRequest, get_report_request::Format};
 use portolan_core::{
     cluster::State,
     failover::{
@@ -143,6 +143,17 @@ async fn the_seed_runs_the_whole_way() {
     let outlook = node.client().await.get_outlook(GetOutlookRequest { name: "groups/orders".to_owned() }).await.unwrap().outlook.unwrap();
     let says = |text: &str| outlook.findings.iter().any(|it| it.check == "time_scale" && it.grade == "warn" && it.text.contains(text));
     assert!(says("for tests only: all clocks of this group run in 8% of their time"), "{outlook:#?}");
+    // What would be lost of each class of data: its groups' copies, or nothing, because no place of its backups is in the plan.
+    let exposures = async || {
+        let classes = node.client().await.list_backups(ListBackupsRequest {}).await.unwrap().classes;
+        let of = |name: &str| classes.iter().find(|class| class.name == name).unwrap().exposures.clone();
+        let told = |it: &ClassExposure| [&*it.region, &it.source, &it.group, &it.standing].join(" ");
+        let streaming: Vec<String> = of("conversation_data").iter().map(told).collect();
+        let nothing: Vec<String> = of("model_artifacts").iter().map(told).collect();
+        let (ap, eu) = (format!("{AP} streaming orders ok"), format!("{EU} streaming orders ok"));
+        (streaming == [ap, eu] && nothing == ["   unknown"]).then_some(())
+    };
+    given("what would be lost of each class is known", exposures).await;
     let notices = node.status().await.notices;
     assert!(notices.iter().any(|it| it.kind == "time_scale" && it.text.contains("group:orders run in 8%")), "{notices:#?}");
     let (digest, loaded) = (node.status().await.digest, format!("# failover of orders: op-{}, succeeded\n", lost.operation.id));
