@@ -425,7 +425,7 @@ mod tests {
         assert_eq!((unknown.sum(), Standing::of(unknown.sum(), policy.rto_target)), (None, Standing::Unknown));
         // Who may hold on by all others' word is waited for from the decision on.
         let holds_on = Prediction::of(&Policy { on_control_loss: OnControlLoss::HoldIfAllAck, ..policy.clone() }, measured);
-        assert!(holds_on.to_string().starts_with("detected 45s + decided 1m + fenced 1m31s"), "{holds_on}");
+        assert!(holds_on.to_string().starts_with("detected 45s + decided 1m + fenced 1m30s"), "{holds_on}");
         // Short rounds wait for the silence of whoever stands beside the primary, and a short detection for the lease.
         let hasty = Policy { probe_interval: seconds(1), confirm_hold: Duration::ZERO, ..policy };
         let part = |wanted| Prediction::of(&hasty, measured).0.into_iter().find(|(milestone, _)| *milestone == wanted).unwrap().1;

@@ -39,7 +39,7 @@ const SCALED: &str = "    automatic_failover: true\n    probe: { interval: 2s, t
 /// All of them, and the ways between them.
 pub(super) struct Apart {
     pub(super) play: Play,
-    wan: Wan,
+    pub(super) wan: Wan,
 }
 
 impl Apart {

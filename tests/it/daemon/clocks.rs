@@ -123,6 +123,10 @@ async fn wall_clocks_that_step_by_an_hour_move_nothing_and_marks_of_a_failover_s
     let told: Vec<String> = marks.iter().map(|(milestone, at)| format!("{milestone} {} ms after the loss", at.0 - lost.0)).collect();
     println!("{told:#?}");
     assert!(Milestone::ALL.windows(2).all(|pair| marks[&pair[0]] <= marks[&pair[1]]), "{told:#?}");
-    // Its peers' time is used in place of a clock that is so far off.
-    assert!(marks.values().all(|at| *at >= lost && at.since(over) <= Duration::from_secs(1)), "{told:#?}");
+    // Its peers' time is used in place of a clock that is so far off. Until that is found out, what a wall clock tells of the impact is held between
+    // rounds, of 1.2 s.
+    let off = marks[&Milestone::Impact].since(lost).max(lost.since(marks[&Milestone::Impact]));
+    assert!(off <= Duration::from_millis(2400), "{off:?}: {told:#?}");
+    let later = Milestone::ALL.into_iter().filter(|it| *it > Milestone::Impact);
+    assert!(later.map(|it| marks[&it]).all(|at| at >= lost && at.since(over) <= Duration::from_secs(1)), "{told:#?}");
 }

@@ -269,12 +269,9 @@ async fn a_primary_that_its_agent_stops_is_marked_as_fenced_when_it_is_gone() {
     let (decided, gone, promoted, closed) =
         tokio::join!(watcher.reached(Phase::Decided), given("the server is gone", gone), writable(&play), watcher.succeeded());
     let marks = reported(&play).await;
-    for (milestone, seen) in [
-        (Milestone::Decided, decided),
-        (Milestone::Fenced, gone),
-        (Milestone::Promoted, promoted),
-        (Milestone::Validated, closed),
-    ] {
+    for (milestone, seen) in
+        [(Milestone::Decided, decided), (Milestone::Fenced, gone), (Milestone::Promoted, promoted), (Milestone::Validated, closed)]
+    {
         assert!(apart(marks[&milestone], seen) <= WITHIN, "{milestone} was seen at {seen:?}: {marks:?}");
     }
     assert!(marks[&Milestone::Fenced] >= gone || apart(marks[&Milestone::Fenced], gone) <= LOOK * 2, "{gone:?} {marks:?}");
