@@ -27,8 +27,9 @@ use crate::agent::postgres::clock;
 /// So many write at a time, some dozens of times in a second each.
 const CLIENTS: i64 = 24;
 
-/// For what the plan has no number: each region looks once more, what all have is sealed, one is promoted, over ways of 80 ms.
-const THE_REST: Duration = Duration::from_secs(10);
+/// For what the plan has no number: another one leads, each region looks once more, what all have is sealed, one is promoted, over ways of 80 ms and
+/// on a machine that has more to do.
+const THE_REST: Duration = Duration::from_secs(20);
 
 /// A write that a client was told is kept: its number, when, and by which member.
 type Told = (i64, Tick, usize);
