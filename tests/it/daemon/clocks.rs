@@ -126,7 +126,7 @@ async fn wall_clocks_that_step_by_an_hour_move_nothing_and_marks_of_a_failover_s
     // Its peers' time is used in place of a clock that is so far off. Until that is found out, what a wall clock tells of the impact is held between
     // rounds, of 1.2 s.
     let off = marks[&Milestone::Impact].since(lost).max(lost.since(marks[&Milestone::Impact]));
-    assert!(off <= Duration::from_millis(2400), "{off:?}: {told:#?}");
+    assert!(off <= Duration::from_secs(3), "{off:?}: {told:#?}");
     let later = Milestone::ALL.into_iter().filter(|it| *it > Milestone::Impact);
     assert!(later.map(|it| marks[&it]).all(|at| at >= lost && at.since(over) <= Duration::from_secs(1)), "{told:#?}");
 }
