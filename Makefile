@@ -10,11 +10,12 @@ demo:
 # short timeouts would time out.
 test: setup
 	cargo test --workspace --locked -- --test-threads=4 --skip fuzz:: --skip regions:: --skip daemon::apart --skip daemon::automatic \
-		--skip daemon::boundaries --skip daemon::control_loss --skip daemon::drills --skip daemon::evacuation \
-		--skip daemon::hooks --skip daemon::rejoin --skip daemon::seed --skip daemon::setback --skip daemon::validation
+		--skip daemon::boundaries --skip daemon::clocks --skip daemon::control_loss --skip daemon::drills \
+		--skip daemon::evacuation --skip daemon::hooks --skip daemon::load --skip daemon::marks --skip daemon::rejoin \
+		--skip daemon::seed --skip daemon::setback --skip daemon::validation
 	cargo test --locked --test it -- --test-threads=3 regions:: daemon::apart daemon::automatic daemon::boundaries \
-		daemon::control_loss daemon::drills daemon::evacuation daemon::hooks daemon::rejoin daemon::seed daemon::setback \
-		daemon::validation
+		daemon::clocks daemon::control_loss daemon::drills daemon::evacuation daemon::hooks daemon::load daemon::marks \
+		daemon::rejoin daemon::seed daemon::setback daemon::validation
 	cargo test --locked --test it fuzz::
 
 # Regions apart alone, telling what clients were given. PORTOLAN_REGIONS=loopback takes relays in any case.
@@ -22,7 +23,7 @@ regions: setup
 	cargo test --locked --test it regions:: -- --test-threads=1 --nocapture
 
 # What the tests run against beside our own code: dig, a validating, subnet-aware resolver, PostgreSQL, MariaDB, Prometheus, Patroni and etcd,
-# from Debian's packages; moto, an S3 store.
+# from Debian's packages; libfaketime, a wall clock of a process' own; moto, an S3 store.
 setup:
 	sh tests/setup.sh
 
@@ -36,7 +37,8 @@ lint:
 # some of them; none named: all. SOAK_HOURS is of simulated clusters, over an ideal log; about 7,500 of them pass in an hour on two cores.
 # SOAK_GROUPS is of schedules of a data group: failovers, switchovers, cancels under all faults; 100,000 take about half an hour on one core.
 # SOAK_RAFT_HOURS is of three voters and six observers over the real consensus, with ten faults an hour; 300 take about three quarters of an hour.
-# What takes its time with default settings (a quarter of an hour without a majority, a region that flaps for twenty minutes) runs beside each other.
+# What takes its time with default settings (a quarter of an hour without a majority, a region that flaps for twenty minutes, failovers under load)
+# runs beside each other.
 # With the defaults about five hours and a half: make soak SOAK_CASES=2000 SOAK_MINUTES=0.5 SOAK_HOURS=500 is the short form.
 SOAK_CASES ?= 8000
 SOAK_MINUTES ?= 10
@@ -52,7 +54,8 @@ soak: setup
 		cargo test --release --locked -p portolan-core --lib failover_holds_in_all_schedules
 	CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS=true SIM_HOURS=$(SOAK_RAFT_HOURS) SIM_EPISODES=20 \
 		cargo test --release --locked --test sim_raft over_raft
-	APART=default cargo test --locked --test it -- --test-threads=4 daemon::apart::a_time_without daemon::apart::a_region_that_flaps
+	APART=default cargo test --locked --test it -- --test-threads=4 daemon::apart::a_time_without daemon::apart::a_region_that_flaps \
+		daemon::load
 	sh tests/fuzz/run.sh $(SOAK_MINUTES) $(SOAK_TARGETS)
 
 # Costs and times beside their targets, in one table; about 45 minutes after the build, on an idle machine. BENCH_MINUTES is for the flapping run;

@@ -1,6 +1,6 @@
 #!/bin/sh
-# What the tests run against beside our own code: dig, unbound, ip, PostgreSQL, MariaDB, Redis, Prometheus, Patroni and etcd, from Debian's packages, and
-# moto's server (an S3 store), from PyPI into an environment of its own below target. Does nothing when all are there.
+# What the tests run against beside our own code: dig, unbound, ip, PostgreSQL, MariaDB, Redis, Prometheus, Patroni, etcd and libfaketime, from Debian's
+# packages, and moto's server (an S3 store), from PyPI into an environment of its own below target. Does nothing when all are there.
 set -eu
 
 cd "$(dirname "$0")/.."
@@ -31,11 +31,12 @@ command -v prometheus >/dev/null 2>&1 || missing="$missing prometheus"
 # Patroni speaks etcd through a library that its package only recommends; it runs by the system's own python3, whatever is first in PATH.
 command -v patroni >/dev/null 2>&1 && /usr/bin/python3 -c "import etcd" 2>/dev/null || missing="$missing patroni python3-etcd"
 command -v etcd >/dev/null 2>&1 || missing="$missing etcd-server"
+ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 || missing="$missing libfaketime"
 # Debian's python3 comes without what an environment is made with.
 has_moto || python3 -c "import ensurepip, venv" >/dev/null 2>&1 || missing="$missing python3-venv"
 if [ -z "$missing" ]; then
     make_moto
-    echo "setup: dig, unbound, ip, postgres, mariadbd, redis-server, prometheus, patroni, etcd and moto are there"
+    echo "setup: dig, unbound, ip, postgres, mariadbd, redis-server, prometheus, patroni, etcd, libfaketime and moto are there"
     exit 0
 fi
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null 2>&1; then

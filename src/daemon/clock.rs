@@ -2,7 +2,10 @@
 
 use std::{
     hash::{BuildHasher as _, RandomState},
-    sync::atomic::{AtomicI64, Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering::Relaxed},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -14,6 +17,7 @@ use crate::net::clock::WallClock;
 #[derive(Debug)]
 pub struct Clock {
     start: Duration,
+    system: Arc<dyn WallClock>,
     /// Added to the system's wall clock, in milliseconds: it is far off, and peers know better.
     correction: AtomicI64,
 }
@@ -22,7 +26,19 @@ impl Clock {
     /// Starts to count.
     #[must_use]
     pub fn start() -> Self {
-        Self { start: boottime(), correction: AtomicI64::new(0) }
+        Self::by(Arc::new(SystemClock))
+    }
+
+    /// The same with this wall clock for the system's.
+    #[must_use]
+    pub fn by(system: Arc<dyn WallClock>) -> Self {
+        Self { start: boottime(), system, correction: AtomicI64::new(0) }
+    }
+
+    /// The wall clock as the system has it, which is what peers compare.
+    #[must_use]
+    pub(super) fn system(&self) -> Arc<dyn WallClock> {
+        Arc::clone(&self.system)
     }
 
     /// Monotonic time since the start, never zero: zero stands for "before everything".
@@ -34,7 +50,7 @@ impl Clock {
     /// Both clocks.
     #[must_use]
     pub fn now(&self) -> Now {
-        Now { tick: self.tick(), wall: Timestamp(system().0.saturating_add(self.correction.load(Relaxed))) }
+        Now { tick: self.tick(), wall: Timestamp(self.system.now().0.saturating_add(self.correction.load(Relaxed))) }
     }
 
     /// Corrects the wall clock by so many milliseconds from now on; zero: not at all.
@@ -73,24 +89,20 @@ fn boottime() -> Duration {
     Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0))
 }
 
-#[expect(clippy::disallowed_methods, reason = "the clock itself")]
-fn system() -> Timestamp {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
-}
-
 impl WallClock for Clock {
     fn now(&self) -> Timestamp {
         Self::now(self).wall
     }
 }
 
-/// The wall clock as the system has it: what peers compare.
+/// The wall clock as the system has it.
 #[derive(Debug)]
-pub(super) struct SystemClock;
+struct SystemClock;
 
 impl WallClock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "the clock itself")]
     fn now(&self) -> Timestamp {
-        system()
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Timestamp(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
     }
 }

@@ -112,11 +112,19 @@ impl Daemon {
     /// # Errors
     /// What is wrong with a file, or which port cannot be had. Nothing runs then.
     pub async fn start(setup: Setup) -> anyhow::Result<Self> {
+        Self::start_by(Clock::start(), setup).await
+    }
+
+    /// The same by a clock of the caller's.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_by(clock: Clock, setup: Setup) -> anyhow::Result<Self> {
         setup.listen.check(setup.tls.is_some())?;
         if let Some(directory) = &setup.data_dir {
             store::make(directory)?;
         }
-        let clock = Arc::new(Clock::start());
+        let clock = Arc::new(clock);
         let (store, left) = store::Store::open(setup.data_dir.as_deref()).context("open the data directory")?;
         let start = world::load_or_fall_back(&setup, left.plan.as_ref()).await?;
         let settings = Settings {

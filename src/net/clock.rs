@@ -1,9 +1,11 @@
 //! The wall clock as an argument.
 
+use std::fmt;
+
 use portolan_core::model::time::Timestamp;
 
 /// Tells the time of day. The daemon gives the node's own clock (or its peers' median when that one is wrong); tests give a fixed one.
-pub trait WallClock: Send + Sync + 'static {
+pub trait WallClock: fmt::Debug + Send + Sync + 'static {
     /// The present time.
     fn now(&self) -> Timestamp;
 }

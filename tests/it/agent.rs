@@ -19,3 +19,4 @@ mod redis_server;
 mod sandbox;
 mod slots;
 mod supervisor;
+mod wall;

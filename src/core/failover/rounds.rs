@@ -14,7 +14,7 @@ use std::{collections::VecDeque, time::Duration};
 use crate::{
     health::window::{Counts, KEPT_MAX, Rule, Window},
     model::{
-        time::{Now, Tick, Timestamp},
+        time::{Now, Tick},
         verdict::Health,
     },
 };
@@ -37,8 +37,6 @@ pub struct Round {
     pub number: u64,
     /// When it ended, by the local clock.
     pub at: Tick,
-    /// When it ended, for people.
-    pub wall: Timestamp,
     /// How.
     pub result: RoundResult,
 }
@@ -99,23 +97,19 @@ impl Rounds {
             return false;
         }
         while self.ends + self.interval <= now.tick {
-            self.end(now, RoundResult::Unknown);
+            self.end(RoundResult::Unknown);
         }
-        self.end(
-            now,
-            match self.proven {
-                Health::Down => RoundResult::Failed,
-                Health::Up => RoundResult::Passed,
-                Health::Unknown => RoundResult::Unknown,
-            },
-        );
+        self.end(match self.proven {
+            Health::Down => RoundResult::Failed,
+            Health::Up => RoundResult::Passed,
+            Health::Unknown => RoundResult::Unknown,
+        });
         true
     }
 
-    fn end(&mut self, now: Now, result: RoundResult) {
+    fn end(&mut self, result: RoundResult) {
         self.n_rounds += 1;
-        let Now { tick: at, wall } = now.back_to(self.ends);
-        let round = Round { number: self.n_rounds, at, wall, result };
+        let round = Round { number: self.n_rounds, at: self.ends, result };
         self.ends = self.ends + self.interval;
         self.latest = Some(round);
         match result {
@@ -173,6 +167,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::model::time::Timestamp;
 
     const INTERVAL: Duration = Duration::from_secs(15);
     const WITHIN: Duration = Duration::from_secs(300);
@@ -250,7 +245,7 @@ mod tests {
         rounds.proven(Health::Down);
         rounds.advance(at(30 + 15 * 8 + 3));
         let latest = rounds.latest().copied().unwrap();
-        assert_eq!((latest.number, latest.at, latest.wall, latest.result), (10, at(150).tick, at(150).wall, RoundResult::Failed));
+        assert_eq!((latest.number, latest.at, latest.result), (10, at(150).tick, RoundResult::Failed));
         assert_eq!(rounds.reached(at(153).tick).len(), 3, "two before the sleep and the one that was seen");
     }
 

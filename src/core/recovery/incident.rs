@@ -21,9 +21,10 @@ use crate::{
     failover::{
         group::{Closed, Ending, Mark, Operation, Phase},
         lease::long,
+        witness::SILENT_AFTER,
     },
     model::{
-        group::Policy,
+        group::{OnControlLoss, Policy},
         time::{Human, Timestamp},
     },
 };
@@ -34,7 +35,7 @@ use crate::{
 pub enum Milestone {
     /// t0: the first probe failed of the run that led to the decision.
     Impact,
-    /// t1: enough rounds had failed.
+    /// t1: enough rounds had failed, and nobody who stands beside it spoke for it any more.
     Detected,
     /// t2: the decision was committed.
     Decided,
@@ -264,15 +265,20 @@ pub struct Prediction(pub Vec<(Milestone, Option<Duration>)>);
 
 impl Prediction {
     /// The worst case in which everything works: the primary's region is lost just after a round and a renewal. The lease runs out beside rounds
-    /// and hold, so that only what is left of it is waited for.
+    /// and hold, so that only what is left of it is waited for; but one that goes on by all others' word does so until one of those has promised
+    /// the decision to do so no more (L12).
     #[must_use]
     pub fn of(policy: &Policy, measured: Measured) -> Self {
         let rounds = policy.probe_interval.saturating_mul(u32::from(policy.failures));
-        let before = rounds.saturating_add(policy.confirm_hold);
+        // Its agent has spoken for it until then, and as long as that is not silent nothing is suspected.
+        let detected = rounds.max(policy.scaled(SILENT_AFTER));
+        let before = detected.saturating_add(policy.confirm_hold);
+        let goes_on = policy.on_control_loss == OnControlLoss::HoldIfAllAck && policy.members.len() > 1;
+        let left = long(policy.ttl).saturating_sub(if goes_on { Duration::ZERO } else { before });
         Self(vec![
-            (Milestone::Detected, Some(rounds)),
+            (Milestone::Detected, Some(detected)),
             (Milestone::Decided, Some(policy.confirm_hold)),
-            (Milestone::Fenced, Some(long(policy.ttl).saturating_sub(before))),
+            (Milestone::Fenced, Some(left)),
             (Milestone::Drained, measured.drain),
             (Milestone::Promoted, measured.promote),
             (Milestone::Effective, measured.tail),
@@ -406,7 +412,7 @@ mod tests {
 
     #[test]
     fn a_prediction_with_an_unknown_part_is_unknown() {
-        let policy = policy("us", &["us", "eu"]);
+        let policy = Policy { on_control_loss: OnControlLoss::Fence, ..policy("us", &["us", "eu"]) };
         let measured =
             Measured { drain: Some(seconds(20)), promote: Some(seconds(5)), tail: Some(seconds(30)), validation: Some(seconds(10)) };
         let whole = Prediction::of(&policy, measured);
@@ -417,10 +423,15 @@ mod tests {
         assert_eq!(Standing::of(whole.sum(), policy.rto_target), Standing::Ok);
         let unknown = Prediction::of(&policy, Measured { drain: None, ..measured });
         assert_eq!((unknown.sum(), Standing::of(unknown.sum(), policy.rto_target)), (None, Standing::Unknown));
-        // A short detection waits for the lease.
+        // Who may hold on by all others' word is waited for from the decision on.
+        let holds_on = Prediction::of(&Policy { on_control_loss: OnControlLoss::HoldIfAllAck, ..policy.clone() }, measured);
+        assert!(holds_on.to_string().starts_with("detected 45s + decided 1m + fenced 1m30s"), "{holds_on}");
+        // Short rounds wait for the silence of whoever stands beside the primary, and a short detection for the lease.
         let hasty = Policy { probe_interval: seconds(1), confirm_hold: Duration::ZERO, ..policy };
-        let fenced = Prediction::of(&hasty, measured).0.into_iter().find(|(milestone, _)| *milestone == Milestone::Fenced).unwrap().1;
-        assert!(fenced.is_some_and(|wait| wait > seconds(87) && wait < seconds(89)), "{fenced:?}");
+        let part = |wanted| Prediction::of(&hasty, measured).0.into_iter().find(|(milestone, _)| *milestone == wanted).unwrap().1;
+        assert_eq!(part(Milestone::Detected), Some(seconds(10)));
+        let fenced = part(Milestone::Fenced);
+        assert!(fenced.is_some_and(|wait| wait > seconds(80) && wait < seconds(82)), "{fenced:?}");
     }
 
     #[test]

@@ -213,7 +213,7 @@ impl Cluster {
                     detours: setup.cluster.as_ref().map(|it| it.detours.clone()).unwrap_or_default(),
                     introduction: introduced,
                     events,
-                    clock: Arc::new(super::clock::SystemClock),
+                    clock: clock.system(),
                     others: agent::routes(Arc::clone(&crew) as Arc<dyn Crew>, stop.clone()),
                     stop: stop.clone(),
                 };

@@ -39,7 +39,7 @@ use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 use tokio::{sync::mpsc, task::JoinHandle};
 
-use super::{cnpg_server, managed, mariadb, patroni_server, redis};
+use super::{cnpg_server, managed, mariadb, patroni_server, redis, wall};
 use crate::daemon::given;
 
 /// What a standby adds to its primary's address.
@@ -445,13 +445,25 @@ impl Member {
         if let Some(mut process) = self.process.take() {
             let _ = process.kill();
             let _ = process.wait();
+            wall::take_away(process.id());
         }
+    }
+
+    /// From its next start on its agent, supervisor and database have a wall clock of their own; and that is so many seconds off from now on.
+    pub(crate) fn step(&self, seconds: i64) {
+        let beside = self.directory.join("wall.new");
+        fs::write(&beside, format!("{seconds:+}")).unwrap();
+        fs::rename(beside, self.directory.join("wall")).unwrap();
     }
 
     fn portolan(&self, verb: &str) -> Child {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.directory.join(format!("{verb}.log"))).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_portolan"));
         command.arg(verb).arg("--config").arg(self.directory.join("agent.yaml"));
+        let wall = self.directory.join("wall");
+        if wall.exists() {
+            wall::give(&mut command, &wall);
+        }
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
     }
 
@@ -577,6 +589,7 @@ impl Member {
         if let Some(mut supervisor) = self.supervisor.take() {
             let _ = supervisor.kill();
             let _ = supervisor.wait();
+            wall::take_away(supervisor.id());
         }
     }
 
@@ -616,16 +629,20 @@ impl Member {
 
     /// The same for PostgreSQL: the processes that ship are stopped.
     pub(crate) fn stop_shipping(&self) {
+        let ship = self.processes("walsender");
+        assert!(!ship.is_empty());
+        ship.into_iter().for_each(|process| kill(process, Signal::SIGSTOP).unwrap());
+    }
+
+    /// Those of PostgreSQL's processes whose title begins so, by this machine's numbers: what the server says of itself are those of its vessel.
+    pub(crate) fn processes(&self, title: &str) -> Vec<Pid> {
         let vessel = children(i32::try_from(self.supervisor.as_ref().unwrap().id()).unwrap());
-        let servers = vessel.into_iter().flat_map(children);
-        let mut stopped = 0;
-        for process in servers.flat_map(children) {
-            if fs::read_to_string(format!("/proc/{process}/cmdline")).is_ok_and(|title| title.starts_with("postgres: walsender")) {
-                kill(Pid::from_raw(process), Signal::SIGSTOP).unwrap();
-                stopped += 1;
-            }
-        }
-        assert!(stopped > 0);
+        let all = vessel.into_iter().flat_map(children).flat_map(children);
+        let is_titled = |process: &i32| {
+            let told = fs::read_to_string(format!("/proc/{process}/cmdline")).unwrap_or_default();
+            told.strip_prefix("postgres: ").is_some_and(|told| told.starts_with(title))
+        };
+        all.filter(is_titled).map(Pid::from_raw).collect()
     }
 
     /// Its Patroni.

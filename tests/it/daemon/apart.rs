@@ -37,14 +37,14 @@ const SCALED: &str = "    automatic_failover: true\n    probe: { interval: 2s, t
     lease: { ttl: 10s, margin: 2s }\n";
 
 /// All of them, and the ways between them.
-struct Apart {
-    play: Play,
-    wan: Wan,
+pub(super) struct Apart {
+    pub(super) play: Play,
+    pub(super) wan: Wan,
 }
 
 impl Apart {
     /// us is the primary, and both others follow. `of_group`: what the plan says of the group, indented by four.
-    async fn begin(of_group: &str) -> Self {
+    pub(super) async fn begin(of_group: &str) -> Self {
         Self::with(of_group, HEARTBEAT, ELECTION, "").await
     }
 
@@ -68,10 +68,7 @@ impl Apart {
             let clustering = files.setup.cluster.as_mut().unwrap();
             (clustering.detours, clustering.heartbeat, clustering.election) = (detours, heartbeat, election);
         }
-        for n in 0..VOTERS.len() {
-            fleet.start(n).await;
-        }
-        fleet.agrees("all nodes are registered and the plan is agreed", |it| it.nodes().len() == VOTERS.len() && it.plan().is_some()).await;
+        fleet.begin().await;
         let mut play = Play { fleet, trio };
         let voters = play.fleet.voters();
         for member in play.trio.members.values_mut() {
@@ -93,26 +90,6 @@ impl Apart {
         }
     }
 
-    /// Looks at it again and again for so long.
-    async fn all_the_while(&self, lasting: Duration, mut look: impl AsyncFnMut(&Self)) {
-        let until = clock() + lasting;
-        while clock() < until {
-            look(self).await;
-            pause().await;
-        }
-    }
-
-    /// No daemon knows of an operation, and the database is the same all the time.
-    async fn is_left_alone(&self, starts: u64) {
-        for bed in self.play.fleet.running() {
-            let state = bed.daemon.agreed();
-            let agreed = state.group(&group()).unwrap();
-            assert!(agreed.operation.is_none() && agreed.latest.is_none(), "{}: {agreed:#?}", bed.files.setup.node);
-        }
-        let supervised = self.play.member(US).supervised().await.unwrap();
-        assert!(supervised.process.is_some() && supervised.starts == starts, "{supervised:?}");
-    }
-
     /// Somebody is the primary after one operation at the most, the others follow, and all that the client was told is kept.
     async fn moved_once_at_the_most(&self, client: &Client, writer: tokio::task::JoinHandle<()>) {
         let settled = async || {
@@ -132,10 +109,6 @@ impl Apart {
         let kept = self.play.member(&primary).read::<i64>("select count(*) from ledger").await.unwrap();
         assert!(u64::try_from(kept).unwrap() >= acknowledged, "{kept} of {acknowledged} acknowledged writes are kept");
         println!("{acknowledged} writes acknowledged, {} tries refused, the primary is {primary}", client.refused.load(SeqCst));
-    }
-
-    async fn starts(&self) -> u64 {
-        self.play.member(US).supervised().await.unwrap().starts
     }
 }
 
@@ -199,12 +172,12 @@ impl Client {
 async fn a_cut_of_43_seconds_costs_nobody_anything_by_default() {
     let apart = Apart::begin("    automatic_failover: true\n").await;
     let (client, writer) = Client::begin(&apart, US).await;
-    let starts = apart.starts().await;
+    let starts = apart.play.starts().await;
     apart.wan.cut(US, true);
-    apart.all_the_while(Duration::from_secs(43), async |it| it.is_left_alone(starts).await).await;
+    apart.play.all_the_while(Duration::from_secs(43), async |it| it.is_left_alone(starts).await).await;
     apart.wan.cut(US, false);
     // Whatever the cut began would come to its end within a lease.
-    apart.all_the_while(Duration::from_secs(60), async |it| it.is_left_alone(starts).await).await;
+    apart.play.all_the_while(Duration::from_secs(60), async |it| it.is_left_alone(starts).await).await;
     apart.play.is_served_by(US).await;
     client.is_over.store(true, SeqCst);
     writer.await.unwrap();
@@ -251,7 +224,7 @@ async fn a_primary_that_is_cut_off_ends_with_its_lease_and_follows_the_new_one_w
 async fn a_while_of_five_seconds_delay_demotes_nobody_and_brings_no_storm_of_elections() {
     let apart = Apart::begin("    automatic_failover: true\n").await;
     let (client, writer) = Client::begin(&apart, US).await;
-    let starts = apart.starts().await;
+    let starts = apart.play.starts().await;
     let term = async || {
         let mut terms = Vec::new();
         for bed in apart.play.fleet.running() {
@@ -261,10 +234,10 @@ async fn a_while_of_five_seconds_delay_demotes_nobody_and_brings_no_storm_of_ele
     };
     let before = term().await;
     apart.delay(Duration::from_secs(5));
-    apart.all_the_while(Duration::from_secs(30), async |it| it.is_left_alone(starts).await).await;
+    apart.play.all_the_while(Duration::from_secs(30), async |it| it.is_left_alone(starts).await).await;
     let during = term().await;
     apart.delay(TRIP);
-    apart.all_the_while(Duration::from_secs(20), async |it| it.is_left_alone(starts).await).await;
+    apart.play.all_the_while(Duration::from_secs(20), async |it| it.is_left_alone(starts).await).await;
     apart.play.is_served_by(US).await;
     let after = term().await;
     println!("term {before}, {during} after 30 s of delay, {after} at the end");
@@ -281,13 +254,13 @@ async fn a_while_of_five_seconds_delay_demotes_nobody_and_brings_no_storm_of_ele
 async fn with_deadlines_that_are_made_for_it_five_seconds_of_delay_for_good_demote_nobody() {
     let apart = Apart::with("    automatic_failover: true\n", SLOW_HEARTBEAT, SLOW_ELECTION, "patience: 20s\n").await;
     let (client, writer) = Client::begin(&apart, US).await;
-    let starts = apart.starts().await;
+    let starts = apart.play.starts().await;
     let node = apart.play.fleet.running().next().unwrap().client().await;
     let term = async || node.get_cluster(Default::default()).await.unwrap().freshness.unwrap().term;
     let before = term().await;
     apart.delay(Duration::from_secs(5));
     // Longer than a lease: it is renewed over these ways.
-    apart.all_the_while(Duration::from_secs(100), async |it| it.is_left_alone(starts).await).await;
+    apart.play.all_the_while(Duration::from_secs(100), async |it| it.is_left_alone(starts).await).await;
     let lasts = |state: &State| state.group(&group()).and_then(|it| it.in_force()).is_some_and(|grant| grant.is_attested);
     assert!(apart.play.fleet.running().all(|bed| lasts(&bed.daemon.agreed())), "the grant is in force");
     assert_eq!(term().await, before, "nobody stood for election");
@@ -304,13 +277,13 @@ async fn with_deadlines_that_are_made_for_it_five_seconds_of_delay_for_good_demo
 async fn a_primary_that_a_third_region_still_sees_is_left_alone() {
     let apart = Apart::begin(SCALED).await;
     let (client, writer) = Client::begin(&apart, US).await;
-    let starts = apart.starts().await;
+    let starts = apart.play.starts().await;
     apart.wan.way(US, EU).unwrap().cut(true);
     // Three leases.
-    apart.all_the_while(Duration::from_secs(30), async |it| it.is_left_alone(starts).await).await;
+    apart.play.all_the_while(Duration::from_secs(30), async |it| it.is_left_alone(starts).await).await;
     apart.wan.way(US, EU).unwrap().cut(false);
     apart.play.is_served_by(US).await;
-    apart.is_left_alone(starts).await;
+    apart.play.is_left_alone(starts).await;
     client.is_over.store(true, SeqCst);
     writer.await.unwrap();
     assert_eq!(client.refused.load(SeqCst), 0, "no write was refused");
@@ -330,11 +303,11 @@ async fn losses_and_a_cut_in_one_direction_move_a_primary_once_at_the_most() {
         way.change_there(bad);
         way.change_back(bad);
     }
-    apart.all_the_while(Duration::from_secs(20), async |_| ()).await;
+    apart.play.all_the_while(Duration::from_secs(20), async |_| ()).await;
     for other in [EU, AP] {
         apart.wan.way(US, other).unwrap().change_there(|path| path.is_cut = true);
     }
-    apart.all_the_while(Duration::from_secs(20), async |_| ()).await;
+    apart.play.all_the_while(Duration::from_secs(20), async |_| ()).await;
     for other in [EU, AP] {
         let way = apart.wan.way(US, other).unwrap();
         way.change_there(|path| *path = Lane::of(TRIP));
@@ -357,11 +330,16 @@ struct Pace {
     flaps: u32,
 }
 
-/// About a tenth, and with `APART=default` what the plan says by default, for as long as an outage lasts.
+/// Whether what takes its time is run with the plan's default timings: `APART=default`.
 #[expect(clippy::disallowed_methods, reason = "a test is told by the environment what to run")]
+pub(super) fn is_by_default() -> bool {
+    std::env::var("APART").is_ok_and(|text| text == "default")
+}
+
+/// About a tenth, and else what the plan says by default, for as long as an outage lasts.
 fn pace() -> Pace {
     let seconds = Duration::from_secs;
-    if std::env::var("APART").is_ok_and(|text| text == "default") {
+    if is_by_default() {
         return Pace {
             of_group: "    automatic_failover: true\n",
             without: seconds(900),
@@ -379,14 +357,14 @@ async fn a_time_without_a_majority_stops_no_database() {
     let pace = pace();
     let mut apart = Apart::begin(pace.of_group).await;
     let (client, writer) = Client::begin(&apart, US).await;
-    let starts = apart.starts().await;
+    let starts = apart.play.starts().await;
     apart.play.fleet.kill(0);
     apart.play.fleet.kill(1);
-    apart.all_the_while(pace.without, async |it| it.is_left_alone(starts).await).await;
+    apart.play.all_the_while(pace.without, async |it| it.is_left_alone(starts).await).await;
     apart.play.fleet.start(0).await;
     apart.play.fleet.start(1).await;
     apart.play.is_served_by(US).await;
-    apart.all_the_while(pace.after, async |it| it.is_left_alone(starts).await).await;
+    apart.play.all_the_while(pace.after, async |it| it.is_left_alone(starts).await).await;
     client.is_over.store(true, SeqCst);
     writer.await.unwrap();
     assert_eq!(client.refused.load(SeqCst), 0, "no write was refused");
@@ -401,7 +379,7 @@ async fn a_region_that_flaps_moves_a_primary_once_at_the_most() {
     for _ in 0..pace.flaps {
         for is_cut in [true, false] {
             apart.wan.cut(US, is_cut);
-            apart.all_the_while(pace.flap, async |_| ()).await;
+            apart.play.all_the_while(pace.flap, async |_| ()).await;
         }
     }
     apart.moved_once_at_the_most(&client, writer).await;

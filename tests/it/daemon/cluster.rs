@@ -74,15 +74,18 @@ impl Fleet {
 
     pub(super) async fn started(plan: &Plan, observers: &[(&str, &str)]) -> Self {
         let mut fleet = Self::new(plan, observers);
-        for n in 0..fleet.files.len() {
-            fleet.start(n).await;
+        fleet.begin().await;
+        fleet
+    }
+
+    /// Starts all of them, until they have a plan.
+    pub(super) async fn begin(&mut self) {
+        let n_nodes = self.files.len();
+        for n in 0..n_nodes {
+            self.start(n).await;
         }
-        fleet
-            .agrees("all nodes are registered and the plan is agreed", |state| {
-                state.nodes().len() == VOTERS.len() + observers.len() && state.plan().is_some()
-            })
+        self.agrees("all nodes are registered and the plan is agreed", |state| state.nodes().len() == n_nodes && state.plan().is_some())
             .await;
-        fleet
     }
 
     /// Names and peer addresses of the voters.

@@ -81,7 +81,12 @@ impl Play {
 
     /// By a whole plan that has these members.
     pub(super) async fn by(plan: &Plan, trio: Trio, observers: &[(&str, &str)]) -> Self {
-        let fleet = Fleet::started(plan, observers).await;
+        Self::of(Fleet::new(plan, observers), trio).await
+    }
+
+    /// Of daemons that do not run yet, by a plan that has these members.
+    pub(super) async fn of(mut fleet: Fleet, trio: Trio) -> Self {
+        fleet.begin().await;
         let mut play = Self { fleet, trio };
         let voters = play.fleet.voters();
         for member in play.trio.members.values_mut() {
@@ -108,6 +113,31 @@ impl Play {
         let streaming = "select count(*) from pg_stat_replication where state = 'streaming'";
         let all = i64::try_from(self.trio.members.len()).unwrap() - 1;
         given("all others stream from it", async || self.member(primary).read::<i64>(streaming).await.filter(|n| *n == all)).await;
+    }
+
+    /// Looks at it again and again for so long.
+    pub(super) async fn all_the_while(&self, lasting: Duration, mut look: impl AsyncFnMut(&Self)) {
+        let until = clock() + lasting;
+        while clock() < until {
+            look(self).await;
+            pause().await;
+        }
+    }
+
+    /// No daemon knows of an operation, and us is served by the server that was started so often.
+    pub(super) async fn is_left_alone(&self, starts: u64) {
+        for bed in self.fleet.running() {
+            let state = bed.daemon.agreed();
+            let agreed = state.group(&group()).unwrap();
+            assert!(agreed.operation.is_none() && agreed.latest.is_none(), "{}: {agreed:#?}", bed.files.setup.node);
+        }
+        let supervised = self.member(US).supervised().await.unwrap();
+        assert!(supervised.process.is_some() && supervised.starts == starts, "{supervised:?}");
+    }
+
+    /// How often the server of us was started.
+    pub(super) async fn starts(&self) -> u64 {
+        self.member(US).supervised().await.unwrap().starts
     }
 
     /// Its lease was renewed for a whole lease from now on.

@@ -11,6 +11,7 @@ mod backups;
 mod bootstrap;
 mod boundaries;
 mod checks;
+mod clocks;
 mod cluster;
 mod control_loss;
 mod dig;
@@ -20,6 +21,8 @@ mod failure;
 mod groups;
 mod history;
 mod hooks;
+mod load;
+mod marks;
 pub(crate) mod plan;
 mod rejoin;
 mod reload;
@@ -38,12 +41,13 @@ use std::{
     fmt::Debug,
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
 use portolan::{
     client::{Client, ClientNetwork, Target},
-    daemon::{Daemon, Listen, Setup},
+    daemon::{Clock, Daemon, Listen, Setup},
     telemetry::Readiness,
 };
 use portolan_core::node::report::Status;
@@ -55,6 +59,7 @@ use tokio::{
 };
 
 use ask::{PATIENCE, Question, Reply};
+use clocks::Wound;
 use plan::{API, Plan, ZONE};
 use site::Site;
 
@@ -74,6 +79,8 @@ struct Bed {
 struct Files {
     directory: TempDir,
     setup: Setup,
+    /// The wall clock of its machine, where a test steps that; `None`: the system's.
+    wall: Option<Arc<Wound>>,
 }
 
 fn loopback() -> SocketAddr {
@@ -113,7 +120,7 @@ impl Files {
             allowed_targets: Vec::new(),
             cluster: None,
         };
-        Self { directory, setup }
+        Self { directory, setup, wall: None }
     }
 
     /// With a directory for state.
@@ -134,13 +141,18 @@ impl Files {
     }
 
     async fn start(self) -> Bed {
-        Bed { daemon: start(self.setup.clone()).await, files: self }
+        let clock = || self.wall.clone().map_or_else(Clock::start, |wall| Clock::by(wall));
+        Bed { daemon: start_by(clock, self.setup.clone()).await, files: self }
     }
 }
 
 /// Starts a daemon, also where one was stopped, which lets go of its disk when its last task is gone.
 pub(crate) async fn start(setup: Setup) -> Daemon {
-    let start = || async { Daemon::start(setup.clone()).await.map_err(|error| format!("{error:#}")) };
+    start_by(Clock::start, setup).await
+}
+
+async fn start_by(clock: impl Fn() -> Clock, setup: Setup) -> Daemon {
+    let start = || async { Daemon::start_by(clock(), setup.clone()).await.map_err(|error| format!("{error:#}")) };
     let is_free = |started: &Result<Daemon, String>| !started.as_ref().is_err_and(|error| error.contains("another process has it open"));
     let started = eventually("the daemon starts", start, is_free).await;
     started.unwrap_or_else(|error| panic!("{error}"))

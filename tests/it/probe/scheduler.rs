@@ -73,6 +73,7 @@ async fn stopping_ends_probes_that_hang() {
 }
 
 /// A clock that breaks when it is read.
+#[derive(Debug)]
 struct BrokenClock;
 
 impl WallClock for BrokenClock {

@@ -292,7 +292,7 @@ impl Patience {
             }
             return None;
         }
-        let grounds = watch.grounds(question)?;
+        let grounds = watch.grounds(question, now)?;
         watch.forget_question();
         let guards = doubts(case, watch, brake, sights);
         Some(Step::Decide(Box::new(Decide {

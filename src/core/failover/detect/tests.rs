@@ -193,6 +193,48 @@ fn who_is_not_adopted_is_not_watched() {
     assert_eq!(detector.evidence(&name), None);
 }
 
+/// The leader's wall clock is an hour off while the primary begins to fail, and is put right before it is decided.
+#[test]
+fn what_a_decision_stands_on_is_dated_by_the_clock_of_that_moment() {
+    const FAILS: u64 = 100;
+    let at = |second: u64| now_at(Tick(second * 1_000_000));
+    for hour in [3_600_000, -3_600_000] {
+        let (name, group, policy) = (Label::new("orders"), super::play::adopted_by_us(), policy("us", &["us", "eu"]));
+        let mut detector = Detector::new(Patience::default());
+        let attesting: BTreeSet<Label> = ["ap", "eu"].into_iter().map(Label::new).collect();
+        let stand = Stand { attesting: attesting.clone(), plan_revision: 1, free: 3, ..Stand::default() };
+        let decided = (1..=400).find_map(|second| {
+            let mut now = at(second);
+            now.wall.0 += if (FAILS - 3..FAILS + 3).contains(&second) { hour } else { 0 };
+            let failing = if second > FAILS { 3 } else { 0 };
+            let views = Views { failing, passing: 3 - failing, ..Views::default() };
+            let failing_for = (failing > 0).then(|| now.wall.since(at(FAILS).wall));
+            let (stream, agent) =
+                if failing > 0 { (Stream::Down, None) } else { (Stream::Up { silent_for: Duration::ZERO }, Some(Word::Serves)) };
+            let standbys = vec![Standby { region: "eu".into(), stream, lag_grows: false }];
+            detector.see(&name, &group, &policy, &Picture { views, failing_for, standbys, agent }, now);
+            let case = Case { name: &name, group: &group, policy: &policy, stand: stand.clone() };
+            let actions = detector.decide(&[case], &Nothing, now);
+            actions.into_iter().find_map(|action| match action {
+                Action::Ask { question, .. } => {
+                    attesting.iter().for_each(|region| detector.attested(&name, question, region, Attestation::Failing));
+                    None
+                }
+                Action::Propose { step: Step::Decide(decide), .. } => Some((second, decide.grounds.unwrap())),
+                other => panic!("{other:?}"),
+            })
+        });
+        let (second, grounds) = decided.expect("it is failed over");
+        let impact = at(FAILS).wall;
+        // No further off than a round, whatever the clock said then.
+        let off = grounds.impact.since(impact).max(impact.since(grounds.impact));
+        assert!(off <= policy.probe_interval, "{off:?} with {hour} ms: {grounds:?}");
+        let rounds = &grounds.rounds;
+        assert!(rounds.is_sorted() && impact <= rounds[0] && rounds[2] <= grounds.detected, "{hour} ms: {grounds:?}");
+        assert!(at(second).wall.since(grounds.detected) >= policy.confirm_hold, "{hour} ms: {grounds:?}");
+    }
+}
+
 /// Clients wait for it: the hold is looked at when it is over, not with the next round, and what could not be proposed is proposed at the next look.
 #[test]
 fn the_end_of_the_hold_is_due_and_so_is_what_another_step_kept_back() {

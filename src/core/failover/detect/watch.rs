@@ -15,7 +15,7 @@ use crate::{
         group::{Policy, scaled},
         ids::Label,
         reason::{Mark, Reason},
-        time::{Human, Now, Tick, Timestamp},
+        time::{Human, Now, Tick},
         units::Share,
         verdict::Health,
     },
@@ -36,8 +36,6 @@ pub(super) struct Question {
 #[derive(Clone, Debug)]
 struct Suspicion {
     since: Tick,
-    /// The same, for people.
-    detected: Timestamp,
     /// The failed rounds that filled it, as it was full last. They may have left it by the end of the hold.
     rounds: Vec<Round>,
 }
@@ -51,7 +49,9 @@ pub(super) struct Watch {
     judged: Option<(Evidence, Reason)>,
     suspicion: Option<Suspicion>,
     /// When the first probe failed of those that have failed since.
-    failing_since: Option<Timestamp>,
+    failing_since: Option<Tick>,
+    /// When it was last seen to work with nobody who saw it fail; `None`: never.
+    well_at: Option<Tick>,
     /// When, and with its primary in which region, it last counted as failed.
     trouble: Option<(Tick, Label)>,
     question: Option<Question>,
@@ -78,6 +78,7 @@ impl Watch {
             judged: None,
             suspicion: None,
             failing_since: None,
+            well_at: None,
             trouble: None,
             question: None,
             held_until: None,
@@ -105,11 +106,16 @@ impl Watch {
         }
         let proven = picture.views.proven();
         self.rounds.proven(proven);
+        if proven == Health::Up && picture.views.failing == 0 {
+            self.well_at = Some(now.tick);
+        }
         match proven {
             Health::Up => self.failing_since = None,
             Health::Down if self.failing_since.is_none() => {
-                let age = u64::try_from(picture.failing_for.unwrap_or_default().as_micros()).unwrap_or(u64::MAX);
-                self.failing_since = Some(now.back_to(Tick(now.tick.0.saturating_sub(age))).wall);
+                // How long it fails is told by wall clocks, one of which may have been stepped. Whoever saw it fail has said so within a round.
+                let told = now.tick.before(picture.failing_for.unwrap_or_default());
+                let earliest = self.well_at.map_or(Tick(0), |well| well.before(policy.probe_interval));
+                self.failing_since = Some(told.max(earliest));
             }
             Health::Down | Health::Unknown => {}
         }
@@ -128,8 +134,8 @@ impl Watch {
         if contradicts || passed || is_old {
             (self.suspicion, self.question) = (None, None);
         } else if is_full && judged.0 != Evidence::Unknown {
-            let (since, detected) = self.suspicion.as_ref().map_or((now.tick, now.wall), |it| (it.since, it.detected));
-            self.suspicion = Some(Suspicion { since, detected, rounds });
+            let since = self.suspicion.as_ref().map_or(now.tick, |it| it.since);
+            self.suspicion = Some(Suspicion { since, rounds });
         }
         self.held_until = self.suspicion.as_ref().map(|it| it.since + policy.confirm_hold).filter(|at| *at > now.tick);
         if let Some((primary, _)) = self.of.as_ref().filter(|_| is_full && judged.0.allows_promotion()) {
@@ -166,14 +172,15 @@ impl Watch {
         is_over && is_failing && self.evidence().allows_promotion()
     }
 
-    /// What a decision would stand on; `None`: nothing is suspected.
-    pub(super) fn grounds(&self, question: &Question) -> Option<Grounds> {
+    /// What a decision would stand on that is made now; `None`: nothing is suspected. All of it is dated by the wall clock of this moment.
+    pub(super) fn grounds(&self, question: &Question, now: Now) -> Option<Grounds> {
         let suspicion = self.suspicion.as_ref()?;
+        let dated = |at: Tick| now.back_to(at).wall;
         Some(Grounds {
             evidence: self.evidence(),
-            impact: self.failing_since.unwrap_or(suspicion.detected).min(suspicion.detected),
-            detected: suspicion.detected,
-            rounds: suspicion.rounds.iter().map(|round| round.wall).collect(),
+            impact: dated(self.failing_since.unwrap_or(suspicion.since).min(suspicion.since)),
+            detected: dated(suspicion.since),
+            rounds: suspicion.rounds.iter().map(|round| dated(round.at)).collect(),
             attestations: question.answers.clone(),
         })
     }
