@@ -369,7 +369,10 @@ impl At<'_> {
         self.note(operation, format!("promoting {}", chosen.choice.region));
         let above = newest(&group, None).max(theirs);
         group.token = self.token;
-        group.grant = Some(self.grant(policy, &chosen.choice.region, class, None, above));
+        let grant = self.grant(policy, &chosen.choice.region, class, None, above);
+        // A new primary acknowledges nothing alone (O11).
+        let durability = if holds(Key::SyncKeep) { grant.durability.clone() } else { Durability::Async };
+        group.grant = Some(Grant { durability, ..grant });
         group.absent = policy.others(&chosen.choice.region).cloned().collect();
         Ok(group)
     }

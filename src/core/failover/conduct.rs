@@ -228,7 +228,7 @@ impl Conductor {
 
     /// What is to be done for a group now. Called when something came in, and at least as often as [`Patience::again`].
     pub fn conduct(&mut self, name: &Label, group: &Group, policy: &Policy, figures: &impl Figures, now: Tick) -> Vec<Action> {
-        let over = self.over_at(name, group);
+        let over = self.over_at(name, group, policy);
         let patience = self.patience.on_clocks_of(policy);
         let desk = self.desk(name);
         desk.see(group, now);
@@ -249,14 +249,16 @@ impl Conductor {
     }
 
     /// When nobody holds a lease of the revoked grant any more; `None`: not before somebody promised.
-    fn over_at(&self, name: &Label, group: &Group) -> Option<Tick> {
+    fn over_at(&self, name: &Label, group: &Group, policy: &Policy) -> Option<Tick> {
         let grant = group.grant.as_ref()?;
-        let over = self.grantor.over_at(name, grant.longest);
+        // What the plan says now is of the next grant (L7).
+        let ttl = if holds(Key::Ttl) { grant.longest } else { policy.ttl };
+        let over = self.grantor.over_at(name, ttl);
         if grant.on_control_loss != OnControlLoss::HoldIfAllAck || grant.peers.is_empty() || !holds(Key::Peers) {
             return Some(over);
         }
         let promised = self.desks.get(name).filter(|desk| desk.seen.is_some_and(|(token, _)| token == group.token))?.promised?;
-        Some(over.max(promised + long(grant.longest)))
+        Some(over.max(promised + long(ttl)))
     }
 }
 

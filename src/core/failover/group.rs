@@ -413,7 +413,7 @@ pub struct Operation {
 #[must_use]
 pub fn too_much(loss: Bracket, allowed: Option<Duration>, rpo_target: Option<Duration>) -> Option<String> {
     let limit = allowed.or(rpo_target);
-    if allowed.is_some_and(|allowed| allowed >= ANY_LOSS) || limit.is_some_and(|limit| loss.is_within(limit)) {
+    if !holds(Key::Rpo) || allowed.is_some_and(|allowed| allowed >= ANY_LOSS) || limit.is_some_and(|limit| loss.is_within(limit)) {
         return None;
     }
     let limit = limit.map_or_else(|| "the plan has no rpo_target".to_owned(), |limit| format!("{} may be", Human(limit)));
@@ -576,7 +576,9 @@ impl Group {
     /// What renewals of the lease are judged by.
     #[must_use]
     pub fn rules(&self) -> Verdict {
-        if let Some(grant) = self.in_force() {
+        // A decision revokes by being there (L5).
+        let is_revoked = |grant: &&Grant| grant.token != self.token && holds(Key::Revoke);
+        if let Some(grant) = self.grant.as_ref().filter(|grant| !is_revoked(grant)) {
             return Verdict::Granted(grant.clone());
         }
         let stops = self.operation.as_ref().filter(|it| it.kind == Kind::Switchover && it.phase == Phase::Decided);

@@ -271,7 +271,12 @@ impl Witness {
         let Some(primary) = group.primary() else { return Bracket::UNKNOWN };
         let candidates = policy.members.iter().filter(|(region, member)| *region != primary && member.is_candidate);
         let furthest = candidates.filter_map(|(region, _)| self.received(group, region)).max();
-        furthest.map_or(Bracket::UNKNOWN, |position| self.loss(position, now))
+        match furthest {
+            None => Bracket::UNKNOWN,
+            // Nobody is promoted before so many copies are sealed that one of them has each write that was acknowledged (O5).
+            Some(_) if group.durability() != Durability::Async => Bracket::NOTHING,
+            Some(position) => self.loss(position, now),
+        }
     }
 
     /// The archive of the primary's log; `None`: nobody knows, which is not that there is none.

@@ -302,8 +302,6 @@ impl Scene<'_> {
                 (Grade::Fail, "a failover would wait for --allow-data-loss; see: portolan recovery exposure")
             }
         };
-        // In quorum mode nothing that was acknowledged can be lost.
-        let grade = if self.group.durability() == crate::failover::choose::Durability::Async { grade } else { grade.min(Grade::Warn) };
         notes.note("rpo", grade, text, fix);
         let prediction = Prediction::of(self.policy, self.measured);
         let rto = self.policy.rto_target;

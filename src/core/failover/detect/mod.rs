@@ -39,7 +39,7 @@ use super::{
 };
 use crate::{
     model::{
-        group::{Durability, Policy},
+        group::Policy,
         ids::Label,
         reason::Reason,
         time::{Now, Tick},
@@ -321,8 +321,7 @@ fn doubts(case: &Case<'_>, watch: &Watch, brake: &Brake, sights: &impl Sights) -
     if watch.evidence() == Evidence::Isolated && !would_confirm {
         doubts.push(format!("no fence of {primary} would confirm, and the end of its lease proves nothing"));
     }
-    if case.policy.durability == Durability::Async {
-        doubts.extend(too_much(sights.estimate(case.name), None, case.policy.rpo_target));
-    }
+    // Whoever applies it refuses it otherwise, in quorum mode too, and nobody would hear of it.
+    doubts.extend(too_much(sights.estimate(case.name), None, case.policy.rpo_target));
     doubts
 }

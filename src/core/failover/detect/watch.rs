@@ -8,6 +8,7 @@ use crate::{
         evidence::{Evidence, Patience, Picture, Stream, judge},
         grounds::{Attestation, Grounds},
         group::Group,
+        keys::{Key, holds},
         rounds::{Round, RoundResult, Rounds},
     },
     health::window::Rule,
@@ -68,6 +69,11 @@ fn rule(policy: &Policy) -> (Duration, Rule) {
     (policy.probe_interval, Rule::nearest(policy.failures, policy.failure_window, policy.ok_run))
 }
 
+/// How long it is suspected before anything is decided.
+fn hold(policy: &Policy) -> Duration {
+    if holds(Key::Hold) { policy.confirm_hold } else { Duration::ZERO }
+}
+
 impl Watch {
     pub(super) fn new(policy: &Policy, now: Now) -> Self {
         let rule = rule(policy);
@@ -119,7 +125,7 @@ impl Watch {
             }
             Health::Down | Health::Unknown => {}
         }
-        let patience = Patience { silence: policy.confirm_hold.max(policy.probe_interval), local_recovery: policy.local_recovery };
+        let patience = Patience { silence: hold(policy).max(policy.probe_interval), local_recovery: policy.local_recovery };
         let judged = judge(picture, patience);
         let rounds = self.rounds.reached(now.tick);
         let is_full = !rounds.is_empty();
@@ -137,7 +143,7 @@ impl Watch {
             let since = self.suspicion.as_ref().map_or(now.tick, |it| it.since);
             self.suspicion = Some(Suspicion { since, rounds });
         }
-        self.held_until = self.suspicion.as_ref().map(|it| it.since + policy.confirm_hold).filter(|at| *at > now.tick);
+        self.held_until = self.suspicion.as_ref().map(|it| it.since + hold(policy)).filter(|at| *at > now.tick);
         if let Some((primary, _)) = self.of.as_ref().filter(|_| is_full && judged.0.allows_promotion()) {
             self.trouble = Some((now.tick, primary.clone()));
         }
@@ -167,7 +173,7 @@ impl Watch {
 
     /// Whether the hold is over, and everything still says so.
     pub(super) fn is_confirmed(&self, policy: &Policy, now: Tick) -> bool {
-        let is_over = self.suspicion.as_ref().is_some_and(|it| now.since(it.since) >= policy.confirm_hold);
+        let is_over = self.suspicion.as_ref().is_some_and(|it| now.since(it.since) >= hold(policy));
         let is_failing = self.rounds.latest().is_some_and(|round| round.result == RoundResult::Failed);
         is_over && is_failing && self.evidence().allows_promotion()
     }

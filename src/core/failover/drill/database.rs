@@ -35,6 +35,8 @@ pub(super) struct Member {
     pub(super) stopped_clean: bool,
     /// The supervisor that it runs under.
     pub(super) lives_under: Option<u64>,
+    /// When the one that it follows was heard last, in true time; `None`: that one ended, or nothing was heard yet.
+    pub(super) heard: Option<u64>,
 }
 
 impl Member {
@@ -49,6 +51,7 @@ impl Member {
             opening: None,
             stopped_clean: false,
             lives_under: None,
+            heard: Some(0),
         }
     }
 
@@ -56,8 +59,9 @@ impl Member {
         self.writes.len() as u64
     }
 
-    pub(super) fn facts(&self, region: Region) -> Facts {
+    pub(super) fn facts(&self, region: Region, now: u64) -> Facts {
         let position = self.position();
+        let silent_for = self.heard.map(|heard| Duration::from_micros(now - heard));
         Facts {
             database: match self.run {
                 Run::Down => Database::Down,
@@ -76,7 +80,10 @@ impl Member {
                 position: Some(position),
             }),
             seen_at: Tick(0),
-            stream: if matches!(self.run, Run::Standby(Some(_))) { Stream::Up { silent_for: Duration::ZERO } } else { Stream::Down },
+            stream: match (self.run, silent_for) {
+                (Run::Standby(Some(_)), Some(silent_for)) => Stream::Up { silent_for },
+                _ => Stream::Down,
+            },
             lives_under: self.lives_under,
             is_marked: self.is_marked,
             copy: Some(Sealed {
@@ -152,10 +159,10 @@ impl Member {
     }
 
     /// Begins to follow: what goes beyond the common line is taken away.
-    pub(super) fn follow(&mut self, upstream: Region, source: &Self) {
+    pub(super) fn follow(&mut self, upstream: Region, source: &Self, now: u64) {
         let common = self.writes.iter().zip(&source.writes).take_while(|(a, b)| a == b).count();
         self.writes.truncate(common);
-        (self.timeline, self.opening) = (source.timeline, source.opening);
+        (self.timeline, self.opening, self.heard) = (source.timeline, source.opening, Some(now));
         (self.run, self.is_marked, self.was_primary, self.stopped_clean) = (Run::Standby(Some(upstream)), true, false, false);
     }
 

@@ -2,6 +2,7 @@
 
 use super::{
     net::{Lines, REGIONS, Region},
+    setup::LITTLE,
     world::{World, entry, step},
 };
 use crate::{
@@ -15,7 +16,6 @@ use crate::{
         step::{Decide, Step},
     },
     model::time::Timestamp,
-    recovery::exposure::Bracket,
 };
 
 /// How often what happens: percent for messages and tasks, weights for the rest.
@@ -42,6 +42,15 @@ pub(super) struct Faults {
     pub(super) cancel: u64,
     pub(super) assert: u64,
     pub(super) plan: u64,
+    /// A cut that ends by itself, after so many true microseconds at the most.
+    pub(super) blink: u64,
+    pub(super) blink_max: u64,
+    /// One region alone does not see what is so.
+    pub(super) blind: u64,
+    /// The primary's database ends, and does not come up.
+    pub(super) sicken: u64,
+    /// Other figures of what would be lost.
+    pub(super) estimate: u64,
 }
 
 impl Faults {
@@ -63,6 +72,11 @@ impl Faults {
         cancel: 2,
         assert: 1,
         plan: 1,
+        blink: 0,
+        blink_max: 29_000_000,
+        blind: 0,
+        sicken: 0,
+        estimate: 0,
     };
 
     pub(super) const NONE: Self = Self {
@@ -83,15 +97,24 @@ impl Faults {
         cancel: 0,
         assert: 0,
         plan: 0,
+        blink: 0,
+        blink_max: 29_000_000,
+        blind: 0,
+        sicken: 0,
+        estimate: 0,
     };
 }
 
 impl World {
     pub(super) fn fault(&mut self) {
         let faults = self.setup.faults;
+        // One cut at a time, where each is to be short.
+        if faults.blink > 0 && !self.has_settled() {
+            return;
+        }
         type Act = fn(&mut World);
 
-        let kinds: [(u64, Act); 11] = [
+        let kinds: [(u64, Act); 15] = [
             (faults.cut, Self::cut),
             (faults.elect, Self::elect_anew),
             (faults.crash, Self::crash_or_boot),
@@ -103,6 +126,10 @@ impl World {
             (faults.cancel, Self::cancel),
             (faults.assert, Self::assert_stopped),
             (faults.plan, Self::another_plan),
+            (faults.blink, Self::blink),
+            (faults.blind, Self::blind),
+            (faults.sicken, Self::sicken),
+            (faults.estimate, Self::estimate_anew),
         ];
         let mut drawn = self.chance.below(kinds.iter().map(|(weight, _)| weight).sum());
         for (weight, act) in kinds {
@@ -116,6 +143,7 @@ impl World {
     /// Everything is put in order; held operations wait for a person, who may not come.
     pub(super) fn mend(&mut self) {
         (self.lines, self.setup.faults) = (Lines::default(), Faults::NONE);
+        (self.blind, self.loss) = (None, LITTLE);
         for region in REGIONS {
             if !self.hosts[region.0].is_up {
                 self.boot(region);
@@ -127,6 +155,7 @@ impl World {
                 self.start_agent(region);
             }
             self.resume(region);
+            self.hosts[region.0].is_sick = false;
         }
         self.note(|| "everything is put in order".to_owned());
     }
@@ -223,7 +252,7 @@ impl World {
             from: group.primary()?.clone(),
             to: to.map(Region::label),
             plan_revision: self.state.plan().map_or(0, |it| it.plan.revision),
-            estimate: Bracket { low: std::time::Duration::ZERO, high: Some(std::time::Duration::from_secs(1)) },
+            estimate: self.loss,
             allowed_loss: None,
             grounds,
             drill: None,
@@ -264,7 +293,7 @@ impl World {
         let ttl = self.chance.between(5, 16);
         let revision = self.state.plan().map_or(0, |it| it.plan.revision) + 1;
         if let Some(leader) = self.leader {
-            let (term, entry) = (self.term, self.plan_entry(revision, ttl));
+            let (term, entry) = (self.term, self.setup.plan(self.now, revision, ttl));
             self.propose(leader, term, entry);
         }
     }

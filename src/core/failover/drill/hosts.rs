@@ -5,20 +5,23 @@ use std::collections::BTreeSet;
 use super::{
     database::Run,
     net::{REGIONS, Region},
+    watch::Lookout,
     world::{Event, Mail, Supervisor, World},
 };
 use crate::{
     failover::{
         agent::{Agent, Effect, Task, Work},
+        choose::Durability,
         keys::{Key, holds},
     },
     model::{ids::Label, time::Tick},
 };
 
 impl World {
-    /// Regions of voters without a member.
+    /// Regions of voters without a member, if their word counts.
     pub(super) fn voters_beside(&self) -> BTreeSet<Label> {
-        REGIONS.into_iter().filter(|region| self.hosts[region.0].database.is_none()).map(Region::label).collect()
+        let beside = REGIONS.into_iter().filter(|region| self.setup.asks_voters && self.hosts[region.0].database.is_none());
+        beside.map(Region::label).collect()
     }
 
     pub(super) fn hear(&mut self, from: Region, to: Region, mail: Mail) {
@@ -27,7 +30,7 @@ impl World {
             && self.hosts[to.0].database.is_none()
         {
             // It has no member, and its voter answers.
-            if self.seen_by(to).0.acknowledges(token) {
+            if self.seen_by(to).group.acknowledges(token) {
                 self.send(to, from, Mail::Ack(token, sequence));
             }
             return;
@@ -52,7 +55,7 @@ impl World {
                 return;
             }
             Mail::Ack(token, sequence) => agent.acknowledged(&from.label(), token, sequence, now),
-            Mail::Answer(_) | Mail::Status(_) | Mail::Renewal(_) => return,
+            Mail::Answer(_) | Mail::Status(_) | Mail::Renewal(_) | Mail::View(_) | Mail::Question(_) | Mail::Attest(..) => return,
         };
         self.carry_out(to, effects);
     }
@@ -65,13 +68,17 @@ impl World {
         }
         let now = host.clock.at(at);
         let (Some(agent), Some(database)) = (&mut host.agent, &host.database) else { return };
-        let mut effects = agent.observed(database.facts(region), now);
+        let mut effects = agent.observed(database.facts(region, at), now);
         effects.extend(agent.advance(now));
         let status = (at >= host.told + 900_000).then(|| agent.status(now));
         self.carry_out(region, effects);
-        if let Some(status) = status {
-            self.hosts[region.0].told = at;
-            self.send_to_leader(region, Mail::Status(Box::new(status)));
+        let Some(status) = status else { return };
+        self.hosts[region.0].told = at;
+        if !self.setup.is_watched {
+            return self.send_to_leader(region, Mail::Status(Box::new(status)));
+        }
+        for to in REGIONS {
+            self.send(region, to, Mail::Status(Box::new(status.clone())));
         }
     }
 
@@ -128,18 +135,20 @@ impl World {
             let ran = database.run;
             database.kill();
             if ran == Run::Writes {
+                self.proof.killed(self.setup.calm, region);
                 self.note(|| format!("{region:?} is killed"));
             }
         }
     }
 
     pub(super) fn begin(&mut self, region: Region, task: Task) {
+        let at = self.now;
         let host = &mut self.hosts[region.0];
         let now = host.clock.at(self.now);
         let (Some(agent), Some(database)) = (&mut host.agent, &host.database) else { return };
         let opens = matches!(task.work, Work::Start | Work::Promote);
         if !agent.may(&task, opens, now) {
-            let effects = agent.ended(&task, None, database.facts(region), now);
+            let effects = agent.ended(&task, None, database.facts(region, at), now);
             return self.carry_out(region, effects);
         }
         let delay = if self.chance.percent(self.setup.faults.slow) {
@@ -159,7 +168,8 @@ impl World {
         }
         // A supervisor starts nothing for writes without a deadline.
         let is_refused = task.work == Work::Start && host.supervisor.is_some_and(|it| it.deadline.is_none()) && holds(Key::Parm);
-        if !is_refused {
+        let is_sick = host.is_sick && matches!(task.work, Work::Start | Work::Promote);
+        if !is_refused && !is_sick {
             self.work(region, task);
         }
         let at = self.now;
@@ -169,7 +179,7 @@ impl World {
         }
         let now = host.clock.at(at);
         if let (Some(agent), Some(database)) = (&mut host.agent, &host.database) {
-            let effects = agent.ended(task, None, database.facts(region), now);
+            let effects = agent.ended(task, None, database.facts(region, at), now);
             self.carry_out(region, effects);
         }
     }
@@ -181,22 +191,25 @@ impl World {
             _ => None,
         };
         let source = source.filter(|source| self.both(region, *source)).map(|source| (source, self.hosts[source.0].database.clone()));
-        let above = self.hosts[region.0].agent.as_ref().and_then(|it| it.holder().grant()).map_or(0, |grant| grant.above);
+        let grant = self.hosts[region.0].agent.as_ref().and_then(|it| it.holder().grant());
+        let (above, alone) = grant.map_or((0, false), |grant| (grant.above, grant.durability == Durability::Async));
         let host = &mut self.hosts[region.0];
         let Some(database) = &mut host.database else { return };
         let mut is_opened = false;
+        let at = self.now;
         match (&task.work, &source) {
             (Work::Follow { .. }, Some((upstream, Some(primary)))) if primary.run == Run::Writes => {
                 if database.run == Run::Down {
                     database.lives_under = host.supervisor.map(|it| it.incarnation);
                 }
-                database.follow(*upstream, primary);
+                database.follow(*upstream, primary, at);
             }
             (Work::Follow { .. }, _) => {}
             (Work::Sign, _) => {
                 let began = if host.began == 0 { database.opening.map_or(0, |it| it.at) } else { host.began };
                 database.sign(task.token, began);
                 host.opened_by = host.opened_by.max(task.token);
+                host.acknowledges_alone = alone;
             }
             (work, source) => {
                 let before = database.timeline;
@@ -210,7 +223,7 @@ impl World {
             }
         }
         if is_opened {
-            host.opened_by = task.token;
+            (host.opened_by, host.acknowledges_alone) = (task.token, alone);
         }
         self.note(|| format!("{region:?} {task:?}"));
         self.proof.effect(region, task.token);
@@ -266,6 +279,7 @@ impl World {
         let host = &mut self.hosts[region.0];
         (host.is_up, host.agent, host.supervisor, host.is_paused) = (false, None, None, false);
         self.daemons[region.0].leads = None;
+        self.lookouts[region.0] = Lookout::new();
         if self.leader == Some(region) {
             self.leader = None;
         }

@@ -55,6 +55,20 @@ impl Lines {
         !self.cut[from.0][to.0]
     }
 
+    pub(super) fn are_whole(&self) -> bool {
+        self.cut == [[false; 3]; 3]
+    }
+
+    /// One region alone, both ways, or one.
+    pub(super) fn apart(chance: &mut Chance, one: Region) -> Self {
+        let (mut lines, way) = (Self::default(), chance.below(3));
+        for it in REGIONS {
+            lines.cut(one, it, way != 1);
+            lines.cut(it, one, way != 2);
+        }
+        lines
+    }
+
     /// One of the shapes of trouble: whole, a region alone, a pair apart, a region that cannot send, one that cannot receive.
     pub(super) fn shape(chance: &mut Chance) -> Self {
         let mut lines = Self::default();

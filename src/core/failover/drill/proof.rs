@@ -1,15 +1,23 @@
 //! What must hold after every event, by the names that the checked protocol gives it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     database::Run,
     net::{REGIONS, Region},
+    setup::RPO,
+    watch::DETECTOR,
     world::World,
 };
-use crate::failover::{
-    group::{Fence, Group, Kind, Phase},
-    token::Token,
+use crate::{
+    cluster::{Refusal, Rule},
+    failover::{
+        choose::Durability,
+        evidence::Evidence,
+        group::{Fence, Group, Kind, Origin, Phase},
+        token::Token,
+    },
+    recovery::exposure::Bracket,
 };
 
 #[derive(Clone, Debug, Default)]
@@ -27,6 +35,13 @@ pub(super) struct Proof {
     base: Vec<u32>,
     pub(super) n_promotions: usize,
     pub(super) n_decisions: usize,
+    /// Operations that the detector decided, or proposed to a person.
+    detected: BTreeSet<u64>,
+    /// How many of those it decided, by what they stand on.
+    pub(super) detected_by: BTreeMap<Evidence, usize>,
+    /// And how many it proposed to a person.
+    pub(super) n_doubted: usize,
+    pub(super) n_detected_promotions: usize,
 }
 
 impl Proof {
@@ -34,7 +49,7 @@ impl Proof {
         self.broken.get_or_insert_with(|| what.into());
     }
 
-    pub(super) fn committed(&mut self, before: &Group, after: &Group) {
+    fn committed(&mut self, before: &Group, after: &Group) {
         let of = |group: &Group| group.grant.as_ref().map(|grant| (grant.token, Region::of(&grant.region)));
         if let Some(grant) = of(after).filter(|grant| of(before) != Some(*grant)) {
             self.granted.push(grant);
@@ -46,6 +61,50 @@ impl Proof {
         let phase = |group: &Group| group.operation.as_ref().map(|it| it.phase);
         self.n_promotions += usize::from(phase(after) == Some(Phase::Promoted) && phase(before) == Some(Phase::Promoting));
         self.n_decisions += usize::from(phase(after) == Some(Phase::Decided) && phase(before) != Some(Phase::Decided));
+    }
+
+    /// What the detector decided, and what nobody but a person may promote: more would be lost than the plan allows, or nobody knows how much.
+    fn decided(&mut self, before: &Group, after: &Group, by: &str) {
+        let Some(operation) = &after.operation else { return };
+        let was = before.operation.as_ref().map(|it| it.phase);
+        if was.is_none() && by == DETECTOR {
+            let evidence = operation.grounds.as_ref().map_or(Evidence::Unknown, |grounds| grounds.evidence);
+            match operation.phase {
+                Phase::Proposed => self.n_doubted += 1,
+                _ => *self.detected_by.entry(evidence).or_default() += 1,
+            }
+            self.detected.insert(operation.id);
+        }
+        if operation.phase == Phase::Promoted && was == Some(Phase::Promoting) {
+            self.n_detected_promotions += usize::from(self.detected.contains(&operation.id));
+        }
+        let is_promoted = operation.phase == Phase::Promoting && was != Some(Phase::Promoting);
+        if !is_promoted || operation.origin != Origin::Automatic {
+            return;
+        }
+        let is_too_much = |loss: &Bracket| loss.high.is_none_or(|high| high > RPO);
+        if is_too_much(&operation.estimate) {
+            self.breaks(format!("R3: op-{} promotes, and it was decided when {} would be lost", operation.id, operation.estimate));
+        }
+        // A quorum has what was acknowledged, so that nothing of it can be lost.
+        let chosen = operation.chosen.as_ref().filter(|_| before.durability() == Durability::Async);
+        if let Some(chosen) = chosen.filter(|chosen| is_too_much(&chosen.loss)) {
+            self.breaks(format!("R3: op-{} promotes, and {} are lost", operation.id, chosen.loss));
+        }
+    }
+
+    /// What the detector wants was refused. Too much that would be lost is a person's to allow, who would hear of nothing.
+    pub(super) fn refused(&mut self, by: &str, refusal: &Refusal) {
+        if by == DETECTOR && refusal.rule == Rule::RpoGate {
+            self.breaks(format!("R3: the detector decides what it may not: {refusal}"));
+        }
+    }
+
+    /// A database that wrote is killed.
+    pub(super) fn killed(&mut self, calm: Option<&str>, region: Region) {
+        if let Some(rule) = calm {
+            self.breaks(format!("{rule}: {region:?} fences itself"));
+        }
     }
 
     /// An agent takes something up.
@@ -69,6 +128,24 @@ impl Proof {
 }
 
 impl World {
+    /// Something was committed about the group, by somebody of this name.
+    pub(super) fn committed(&mut self, before: &Group, after: &Group, by: &str) {
+        self.proof.committed(before, after);
+        self.proof.decided(before, after, by);
+        if let (Some(rule), Some(operation)) = (self.setup.calm, &after.operation) {
+            self.proof.breaks(format!("{rule}: op-{} is {}", operation.id, operation.phase));
+        }
+    }
+
+    /// A client of the primary's own region wants to write.
+    pub(super) fn ask_at_home(&mut self) {
+        let Some((rule, primary)) = self.setup.calm.zip(self.group().primary().map(Region::of)) else { return };
+        let host = &self.hosts[primary.0];
+        if !host.is_up || host.database.as_ref().is_none_or(|it| it.run != Run::Writes) {
+            self.proof.breaks(format!("{rule}: a client in {primary:?} is refused"));
+        }
+    }
+
     pub(super) fn prove(&mut self) {
         let writes = |region: &Region| {
             let host = &self.hosts[region.0];

@@ -1,27 +1,29 @@
 //! The world: what happens when.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, rc::Rc};
 
 use super::{
     database::{Member, Run, SYSTEM},
-    faults::Faults,
     net::{Chance, Lines, REGIONS, Region},
     proof::Proof,
+    setup::{LITTLE, Setup, policy_of_nobody},
+    watch::{Lookout, View},
 };
 use crate::{
-    cluster::{Actor, Change, Entry, Node, NodeId, NodeRole, Outcome, Outline, PutPlan, Role, State},
+    cluster::{Actor, Change, Entry, Node, NodeId, NodeRole, Outcome, Role, State},
     failover::{
         agent::{Agent, Disk, Task},
-        conduct::{Action, Conductor, Figures, Patience},
+        conduct::Conductor,
+        detect::Stand,
+        grounds::Attestation,
         group::Group,
-        keys::{Key, holds},
         lease::{Class, Grant, Refused, Reply, Request, Verdict},
         order::{Answer, Order, Status, Verb},
         step::Step,
         token::Token,
     },
     model::{
-        group::{Durability, OnControlLoss, Policy, policy},
+        group::Policy,
         ids::Label,
         mix::SplitMix64,
         time::{Tick, Timestamp},
@@ -37,31 +39,6 @@ pub(super) fn group_name() -> Label {
     Label::new("orders")
 }
 
-/// What a run is made of.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Setup {
-    /// Whether the third region has a database.
-    pub(super) three_members: bool,
-    /// Writes are acknowledged when another member has them.
-    pub(super) quorum: bool,
-    pub(super) control: OnControlLoss,
-    /// Where a supervisor holds the database.
-    pub(super) supervised: [bool; 3],
-    /// People answer for primaries that may write on: then two may write, which is the accepted risk, but in quorum mode nothing acknowledged is
-    /// lost all the same.
-    pub(super) wrong_assertions: bool,
-    /// How the first region's clock runs, in millionths beside true time, and everybody sees how fast the others' clocks run; `None`: all run
-    /// within the bound, up to its edges, and nobody looks, because a lease must bear that by itself.
-    pub(super) drift: Option<i64>,
-    pub(super) faults: Faults,
-    /// The first fault comes then, in true microseconds.
-    pub(super) faults_from: u64,
-    /// Faults come until then, in true microseconds; what follows is for the world to settle.
-    pub(super) faults_until: u64,
-    /// The end of a run.
-    pub(super) until: u64,
-}
-
 #[derive(Clone, Debug)]
 pub(super) enum Mail {
     Order(Order),
@@ -71,17 +48,22 @@ pub(super) enum Mail {
     Reply(Reply),
     Ask(Token, u64),
     Ack(Token, u64),
+    View(View),
+    Question(u64),
+    Attest(u64, Attestation),
 }
 
 #[derive(Clone, Debug)]
 pub(super) enum Event {
     AgentTurn(Region),
     LeaderTurn(Region),
+    Look(Region),
     Catch(Region),
     Elect,
     Replicate,
     Write,
     Fault,
+    LinesComeBack,
     Deliver(Region, Region, Box<Mail>),
     Lands(Region, (u64, u64), Task),
     Deadline(Region, u64, Tick),
@@ -96,7 +78,7 @@ pub(super) struct Daemon {
     pub(super) applied: usize,
     /// It believes that it leads, in this term.
     pub(super) leads: Option<(u64, Conductor)>,
-    has_round: bool,
+    pub(super) has_round: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -126,6 +108,18 @@ pub(super) struct Host {
     /// By which grant the database was opened last.
     pub(super) opened_by: Token,
     pub(super) told: u64,
+    /// Its database waits for nobody, by the grant that it was opened by.
+    pub(super) acknowledges_alone: bool,
+    /// Its database does not come up.
+    pub(super) is_sick: bool,
+}
+
+/// What is agreed on about the group after an entry, and how it stands with automation then.
+#[derive(Clone, Debug)]
+pub(super) struct Agreed {
+    pub(super) group: Group,
+    pub(super) policy: Policy,
+    pub(super) stand: Stand,
 }
 
 pub(super) struct World {
@@ -135,51 +129,28 @@ pub(super) struct World {
     pub(super) chance: Chance,
     pub(super) setup: Setup,
     pub(super) lines: Lines,
+    /// When a cut ended last that ends by itself.
+    pub(super) whole_since: u64,
+    /// Probes from there fail, whatever they meet.
+    pub(super) blind: Option<Region>,
+    /// What would be lost, as leaders are told.
+    pub(super) loss: Bracket,
     pub(super) daemons: [Daemon; 3],
+    pub(super) lookouts: [Lookout; 3],
     pub(super) hosts: [Host; 3],
     pub(super) state: State,
-    /// The group and its policy after each entry.
-    after: Vec<(Group, Policy)>,
+    /// What is agreed on after each entry.
+    pub(super) after: Vec<Rc<Agreed>>,
     pub(super) term: u64,
     pub(super) leader: Option<Region>,
     /// Entries of leaders that were superseded: some of them are in the next one's log.
-    pending: Vec<Entry>,
+    pub(super) pending: Vec<Entry>,
     pub(super) proof: Proof,
     n_writes: u32,
     /// The rule `commit`, taken away: what is renewed by before it is committed.
-    rumoured: Option<Grant>,
+    pub(super) rumoured: Option<Grant>,
     /// What happens, in words; `None`: nobody wants to know.
     pub(super) trace: Option<Vec<String>>,
-}
-
-struct NoFigures;
-
-impl Figures for NoFigures {
-    fn loss(&self, _: &Label, _: u64) -> Bracket {
-        Bracket { low: std::time::Duration::ZERO, high: Some(std::time::Duration::from_secs(1)) }
-    }
-
-    fn verified(&self, _: &Label, _: Token) -> Option<Result<(), String>> {
-        Some(Ok(()))
-    }
-
-    fn is_routed(&self, _: &Label, _: Token) -> bool {
-        true
-    }
-}
-
-pub(super) fn patience() -> Patience {
-    let ms = std::time::Duration::from_millis;
-    Patience {
-        again: ms(500),
-        refused: ms(5000),
-        silence: ms(3000),
-        stop: ms(6000),
-        seal: ms(1500),
-        drain: ms(5000),
-        promote: ms(6000),
-        give_back: ms(4000),
-    }
 }
 
 impl World {
@@ -207,6 +178,8 @@ impl World {
                 began: 0,
                 opened_by: Token::default(),
                 told: 0,
+                acknowledges_alone: !setup.quorum,
+                is_sick: false,
             }
         });
         let mut world = Self {
@@ -216,6 +189,10 @@ impl World {
             chance,
             setup,
             lines: Lines::default(),
+            whole_since: 0,
+            blind: None,
+            loss: LITTLE,
+            lookouts: REGIONS.map(|_| Lookout::new()),
             daemons: REGIONS.map(|_| Daemon { applied: 0, leads: None, has_round: false }),
             hosts,
             state: State::default(),
@@ -233,8 +210,12 @@ impl World {
             world.plan(1 + region.0 as u64 * 7, Event::AgentTurn(region));
             world.plan(2 + region.0 as u64 * 11, Event::Catch(region));
             world.plan(3 + region.0 as u64 * 13, Event::LeaderTurn(region));
+            if setup.is_watched {
+                world.plan(4 + region.0 as u64 * 17, Event::Look(region));
+            }
         }
-        world.elect(Region(0));
+        // Who shares a clock with the holder does not see how that runs.
+        world.elect(Region(usize::from(setup.drift.is_some())));
         world.plan(500_000, Event::Elect);
         world.plan(100_000, Event::Replicate);
         world.plan(3_000_000, Event::Write);
@@ -259,7 +240,7 @@ impl World {
             };
             self.append(&entry(self.now, Change::RecordNode(node)));
         }
-        let plan = self.plan_entry(1, 10);
+        let plan = self.setup.plan(self.now, 1, self.setup.ttl);
         self.append(&plan);
         let adopt =
             Step::Adopt { token: Token::default(), primary: Region(0).label(), system: SYSTEM, timeline: 1, class: self.class(Region(0)) };
@@ -287,34 +268,6 @@ impl World {
         }
     }
 
-    pub(super) fn plan_entry(&self, revision: u64, ttl: u64) -> Entry {
-        let regions: &[&str] = if self.setup.three_members { &["a", "b", "c"] } else { &["a", "b"] };
-        let seconds = std::time::Duration::from_secs;
-        let policy = Policy {
-            ttl: seconds(ttl),
-            margin: seconds(2),
-            on_control_loss: self.setup.control,
-            durability: if self.setup.quorum { Durability::RemoteQuorum } else { Durability::Async },
-            cool_down: seconds(0),
-            names_ttl: seconds(if self.setup.three_members { 3 } else { 0 }),
-            ..policy("a", regions)
-        };
-        let outline = Outline {
-            regions: REGIONS.iter().map(|region| region.label()).collect(),
-            groups: [(group_name(), policy)].into_iter().collect(),
-            ..Outline::default()
-        };
-        let plan = PutPlan {
-            revision,
-            expected_revision: None,
-            digest: format!("{revision:064}"),
-            text: format!("revision: {revision}\n"),
-            zones: BTreeMap::new(),
-            outline,
-        };
-        entry(self.now, Change::PutPlan(Box::new(plan)))
-    }
-
     /// Commits an entry: every node applies it sooner or later.
     pub(super) fn append(&mut self, entry: &Entry) -> Outcome {
         let index = self.after.len() as u64 + 1;
@@ -323,6 +276,7 @@ impl World {
         let group = self.state.group(&group_name()).cloned().unwrap_or_default();
         let policy = self.state.plan().and_then(|it| it.plan.outline.groups.get(&group_name()).cloned());
         let policy = policy.unwrap_or_else(policy_of_nobody);
+        let stand = self.state.stand(&group_name(), entry.at).unwrap_or_default();
         if let Change::Group { step, .. } = &entry.change {
             let outcome = match &applied.outcome {
                 Outcome::Accepted { .. } => "ok".to_owned(),
@@ -330,10 +284,13 @@ impl World {
             };
             self.note(|| format!("log {index}: {step} -> {outcome}"));
         }
-        if group != before {
-            self.proof.committed(&before, &group);
+        if let Outcome::Rejected(refusal) = &applied.outcome {
+            self.proof.refused(&entry.by.name, refusal);
         }
-        self.after.push((group, policy));
+        if group != before {
+            self.committed(&before, &group, &entry.by.name);
+        }
+        self.after.push(Rc::new(Agreed { group, policy, stand }));
         applied.outcome
     }
 
@@ -351,22 +308,22 @@ impl World {
 
     /// The group as it is committed.
     pub(super) fn group(&self) -> &Group {
-        &self.after.last().expect("invariant: the log is not empty").0
+        &self.after.last().expect("invariant: the log is not empty").group
     }
 
-    pub(super) fn seen_by(&self, region: Region) -> &(Group, Policy) {
+    pub(super) fn seen_by(&self, region: Region) -> &Rc<Agreed> {
         let applied = self.daemons[region.0].applied;
         &self.after[applied.clamp(1, self.after.len()) - 1]
     }
 
     /// What a leader judges renewals by.
-    fn rules(&self, region: Region) -> Verdict {
-        let group = &self.seen_by(region).0;
+    pub(super) fn rules(&self, region: Region) -> Verdict {
+        let group = &self.seen_by(region).group;
         let rumoured = self.rumoured.clone().filter(|grant| grant.token > group.token);
         rumoured.map_or_else(|| group.rules(), Verdict::Granted)
     }
 
-    fn class(&self, region: Region) -> Class {
+    pub(super) fn class(&self, region: Region) -> Class {
         self.hosts[region.0].agent.as_ref().map_or(Class::Bare, Agent::class)
     }
 
@@ -407,6 +364,11 @@ impl World {
                 let pause = self.chance.between(100_000, 250_000);
                 self.plan(pause, Event::LeaderTurn(region));
             }
+            Event::Look(region) => {
+                self.look(region);
+                let pause = self.chance.between(300_000, 800_000);
+                self.plan(pause, Event::Look(region));
+            }
             Event::Catch(region) => {
                 self.catch_up(region);
                 let pause = self.chance.between(50_000, 300_000);
@@ -436,6 +398,7 @@ impl World {
                     self.mend();
                 }
             }
+            Event::LinesComeBack => (self.lines, self.whole_since) = (Lines::default(), self.now),
             Event::Deliver(from, to, mail) => self.deliver(from, to, *mail),
             Event::Lands(region, tasks, task) => self.lands(region, tasks, &task),
             Event::Deadline(region, incarnation, at) => self.deadline(region, incarnation, at),
@@ -502,10 +465,16 @@ impl World {
                 }
             }
             Mail::Status(status) => {
+                if self.setup.is_watched {
+                    self.hears_agent(from, to, (*status).clone());
+                }
                 if let Some((_, conductor)) = &mut self.daemons[to.0].leads {
                     conductor.told(&group_name(), &from.label(), *status, now);
                 }
             }
+            Mail::View(view) => self.saw(from, to, view),
+            Mail::Question(question) => self.asked(from, to, question),
+            Mail::Attest(question, what) => self.attested(from, to, question, what),
             Mail::Renewal(request) => {
                 let rules = self.rules(to);
                 let reply = rules.reply(&request);
@@ -517,143 +486,16 @@ impl World {
         }
     }
 
-    //--- Leaders
-
-    fn elect_if_needed(&mut self) {
-        if let Some(leader) = self.leader
-            && self.has_majority(leader)
-        {
-            return;
-        }
-        let able: Vec<Region> = REGIONS.into_iter().filter(|region| self.has_majority(*region)).collect();
-        if !able.is_empty() {
-            let new = self.chance.pick(&able);
-            self.elect(new);
-        }
-    }
-
-    pub(super) fn elect(&mut self, region: Region) {
-        self.term += 1;
-        self.leader = Some(region);
-        for entry in std::mem::take(&mut self.pending) {
-            if self.chance.percent(50) {
-                self.append(&entry);
-            }
-        }
-        self.append(&entry(self.now, Change::Expire));
-        let now = self.hosts[region.0].clock.at(self.now);
-        self.daemons[region.0] =
-            Daemon { applied: self.after.len(), leads: Some((self.term, Conductor::new(patience(), now))), has_round: false };
-        self.note(|| format!("{region:?} leads"));
-    }
-
-    fn catch_up(&mut self, region: Region) {
-        let Some(leader) = self.leader else { return };
-        if region != leader && !self.reach(leader, region) {
-            return;
-        }
-        let all = self.after.len();
-        let term = self.term;
-        let daemon = &mut self.daemons[region.0];
-        daemon.applied = all;
-        if daemon.leads.as_ref().is_some_and(|(of, _)| *of != term) {
-            daemon.leads = None;
-        }
-    }
-
-    fn leader_turn(&mut self, region: Region) {
-        if !self.hosts[region.0].is_up {
-            return;
-        }
-        let (group, policy) = self.seen_by(region).clone();
-        let now = self.hosts[region.0].clock.at(self.now);
-        let Some((term, conductor)) = &mut self.daemons[region.0].leads else { return };
-        let term = *term;
-        let actions = conductor.conduct(&group_name(), &group, &policy, &NoFigures, now);
-        let mut round = None;
-        if conductor.wants_round() && !self.daemons[region.0].has_round {
-            round = self.daemons[region.0].leads.as_mut().map(|(_, conductor)| conductor.round_began());
-        }
-        if let Some(round) = round
-            && term == self.term
-            && self.has_majority(region)
-        {
-            self.daemons[region.0].has_round = true;
-            let back = self.chance.between(10_000, 250_000);
-            self.plan(back, Event::RoundEnds(region, term, round));
-        }
-        for action in actions {
-            match action {
-                Action::Propose(proposed) => self.propose(region, term, step(self.now, proposed)),
-                Action::Send(to, order) => self.send(region, Region::of(&to), Mail::Order(order)),
-            }
-        }
-    }
-
-    pub(super) fn propose(&mut self, region: Region, term: u64, entry: Entry) {
-        if let (Change::Group { step: Step::Promote { .. }, .. }, false) = (&entry.change, holds(Key::Commit)) {
-            self.act_on_a_proposal(region);
-        }
-        let delay = self.chance.between(10_000, 250_000);
-        self.plan(delay, Event::Commit(region, term, Box::new(entry)));
-    }
-
-    /// The rule `commit`, taken away: the candidate is told of a grant that is not there yet.
-    fn act_on_a_proposal(&mut self, region: Region) {
-        let (group, _) = self.seen_by(region).clone();
-        let chosen = group.operation.as_ref().and_then(|it| it.chosen.clone());
-        if let (Some(chosen), Some(grant)) = (chosen, group.grant) {
-            let token = Token { epoch: self.after.len() as u64 + 1, ..group.token };
-            let class = self.class(Region::of(&chosen.choice.region));
-            let grant = Grant { token, region: chosen.choice.region.clone(), class, ..grant };
-            self.rumoured = Some(grant.clone());
-            self.send(region, Region::of(&chosen.choice.region), Mail::Order(Order { token, verb: Verb::Lead(grant) }));
-        }
-    }
-
-    fn commit(&mut self, region: Region, term: u64, entry: Box<Entry>) {
-        if term == self.term && self.has_majority(region) {
-            let outcome = self.append(&entry);
-            self.daemons[region.0].applied = self.after.len();
-            let now = self.hosts[region.0].clock.at(self.now);
-            if let (Some((_, conductor)), Change::Group { step, .. }, Outcome::Rejected(_)) =
-                (&mut self.daemons[region.0].leads, &entry.change, outcome)
-            {
-                conductor.refused(&group_name(), step, now);
-            }
-        } else if term == self.term {
-            if self.chance.percent(50) {
-                self.pending.push(*entry);
-            } else {
-                self.plan(500_000, Event::Commit(region, term, entry));
-            }
-        }
-    }
-
-    fn round_ends(&mut self, region: Region, term: u64, round: u64) {
-        self.daemons[region.0].has_round = false;
-        let (rules, now) = (self.rules(region), self.hosts[region.0].clock.at(self.now));
-        let Some((of, conductor)) = &mut self.daemons[region.0].leads else { return };
-        if *of != term || !self.hosts[region.0].is_up {
-            return;
-        }
-        let replies = conductor.round_ended(round, |_| Some(&rules), now);
-        for (_, to, reply) in replies {
-            let reply = if self.setup.drift.is_some() { reply } else { Reply { stamps: None, drifts: None, ..reply } };
-            self.send(region, Region::of(&to), Mail::Reply(Reply { voters: self.voters_beside(), ..reply }));
-        }
-    }
-
     //--- Clients and replication
 
     fn write(&mut self) {
+        self.ask_at_home();
         for region in REGIONS {
             let host = &mut self.hosts[region.0];
             let Some(database) = host.database.as_mut().filter(|it| host.is_up && it.run == Run::Writes) else { continue };
             self.n_writes += 1;
             database.writes.push(self.n_writes);
-            let is_alone = !holds(Key::SyncKeep) && host.opened_by > Token { generation: 0, epoch: 6 };
-            if !self.setup.quorum || is_alone {
+            if host.acknowledges_alone {
                 self.acknowledge(region, self.n_writes);
             }
         }
@@ -665,9 +507,15 @@ impl World {
             if !self.both(region, from) {
                 continue;
             }
-            let Some(source) = self.hosts[from.0].database.clone().filter(|it| it.run == Run::Writes) else { continue };
+            let Some(source) = self.hosts[from.0].database.clone().filter(|it| it.run == Run::Writes) else {
+                if let Some(database) = self.hosts[region.0].database.as_mut().filter(|_| self.setup.is_watched) {
+                    database.heard = None;
+                }
+                continue;
+            };
             let n = usize::try_from(self.chance.below(4)).expect("small");
             if let Some(database) = &mut self.hosts[region.0].database {
+                database.heard = Some(self.now);
                 database.receive(&source, n);
                 if self.setup.quorum && source.writes.starts_with(&database.writes) {
                     let have = database.writes.clone();
@@ -678,15 +526,19 @@ impl World {
     }
 }
 
-fn policy_of_nobody() -> Policy {
-    policy("a", &["a", "b"])
+/// True time for people and for what is agreed on.
+pub(super) fn seen_at(now: u64) -> Timestamp {
+    Timestamp(START.0 + i64::try_from(now / 1000).expect("small"))
 }
 
 pub(super) fn entry(now: u64, change: Change) -> Entry {
-    let at = Timestamp(START.0 + i64::try_from(now / 1000).expect("small"));
+    entry_by("drill", now, change)
+}
+
+fn entry_by(name: &str, now: u64, change: Change) -> Entry {
     Entry {
-        at,
-        by: Actor { name: "drill".to_owned(), role: Role::System },
+        at: seen_at(now),
+        by: Actor { name: name.to_owned(), role: Role::System },
         request_id: None,
         reason: "drill".to_owned(),
         moves: None,
@@ -696,5 +548,10 @@ pub(super) fn entry(now: u64, change: Change) -> Entry {
 }
 
 pub(super) fn step(now: u64, step: Step) -> Entry {
-    entry(now, Change::Group { group: group_name(), step })
+    step_by("drill", now, step)
+}
+
+/// A step that somebody else than the conductor or the drill's people proposes.
+pub(super) fn step_by(name: &str, now: u64, step: Step) -> Entry {
+    entry_by(name, now, Change::Group { group: group_name(), step })
 }

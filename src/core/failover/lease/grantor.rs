@@ -12,7 +12,10 @@ use thiserror::Error;
 
 use super::{Estimate, Grant, Rate, Reply, Request, Stamps, long};
 use crate::{
-    failover::token::Token,
+    failover::{
+        keys::{Key, holds},
+        token::Token,
+    },
     model::{ids::Label, time::Tick},
 };
 
@@ -171,7 +174,8 @@ impl Grantor {
     /// A majority acknowledged the round, in this leader's own term: the answers, with group and region, to all that arrived before it began. What was revoked since
     /// is refused, though it passed the check before (L5).
     pub fn round_ended<'a>(&mut self, round: u64, rules: impl Fn(&Label) -> Option<&'a Verdict>, now: Tick) -> Vec<(Label, Label, Reply)> {
-        let (ready, waiting) = std::mem::take(&mut self.waiting).into_iter().partition(|it| it.round <= round);
+        let is_confirmed = |it: &Waiting| it.round <= round || !holds(Key::Quorum);
+        let (ready, waiting) = std::mem::take(&mut self.waiting).into_iter().partition(is_confirmed);
         self.waiting = waiting;
         let answer = |Waiting { group, request, received, .. }: Waiting| {
             let reply = rules(&group)?.reply(&request);
@@ -199,7 +203,8 @@ impl Grantor {
     /// applied. `ttl`: of the grant that it revokes, the longest where several may be in use (L7).
     #[must_use]
     pub fn over_at(&self, group: &Label, ttl: Duration) -> Tick {
-        let last = self.received.get(group).copied().map_or(self.since, |received| received.max(self.since));
+        let since = if holds(Key::Elect) { self.since } else { Tick(0) };
+        let last = self.received.get(group).copied().map_or(since, |received| received.max(since));
         last + long(ttl)
     }
 

@@ -5,7 +5,13 @@ use std::{collections::VecDeque, time::Duration};
 use thiserror::Error;
 
 use super::{Class, Estimate, Grant, RENEWALS_PER_TTL, Rate, Reply, Request, Stamps, short};
-use crate::{failover::token::Token, model::time::Tick};
+use crate::{
+    failover::{
+        keys::{Key, holds},
+        token::Token,
+    },
+    model::time::Tick,
+};
 
 /// Requests whose answer may still come: more than are sent within a ttl.
 const ASKED_MAX: usize = 16;
@@ -122,8 +128,9 @@ impl Holder {
             return Err(Ignored::Outranked(reply.token));
         }
         let sent = self.asked.iter().find(|(sequence, _)| *sequence == reply.sequence).map(|(_, sent)| *sent);
-        let sent = sent.filter(|_| reply.granted && reply.token == grant.token).ok_or(Ignored::NotAsked)?;
-        let hard = sent + short(grant.ttl);
+        let is_of_grant = reply.token == grant.token || !holds(Key::Drop);
+        let sent = sent.filter(|_| reply.granted && is_of_grant).ok_or(Ignored::NotAsked)?;
+        let hard = if holds(Key::Send) { sent } else { now } + short(grant.ttl);
         let soft = hard.before(grant.margin);
         if now >= soft || self.lease.is_some_and(|known| known.token == grant.token && hard <= known.hard) {
             return Err(Ignored::Late);
@@ -195,6 +202,7 @@ mod tests {
         super::drawn::{ARMED, at, grant},
         *,
     };
+    use crate::failover::keys::without;
 
     fn granted(epoch: u64, sequence: u64) -> Reply {
         let token = Token { generation: 1, epoch };
@@ -239,6 +247,18 @@ mod tests {
             "the lease of another grant"
         );
         assert_eq!(holder.answered(&granted(8, 3), at(120)), Err(Ignored::NotAsked), "asked under another grant");
+    }
+
+    /// What it asked under another grant it does not wait for any more, so that this rule is never the last that stands.
+    #[test]
+    fn drop_removed_is_shielded() {
+        let mut holder = Holder::default();
+        holder.take_up(grant(7), at(1));
+        holder.ask(ARMED, at(1)).unwrap();
+        holder.take_up(grant(8), at(2));
+        holder.ask(ARMED, at(2)).unwrap();
+        let late = without(Some(Key::Drop), || (holder.answered(&granted(7, 1), at(3)), holder.answered(&granted(8, 1), at(3))));
+        assert_eq!((late, holder.is_live(at(3))), ((Err(Ignored::NotAsked), Err(Ignored::NotAsked)), false));
     }
 
     #[test]

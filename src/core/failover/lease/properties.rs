@@ -1,7 +1,7 @@
 //! That nobody holds a lease when the leader takes over: for any schedule of delays, elections and clocks inside the drift. And that each
 //! rule is needed: with one removed the same schedules find somebody who does.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
 use proptest::prelude::*;
 
@@ -10,7 +10,8 @@ use super::{
     drawn::{ARMED, grant, token},
 };
 use crate::{
-    model::{ids::Label, time::Tick},
+    failover::keys::{Key, holds, without},
+    model::ids::Label,
     testing::{clock::Clock, must_fail},
 };
 
@@ -51,25 +52,6 @@ fn clock() -> impl Strategy<Value = Clock> {
     (0_u64..1_000_000_000_000, -10_000_i64..=10_000).prop_map(|(base, ppm)| Clock { base, ppm })
 }
 
-/// A rule of the protocol that does not hold, by its key there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Removed {
-    /// The deadline counts from the receipt of the answer.
-    Send,
-    /// The leader answers from memory.
-    Quorum,
-    /// A decision does not stop renewals.
-    Revoke,
-    /// A new leader assumes no grant.
-    Elect,
-    /// A new leader serves before it has applied what was decided before it.
-    Noop,
-    /// A clock runs beyond the bound.
-    Drift,
-    /// Who takes over uses a ttl that the plan says now.
-    Ttl,
-}
-
 struct Leader {
     grantor: Grantor,
     /// What it has applied. One that was superseded learns nothing more.
@@ -89,17 +71,16 @@ struct World {
     replies: Vec<Reply>,
     is_decided: bool,
     is_taken_over: bool,
-    removed: Option<Removed>,
 }
 
 impl World {
-    fn new(holder_clock: Clock, clock: Clock, removed: Option<Removed>) -> Self {
+    fn new(holder_clock: Clock, clock: Clock) -> Self {
         let grant = grant(7);
         let mut holder = Holder::default();
         holder.take_up(grant.clone(), holder_clock.at(0));
         let first = Leader { grantor: Grantor::new(clock.at(0)), rules: Verdict::Granted(grant), clock, words: Vec::new() };
         let (requests, replies) = (Vec::new(), Vec::new());
-        Self { now: 0, holder, holder_clock, leaders: vec![first], requests, replies, is_decided: false, is_taken_over: false, removed }
+        Self { now: 0, holder, holder_clock, leaders: vec![first], requests, replies, is_decided: false, is_taken_over: false }
     }
 
     fn play(&mut self, steps: &[Step], clocks: &[Clock]) -> Result<(), TestCaseError> {
@@ -112,9 +93,8 @@ impl World {
 
     /// When the leader may take over, as it knows now.
     fn over_at(&self) -> Option<u64> {
-        let ttl = if self.removed == Some(Removed::Ttl) { TTL / 2 } else { TTL };
         let leader = self.leaders.last().filter(|_| self.is_decided)?;
-        Some(leader.clock.when(leader.grantor.over_at(&Label::new(GROUP), ttl)))
+        Some(leader.clock.when(leader.grantor.over_at(&Label::new(GROUP), TTL)))
     }
 
     /// Stops at the moment of the take-over, which is the closest that the two come.
@@ -138,20 +118,8 @@ impl World {
                 let request = which.get(&self.requests).clone();
                 let to = to.index(self.leaders.len());
                 let leader = &mut self.leaders[to];
-                let sequence = request.sequence;
-                let asked = leader.grantor.asked(leader.clock.at(self.now), &GROUP.into(), request, &leader.rules);
-                if self.removed == Some(Removed::Quorum) && asked.is_ok() {
-                    self.replies.push(Reply {
-                        sequence,
-                        token: leader.rules.token(),
-                        granted: true,
-                        instead: None,
-                        stops: false,
-                        stamps: None,
-                        drifts: None,
-                        voters: BTreeSet::new(),
-                    });
-                }
+                // What is refused is not answered here.
+                let _ = leader.grantor.asked(leader.clock.at(self.now), &GROUP.into(), request, &leader.rules);
             }
             Step::Round(which) => {
                 let which = which.index(self.leaders.len());
@@ -176,25 +144,19 @@ impl World {
                 }
             }
             Step::Answer(which) if !self.replies.is_empty() => {
-                let mut reply = which.get(&self.replies).clone();
-                if self.removed == Some(Removed::Send)
-                    && let Some(noted) = self.holder.ask(ARMED, here)
-                {
-                    reply.sequence = noted.sequence;
-                }
+                let reply = which.get(&self.replies).clone();
                 let _ = self.holder.answered(&reply, here);
             }
             Step::Arrive(..) | Step::Answer(_) => {}
             Step::Elect => {
                 let clock = clocks[self.leaders.len() % clocks.len()];
-                let before = if self.removed == Some(Removed::Noop) { self.leaders.first() } else { self.leaders.last() };
+                let before = if !holds(Key::Noop) { self.leaders.first() } else { self.leaders.last() };
                 let rules = before.map_or_else(|| Verdict::Revoked(token(0)), |it| it.rules.clone());
-                let since = if self.removed == Some(Removed::Elect) { Tick(0) } else { clock.at(self.now) };
-                self.leaders.push(Leader { grantor: Grantor::new(since), rules, clock, words: Vec::new() });
+                self.leaders.push(Leader { grantor: Grantor::new(clock.at(self.now)), rules, clock, words: Vec::new() });
             }
             Step::Decide => {
                 self.is_decided = true;
-                if let Some(leader) = self.leaders.last_mut().filter(|_| self.removed != Some(Removed::Revoke)) {
+                if let Some(leader) = self.leaders.last_mut() {
                     leader.rules = Verdict::Revoked(token(9));
                 }
             }
@@ -217,46 +179,35 @@ impl World {
     }
 }
 
-/// Somebody holds a lease beside the leader, once the rule is gone.
-fn must_break(removed: Removed) {
-    let holder = if removed == Removed::Drift { Just(Clock { base: 1, ppm: -20_000 }).boxed() } else { clock().boxed() };
+/// Somebody holds a lease beside the leader.
+fn must_break(holder: impl Strategy<Value = Clock>) {
     let drawn = (prop::collection::vec(step(), 1..120), holder, prop::collection::vec(clock(), 1..4));
-    must_fail(20_000, &drawn, |(steps, holder, clocks)| World::new(holder, clocks[0], Some(removed)).play(&steps, &clocks));
+    must_fail(20_000, &drawn, |(steps, holder, clocks)| World::new(holder, clocks[0]).play(&steps, &clocks));
 }
 
 #[test]
 fn send_removed_is_found() {
-    must_break(Removed::Send);
+    without(Some(Key::Send), || must_break(clock()));
 }
 
 #[test]
 fn quorum_removed_is_found() {
-    must_break(Removed::Quorum);
-}
-
-#[test]
-fn revoke_removed_is_found() {
-    must_break(Removed::Revoke);
+    without(Some(Key::Quorum), || must_break(clock()));
 }
 
 #[test]
 fn elect_removed_is_found() {
-    must_break(Removed::Elect);
+    without(Some(Key::Elect), || must_break(clock()));
 }
 
 #[test]
 fn noop_removed_is_found() {
-    must_break(Removed::Noop);
+    without(Some(Key::Noop), || must_break(clock()));
 }
 
 #[test]
-fn drift_removed_is_found() {
-    must_break(Removed::Drift);
-}
-
-#[test]
-fn ttl_removed_is_found() {
-    must_break(Removed::Ttl);
+fn a_clock_beyond_the_bound_is_found() {
+    must_break(Just(Clock { base: 1, ppm: -20_000 }));
 }
 
 proptest! {
@@ -266,7 +217,7 @@ proptest! {
     fn nobody_holds_a_lease_when_the_leader_takes_over(
         steps in prop::collection::vec(step(), 1..120), holder_clock in clock(), clocks in prop::collection::vec(clock(), 1..4),
     ) {
-        let mut world = World::new(holder_clock, clocks[0], None);
+        let mut world = World::new(holder_clock, clocks[0]);
         world.play(&steps, &clocks)?;
         // Nobody speaks any more: the time comes.
         world.play(&[Step::Decide, Step::Wait(93_000_000)], &clocks)?;
