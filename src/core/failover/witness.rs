@@ -271,10 +271,11 @@ impl Witness {
         let Some(primary) = group.primary() else { return Bracket::UNKNOWN };
         let candidates = policy.members.iter().filter(|(region, member)| *region != primary && member.is_candidate);
         let furthest = candidates.filter_map(|(region, _)| self.received(group, region)).max();
+        let waits = group.grant.as_ref().is_some_and(|grant| grant.is_attested && grant.durability != Durability::Async);
         match furthest {
             None => Bracket::UNKNOWN,
             // Nobody is promoted before so many copies are sealed that one of them has each write that was acknowledged (O5).
-            Some(_) if group.durability() != Durability::Async => Bracket::NOTHING,
+            Some(_) if waits => Bracket::NOTHING,
             Some(position) => self.loss(position, now),
         }
     }
@@ -489,6 +490,9 @@ mod tests {
         group.grant.as_mut().unwrap().durability = waiting;
         witness.see(&group, &policy, at(20));
         assert_eq!(witness.loss(2, at(500)).to_string(), "0s to 18s", "what no standby has was promised to nobody");
+        assert_eq!(estimate(&witness, &group, 20), "0s", "whoever is promoted has each write that was acknowledged");
+        group.grant.as_mut().unwrap().is_attested = false;
+        assert_eq!(estimate(&witness, &group, 20), "0s to 16s", "whether it waits for anybody is not shown yet");
         assert_eq!(Witness::default().loss(9, at(20)), Bracket::UNKNOWN);
     }
 
