@@ -27,19 +27,16 @@ use crate::agent::postgres::clock;
 /// So many write at a time, some dozens of times in a second each.
 const CLIENTS: i64 = 24;
 
-/// For what the plan has no number: another one leads, each region looks once more, what all have is sealed, one is promoted, over ways of 80 ms and
-/// on a machine that has more to do.
-const THE_REST: Duration = Duration::from_secs(20);
-
 /// A write that a client was told is kept: its number, when, and by which member.
 type Told = (i64, Tick, usize);
 
 /// From the loss to the first write on another member, at the most. A probe fails within one round; then come as many failed rounds as the plan wants,
-/// or what tells an agent's silence; the hold; what is left of the lease; and [`THE_REST`].
+/// or what tells an agent's silence; the hold; and what is left of the lease. Of the rest the plan has no number: another one leads, each region looks once
+/// more, what all have is sealed, one is promoted, on a machine that has more to do.
 fn bound(policy: &Policy) -> Duration {
     let parts = Prediction::of(policy, Measured::default()).0;
     let known: Duration = parts.into_iter().filter(|(milestone, _)| *milestone <= Milestone::Fenced).filter_map(|(_, part)| part).sum();
-    policy.probe_interval + known + THE_REST
+    policy.probe_interval + known + LIMIT
 }
 
 /// Writes one number after the other to whoever takes writes, as a client does whose name leads there.

@@ -36,9 +36,41 @@ const NAMES: &str = "services:\n  orders-write: { hostnames: [orders.gslb.exampl
 
 const WITHIN: Duration = Duration::from_secs(1);
 
-/// How far a mark is from what was seen.
-fn apart(one: Timestamp, other: Timestamp) -> Duration {
-    one.since(other).max(other.since(one))
+/// When something was seen: after the last look that did not show it had begun, and by the end of the first one that did.
+#[derive(Clone, Copy, Debug)]
+struct Sight {
+    after: Timestamp,
+    by: Timestamp,
+}
+
+impl Sight {
+    const fn at(at: Timestamp) -> Self {
+        Self { after: at, by: at }
+    }
+
+    /// How far a mark is from it.
+    fn off(self, mark: Timestamp) -> Duration {
+        self.after.since(mark).max(mark.since(self.by))
+    }
+
+    /// The later of both.
+    fn max(self, other: Self) -> Self {
+        Self { after: self.after.max(other.after), by: self.by.max(other.by) }
+    }
+}
+
+/// Looks again and again until it holds.
+async fn sight(what: &str, mut holds: impl AsyncFnMut() -> bool) -> Sight {
+    let mut after = wall();
+    given(what, async || {
+        let begun = wall();
+        if holds().await {
+            return Some(Sight { after, by: wall() });
+        }
+        after = begun;
+        None
+    })
+    .await
 }
 
 /// What this machine's calendar says of an instant of its clock.
@@ -81,36 +113,41 @@ impl Watcher {
     }
 
     /// When the leader began to say that the primary is suspected, and said it until it decided.
-    async fn suspected(&self) -> Timestamp {
-        let mut since = None;
+    async fn suspected(&self) -> Sight {
+        let (mut since, mut after) = (None, wall());
         let look = async || {
+            let begun = wall();
             let request = GetOutlookRequest { name: "groups/orders".to_owned() };
             let reason = format!("{:?}", self.all[self.leads].get_outlook(request).await.ok()?.outlook?.reason);
             if reason.contains(" is open, ") {
                 return since;
             }
-            since = if reason.contains("suspected for ") { since.or_else(|| Some(wall())) } else { None };
+            if reason.contains("suspected for ") {
+                since = since.or_else(|| Some(Sight { after, by: wall() }));
+            } else {
+                (since, after) = (None, begun);
+            }
             None
         };
         given("the primary is suspected, and it is decided", look).await
     }
 
     /// When some daemon first showed a group of which this holds.
-    async fn first(&self, what: &str, holds: impl Fn(&Group) -> bool) -> Timestamp {
+    async fn first(&self, what: &str, holds: impl Fn(&Group) -> bool) -> Sight {
         let look = async || {
             for client in &self.all {
-                let groups = client.list_groups(ListGroupsRequest {}).await.ok()?.groups;
-                if groups.first().is_some_and(&holds) {
-                    return Some(wall());
+                let told = client.list_groups(ListGroupsRequest {}).await;
+                if told.is_ok_and(|told| told.groups.first().is_some_and(&holds)) {
+                    return true;
                 }
             }
-            None
+            false
         };
-        given(what, look).await
+        sight(what, look).await
     }
 
     /// When the operation was first shown in this phase, or past it.
-    async fn reached(&self, phase: Phase) -> Timestamp {
+    async fn reached(&self, phase: Phase) -> Sight {
         let phases = [
             Phase::Proposed,
             Phase::Announced,
@@ -130,41 +167,43 @@ impl Watcher {
     }
 
     /// When the operation was first shown to have succeeded.
-    async fn succeeded(&self) -> Timestamp {
+    async fn succeeded(&self) -> Sight {
         self.first("the group was failed over", |group| group.latest.as_ref().is_some_and(|it| it.ending == "succeeded")).await
     }
 }
 
 /// When a client was first let write to a member other than us.
-async fn writable(play: &Play) -> Timestamp {
+async fn writable(play: &Play) -> Sight {
     let try_all = async || {
         for region in [AP, EU] {
             let Ok(client) = play.member(region).connect().await else { continue };
             if client.batch_execute("create table if not exists probe (id int)").await.is_ok() {
-                return Some(wall());
+                return true;
             }
         }
-        None
+        false
     };
-    given("somebody takes writes", try_all).await
+    sight("somebody takes writes", try_all).await
 }
 
-/// When the write name first led elsewhere at every daemon, and when the last cache let go of the old answer, if one took it each time.
-async fn published_elsewhere(play: &Play) -> (Timestamp, Timestamp) {
-    let mut cached = Timestamp(0);
-    let mut all_lead_there = async || {
+/// When the write name first led elsewhere at every daemon, and when a cache let go of the old answer that took it as late as it could.
+async fn published_elsewhere(play: &Play) -> (Sight, Sight) {
+    let (mut cached, mut ttl) = (Timestamp(0), Duration::ZERO);
+    let all_lead_there = async || {
         let mut is_old = false;
         for bed in play.fleet.running() {
+            let asked = wall();
             let reply = bed.ask(Question::a("orders.gslb.example.net")).await;
             if reply.data == [published(US)] {
-                cached = cached.max(wall() + Duration::from_secs(reply.ttl.unwrap().into()));
+                ttl = Duration::from_secs(reply.ttl.unwrap().into());
+                cached = asked + ttl;
             }
             is_old |= reply.data.len() != 1 || reply.data == [published(US)];
         }
-        (!is_old).then(wall)
+        !is_old
     };
-    let published = given("the name leads elsewhere", &mut all_lead_there).await;
-    (published, cached)
+    let published = sight("the name leads elsewhere", all_lead_there).await;
+    (published, Sight { after: cached, by: published.by + ttl })
 }
 
 /// A reader of a copy, in whose way replay comes when the table that it reads is dropped: it waits for that one, however long.
@@ -180,7 +219,7 @@ async fn reader(member: &Member) -> tokio_postgres::Client {
 }
 
 /// Lets those who are in the way of replay go a while after the fence; when each copy first showed a client all these rows.
-async fn drained(play: &Play, watcher: &Watcher, readers: &[tokio_postgres::Client], rows: i64) -> BTreeMap<Label, Timestamp> {
+async fn drained(play: &Play, watcher: &Watcher, readers: &[tokio_postgres::Client], rows: i64) -> BTreeMap<Label, Sight> {
     watcher.reached(Phase::Fenced).await;
     let fenced = clock();
     // Far enough from the mark before, and soon enough for whoever waits for it.
@@ -188,17 +227,11 @@ async fn drained(play: &Play, watcher: &Watcher, readers: &[tokio_postgres::Clie
     for reader in readers {
         reader.batch_execute("rollback").await.unwrap();
     }
-    let mut seen = BTreeMap::new();
-    given("all is replayed", async || {
-        for region in [AP, EU] {
-            if !seen.contains_key(&Label::new(region)) && play.member(region).read("select count(*) from ledger").await == Some(rows) {
-                seen.insert(Label::new(region), wall());
-            }
-        }
-        (seen.len() == 2).then_some(())
-    })
-    .await;
-    seen
+    let shows = |region: &'static str| {
+        sight("all is replayed", async move || play.member(region).read("select count(*) from ledger").await == Some(rows))
+    };
+    let (ap, eu) = tokio::join!(shows(AP), shows(EU));
+    [(Label::new(AP), ap), (Label::new(EU), eu)].into()
 }
 
 /// The host of the primary is lost, and nobody says that it has ended: its lease is waited for.
@@ -235,10 +268,10 @@ async fn the_marks_of_a_recovery_are_those_of_an_outside_clock() {
     let state = play.fleet.running().next().unwrap().daemon.agreed();
     let primary = state.group(&group()).unwrap().primary().unwrap().clone();
     let seen = BTreeMap::from([
-        (Milestone::Impact, lost),
+        (Milestone::Impact, Sight::at(lost)),
         (Milestone::Detected, detected),
         (Milestone::Decided, decided),
-        (Milestone::Fenced, lease_over),
+        (Milestone::Fenced, Sight::at(lease_over)),
         (Milestone::Drained, drained[&primary]),
         (Milestone::Promoted, promoted),
         (Milestone::Published, published),
@@ -247,11 +280,11 @@ async fn the_marks_of_a_recovery_are_those_of_an_outside_clock() {
     ]);
     let told: Vec<String> = Milestone::ALL
         .iter()
-        .map(|it| format!("{it}: reported {:?} after the loss, seen {:?}", marks[it].since(lost), seen[it].since(lost)))
+        .map(|it| format!("{it}: reported {:?} after the loss, seen {:?}", marks[it].since(lost), seen[it].by.since(lost)))
         .collect();
     println!("{told:#?}");
     for milestone in Milestone::ALL {
-        assert!(apart(marks[&milestone], seen[&milestone]) <= WITHIN, "{milestone}: {told:#?}");
+        assert!(seen[&milestone].off(marks[&milestone]) <= WITHIN, "{milestone}: {told:#?}");
     }
     // Not before its time: a probe fails that begins after the loss, and nobody is fenced whose lease lasts.
     assert!(marks[&Milestone::Impact] >= lost && marks[&Milestone::Fenced] >= lease_over, "{told:#?}");
@@ -265,19 +298,11 @@ async fn a_primary_that_its_agent_stops_is_marked_as_fenced_when_it_is_gone() {
     let watcher = Watcher::new(&play).await;
     let main = PathBuf::from(format!("/proc/{}", play.member(US).main_process()));
     play.member(US).signal_all(Signal::SIGSTOP);
-    let mut alive = wall();
-    let gone = async || {
-        let now = wall();
-        if main.exists() {
-            alive = now;
-            return None;
-        }
-        Some(now)
-    };
-    let (decided, gone, closed) = tokio::join!(watcher.reached(Phase::Decided), given("the server is gone", gone), watcher.succeeded());
+    let gone = sight("the server is gone", async || !main.exists());
+    let (decided, gone, closed) = tokio::join!(watcher.reached(Phase::Decided), gone, watcher.succeeded());
     let marks = reported(&play).await;
     for (milestone, seen) in [(Milestone::Decided, decided), (Milestone::Fenced, gone), (Milestone::Validated, closed)] {
-        assert!(apart(marks[&milestone], seen) <= WITHIN, "{milestone} was seen at {seen:?}: {marks:?}");
+        assert!(seen.off(marks[&milestone]) <= WITHIN, "{milestone} was seen at {seen:?}: {marks:?}");
     }
-    assert!(marks[&Milestone::Fenced] >= alive, "it was there at {alive:?}: {marks:?}");
+    assert!(marks[&Milestone::Fenced] >= gone.after, "it was there then: {gone:?} {marks:?}");
 }
