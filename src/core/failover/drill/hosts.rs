@@ -166,6 +166,10 @@ impl World {
         if !host.is_up || host.tasks.0 != kills || host.tasks.1 != tasks && !is_orphan || host.database.is_none() {
             return;
         }
+        // What an agent that died had asked to be started runs by now, by the next one's order: there is nothing to be started.
+        if is_orphan && task.work == Work::Start && host.database.as_ref().is_some_and(|it| it.run == Run::Writes) {
+            return;
+        }
         // A supervisor starts nothing for writes without a deadline.
         let is_refused = task.work == Work::Start && host.supervisor.is_some_and(|it| it.deadline.is_none()) && holds(Key::Parm);
         let is_sick = host.is_sick && matches!(task.work, Work::Start | Work::Promote);

@@ -71,9 +71,14 @@ fn failover_holds_in_all_schedules() {
     println!("drill, seeds {} to {}: {n_decisions} decisions, {n_promotions} promotions", seeds.start, seeds.end - 1);
     println!("of the detector: {n_detected} decisions, {n_detected_promotions} promotions, {n_doubted} proposals to a person");
     assert!(broken.is_empty(), "{} of {}: {:#?}", broken.len(), seeds.end - seeds.start, &broken[..broken.len().min(20)]);
-    assert!(n_promotions as u64 > (seeds.end - seeds.start) / 2, "something is promoted: {n_promotions}");
+    let n = seeds.end - seeds.start;
+    if n < 100 {
+        // Some that failed, run again, show nothing of how much happens.
+        return;
+    }
+    assert!(n_promotions as u64 > n / 2, "something is promoted: {n_promotions}");
     // Of the half of them in which the detector lives.
-    let n_watched = (seeds.end - seeds.start) / 2;
+    let n_watched = n / 2;
     assert!(n_detected_promotions as u64 >= n_watched / 8, "the detector has somebody promoted: {n_detected_promotions}");
     assert!(n_doubted as u64 >= n_watched / 20, "too much would be lost, and a person is asked: {n_doubted}");
 }
