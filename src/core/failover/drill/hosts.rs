@@ -156,6 +156,9 @@ impl World {
         } else {
             self.chance.between(10_000, 400_000)
         };
+        // What does not come up fails soon, and leaves nothing behind that may open later.
+        let is_sick = self.hosts[region.0].is_sick && opens;
+        let delay = if is_sick { delay.min(400_000) } else { delay };
         let tasks = self.hosts[region.0].tasks;
         self.plan(delay, Event::Lands(region, tasks, task));
     }
