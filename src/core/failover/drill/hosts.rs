@@ -179,11 +179,16 @@ impl World {
         if !is_refused && !is_sick {
             self.work(region, task);
         }
+        if self.hosts[region.0].is_paused {
+            self.hosts[region.0].ended.push(task.clone());
+        } else {
+            self.tell_ended(region, task);
+        }
+    }
+
+    fn tell_ended(&mut self, region: Region, task: &Task) {
         let at = self.now;
         let host = &mut self.hosts[region.0];
-        if host.is_paused {
-            return;
-        }
         let now = host.clock.at(at);
         if let (Some(agent), Some(database)) = (&mut host.agent, &host.database) {
             let effects = agent.ended(task, None, database.facts(region, at), now);
@@ -246,7 +251,7 @@ impl World {
             let supervisor = host.supervisor.map(|it| (it.incarnation, it.deadline));
             host.disk.starts += 1;
             host.agent = Some(Agent::new(region.label(), host.disk.clone(), supervisor, host.clock.at(at)));
-            (host.is_paused, host.waits) = (false, Vec::new());
+            (host.is_paused, host.waits, host.ended) = (false, Vec::new(), Vec::new());
         }
     }
 
@@ -261,6 +266,9 @@ impl World {
 
     pub(super) fn resume(&mut self, region: Region) {
         self.hosts[region.0].is_paused = false;
+        for task in std::mem::take(&mut self.hosts[region.0].ended) {
+            self.tell_ended(region, &task);
+        }
         for (from, mail) in std::mem::take(&mut self.hosts[region.0].waits) {
             self.hear(from, region, mail);
         }

@@ -95,6 +95,8 @@ pub(super) struct Host {
     pub(super) agent: Option<Agent>,
     pub(super) is_paused: bool,
     pub(super) waits: Vec<(Region, Mail)>,
+    /// Tasks that ended while the agent paused: it hears of them when it goes on.
+    pub(super) ended: Vec<Task>,
     pub(super) disk: Disk,
     pub(super) supervisor: Option<Supervisor>,
     pub(super) incarnation: u64,
@@ -169,6 +171,7 @@ impl World {
                     .then(|| Agent::new(region.label(), Disk::default(), supervisor.map(|it| (it.incarnation, None)), clock.at(0))),
                 is_paused: false,
                 waits: Vec::new(),
+                ended: Vec::new(),
                 disk: Disk::default(),
                 supervisor,
                 incarnation: 1,
