@@ -57,7 +57,7 @@ pub struct GroupExposure {
 /// What would be lost of a class in one region.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClassExposure {
-    /// Where it would be recovered; `None`: anywhere, for a class that no data group belongs to.
+    /// Where it would be recovered; `None`: anywhere, for a class of which no member of a data group follows.
     pub region: Option<Label>,
     /// In time, as if the primaries were lost now.
     pub time: Bracket,
@@ -85,7 +85,7 @@ impl Best {
         Self { low: Some(low), high }
     }
 
-    /// It is known to be so; what is unknown is worst.
+    /// More is worse, and what is unknown is worst.
     fn order(&self) -> (bool, Option<Duration>) {
         (self.high.is_none(), self.high.map(|(high, _)| high))
     }
