@@ -162,8 +162,7 @@ impl Node {
         self.state = State::Down(Held::default());
         let Some(Listeners { dns, control, http }) = self.listeners else { return Ok(()) };
         let udp = let_go(clock, || UdpSocket::bind(dns)).await.map_err(|error| self.failed("hold the ports of", &error))?;
-        let tcp: io::Result<Vec<TcpSocket>> = [dns, control, http, self.peer].map(bind).into_iter().collect();
-        let tcp = tcp.map_err(|error| self.failed("hold the ports of", &error))?;
+        let tcp = hold(clock, &[dns, control, http, self.peer]).await.map_err(|error| self.failed("hold the ports of", &error))?;
         self.state = State::Down(Held { _tcp: tcp, _udp: Some(udp) });
         Ok(())
     }
@@ -235,6 +234,13 @@ fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
     Ok(socket)
 }
 
+/// Takes ports as soon as nobody listens there. Their tasks end one by one, and a process that was just forked has the listeners, too, until it
+/// executes its program.
+async fn hold(clock: &Clock, addresses: &[SocketAddr]) -> io::Result<Vec<TcpSocket>> {
+    let all = async || addresses.iter().copied().map(bind).collect();
+    let_go(clock, all).await
+}
+
 /// Tries until the former owner has let go.
 async fn let_go<T, E, F: Future<Output = Result<T, E>>>(clock: &Clock, mut attempt: impl FnMut() -> F) -> Result<T, E> {
     let deadline: Tick = clock.tick() + LET_GO_MAX;
@@ -243,5 +249,25 @@ async fn let_go<T, E, F: Future<Output = Result<T, E>>>(clock: &Clock, mut attem
             Err(_) if clock.tick() < deadline => sleep(LOOK).await,
             done => return done,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_listener_that_goes_a_little_later_is_waited_for() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        assert_eq!(bind(address).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        // The first try is before it goes.
+        let (clock, addresses) = (Clock::start(), [address]);
+        let (held, ()) = tokio::join!(hold(&clock, &addresses), async { drop(listener) });
+        assert_eq!(held.unwrap()[0].local_addr().unwrap(), address);
     }
 }
