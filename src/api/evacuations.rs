@@ -27,6 +27,7 @@ use super::{
         evacuation_service_server::EvacuationService, start_evacuation_request::Expiration,
     },
     reading::{end_after, end_at, required_end},
+    recovery::check_plan,
     refusal::{self, Reason, bad_field},
     source::cluster::{ClusterSource, Reach, Standing},
 };
@@ -123,16 +124,6 @@ fn plan_of(standing: &Standing, region: &Label, skip: &BTreeSet<Label>, foreseen
     PlanId::of_evacuation(&PinnedEvacuation { region, stay: skip, groups: &groups, plan_revision, drain: &drain })
 }
 
-/// Nothing differs from what the caller saw, if it saw anything.
-fn check_plan(seen: &str, now: PlanId) -> Result<(), Status> {
-    if seen.is_empty() {
-        return Ok(());
-    }
-    let then: PlanId = seen.parse().map_err(|problem| bad_field("plan_id", problem))?;
-    let changes = then.evacuation_changes(now);
-    if changes.is_empty() { Ok(()) } else { Err(refusal::plan_changed(then, now, &changes)) }
-}
-
 fn id_in(name: &str) -> Result<u64, Status> {
     let end = end_of("name", name, EVACUATIONS)?;
     end.strip_prefix("evac-").and_then(|id| id.parse().ok()).ok_or_else(|| bad_field("name", "is not evacuations/evac-N"))
@@ -222,7 +213,7 @@ impl EvacuationService for EvacuationApi {
         }
         let plan = plan_of(&standing, &region, &skip, &foreseen, end);
         if !is_asked {
-            check_plan(&request.plan_id, plan)?;
+            check_plan(&request.plan_id, plan, PlanId::evacuation_changes)?;
         }
         let why = envelope.reason.clone();
         let change = Change::Evacuate { region: region.clone(), skip: skip.clone(), end };

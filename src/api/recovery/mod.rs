@@ -10,7 +10,7 @@ use portolan_core::{
 };
 use tonic::{Request, Response, Status};
 
-pub(in crate::api) use seen::{Groups, Seen, check_approver, id_in, unknown_operation};
+pub(in crate::api) use seen::{Groups, Seen, check_approver, check_plan, id_in, unknown_operation};
 use seen::{Wish, loss_in};
 
 use super::{

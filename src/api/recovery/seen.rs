@@ -103,7 +103,7 @@ impl Groups {
         let from = seen.primary()?.clone();
         if !seen.standing.state.knows_request(request_id, seen.standing.now) {
             seen.check_token(expected_token)?;
-            seen.check_plan(&from, wish)?;
+            check_plan(wish.plan_id, seen.pin(&from, wish), PlanId::changes)?;
         }
         Ok(Step::Decide(Box::new(Decide {
             token: seen.group.token,
@@ -188,12 +188,9 @@ impl Seen {
         Err(Reason::TokenMismatch.status(message, self.name.as_str(), &[]))
     }
 
-    fn check_plan(&self, from: &Label, wish: &Wish<'_>) -> Result<(), Status> {
-        if wish.plan_id.is_empty() {
-            return Ok(());
-        }
-        let then: PlanId = wish.plan_id.parse().map_err(|problem| bad_field("plan_id", problem))?;
-        let now = PlanId::of(&Pinned {
+    /// What is wished for, as it stands here.
+    fn pin(&self, from: &Label, wish: &Wish<'_>) -> PlanId {
+        PlanId::of(&Pinned {
             group: &self.name,
             token: self.group.token,
             plan_revision: self.revision,
@@ -201,10 +198,18 @@ impl Seen {
             from,
             to: wish.to.as_ref(),
             allowed_loss: wish.allowed_loss,
-        });
-        let changes = then.changes(now);
-        if changes.is_empty() { Ok(()) } else { Err(refusal::plan_changed(then, now, &changes)) }
+        })
     }
+}
+
+/// Nothing differs from what the caller saw, if it saw anything.
+pub(in crate::api) fn check_plan(seen: &str, now: PlanId, differences: fn(PlanId, PlanId) -> Vec<&'static str>) -> Result<(), Status> {
+    if seen.is_empty() {
+        return Ok(());
+    }
+    let then: PlanId = seen.parse().map_err(|problem| bad_field("plan_id", problem))?;
+    let changes = differences(then, now);
+    if changes.is_empty() { Ok(()) } else { Err(refusal::plan_changed(then, now, &changes)) }
 }
 
 /// The id in the name of an operation.
