@@ -8,7 +8,8 @@ moto=target/moto
 moto_version=5.2.5
 # Not only a folder: its programs name the place where it was made.
 has_moto() {
-    [ "$(cat "$moto/version" 2>/dev/null)" = "$moto_version" ] && "$moto/bin/python" -c "import moto" 2>/dev/null
+    [ "$(cat "$moto/version" 2>/dev/null)" = "$moto_version" ] && "$moto/bin/python" -c "import moto" 2>/dev/null &&
+        head -n 1 "$moto/bin/moto_server" | grep -qF "#!$PWD/$moto/bin/"
 }
 make_moto() {
     has_moto && return
