@@ -110,9 +110,11 @@ impl Play {
                 })
             })
             .await;
-        let streaming = "select count(*) from pg_stat_replication where state = 'streaming'";
-        let all = i64::try_from(self.trio.members.len()).unwrap() - 1;
-        given("all others stream from it", async || self.member(primary).read::<i64>(streaming).await.filter(|n| *n == all)).await;
+        let streaming = "select coalesce(string_agg(application_name || ' ' || state, ', ' order by application_name), 'nobody') from pg_stat_replication";
+        let wanted: Vec<String> =
+            self.trio.members.keys().filter(|it| it.as_str() != primary).map(|it| format!("{it} streaming")).collect();
+        let seen = async || self.member(primary).read::<String>(streaming).await;
+        eventually("all others stream from it", seen, |seen| seen.as_deref() == Some(&wanted.join(", "))).await;
     }
 
     /// Looks at it again and again for so long.

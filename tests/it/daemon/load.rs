@@ -30,13 +30,16 @@ const CLIENTS: i64 = 24;
 /// A write that a client was told is kept: its number, when, and by which member.
 type Told = (i64, Tick, usize);
 
+/// What the plan has no number of: another one leads, each region looks once more, what all have is sealed, one is promoted, on a machine that has more
+/// to do.
+const REST: Duration = Duration::from_secs(30);
+
 /// From the loss to the first write on another member, at the most. A probe fails within one round; then come as many failed rounds as the plan wants,
-/// or what tells an agent's silence; the hold; and what is left of the lease. Of the rest the plan has no number: another one leads, each region looks once
-/// more, what all have is sealed, one is promoted, on a machine that has more to do.
+/// or what tells an agent's silence; the hold; what is left of the lease; and the rest.
 fn bound(policy: &Policy) -> Duration {
     let parts = Prediction::of(policy, Measured::default()).0;
     let known: Duration = parts.into_iter().filter(|(milestone, _)| *milestone <= Milestone::Fenced).filter_map(|(_, part)| part).sum();
-    policy.probe_interval + known + LIMIT
+    policy.probe_interval + known + REST
 }
 
 /// Writes one number after the other to whoever takes writes, as a client does whose name leads there.
