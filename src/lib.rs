@@ -12,6 +12,7 @@ pub mod dns;
 pub mod engine;
 pub mod geo;
 pub mod hook;
+mod latest;
 pub mod mesh;
 pub mod net;
 pub mod probe;

@@ -29,7 +29,10 @@ use super::{
     berth::{FRAME_OCTETS_MAX, PROTOCOL, Terms},
     proto::{AttachRequest, Hello, agent_service_client::AgentServiceClient, attach_request, attach_response},
 };
-use crate::net::{detour::Detours, dial, mutual::TlsFiles};
+use crate::{
+    latest::Latest,
+    net::{detour::Detours, dial, mutual::TlsFiles},
+};
 
 /// For a name, TCP and TLS together, in patiences.
 const CONNECT: u32 = 3;
@@ -124,7 +127,7 @@ impl Lines {
         let mut told: Option<(String, Instant)> = None;
         loop {
             let began = Instant::now();
-            let known = cluster.borrow().clone();
+            let known = cluster.latest();
             let why = self.hold(&voter, &line, known, &heard).await;
             self.open().remove(&voter.node);
             if heard.is_closed() {

@@ -17,6 +17,7 @@ use super::{
     engine::{Engine, Vessel},
     supervisor::{Link, SinceBoot, State, Verb},
 };
+use crate::latest::LatestSeen;
 
 /// Between two looks while nothing happens.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -42,7 +43,7 @@ pub(super) async fn run(
 ) {
     let mut link = None;
     loop {
-        let turn = *turns.borrow_and_update();
+        let turn = turns.latest_seen();
         let supervisor = if engine.is_managed() { None } else { ask(&mut link, &socket).await };
         let vessel = vessel(supervisor.as_ref());
         let seen_at = clock();

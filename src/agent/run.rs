@@ -28,6 +28,7 @@ use super::{
     supervisor::{Link, SinceBoot, State, Verb},
     task::Hands,
 };
+use crate::latest::Latest;
 
 /// Between two statuses while nothing changes.
 const STATUS: Duration = Duration::from_secs(1);
@@ -203,7 +204,7 @@ impl Runner {
 
     fn looked(&mut self, look: Look) -> Vec<Effect> {
         // While something is done, or was done since, it shows what was.
-        if look.turn != *self.turns.borrow() || self.task.is_some() {
+        if look.turn != self.turns.latest() || self.task.is_some() {
             return Vec::new();
         }
         let (done, facts, now) = (self.done.take(), look.facts.unwrap_or_default(), (self.clock)());

@@ -193,6 +193,7 @@ mod tests {
     use portolan_core::node::report::Severity;
 
     use super::*;
+    use crate::latest::Latest;
 
     fn news(text: &str) -> News {
         News { at: Timestamp(1), kind: "leader", object: String::new(), severity: Severity::Info, text: text.to_owned(), index: None }
@@ -216,7 +217,7 @@ mod tests {
         assert_eq!(texts(&log, &log.end(), 2), Vec::<String>::new());
         assert_eq!(texts(&log, &log.before_newest(2), 9), ["4", "5"]);
         assert_eq!(log.before_newest(99), begin);
-        assert_eq!(*log.newest().borrow(), 5);
+        assert_eq!(log.newest().latest(), 5);
     }
 
     #[test]

@@ -19,6 +19,7 @@ use super::{
     refusal::{self, Reason, bad_field},
     source::cluster::ClusterSource,
 };
+use crate::latest::LatestSeen;
 
 /// Streams over all connections.
 pub const WATCHERS_MAX: usize = 64;
@@ -101,7 +102,7 @@ async fn watch(
             () = stop.cancelled() => break,
         };
         let Ok(slot) = slot else { return };
-        newest.borrow_and_update();
+        newest.latest_seen();
         match log.after(&token, BATCH_MAX) {
             // The first message, and those after silence, carry the token alone.
             Ok((events, after)) => {

@@ -19,6 +19,7 @@ use super::{
     refusal::{self, Reason},
     source::ControlSource,
 };
+use crate::latest::LatestSeen;
 
 /// Streams over all connections. Each makes at most one picture a second, up to megabytes on the largest plans.
 pub const WATCHERS_MAX: usize = 64;
@@ -83,7 +84,7 @@ async fn watch(
             () = stop.cancelled() => break,
         };
         let Ok(slot) = slot else { return };
-        generation.borrow_and_update();
+        generation.latest_seen();
         let picture = picture(&*source, view).await;
         let failed = picture.is_err();
         slot.send(picture.map(|status| WatchStatusResponse { status: Some((&status).into()), cause: cause.into() }));

@@ -19,6 +19,7 @@ use super::{
     cluster::{Cluster, Via},
     control::Command,
 };
+use crate::latest::LatestSeen;
 
 /// Without a word of a leader for so long, people are told: an election between regions is over by then.
 const LEADERLESS_TOLD: Duration = Duration::from_secs(10);
@@ -44,7 +45,7 @@ pub(super) async fn follow(
     let mut newest = Newest { orders: saved, is_agreed: false };
     let mut primaries = BTreeMap::new();
     loop {
-        let now = truth.borrow_and_update().clone();
+        let now = truth.latest_seen();
         let is_known = now.via != Via::Nobody && now.state.cluster().is_some();
         if is_known {
             newest = Newest { orders: now.state.overrides(), is_agreed: true };

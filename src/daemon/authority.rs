@@ -34,6 +34,7 @@ use crate::{
             PlanReading, PlanText, Reach, Standing,
         },
     },
+    latest::Latest,
     raft::Member as RaftMember,
 };
 
@@ -60,7 +61,7 @@ pub(super) struct Authority {
 impl Authority {
     /// The share of clients that a change moves, and what speaks against it by what is observed. `None`: nobody knows, or it moves none.
     async fn foresee(&self, entry: &Entry) -> (Option<Share>, Option<Outcome>) {
-        let truth = self.cluster.truth().borrow().clone();
+        let truth = self.cluster.truth().latest();
         let orders = as_order(&truth.state, &entry.change, entry.at);
         let (Some((node, now)), true) = (self.pictures.copy().await, moves_clients(orders.as_ref().unwrap_or(&entry.change))) else {
             return (Some(Share::NONE), None);
@@ -124,7 +125,7 @@ impl Authority {
         if let Some(member) = members.voters.get(&id).or_else(|| members.learners.get(&id)) {
             return Some(member.name.clone());
         }
-        self.cluster.truth().borrow().state.node(NodeId(id)).map(|known| known.node.name.to_string())
+        self.cluster.truth().latest().state.node(NodeId(id)).map(|known| known.node.name.to_string())
     }
 }
 
@@ -206,7 +207,7 @@ fn with_plan(before: &Table, plan: &PutPlan, file: &str, allowed: &[IpNet]) -> O
 #[tonic::async_trait]
 impl ClusterSource for Authority {
     fn standing(&self) -> Result<Standing, ClusterError> {
-        let truth = self.cluster.truth().borrow().clone();
+        let truth = self.cluster.truth().latest();
         let me = self.cluster.me();
         let now = self.clock.now();
         Ok(Standing {
@@ -224,7 +225,7 @@ impl ClusterSource for Authority {
 
     async fn members(&self) -> Result<Vec<Member>, ClusterError> {
         let members = self.cluster.members();
-        let truth = self.cluster.truth().borrow().clone();
+        let truth = self.cluster.truth().latest();
         let clocks = self.cluster.clocks();
         let linked = self.cluster.linked();
         let me = self.cluster.me();
@@ -287,7 +288,7 @@ impl ClusterSource for Authority {
         let (moves, refused) = self.foresee(&draft.entry(at, None)).await;
         let entry = draft.entry(at, moves);
         let judged = |outcome| Committed { index: None, at, outcome, repeated: false };
-        let state = self.cluster.truth().borrow().state.clone();
+        let state = self.cluster.truth().latest().state;
         let preview = || state.preview(state.audit().head().index + 1, &entry).map_err(|halt| ClusterError::Halted(halt.to_string()));
         if draft.validate_only || draft.reach == Reach::Local {
             let outcome = match (preview()?, refused) {

@@ -43,6 +43,7 @@ use crate::{
         told,
     },
     hook::{self, Call},
+    latest::LatestSeen,
     telemetry::BackupReading,
 };
 
@@ -192,7 +193,7 @@ struct Looker {
 impl Looker {
     async fn follow(self: Arc<Self>, mut plans: watch::Receiver<Arc<Plan>>) {
         loop {
-            let classes = classes(&plans.borrow_and_update());
+            let classes = classes(&plans.latest_seen());
             self.backups.plan(classes.clone());
             let mut places = JoinSet::new();
             for class in classes.into_iter().map(Arc::new) {

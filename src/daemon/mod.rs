@@ -47,6 +47,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::{
     api::{ApiOptions, ApiServer, event_log::EventLog},
     dns::{DnsOptions, DnsServer},
+    latest::Latest,
     mesh::Far,
     probe::{ProbeEnv, scheduler::Prober},
     telemetry::{HttpServer, Metrics, Probes},
@@ -260,7 +261,7 @@ impl Daemon {
     /// What the cluster agreed on, as this node knows.
     #[must_use]
     pub fn agreed(&self) -> Arc<State> {
-        self.cluster.truth().borrow().state.clone()
+        self.cluster.truth().latest().state
     }
 
     /// Where peers reach it; `None`: it has no peers.

@@ -7,6 +7,7 @@ use portolan_core::model::ids::Label;
 use super::{Clock, Pictures, backups::Backups, cluster::Cluster};
 use crate::{
     dns::DnsServer,
+    latest::Latest,
     telemetry::{
         BackupReading, ClusterReading, DnsReading, GroupReading, NoticeReading, Readings, RegionReading, ReloadReading, TableReading,
     },
@@ -46,7 +47,7 @@ impl Readings for DaemonReadings {
 
     fn cluster(&self) -> ClusterReading {
         let (cluster, now) = (&self.cluster, self.clock.now());
-        let truth = cluster.truth().borrow().clone();
+        let truth = cluster.truth().latest();
         let mut overrides = BTreeMap::new();
         let held = cluster.local().all(now.wall);
         for order in truth.state.overrides().iter().chain(&held).filter(|order| order.is_in_force(now.wall)) {

@@ -14,7 +14,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::control::Command;
-use crate::net::detour::Detours;
+use crate::{latest::Latest, net::detour::Detours};
 
 /// Between looks: two of them fit into the time in which an endpoint is judged by default.
 const LOOK_EVERY: Duration = Duration::from_secs(3);
@@ -41,7 +41,7 @@ pub(super) async fn watch(
             () = stop.cancelled() => return,
             _ = ticks.tick() => {}
         }
-        let mut references = of_plan.borrow().clone();
+        let mut references = of_plan.latest();
         if references.is_empty() {
             references.clone_from(&peers);
             references.extend(resolvers().await);

@@ -30,6 +30,7 @@ use super::{
     store::{self, PlanSource},
     world::{load_source, load_world},
 };
+use crate::latest::LatestSeen;
 
 /// Clients that are asked for when the effect of another plan is worked out.
 const CLIENTS: usize = 4000;
@@ -109,7 +110,7 @@ impl Reloader {
             self.read_file().await;
         }
         loop {
-            let agreed = truth.borrow_and_update().clone();
+            let agreed = truth.latest_seen();
             self.follow(&agreed).await;
             let by_hand = tokio::select! {
                 () = stop.cancelled() => return,

@@ -21,7 +21,7 @@ use hickory_proto::{
 use portolan_core::model::time::{Now, Tick};
 use tokio::{net::UdpSocket, sync::watch, time::timeout};
 
-use crate::daemon::Clock;
+use crate::{daemon::Clock, latest::Latest};
 
 /// Questions under way at a time: their datagrams fit into the socket buffers of both sides many times over.
 const WINDOW: usize = 50;
@@ -117,7 +117,7 @@ impl Asker {
 
     /// The first one that is not passed over, else the one that is so for longest.
     fn choose(&self) -> usize {
-        let (now, cut_off) = (self.clock.tick(), *self.cut_off.borrow());
+        let (now, cut_off) = (self.clock.tick(), self.cut_off.latest());
         // Who is cut off reaches its own side only, and nobody else reaches it.
         let is_reached = |server: &Asked| cut_off.is_none_or(|region| (server.region == region) == (self.home == region));
         let reached = || self.servers.iter().enumerate().filter(|(_, server)| is_reached(server));

@@ -27,7 +27,10 @@ use super::{
     service::read_followed,
     stream::{Event, Far, FarRole, Side, hello, read_hello},
 };
-use crate::net::clock::WallClock;
+use crate::{
+    latest::{Latest, LatestSeen},
+    net::clock::WallClock,
+};
 
 /// Frames that may wait for one link: seconds of signs of life, or the whole of what a large node says.
 pub(super) const QUEUE: usize = 512;
@@ -356,7 +359,7 @@ impl Inner {
     /// How this node introduces itself now.
     pub(super) fn introduce(&self) -> Far {
         let passport = self.host.passport();
-        Far { passport, ..self.introduction.borrow().clone() }
+        Far { passport, ..self.introduction.latest() }
     }
 
     /// Runs a link whose other side is known, from either side. The future ends with the link. `since`: the other side sent nothing but its hello
@@ -408,7 +411,7 @@ impl Inner {
 async fn dial_all(inner: Arc<Inner>, mut wanted: watch::Receiver<Vec<Address>>) {
     let mut dialing: BTreeMap<Address, DropGuard> = BTreeMap::new();
     loop {
-        let targets = wanted.borrow_and_update().clone();
+        let targets = wanted.latest_seen();
         dialing.retain(|target, _| targets.contains(target));
         for target in targets {
             dialing.entry(target.clone()).or_insert_with(|| {

@@ -8,6 +8,7 @@ use tokio::sync::{
 };
 
 use super::machine::{Readers, Standing};
+use crate::latest::LatestSeen;
 
 /// What a machine tells those that follow it.
 #[derive(Clone, Debug)]
@@ -72,7 +73,7 @@ impl Follower {
             let feed = self.feed.as_mut()?;
             if !self.is_joined {
                 self.is_joined = true;
-                let standing = self.standing.borrow_and_update().clone();
+                let standing = self.standing.latest_seen();
                 let applied = standing.applied.map_or(0, |applied| applied + 1);
                 if self.next < applied || self.next == 0 && standing.applied.is_some() {
                     self.next = applied;

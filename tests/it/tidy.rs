@@ -12,34 +12,39 @@ use portolan::config;
 /// What each top-level module of the daemon's crate may use of its siblings, and why. All may use the core, which may use none.
 ///
 /// ```text
-/// core <- config, engine, net <- agent, api, client, dns, geo, probe, telemetry <- cli, daemon <- demo <- daemon/actions <- main
+/// core <- config, engine, hook, latest, net <- agent, api, client, dns, geo, probe, telemetry <- cli, daemon <- demo <- daemon/actions <- main
 /// ```
 ///
 /// Adapters meet in `daemon` only: what one needs of another comes in as a trait or a value.
-const MAY_USE: [(&str, &[&str], &str); 19] = [
+const MAY_USE: [(&str, &[&str], &str); 20] = [
     ("config", &[], "a leaf: text in, plan, node or agent config out"),
-    ("engine", &["hook"], "what databases are, and the single things that are done to them, some by a program of the operator"),
+    ("engine", &["hook", "latest"], "what databases are, and the single things that are done to them, some by a program of the operator"),
     ("net", &[], "a leaf: connections, names, certificates"),
-    ("agent", &["net"], "an adapter: the agent, its supervisor, and both ends of its lines; what the database is comes in as a trait"),
-    ("api", &["net"], "an adapter"),
+    (
+        "agent",
+        &["latest", "net"],
+        "an adapter: the agent, its supervisor, and both ends of its lines; what the database is comes in as a trait",
+    ),
+    ("api", &["latest", "net"], "an adapter"),
     ("backup", &[], "an adapter: what lies in a directory or a bucket; credentials are handed to it"),
     ("client", &["api", "net"], "an adapter; the other end of the API, so that the form of messages is written once"),
     ("dns", &["net"], "an adapter"),
     ("geo", &["net"], "an adapter"),
     ("hook", &[], "a leaf: programs of the operator, with the contract that they are called by"),
-    ("mesh", &["net"], "an adapter; what it asks of the node is a trait"),
+    ("latest", &[], "a leaf: what a watch channel holds, without its lock"),
+    ("mesh", &["latest", "net"], "an adapter; what it asks of the node is a trait"),
     ("probe", &["engine", "net"], "an adapter; databases are asked through their leaf"),
-    ("raft", &[], "an adapter; its transport is handed to it"),
+    ("raft", &["latest"], "an adapter; its transport is handed to it"),
     ("telemetry", &["net"], "an adapter"),
     ("cli", &["api", "client", "config"], "shows what the API reports; everything else of the program is handed to it as `Actions`"),
     (
         "daemon",
-        &["agent", "api", "backup", "config", "dns", "engine", "geo", "hook", "mesh", "net", "probe", "raft", "telemetry"],
+        &["agent", "api", "backup", "config", "dns", "engine", "geo", "hook", "latest", "mesh", "net", "probe", "raft", "telemetry"],
         "the composition root: the only place that knows every adapter",
     ),
     (
         "demo",
-        &["api", "cli", "client", "config", "daemon", "engine", "telemetry"],
+        &["api", "cli", "client", "config", "daemon", "engine", "latest", "telemetry"],
         "whole daemons in one process, asked over their API, shown on the command line's terminal",
     ),
     (
@@ -316,6 +321,17 @@ fn the_product_unwraps_nothing() {
         found.extend(code(&text).iter().filter(|(_, code)| code.contains(".unwrap()")).map(|(line, _)| format!("{file}:{line}")));
     }
     none(&found, "`expect(\"invariant: …\")` says what makes it sure");
+}
+
+/// Guards of a channel live to the end of their expression, and two of one channel at a time are a deadlock: see `latest`.
+#[test]
+fn nothing_holds_the_lock_of_a_channel() {
+    let mut found = Vec::new();
+    for (file, text) in files("src", "rs").into_iter().filter(|(file, _)| file != "src/latest.rs") {
+        let lines = code(&text).into_iter().filter(|(_, code)| code.contains(".borrow()") || code.contains(".borrow_and_update()"));
+        found.extend(lines.map(|(line, _)| format!("{file}:{line}")));
+    }
+    none(&found, "`latest()` and `latest_seen()` give the value of a watch channel, without its lock");
 }
 
 #[test]

@@ -9,7 +9,10 @@ use std::{
 use tokio::time::{Instant, interval};
 
 use super::{Shared, birth};
-use crate::mesh::{Address, Voter};
+use crate::{
+    latest::Latest,
+    mesh::{Address, Voter},
+};
 
 /// Between looks at the links.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -106,7 +109,7 @@ pub(super) async fn keep(shared: Arc<Shared>) {
     let (mut linked_at, mut homeward_at, mut led_at) = (Instant::now(), Instant::now(), Instant::now());
     loop {
         ticks.tick().await;
-        if shared.identity.borrow().cluster.is_none() {
+        if shared.identity.latest().cluster.is_none() {
             continue;
         }
         if shared.is_voter() {
@@ -122,7 +125,7 @@ pub(super) async fn keep(shared: Arc<Shared>) {
             failed(&shared, &at);
             linked_at = Instant::now();
         }
-        if shared.truth.borrow().leader.is_some() {
+        if shared.truth.latest().leader.is_some() {
             led_at = Instant::now();
         } else if led_at.elapsed() > LEADERLESS_MAX + chance {
             led_at = Instant::now();

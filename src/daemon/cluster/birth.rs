@@ -22,6 +22,7 @@ use tracing::{info, warn};
 
 use super::{super::PeerEntry, Shared, words::WORD_LIFE};
 use crate::{
+    latest::Latest,
     mesh::{Address, Greeting, Passport},
     raft::{Identity, Member},
 };
@@ -33,7 +34,7 @@ const GREET_TIME_MAX: Duration = Duration::from_secs(3);
 
 /// Whether the node was never part of a cluster, nor began to make one.
 pub(super) fn is_empty(shared: &Shared) -> bool {
-    let identity = shared.identity.borrow();
+    let identity = shared.identity.latest();
     identity.cluster.is_none() || identity.is_founder && shared.consensus().members().voters.is_empty()
 }
 
@@ -85,7 +86,7 @@ async fn look(shared: &Arc<Shared>) -> Result<(), String> {
         return Err(format!("waiting: {first}"));
     }
     let first = shared.me.book.first().map(|entry| &entry.node);
-    if first != Some(&shared.me.node) && !shared.identity.borrow().is_founder {
+    if first != Some(&shared.me.node) && !shared.identity.latest().is_founder {
         return Err(format!("waiting for {} to make the cluster", first.map_or("nobody", |node| node.as_str())));
     }
     found(shared).await
@@ -97,7 +98,7 @@ async fn look(shared: &Arc<Shared>) -> Result<(), String> {
 /// Everything that is missing, node by node; nothing was done.
 pub(super) async fn bootstrap(shared: &Arc<Shared>, validate_only: bool) -> Result<(), String> {
     if !is_empty(shared) {
-        let cluster = shared.identity.borrow().cluster.clone().unwrap_or_default();
+        let cluster = shared.identity.latest().cluster.unwrap_or_default();
         return Err(format!("this node belongs to cluster `{cluster}`; a cluster is made once, on empty disks"));
     }
     if !shared.me.role.votes() || !shared.me.book.iter().any(|entry| entry.node == shared.me.node) {
@@ -211,7 +212,7 @@ async fn take_words(shared: &Arc<Shared>, own: u64) -> Result<BTreeMap<String, R
 
 /// On disk first: a crash from here on goes on as the founder, with the same id.
 async fn write_first(shared: &Arc<Shared>, members: BTreeMap<u64, Member>) -> anyhow::Result<()> {
-    let before = shared.identity.borrow().cluster.clone();
+    let before = shared.identity.latest().cluster;
     let cluster = before.unwrap_or_else(|| cluster_id(shared));
     keep(shared, &cluster, true).await?;
     let names: Vec<&str> = members.values().map(|member| member.name.as_str()).collect();
@@ -230,7 +231,7 @@ pub(super) fn word(shared: &Shared) -> Option<u64> {
 pub(super) fn give_word(shared: &Shared, to: u64) -> Option<u64> {
     let own = shared.consensus().id();
     // Who began to make a cluster gives its word to nobody but itself.
-    let may_give = is_empty(shared) && (shared.identity.borrow().cluster.is_none() || to == own);
+    let may_give = is_empty(shared) && (shared.identity.latest().cluster.is_none() || to == own);
     let now = shared.clock.tick();
     if may_give { Some(shared.words.give(now, to)) } else { shared.words.holder(now) }
 }

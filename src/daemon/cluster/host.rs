@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Shared, birth, groups, membership};
 use crate::{
+    latest::Latest,
     mesh::{Address, FollowStream, Followed, Greeting, Host, Passport, Proposed, Voter},
     raft::{Call, Follower, ProposeError, Step},
 };
@@ -85,7 +86,7 @@ impl Host for ClusterHost {
             is_empty: birth::is_empty(&shared),
             is_persistent: shared.me.is_persistent,
             peers: shared.me.book_digest.clone(),
-            leader: shared.truth.borrow().leader,
+            leader: shared.truth.latest().leader,
             is_witness: shared.me.role == NodeRole::Witness,
             feature_level: FEATURE_LEVEL,
             wall_ms: shared.clock.now().wall.0,
@@ -99,7 +100,7 @@ impl Host for ClusterHost {
             return Err(why.clone());
         }
         let call = Call::from_number(call).ok_or_else(|| format!("this version knows no call {call} of the consensus; upgrade it"))?;
-        if shared.identity.borrow().cluster.is_none() {
+        if shared.identity.latest().cluster.is_none() {
             birth::join(&shared, from).await?;
         }
         let answer = shared.consensus().receive(call, &body).await.map_err(|error| error.to_string())?;
@@ -167,7 +168,7 @@ fn members(shared: &Shared) -> Vec<u64> {
         let members = shared.consensus().members();
         return members.voters.into_keys().chain(members.learners.into_keys()).collect();
     }
-    let truth = shared.truth.borrow();
+    let truth = shared.truth.latest();
     truth.state.voters().filter(|_| truth.leader.is_some()).map(|node| node.id.0).collect()
 }
 
@@ -199,12 +200,12 @@ impl Feed {
 }
 
 fn passport(shared: &Shared) -> Passport {
-    let identity = shared.identity.borrow();
+    let identity = shared.identity.latest();
     Passport {
         cluster: identity.cluster.clone(),
         id: identity.id,
         node: shared.me.node.clone(),
         region: shared.me.region.clone(),
-        generation: shared.truth.borrow().state.generation(),
+        generation: shared.truth.latest().state.generation(),
     }
 }

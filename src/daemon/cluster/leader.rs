@@ -11,7 +11,7 @@ use tokio::time::{Instant, interval};
 use tracing::{info, warn};
 
 use super::Shared;
-use crate::{mesh::Address, raft::Member};
+use crate::{latest::Latest, mesh::Address, raft::Member};
 
 /// Between looks at what is to be done.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -45,7 +45,7 @@ pub(super) async fn serve(shared: Arc<Shared>) {
                 warn!(voter = lost, "a voter is lost, and was not replaced: {why}");
             }
         }
-        let unfit = shared.unfit.borrow().clone();
+        let unfit = shared.unfit.latest();
         if let Some(why) = unfit
             && handed_at.is_none_or(|at| at.elapsed() > HANDOVER_PAUSE)
         {
@@ -58,7 +58,7 @@ pub(super) async fn serve(shared: Arc<Shared>) {
 /// What follows from the state alone.
 async fn keep_house(shared: &Arc<Shared>) {
     let state = shared.state();
-    let cluster = shared.identity.borrow().cluster.clone();
+    let cluster = shared.identity.latest().cluster;
     let change = if state.cluster().is_none() {
         cluster.map(|cluster| Change::Found { cluster: Label::new(&cluster) })
     } else if state.next_end().is_some_and(|end| end <= shared.clock.now().wall) {
@@ -143,7 +143,7 @@ async fn candidate(shared: &Arc<Shared>, voters: &BTreeMap<u64, Member>, lost: u
             Err(error) => why = format!("{name}: {error}"),
             Ok(greeting) if !greeting.is_persistent => why = format!("{name} does not keep its disk over a restart"),
             Ok(greeting) if voters.contains_key(&greeting.passport.id) => why = format!("{name} votes already"),
-            Ok(greeting) if greeting.passport.cluster != shared.identity.borrow().cluster => {
+            Ok(greeting) if greeting.passport.cluster != shared.identity.latest().cluster => {
                 why = format!("{name} has not joined this cluster")
             }
             Ok(greeting) => {

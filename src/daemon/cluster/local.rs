@@ -17,8 +17,11 @@ use serde::{Deserialize, Serialize};
 use tokio::{sync::watch, time::interval};
 use tracing::{info, warn};
 
-use super::Shared;
-use crate::mesh::{Mesh, Parcel, Route};
+use super::{Shared, truth::Truth};
+use crate::{
+    latest::Latest,
+    mesh::{Mesh, Parcel, Route},
+};
 
 /// The longest life of a local order.
 pub(in crate::daemon) const LOCAL_LIFE_MAX: Duration = Duration::from_hours(1);
@@ -159,10 +162,7 @@ pub(super) async fn hand_over(shared: Arc<Shared>) {
     loop {
         looks.tick().await;
         let now = shared.clock.now().wall;
-        let (leader, state) = {
-            let truth = shared.truth.borrow();
-            (truth.leader, Arc::clone(&truth.state))
-        };
+        let Truth { leader, state, .. } = shared.truth.latest();
         if leader.is_none() || state.cluster().is_none() {
             continue;
         }

@@ -53,6 +53,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::{Clock, PeerEntry, Setup, roles::Stated};
 use crate::{
     agent::{self, Crew},
+    latest::Latest,
     mesh::{Address, Event, Far, FarRole, Mesh, MeshSetup, Passport, Patience},
     probe::ProbeEnv,
     raft::{Consensus, Disk, Identity, Members, Timing},
@@ -196,7 +197,7 @@ impl Cluster {
         let (identity, _) = watch::channel(identity);
         let (truth, _) = watch::channel(Truth::nothing());
         let (events, event_queue) = mpsc::channel(EVENT_QUEUE);
-        let (introduction, introduced) = watch::channel(introduction(&me, &identity.borrow()));
+        let (introduction, introduced) = watch::channel(introduction(&me, &identity.latest()));
         let stop = CancellationToken::new();
 
         let host = Arc::new(host::ClusterHost::default());
@@ -224,7 +225,7 @@ impl Cluster {
         let name = me.cluster_name.clone().unwrap_or_else(|| "portolan".to_owned());
         let left_behind = Arc::new(OnceLock::new());
         let transport = Arc::new(transport::PeerTransport { mesh: mesh.clone(), left_behind: Arc::clone(&left_behind) });
-        let id = identity.borrow().id;
+        let id = identity.latest().id;
         let consensus = Consensus::start(id, &name, timing, disk.clone(), transport.clone()).await.context("take part in the consensus")?;
         let shared = Arc::new(Shared {
             me,
@@ -299,7 +300,7 @@ impl Cluster {
 
     /// How groups stand, for metrics: of a second ago at most.
     pub(super) fn groups(&self) -> Vec<GroupReading> {
-        self.shared.groups_shown.borrow().to_vec()
+        self.shared.groups_shown.latest().to_vec()
     }
 
     /// Asks whoever may refuse a decision by the plan in force, before a person's is proposed; what is not a yes becomes a guard.
@@ -352,7 +353,7 @@ impl Cluster {
 
     /// The id of the cluster that this node belongs to; `None`: it belongs to none yet.
     pub(super) fn cluster_id(&self) -> Option<String> {
-        self.shared.identity.borrow().cluster.clone()
+        self.shared.identity.latest().cluster
     }
 
     /// This node's id.
@@ -362,7 +363,7 @@ impl Cluster {
 
     /// Higher at each start of this node.
     pub(super) fn incarnation(&self) -> u64 {
-        self.shared.identity.borrow().incarnation
+        self.shared.identity.latest().incarnation
     }
 
     /// Who is a member of the consensus, as this node knows.
@@ -415,7 +416,7 @@ impl Cluster {
 
     /// The revision of the plan that this node runs; `None`: none yet.
     pub(super) fn running(&self) -> Option<u64> {
-        *self.shared.running.borrow()
+        self.shared.running.latest()
     }
 
     /// Says why this node should not lead, or that nothing speaks against it.
@@ -469,7 +470,7 @@ impl Shared {
 
     /// The replicated state, as this node has it.
     pub(super) fn state(&self) -> Arc<State> {
-        Arc::clone(&self.truth.borrow().state)
+        self.truth.latest().state
     }
 
     /// Whether this node is a member of the consensus, as far as it knows.

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::{Cluster, Shared};
 use crate::{
+    latest::Latest,
     mesh::{Address, CallError, Proposed},
     raft::{ProposeError, Reply},
 };
@@ -167,7 +168,7 @@ impl Shared {
         if self.is_member() {
             return self.consensus().leadership().leader.map(|(_, member)| address(&member.name, &member.address));
         }
-        let truth = self.truth.borrow();
+        let truth = self.truth.latest();
         let known = truth.state.node(portolan_core::cluster::NodeId(truth.leader?))?;
         Some(address(known.node.name.as_str(), &known.node.address))
     }

@@ -6,6 +6,7 @@ use portolan_core::cluster::{Change, FEATURE_LEVEL, Node, NodeRole};
 use tracing::debug;
 
 use super::Shared;
+use crate::latest::Latest;
 
 /// Between looks at the entry.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -16,7 +17,7 @@ const PAUSE: Duration = Duration::from_secs(3);
 pub(super) async fn keep(shared: Arc<Shared>) {
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
-        let truth = shared.truth.borrow().clone();
+        let truth = shared.truth.latest();
         if truth.state.cluster().is_none() || truth.leader.is_none() {
             continue;
         }
@@ -44,7 +45,7 @@ fn describe(shared: &Shared) -> Node {
         role,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         feature_level: FEATURE_LEVEL,
-        plan_revision: *shared.running.borrow(),
+        plan_revision: shared.running.latest(),
         address: shared.me.address.clone(),
     }
 }

@@ -7,6 +7,7 @@ use tokio::time::interval;
 use tracing::{info, warn};
 
 use super::Shared;
+use crate::latest::LatestSeen;
 
 /// Between looks at the voters, whose change wakes nobody on a node that does not vote.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -21,7 +22,7 @@ pub(super) async fn who_leads(shared: Arc<Shared>) {
     let mut looks = interval(LOOK_EVERY);
     let (mut leader, mut voters) = (None, BTreeSet::new());
     loop {
-        let now = truth.borrow_and_update().leader;
+        let now = truth.latest_seen().leader;
         if now != leader {
             leader = now;
             let term = shared.consensus().leadership().term;

@@ -14,6 +14,7 @@ use tracing::{info, warn};
 
 use super::{Shared, birth};
 use crate::{
+    latest::{Latest, LatestSeen},
     mesh::{Address, Followed},
     raft::Standing,
 };
@@ -106,9 +107,9 @@ async fn as_member(shared: &Arc<Shared>) {
     let mut doubted = shared.clock.tick();
     let mut seen: Option<u64> = None;
     let mut restarted = shared.restarted.subscribe();
-    let at = *restarted.borrow_and_update();
+    let at = restarted.latest_seen();
     loop {
-        let now = standing.borrow_and_update().clone();
+        let now = standing.latest_seen();
         let leader = shared.leads();
         let is_news = now.applied != seen || seen.is_none();
         seen = now.applied;
@@ -138,7 +139,7 @@ async fn as_member(shared: &Arc<Shared>) {
         }
         if !went_on {
             // The consensus ended: a person made this node go on alone, or it cannot read what others agreed on, or its disk failed.
-            if *restarted.borrow_and_update() == at {
+            if restarted.latest_seen() == at {
                 warn!("this node takes no part in the consensus; it answers on from what it knows");
                 let _ = restarted.changed().await;
             }
@@ -152,14 +153,14 @@ async fn is_removed(shared: &Arc<Shared>) -> bool {
     let id = shared.consensus().id();
     let greetings = birth::ask_all(shared, super::attach::preferred(shared), false).await;
     let knowing = greetings.values().filter_map(|it| it.as_ref().ok()).filter(|it| it.leader.is_some() && !it.members.is_empty());
-    let cluster = shared.identity.borrow().cluster.clone();
+    let cluster = shared.identity.latest().cluster;
     knowing.filter(|it| it.passport.cluster == cluster).any(|it| !it.members.contains(&id))
 }
 
 /// Follows one voter until the stream ends or this node may be a member.
 async fn as_follower(shared: &Arc<Shared>) {
     let mut changes = shared.consensus().changes();
-    if shared.identity.borrow().cluster.is_none() {
+    if shared.identity.latest().cluster.is_none() {
         let mut identity = shared.identity.subscribe();
         tokio::select! {
             _ = identity.changed() => {}
@@ -175,7 +176,7 @@ async fn as_follower(shared: &Arc<Shared>) {
         return;
     };
     let (told, mut queue) = mpsc::channel(FOLLOW_QUEUE);
-    let next = shared.truth.borrow().next;
+    let next = shared.truth.latest().next;
     let following = mesh.follow(&to, next, told);
     tokio::pin!(following);
     let mut looks = tokio::time::interval(LOOK_EVERY);
@@ -219,7 +220,7 @@ async fn as_follower(shared: &Arc<Shared>) {
 
 fn take(shared: &Shared, from: &Address, followed: Followed) -> Result<(), String> {
     let heard = shared.clock.tick();
-    let before = shared.truth.borrow().clone();
+    let before = shared.truth.latest();
     let via = Via::Voter(from.node.clone());
     let truth = match followed {
         Followed::Elsewhere(voters) => {

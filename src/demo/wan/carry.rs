@@ -15,6 +15,7 @@ use tokio::{
 };
 
 use super::{Path, Way};
+use crate::latest::{Latest, LatestSeen};
 
 /// Octets on one direction of a connection: a megabyte per trip is more than the nodes ever have on the way.
 const WINDOW: usize = 1024 * 1024;
@@ -35,7 +36,7 @@ struct Broken;
 /// Carries a connection that stood at `begun` to its end.
 pub(super) async fn carry(mut near: TcpStream, begun: Instant, way: Way, to: SocketAddr, seed: u64) {
     let (there, back) = (way.there.subscribe(), way.back.subscribe());
-    let (one, other) = (*there.borrow(), *back.borrow());
+    let (one, other) = (there.latest(), back.latest());
     let mut draws = Draws(SplitMix64(seed));
     // Who dials believes that the connection stands, and would know it one round trip later, or after having asked again.
     let asked = begun + draws.stall(one, RETRANSMIT_FIRST) + draws.stall(other, RETRANSMIT_FIRST);
@@ -64,7 +65,7 @@ pub(super) async fn carry(mut near: TcpStream, begun: Instant, way: Way, to: Soc
 async fn pump(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, mut path: watch::Receiver<Path>, mut pieces: Pieces) -> Result<(), Broken> {
     let (mut was_cut, mut buffer) = (false, BytesMut::new());
     loop {
-        let now = *path.borrow_and_update();
+        let now = path.latest_seen();
         if was_cut && !now.is_cut {
             pieces.mended(Instant::now() + now.delay);
         }

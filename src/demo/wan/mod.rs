@@ -30,7 +30,7 @@ use tokio::sync::watch;
 
 pub use relay::Relay;
 
-use crate::daemon::Detours;
+use crate::{daemon::Detours, latest::Latest};
 
 /// One direction of a way, as it is now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -91,7 +91,7 @@ impl Way {
 
     /// No handshake comes to its end.
     fn is_closed(&self) -> bool {
-        self.there.borrow().is_cut || self.back.borrow().is_cut
+        self.there.latest().is_cut || self.back.latest().is_cut
     }
 }
 

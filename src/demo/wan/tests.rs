@@ -7,6 +7,7 @@ use tokio::{
 };
 
 use super::*;
+use crate::latest::Latest;
 
 const DELAY: Duration = Duration::from_millis(40);
 /// How long something may take that takes a moment on an idle machine.
@@ -199,7 +200,7 @@ async fn a_place_is_reached_over_its_own_ways() {
     assert!(eu.of(target) != target && ap.of(target) != target && eu.of(target) != ap.of(target));
     assert_eq!(from(&mut wan, "eu").await, eu, "nodes of one place share their relays");
     wan.way("eu", "us").unwrap().change_there(|path| path.loss_permille = 5);
-    assert_eq!(wan.way("us", "eu").unwrap().back.borrow().loss_permille, 5, "one way, seen from its other end");
+    assert_eq!(wan.way("us", "eu").unwrap().back.latest().loss_permille, 5, "one way, seen from its other end");
     wan.cut("ap", true);
     assert!(wan.way("us", "ap").unwrap().is_closed() && !wan.way("us", "eu").unwrap().is_closed());
     assert!(wan.way("eu", "ap").is_none());

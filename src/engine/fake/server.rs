@@ -26,6 +26,7 @@ use super::{
     receive::receive,
     wire::{Ask, Client, RECORDS_OCTETS_MAX, Status, Told},
 };
+use crate::latest::{Latest, LatestSeen};
 
 /// Connections at a time; more wait.
 const CONNECTIONS_MAX: usize = 128;
@@ -184,7 +185,7 @@ impl Shared {
     }
 
     fn status(&self) -> Status {
-        let settings = self.settings.borrow().clone();
+        let settings = self.settings.latest();
         let state = self.state();
         let head = state.log.head.clone();
         Status {
@@ -222,8 +223,8 @@ impl Shared {
     async fn await_standbys(&self, end: u64) {
         let (mut flushed, mut settings) = (self.flushed.subscribe(), self.settings.subscribe());
         loop {
-            let (wanted, names) = synchronous(&settings.borrow_and_update().synchronous);
-            let have = flushed.borrow_and_update().iter().filter(|(region, at)| **at >= end && names.contains(region)).count();
+            let (wanted, names) = synchronous(&settings.latest_seen().synchronous);
+            let have = flushed.latest_seen().iter().filter(|(region, at)| **at >= end && names.contains(region)).count();
             if have >= wanted {
                 return;
             }
@@ -265,7 +266,7 @@ impl Shared {
     /// Receives from whom the settings say, and from nobody else.
     async fn follow(self: &Arc<Self>) {
         self.leave_upstream().await;
-        let (upstream, is_standby) = (self.settings.borrow().upstream.clone(), self.state().is_standby);
+        let (upstream, is_standby) = (self.settings.latest().upstream, self.state().is_standby);
         if let Some(upstream) = upstream.filter(|_| is_standby) {
             *self.receiver.lock().await = Some(tokio::spawn(receive(Arc::clone(self), upstream)));
         }
@@ -304,8 +305,8 @@ impl Shared {
     async fn ship_from(&self, client: &mut Client<TcpStream>, region: &Label, from: u64) -> Result<(), Trouble> {
         let (mut at, mut end, mut is_held, mut keepalive) = (from, self.end.subscribe(), self.is_held.subscribe(), interval(KEEPALIVE));
         loop {
-            let now = *end.borrow_and_update();
-            if at < now && !*is_held.borrow_and_update() {
+            let now = end.latest_seen();
+            if at < now && !is_held.latest_seen() {
                 let lines = lines_from(&self.files.log(), at, now, RECORDS_OCTETS_MAX);
                 let lines = lines.map_err(|error| Trouble(format!("read the log: {error}")))?;
                 let text = String::from_utf8(lines).map_err(|error| Trouble(error.to_string()))?;

@@ -21,7 +21,7 @@ use tokio::{task::JoinSet, time::timeout};
 use tracing::debug;
 
 use super::roster::Target;
-use crate::{daemon::cluster::Shared, mesh::Address, probe};
+use crate::{daemon::cluster::Shared, latest::Latest, mesh::Address, probe};
 
 /// For an answer: the longest probe that a plan should have, and the way. Later answers find the question forgotten.
 const LIMIT: Duration = Duration::from_secs(9);
@@ -154,7 +154,7 @@ pub(in crate::daemon::cluster) async fn reached(shared: &Arc<Shared>, group: &La
         }
     })
     .await;
-    let (seen, now) = (shared.databases.borrow().clone(), shared.clock.now().wall);
+    let (seen, now) = (shared.databases.latest(), shared.clock.now().wall);
     for (region, until) in seen.primaries.get(group).filter(|it| it.region == *member).into_iter().flat_map(|it| &it.accepts) {
         all.entry(region.clone()).or_insert_with(|| until.map_or(Duration::ZERO, |until| now.since(until)));
     }
@@ -163,7 +163,7 @@ pub(in crate::daemon::cluster) async fn reached(shared: &Arc<Shared>, group: &La
 
 /// Whether the primary lets this node in by a probe that begins now. What hangs has let it in, and may go on.
 async fn accepts(shared: &Shared, group: &Label, stopped: &Label) -> Reached {
-    let seen = shared.databases.borrow().clone();
+    let seen = shared.databases.latest();
     let Some(primary) = seen.primaries.get(group).filter(|primary| primary.region == *stopped) else { return Reached::Abstains };
     match probe::run(&primary.check, &shared.probes).await.map(|observation| observation.outcome) {
         Some(Outcome::Passed) => Reached::Yes,
@@ -201,7 +201,7 @@ async fn put<T: DeserializeOwned>(shared: &Shared, region: &Label, asked: &Asked
 
 /// What this node sees by a probe that begins now. It says that the primary fails only if that was proven, too.
 async fn answer(shared: &Shared, question: &Question) -> Attestation {
-    let seen = shared.databases.borrow().clone();
+    let seen = shared.databases.latest();
     let primary = seen.primaries.get(&question.group).filter(|primary| primary.region == question.primary);
     let Some(primary) = primary.filter(|_| seen.is_sighted) else { return Attestation::Abstains };
     match probe::run(&primary.check, &shared.probes).await.map(|observation| observation.outcome) {

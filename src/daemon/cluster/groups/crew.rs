@@ -18,6 +18,7 @@ use super::roster::{Place, Roster};
 use crate::{
     agent::{Berth, Crew, ForAgent, Said},
     daemon::cluster::Shared,
+    latest::Latest,
 };
 
 /// What waits for one agent: orders and replies of a few seconds. Full: it is dropped and said again.
@@ -118,7 +119,7 @@ impl DaemonCrew {
 impl Crew for DaemonCrew {
     fn attach(&self, agent: &Label, cluster: Option<&str>) -> Result<Berth, String> {
         let shared = self.shared.get().and_then(Weak::upgrade).ok_or("this node is starting or stopping")?;
-        let ours = shared.identity.borrow().cluster.clone().ok_or("this node belongs to no cluster yet")?;
+        let ours = shared.identity.latest().cluster.ok_or("this node belongs to no cluster yet")?;
         if let Some(theirs) = cluster.filter(|theirs| *theirs != ours) {
             return Err(format!(
                 "agent `{agent}` belongs to cluster `{theirs}`, and this node to `{ours}`; check its `voters`, or empty its data_dir if its \

@@ -40,6 +40,7 @@ use super::{DaemonCrew, keep::entry};
 use crate::{
     daemon::cluster::Shared,
     hook::{self, Answer, Call},
+    latest::Latest,
 };
 
 /// How long whoever may refuse an operation has for it: it delays a failover by so much at the most, and a person's call, which may last ten
@@ -261,7 +262,7 @@ impl Errands {
 /// Tries the rungs of a fence in order, as long as the decision stands, and puts on the record what each said.
 pub(super) async fn fence(shared: Arc<Shared>, name: Label, operation: Operation, token: Token, hooks: Arc<Hooks>) {
     let stands = || {
-        let state = shared.consensus().standing().borrow().state.clone();
+        let state = shared.consensus().standing().latest().state;
         let open = state.group(&name).filter(|group| group.token == token).and_then(|group| group.operation.as_ref());
         open.is_some_and(|it| it.id == operation.id && it.phase == Phase::Decided)
     };
@@ -313,7 +314,7 @@ async fn note(shared: &Arc<Shared>, name: &Label, token: Token, operation: &Oper
 
 /// Whether a drill has shown lately that a rung stops a member.
 fn proves(shared: &Shared, name: &Label, operation: &Operation, rung: &Rung) -> bool {
-    let state = shared.consensus().standing().borrow().state.clone();
+    let state = shared.consensus().standing().latest().state;
     let policy = state.plan().and_then(|plan| plan.plan.outline.groups.get(name));
     let known = policy.zip(state.group(name));
     known.is_some_and(|(policy, group)| group.proven(policy, &operation.from, shared.clock.now().wall).contains(&rung.name))

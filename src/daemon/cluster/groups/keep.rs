@@ -48,6 +48,7 @@ use super::{
 use crate::{
     agent::Said,
     daemon::cluster::{Shared, Unproposed},
+    latest::Latest,
 };
 
 /// Somebody asks how a group stands.
@@ -151,7 +152,7 @@ pub(in crate::daemon::cluster) async fn keep(
 impl Keeper {
     /// As it is applied here, which is never behind what this node has committed.
     fn state(&self) -> Arc<State> {
-        self.shared.consensus().standing().borrow().state.clone()
+        self.shared.consensus().standing().latest().state
     }
 
     fn outlook(&self, group: &Label) -> Option<Outlook> {
@@ -215,7 +216,7 @@ impl Keeper {
     /// Another plan, another roster.
     fn know(&mut self, state: &State) {
         let revision = state.plan().map(|plan| plan.plan.revision);
-        let cluster = self.shared.identity.borrow().cluster.clone();
+        let cluster = self.shared.identity.latest().cluster;
         if let (Some(plan), Some(cluster), true) = (state.plan(), cluster, self.plan != revision) {
             let roster = Roster::of(plan);
             self.lookout.retain(|name| plan.plan.outline.groups.contains_key(name));
@@ -575,7 +576,7 @@ impl Keeper {
                     let _ = news.send(News::Seen(returns::look(shared, id, step, triggers).await)).await;
                 }));
             }
-            let endpoints_up = self.shared.databases.borrow().endpoints_up.get(&it.region).copied();
+            let endpoints_up = self.shared.databases.latest().endpoints_up.get(&it.region).copied();
             changes.extend(lead.returns.next(state, it, endpoints_up, now));
         }
         for change in changes {
@@ -597,7 +598,7 @@ impl Keeper {
     fn conduct(&mut self, state: &State, only: Option<&Label>) {
         self.validate(state, only);
         let now = self.shared.clock.tick();
-        let routes = self.shared.routes.borrow().clone();
+        let routes = self.shared.routes.latest();
         let known = self.lookout.figures(routes, now);
         let Some(lead) = &mut self.lead else { return };
         let mut steps = Vec::new();

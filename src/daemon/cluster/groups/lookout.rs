@@ -39,7 +39,11 @@ use tokio::sync::watch;
 use tracing::warn;
 
 use super::observe::Looked;
-use crate::{daemon::cluster::Routes, telemetry::GroupReading};
+use crate::{
+    daemon::cluster::Routes,
+    latest::{Latest, LatestSeen},
+    telemetry::GroupReading,
+};
 
 /// Looks are this far apart, while no round ends and nothing else is seen.
 const LOOK: Duration = Duration::from_secs(1);
@@ -122,7 +126,7 @@ impl Lookout {
     /// Looks at all groups.
     pub(super) fn look(&mut self, state: &State, now: Now) {
         self.looked = now.tick;
-        let databases = self.databases.borrow_and_update().clone();
+        let databases = self.databases.latest_seen();
         let nothing = Group::default();
         for (name, policy) in policies(state) {
             let group = state.group(name).unwrap_or(&nothing);
@@ -147,7 +151,7 @@ impl Lookout {
 
     /// What a leader notices of groups under observation. `tail`: as in [`Measured::tail`].
     pub(super) fn observe(&mut self, state: &State, tail: impl Fn(&Label) -> Duration, now: Now) -> Vec<(Label, u64, Noticed)> {
-        let databases = self.databases.borrow().clone();
+        let databases = self.databases.latest();
         let (witnesses, detector) = (&self.witnesses, &self.detector);
         let mut all = Vec::new();
         for (name, (of, trial)) in &mut self.trials {
@@ -194,7 +198,7 @@ impl Lookout {
             Some(Case { name, group, policy, stand: self.stand(state, name, policy, now)? })
         };
         let cases: Vec<Case<'_>> = policies(state).filter_map(case).collect();
-        let sights = Sighting { witnesses: &self.witnesses, databases: &self.databases.borrow().clone(), state, now: now.tick };
+        let sights = Sighting { witnesses: &self.witnesses, databases: &self.databases.latest(), state, now: now.tick };
         self.detector.decide(&cases, &sights, now)
     }
 
@@ -263,7 +267,7 @@ impl Lookout {
         let seen = Origin {
             receives: back.is_some_and(receives),
             lag: back.map(|region| witness.exposure(group, region, now.tick)),
-            endpoints_up: back.and_then(|region| self.databases.borrow().endpoints_up.get(region).copied()),
+            endpoints_up: back.and_then(|region| self.databases.latest().endpoints_up.get(region).copied()),
             found: looked.there.clone(),
         };
         (seen, witness.estimate(group, policy, now.tick))
@@ -285,7 +289,7 @@ impl Lookout {
         let Some(((_, policy), group)) = known else { return BTreeMap::new() };
         let unseen = Witness::default();
         let witness = self.witnesses.get(name).unwrap_or(&unseen);
-        let databases = self.databases.borrow();
+        let databases = self.databases.latest();
         let token = group.in_force().map(|grant| grant.token);
         let seen = policy.members.keys().map(|region| {
             let status = witness.status(region, now.tick);
@@ -298,7 +302,7 @@ impl Lookout {
 
     /// What a switchover is decided by, as far as it is seen: what a failover would lose now.
     pub(super) fn estimate(&self, state: &State, name: &Label, now: Now) -> Bracket {
-        Sighting { witnesses: &self.witnesses, databases: &self.databases.borrow().clone(), state, now: now.tick }.estimate(name)
+        Sighting { witnesses: &self.witnesses, databases: &self.databases.latest(), state, now: now.tick }.estimate(name)
     }
 
     /// How a group stands now, for people; `None`: the plan has no such group. `tail`: as in [`Measured::tail`].
@@ -308,7 +312,7 @@ impl Lookout {
         let group = state.group(name).unwrap_or(&nothing);
         let witness = self.witnesses.get(name).unwrap_or(&unseen);
         let case = Case { name, group, policy, stand: self.stand(state, name, policy, now)? };
-        let sights = Sighting { witnesses: &self.witnesses, databases: &self.databases.borrow().clone(), state, now: now.tick };
+        let sights = Sighting { witnesses: &self.witnesses, databases: &self.databases.latest(), state, now: now.tick };
         let agents = policy.members.keys().filter_map(|region| Some((region, witness.status(region, now.tick)?))).collect();
         let scene = Scene {
             name,

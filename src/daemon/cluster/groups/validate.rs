@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep};
 use tracing::info;
 
 use super::hooks;
-use crate::{daemon::cluster::Shared, hook::Answer, probe};
+use crate::{daemon::cluster::Shared, hook::Answer, latest::Latest, probe};
 
 /// Between two tries of a step.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -125,7 +125,7 @@ async fn attempt(shared: &Shared, subject: &Subject, step: &ValidationStep) -> R
             Some(None) => Err("the query says null, and `true` is wanted".to_owned()),
             None => Err("the query found no row, and `true` is wanted".to_owned()),
         },
-        Means::Services => match shared.databases.borrow().endpoints_up.get(&subject.region) {
+        Means::Services => match shared.databases.latest().endpoints_up.get(&subject.region) {
             Some(0) => Err(format!("no endpoint in {} is up", subject.region)),
             // Where no service stands there is nothing to show.
             Some(_) | None => Ok(()),

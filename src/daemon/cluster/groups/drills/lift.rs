@@ -19,6 +19,7 @@ use crate::{
         },
     },
     hook::Answer,
+    latest::Latest,
 };
 
 /// One try. A plan that names no such program any more has nobody to ask: whoever took it out lets the member in.
@@ -39,7 +40,7 @@ pub(super) async fn lift(shared: Arc<Shared>, group: Label, cut: Cut, hooks: Arc
         }
     }
     let act = Box::new(DrillStep::Lifted { region: cut.region.clone(), hook: cut.hook });
-    let state = shared.consensus().standing().borrow().state.clone();
+    let state = shared.consensus().standing().latest().state;
     let Some(expected) = state.group(&group).map(|group| group.token) else { return };
     if let Err(why) = shared.propose(entry(&shared, &group, Step::Drill { token: expected, act })).await {
         debug!(%group, region = %cut.region, "that it is let in is not on the record yet: {why}");

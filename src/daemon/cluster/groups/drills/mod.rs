@@ -43,7 +43,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::{DaemonCrew, keep::entry};
-use crate::daemon::cluster::Shared;
+use crate::{daemon::cluster::Shared, latest::Latest};
 
 /// Between two tries to put on record what came of a drill.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -166,7 +166,7 @@ async fn begin(shared: Arc<Shared>, group: Label, schedule: u64, aim: Aim, unrea
 
 /// Proposes something of a drill once; `None`: nobody knows what became of it.
 async fn say(shared: &Arc<Shared>, group: &Label, act: DrillStep) -> Option<Judged> {
-    let state = shared.consensus().standing().borrow().state.clone();
+    let state = shared.consensus().standing().latest().state;
     let step = Step::Drill { token: state.group(group)?.token, act: Box::new(act) };
     match shared.propose(entry(shared, group, step)).await {
         Ok(committed) => Some(committed.outcome),
@@ -236,7 +236,7 @@ impl Stage {
     }
 
     fn state(&self) -> Arc<State> {
-        self.shared.consensus().standing().borrow().state.clone()
+        self.shared.consensus().standing().latest().state
     }
 
     fn is_open(&self, state: &State) -> bool {

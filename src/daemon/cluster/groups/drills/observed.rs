@@ -15,7 +15,10 @@ use tokio::time::sleep;
 use tracing::{debug, info};
 
 use super::{AGAIN, Seen, Stage};
-use crate::daemon::cluster::{Shared, groups::keep::entry};
+use crate::{
+    daemon::cluster::{Shared, groups::keep::entry},
+    latest::Latest,
+};
 
 /// The longest sleep: the clock that it is judged by may step.
 const NAP: Duration = Duration::from_secs(60);
@@ -51,7 +54,7 @@ impl Stage {
 pub(in crate::daemon::cluster::groups) async fn note(shared: Arc<Shared>, group: Label, drill: u64, notice: Notice) {
     let act = DrillStep::Note { drill, notice: notice.clone() };
     loop {
-        let state = shared.consensus().standing().borrow().state.clone();
+        let state = shared.consensus().standing().latest().state;
         let open = state.group(&group).and_then(|group| Some((group.token, group.drills.open.as_ref()?)));
         let Some((token, open)) = open.filter(|(_, open)| open.id == drill && open.trail.len() < TRAIL_MAX) else { return };
         // It got there, though nobody said so.
