@@ -9,11 +9,11 @@ demo:
 # are failovers of whole trios of databases. Marks are held against clocks of the test by themselves: what is measured is not how busy the machine is.
 # The readers of foreign octets come last, on their own: they take every core, and beside them probes with short timeouts would time out.
 test: setup
-	cargo test --workspace --locked -- --test-threads=4 --skip fuzz:: --skip regions:: --skip daemon::apart --skip daemon::automatic \
+	cargo test --workspace --locked -- --test-threads=6 --skip fuzz:: --skip regions:: --skip daemon::apart --skip daemon::automatic \
 		--skip daemon::boundaries --skip daemon::clocks --skip daemon::control_loss --skip daemon::drills \
 		--skip daemon::evacuation --skip daemon::hooks --skip daemon::load --skip daemon::marks --skip daemon::rejoin \
 		--skip daemon::seed --skip daemon::setback --skip daemon::validation
-	cargo test --locked --test it -- --test-threads=4 regions:: daemon::apart daemon::automatic daemon::boundaries \
+	cargo test --locked --test it -- --test-threads=6 regions:: daemon::apart daemon::automatic daemon::boundaries \
 		daemon::clocks daemon::control_loss daemon::drills daemon::evacuation daemon::hooks daemon::load daemon::rejoin \
 		daemon::seed daemon::setback daemon::validation
 	cargo test --locked --test it daemon::marks
