@@ -4,9 +4,9 @@
 demo:
 	cargo run --quiet --bin portolan -- demo $(DEMO)
 
-# At most 20 minutes on two idle cores after the build: most tests wait for servers, so more of them run than there are cores. Regions apart are real
-# processes 80 ms from each other, or where no network namespaces can be made daemons over relays: few at a time, so that what is slow is the line; so
-# are failovers of whole trios of databases. Marks are held against clocks of the test by themselves: what is measured is not how busy the machine is.
+# A quarter of an hour on two idle cores after the build: most tests wait for servers, so more of them run than there are cores. Regions apart are real
+# processes 80 ms from each other, or where no network namespaces can be made daemons over relays; those and failovers of whole trios of databases have
+# nothing that computes beside them. Marks are held against clocks of the test by themselves: what is measured is not how busy the machine is.
 # The readers of foreign octets come last, on their own: they take every core, and beside them probes with short timeouts would time out.
 test: setup
 	cargo test --workspace --locked -- --test-threads=6 --skip fuzz:: --skip regions:: --skip daemon::apart --skip daemon::automatic \
