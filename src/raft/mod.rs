@@ -28,7 +28,7 @@ mod types;
 pub use consensus::{Changes, Consensus, Leadership, Members, ProposeError, Timing};
 pub use disk::{Calls, Disk, DiskError};
 pub use follow::{Fed, Follower, Step};
-pub use force::force_membership;
+pub use force::go_on_alone;
 pub use identity::Identity;
 pub use log::LogStore;
 pub use machine::{Machine, Octets, Readers, Standing};

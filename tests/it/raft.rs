@@ -11,9 +11,12 @@ use std::{
 
 use openraft::{
     StorageError,
+    storage::RaftLogStorage,
     testing::log::{StoreBuilder, Suite},
 };
-use portolan::raft::{Calls, Consensus, Disk, Leadership, LogStore, Machine, Member, ProposeError, Reply, Step, Timing, Types};
+use portolan::raft::{
+    Calls, Consensus, Disk, Leadership, LogStore, Machine, Member, ProposeError, Reply, Step, Timing, Types, go_on_alone,
+};
 use portolan_core::{
     cluster::{Actor, Change, End, Entry, NodeId, Outcome, Role},
     model::{ids::Label, time::Timestamp},
@@ -281,6 +284,57 @@ async fn a_leader_that_starts_again_leads_when_a_majority_says_so() {
     let confirmed = tokio::time::timeout(PATIENCE, futures_util::future::select_all(confirmed));
     let (_, id, _) = confirmed.await.expect("a majority answers");
     assert_eq!(cluster.node(id).leads(None, PATIENCE), Some(id as u64));
+}
+
+async fn last_entry(platter: &Platter) -> u64 {
+    let mut log = LogStore::new(Disk::on(platter.plugged(), Calls::InPlace).unwrap());
+    let state = RaftLogStorage::<Types>::get_log_state(&mut log).await.unwrap();
+    state.last_log_id.map_or(0, |last| last.index)
+}
+
+/// The order of a person who knows that the others are lost is on disk as a whole or not at all: the only voter of a log without the generation by which
+/// the others are refused would be one cluster, and they with their disks another.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn power_that_goes_while_a_survivor_is_made_the_only_voter_leaves_all_of_it_or_nothing() {
+    let mut cluster = Cluster::new().await;
+    cluster.commit(&[0, 1, 2], "before").await;
+    cluster.applied(0, "before").await;
+    for id in 0..3 {
+        cluster.kill(id).await;
+    }
+    let before = cluster.platters[0].copy();
+    let end = last_entry(&before).await;
+    let (mut nothing, mut all) = (0, 0);
+    for fuse in 0.. {
+        let platter = before.copy();
+        let disk = Disk::on(platter.plugged(), Calls::InPlace).unwrap();
+        platter.set_fuse(Some(fuse));
+        let done = go_on_alone(&disk, 0, Cluster::member(0), &entry("raise")).await;
+        drop(disk);
+        let is_cut = platter.is_dark();
+        platter.lose_power();
+        if last_entry(&platter).await == end {
+            assert!(done.is_err(), "power went after {fuse} writes, and what was said to be done is not");
+            nothing += 1;
+            continue;
+        }
+        cluster.platters[0] = platter;
+        cluster.start(0).await;
+        let node = cluster.node(0);
+        node.elect().await.unwrap();
+        let mut standing = node.standing();
+        let raised = standing.wait_for(|standing| standing.state.generation() == 1);
+        let raised = tokio::time::timeout(PATIENCE, raised).await;
+        raised.unwrap_or_else(|_| panic!("power went after {fuse} writes: the only voter is in the old generation")).unwrap();
+        assert_eq!(node.members().voters.into_keys().collect::<Vec<u64>>(), [0]);
+        all += 1;
+        cluster.kill(0).await;
+        if !is_cut {
+            assert!(done.is_ok(), "{done:?}");
+            break;
+        }
+    }
+    assert!(nothing > 2 && all > 0, "{nothing} times nothing, {all} times all");
 }
 
 /// A leader that cannot keep what it is told must not go on as if it had, and must not try again until a disk says that all is well.

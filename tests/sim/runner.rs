@@ -109,7 +109,9 @@ pub(crate) fn run_all(from: u64, to: u64, n_episodes: usize, hours: Option<u64>)
                     if seed >= to {
                         break;
                     }
+                    let panics = Panics { seed, setting };
                     let outcome = run(seed, setting);
+                    drop(panics);
                     if sums.add(&outcome).is_multiple_of(told_every) && hours.is_some() {
                         let _ = writeln!(std::io::stderr(), "sim, {NAME}: {}", sums.tell());
                     }
@@ -142,11 +144,29 @@ pub(crate) fn tell_failure(seed: u64, setting: Setting, told: &str) -> String {
             let _ = writeln!(text, "seed {seed} broke an invariant and now breaks none: a run is not a function of its seed");
         }
     }
+    let _ = writeln!(text, "{}", replay(seed, setting));
+    text
+}
+
+fn replay(seed: u64, setting: Setting) -> String {
     let n_episodes = setting.n_episodes;
     let mut episodes = if n_episodes == 1 { String::new() } else { format!(" SIM_EPISODES={n_episodes}") };
     if setting.is_sparse {
         episodes.push_str(" SIM_HOURS=1");
     }
-    let _ = writeln!(text, "replay: SIM_SEED={seed}{episodes} {REPLAY}");
-    text
+    format!("replay: SIM_SEED={seed}{episodes} {REPLAY}")
+}
+
+/// Tells how to see it again when a run ends in the midst.
+struct Panics {
+    seed: u64,
+    setting: Setting,
+}
+
+impl Drop for Panics {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let _ = writeln!(std::io::stderr(), "sim, {NAME}: seed {} panicked; {}", self.seed, replay(self.seed, self.setting));
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use portolan_core::cluster::{Change, NodeId};
+use portolan_core::cluster::{Change, Entry, NodeId};
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
@@ -10,7 +10,7 @@ use super::{
     Shared, birth,
     membership::{Ordered, ordered},
 };
-use crate::raft::{Consensus, Member, force_membership};
+use crate::raft::{Consensus, Member, go_on_alone};
 
 /// How long this node takes to lead itself.
 const LEAD_TIME_MAX: Duration = Duration::from_secs(30);
@@ -60,10 +60,12 @@ pub(super) async fn go_on_without(
         return Ok(ordered(shared));
     }
     warn!(lost = lost.len(), "going on without a lost majority, as a person ordered");
-    restart_alone(shared, member).await.map_err(|error| format!("{error:#}"))?;
-    wait_to_lead(shared).await?;
     let raise = Change::RaiseGeneration { generation: generation + 1, lost: lost.clone() };
-    shared.propose_own(raise, "a majority was lost for good: force-quorum").await.map_err(|why| why.to_string())?;
+    let raise = shared.own_entry(raise, None, "a majority was lost for good: force-quorum");
+    let failed =
+        |error| format!("{error:#}; restart this node, see in `portolan peers list` whether it leads, and order it again if it does not");
+    restart_alone(shared, member, &raise).await.map_err(failed)?;
+    wait_to_lead(shared, generation).await?;
     for (id, survivor) in members.voters.iter().filter(|(id, _)| **id != own.0 && !lost.contains(&NodeId(**id))) {
         let consensus = shared.consensus();
         let taken = async {
@@ -81,9 +83,9 @@ pub(super) async fn go_on_without(
 }
 
 /// Takes part anew, as the only voter.
-async fn restart_alone(shared: &Arc<Shared>, member: Member) -> anyhow::Result<()> {
+async fn restart_alone(shared: &Arc<Shared>, member: Member, raise: &Entry) -> anyhow::Result<()> {
     shared.consensus().shutdown().await?;
-    force_membership(&shared.disk, shared.id().0, member).await?;
+    go_on_alone(&shared.disk, shared.id().0, member, raise).await?;
     let name = shared.me.cluster_name.clone().unwrap_or_else(|| "portolan".to_owned());
     let consensus = Consensus::start(shared.id().0, &name, shared.timing, shared.disk.clone(), shared.transport.clone()).await?;
     shared.consensus.store(Arc::new(consensus));
@@ -91,11 +93,12 @@ async fn restart_alone(shared: &Arc<Shared>, member: Member) -> anyhow::Result<(
     shared.consensus().elect().await
 }
 
-async fn wait_to_lead(shared: &Arc<Shared>) -> Result<(), String> {
+/// Until it leads itself, in a later generation than `before`.
+async fn wait_to_lead(shared: &Arc<Shared>, before: u64) -> Result<(), String> {
     let until = Instant::now() + LEAD_TIME_MAX;
-    while shared.leads() != Some(shared.id().0) {
+    while shared.leads() != Some(shared.id().0) || shared.state().generation() <= before {
         if Instant::now() > until {
-            return Err(format!("this node does not lead itself within {LEAD_TIME_MAX:?}; see its log"));
+            return Err(format!("this node does not lead itself in another generation within {LEAD_TIME_MAX:?}; see its log"));
         }
         sleep(LOOK_EVERY).await;
     }

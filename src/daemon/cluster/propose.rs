@@ -79,8 +79,9 @@ impl Shared {
         self.propose_as_system(change, None, reason).await
     }
 
-    async fn propose_as_system(self: &Arc<Self>, change: Change, moves: Option<Share>, reason: &str) -> Result<(), Unproposed> {
-        let entry = Entry {
+    /// A command of the cluster itself.
+    pub(super) fn own_entry(&self, change: Change, moves: Option<Share>, reason: &str) -> Entry {
+        Entry {
             at: self.clock.now().wall,
             by: Actor { name: format!("node {}", self.me.node), role: Role::System },
             request_id: None,
@@ -88,8 +89,11 @@ impl Shared {
             moves,
             overrules: Vec::new(),
             change,
-        };
-        match self.propose(entry).await?.outcome {
+        }
+    }
+
+    async fn propose_as_system(self: &Arc<Self>, change: Change, moves: Option<Share>, reason: &str) -> Result<(), Unproposed> {
+        match self.propose(self.own_entry(change, moves, reason)).await?.outcome {
             Outcome::Accepted { .. } => Ok(()),
             Outcome::Rejected(refusal) => Err(Unproposed::Refused(refusal.to_string())),
         }

@@ -4,8 +4,9 @@
 use std::{sync::Arc, time::Duration};
 
 use portolan::raft::{
-    Calls, Consensus, Disk, Identity, Leadership, LogStore, Member, Members, Standing, Timing, Types, force_membership, give_chance,
+    Calls, Consensus, Disk, Identity, Leadership, LogStore, Member, Members, Standing, Timing, Types, give_chance, go_on_alone,
 };
+use portolan_core::cluster::Entry;
 use tokio::{
     runtime::{Builder, Runtime},
     time::{Instant, advance, sleep_until},
@@ -88,8 +89,8 @@ impl Host {
         Ok(())
     }
 
-    /// Goes on as the only voter of its log. Gives the log's last entry before.
-    pub(crate) fn go_on_alone(&mut self, now: u64, member: Member) -> u64 {
+    /// Goes on as the only voter of its log, with `raise` behind that. Gives the log's last entry before.
+    pub(crate) fn go_on_alone(&mut self, now: u64, member: Member, raise: &Entry) -> u64 {
         let (desk, disk, id) = (Arc::clone(&self.desk), self.disk.clone(), self.desk.id);
         let last = self.within(async move {
             if let Some(consensus) = desk.consensus() {
@@ -97,7 +98,7 @@ impl Host {
             }
             let mut log = LogStore::new(disk.clone());
             let state = openraft::storage::RaftLogStorage::<Types>::get_log_state(&mut log).await.unwrap();
-            force_membership(&disk, id, member).await.unwrap();
+            go_on_alone(&disk, id, member, raise).await.unwrap();
             state.last_log_id.map_or(0, |last| last.index)
         });
         self.desk.forget_consensus();
