@@ -42,8 +42,16 @@ const AGAIN_MAX: Duration = Duration::from_secs(10);
 /// Longest sleep: the runtime's timers stand still while the machine sleeps.
 const TURN: Duration = Duration::from_millis(500);
 
-/// A task that has ended, and why it did not do what it should; `None`: it did.
-type Ended = (Task, Option<String>);
+/// Why what was begun as this number did not do what it should; `None`: it did.
+type Ended = (u64, Option<String>);
+
+/// A task under way.
+struct Running {
+    task: Task,
+    /// Of those that were begun.
+    number: u64,
+    work: JoinHandle<()>,
+}
 
 /// What an agent is made of.
 pub struct Setup {
@@ -74,9 +82,10 @@ pub struct Runner {
     inbox: mpsc::Receiver<ToAgent>,
     outbox: mpsc::Sender<FromAgent>,
     /// The one that runs.
-    task: Option<(Task, JoinHandle<()>)>,
-    /// The one that has ended, until a look has shown what it did.
-    done: Option<Ended>,
+    task: Option<Running>,
+    n_begun: u64,
+    /// The one that has ended, and why it did not do what it should, until a look has shown what it did.
+    done: Option<(Task, Option<String>)>,
     /// The last one that did not do what it should, and how often in a row.
     failed: Option<(Task, u32)>,
     ended: (mpsc::Sender<Ended>, mpsc::Receiver<Ended>),
@@ -111,6 +120,7 @@ impl Runner {
             inbox,
             outbox,
             task: None,
+            n_begun: 0,
             done: None,
             failed: None,
             ended,
@@ -171,7 +181,7 @@ impl Runner {
                 self.agent().ordered(order, now)
             }
             ToAgent::Isolate(wanted) => {
-                let busy = self.task.as_ref().map(|(task, _)| format!("{:?}", task.work));
+                let busy = self.task.as_ref().map(|running| format!("{:?}", running.task.work));
                 let told = self.sandbox.asked(wanted, busy);
                 self.tell(told);
                 Vec::new()
@@ -193,11 +203,11 @@ impl Runner {
     }
 
     /// What it did is seen by a look that begins now.
-    fn task_ended(&mut self, (task, trouble): Ended) {
-        if self.task.as_ref().is_some_and(|(running, _)| *running == task) {
+    fn task_ended(&mut self, (number, trouble): Ended) {
+        if let Some(Running { task, .. }) = self.task.take_if(|running| running.number == number) {
             let before = self.failed.take().filter(|(failed, _)| *failed == task).map_or(0, |(_, times)| times);
             self.failed = trouble.is_some().then(|| (task.clone(), before + 1));
-            (self.task, self.done) = (None, Some((task, trouble)));
+            self.done = Some((task, trouble));
             self.next_turn();
         }
     }
@@ -274,6 +284,7 @@ impl Runner {
                         self.drop_task().await;
                         self.next_turn();
                     }
+                    Effect::HandOver(task) => self.hand_over(task),
                     Effect::Begin(task) => {
                         self.sandbox.give_up("the member has something else to do");
                         self.begin(task);
@@ -305,23 +316,35 @@ impl Runner {
         let grant = self.agent().holder().grant().cloned();
         let (hands, ended, to_do) = (Arc::clone(&self.hands), self.ended.0.clone(), task.clone());
         let again = self.failed.as_ref().filter(|(failed, _)| *failed == task).map_or(0, |(_, times)| *times);
-        let running = tokio::spawn(async move {
+        self.n_begun += 1;
+        let number = self.n_begun;
+        let work = tokio::spawn(async move {
             if again > 0 {
                 sleep(AGAIN_MAX.min(AGAIN * 2_u32.saturating_pow(again - 1))).await;
             }
             let trouble = hands.run(&to_do, grant.as_ref()).await;
             // Nobody listens any more when the agent ends.
-            let _ = ended.send((to_do, trouble)).await;
+            let _ = ended.send((number, trouble)).await;
         });
-        self.task = Some((task, running));
+        self.task = Some(Running { task, number, work });
+    }
+
+    /// What runs goes on for another decision; or has ended, and will be told of as that one's.
+    fn hand_over(&mut self, task: Task) {
+        info!(token = %task.token, "goes on: {:?}", task.work);
+        match (&mut self.task, &mut self.done) {
+            (Some(running), _) => running.task = task,
+            (None, Some((done, _))) => *done = task,
+            (None, None) => {}
+        }
     }
 
     /// Ends what runs; nothing of it acts when this returns.
     async fn drop_task(&mut self) {
         self.done = None;
-        if let Some((_, running)) = self.task.take() {
-            running.abort();
-            let _ = running.await;
+        if let Some(Running { work, .. }) = self.task.take() {
+            work.abort();
+            let _ = work.await;
             self.hands.engine.settled().await;
             self.agent().waited((self.clock)());
         }

@@ -210,8 +210,10 @@ impl Postgres {
             }
         }
         self.note_rewind(upstream)?;
-        output_of(command(false), "pg_rewind", REWIND, |process| self.changing.store(process, Relaxed)).await?;
+        let rewound = output_of(command(false), "pg_rewind", REWIND, |process| self.changing.store(process, Relaxed)).await;
+        // It has ended, well or not: by and by its number is another process's, and nobody waits for that one.
         self.changing.store(0, Relaxed);
+        rewound?;
         self.files.write_mark()?;
         self.point(Some(upstream)).await?;
         let done = fs::remove_file(self.rewinding());

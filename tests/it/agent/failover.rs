@@ -21,6 +21,7 @@ const ZERO: std::time::Duration = std::time::Duration::ZERO;
 use super::{
     leader::Leader,
     postgres::{Engine, Member, REGIONS, Trio, clock},
+    reclone::Gate,
 };
 use crate::{
     canned::{self, Canned},
@@ -140,6 +141,65 @@ impl Drop for Play {
             }
         }
     }
+}
+
+/// us was replaced by eu, is back, and is to be rewound, since it had seven writes alone. The rehearsal is over; the rewind waits for the gate.
+async fn rewinding() -> (Play, Gate) {
+    let mut play = Play::begin(Engine::Postgres, Durability::Async).await;
+    play.write("us", 1..=100, &["ap", "eu"]).await;
+    play.member("us").hang_shipping().await;
+    play.write("us", 101..=107, &[]).await;
+    play.lose("us");
+    play.decide(Kind::Failover, Some("eu"));
+    play.ended(Ending::Succeeded).await;
+    play.is_served_by("eu", &["ap"]).await;
+    let gate = play.trio.members.get_mut(&region("us")).unwrap().gate_rewinds();
+    play.bring_back("us").await;
+    given("the rewind is under way", async || gate.was_tried().then_some(())).await;
+    (play, gate)
+}
+
+/// The primary's grant is made anew while the old primary is rewound, as where its clock is doubted or the plan wants other terms: a rewind that is broken
+/// off would leave a directory that only a new copy of everything helps.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rewind_goes_on_when_the_grant_of_the_one_that_is_followed_is_made_anew() {
+    let (play, gate) = rewinding().await;
+
+    let grant = play.leader.group().in_force().unwrap().clone();
+    let outcome = play.leader.step(Step::Regrant { token: grant.token, class: grant.class });
+    assert!(matches!(outcome, Outcome::Accepted { .. }), "{outcome:?}");
+    let anew = play.leader.group().token;
+    assert!(anew > grant.token);
+    given("its agent was told to follow by the new one", async || play.leader.status(&region("us")).filter(|it| it.highest == anew)).await;
+    gate.open();
+    play.is_served_by("eu", &["ap", "us"]).await;
+    assert_eq!(play.member("us").commits_put_aside(), 7);
+    play.write("eu", 201..=210, &["ap", "us"]).await;
+    let kept = play.member("us").kept().await.unwrap();
+    assert_eq!(kept, (1..=100).chain(201..=210).collect::<Vec<_>>());
+}
+
+/// What a rewind has begun to change nobody starts, and its agent says so; the group goes on without it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rewind_whose_source_dies_leaves_a_directory_that_nobody_starts() {
+    let (mut play, gate) = rewinding().await;
+    let starts = play.member("us").supervised().await.unwrap().starts;
+    play.lose("eu");
+    gate.open();
+    let says =
+        async || play.leader.status(&region("us"))?.trouble.filter(|it| it.starts_with("RECLONE_REQUIRED: a rewind to eu began in "));
+    given("its agent says what it is", says).await;
+    play.decide(Kind::Failover, Some("ap"));
+    play.ended(Ending::Succeeded).await;
+    play.is_served_by("ap", &[]).await;
+    play.write("ap", 201..=210, &[]).await;
+    given("its agent still says so, by ap's grant", async || {
+        let status = play.leader.status(&region("us"))?;
+        (status.highest == play.leader.group().token && status.trouble?.starts_with("RECLONE_REQUIRED")).then_some(())
+    })
+    .await;
+    let supervised = play.member("us").supervised().await.unwrap();
+    assert!(supervised.process.is_none() && supervised.starts == starts, "{supervised:?}");
 }
 
 /// The command line, in a thread that may block, as a process of its own would be.

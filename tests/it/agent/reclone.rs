@@ -30,7 +30,8 @@ impl Gate {
     /// Copies go on from now on.
     pub(crate) fn open(&self) {
         fs::write(self.0.join("open"), "").unwrap();
-        fs::remove_file(self.0.join("fails")).unwrap();
+        // They need not have failed.
+        let _ = fs::remove_file(self.0.join("fails"));
     }
 }
 
@@ -55,23 +56,37 @@ impl Member {
 
     /// Puts a program before the one that copies a whole database: it writes a part, and waits for the gate.
     pub(crate) fn gate_copies(&mut self) -> Gate {
+        // One that was left behind by an agent that was killed ends when its directory is gone.
+        self.gate("pg_basebackup", |gate| {
+            format!(
+                "echo half > \"$2/PG_VERSION\"\ntouch {gate}/tried\nwhile [ ! -e {gate}/open ]; do\n[ -d \"$2\" ] || exit 1\n\
+                 if [ -e {gate}/fails ]; then echo 'the source is gone' >&2; exit 1; fi\nsleep 0.02\ndone\nrm -f \"$2/PG_VERSION\"\n"
+            )
+        })
+    }
+
+    /// Puts a program before the one that rewinds, which waits for the gate. Rehearsals go through.
+    pub(crate) fn gate_rewinds(&mut self) -> Gate {
+        self.gate("pg_rewind", |gate| {
+            format!(
+                "case \" $* \" in *' --dry-run '*) ;; *)\ntouch {gate}/tried\n\
+                 while [ ! -e {gate}/open ]; do\n[ -d {gate} ] || exit 1\nsleep 0.02\ndone ;;\nesac\n"
+            )
+        })
+    }
+
+    /// Puts a shell script, made with the gate's directory, before one of its programs.
+    fn gate(&mut self, name: &str, script: impl FnOnce(&str) -> String) -> Gate {
         let programs = self.directory.join("programs");
         fs::create_dir(&programs).unwrap();
         for entry in fs::read_dir(bin()).unwrap() {
             let entry = entry.unwrap();
-            if entry.file_name() != "pg_basebackup" {
+            if entry.file_name() != name {
                 symlink(entry.path(), programs.join(entry.file_name())).unwrap();
             }
         }
-        // One that was left behind by an agent that was killed ends when its directory is gone.
-        let script = format!(
-            "#!/bin/sh\necho half > \"$2/PG_VERSION\"\ntouch {0}/tried\nwhile [ ! -e {0}/open ]; do\n[ -d \"$2\" ] || exit 1\n\
-             if [ -e {0}/fails ]; then echo 'the source is gone' >&2; exit 1; fi\nsleep 0.02\ndone\n\
-             rm -f \"$2/PG_VERSION\"\nexec {1}/pg_basebackup \"$@\"\n",
-            programs.display(),
-            bin().display()
-        );
-        let program = programs.join("pg_basebackup");
+        let script = format!("#!/bin/sh\n{}exec {}/{name} \"$@\"\n", script(programs.to_str().unwrap()), bin().display());
+        let program = programs.join(name);
         fs::write(&program, script).unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
         let owner = owner();

@@ -10,9 +10,10 @@
 //! repeated, or an agent that was restarted in the middle, does what is left and nothing twice.
 //!
 //! Invariants, each with a test that takes it away and must then find harm: a lower token changes nothing (A1); one task at a time, and none
-//! of another token survives a new one (A2); nothing is opened for writes without a live lease of this boot and of exactly that grant (A3, A4),
-//! nor before the supervisor has the deadline (A5); the database is killed at the soft deadline (A6); a fence is on disk before it is answered
-//! (A7); a copy is sealed before it says where it ends (A9); a clock that runs badly takes the lease its proof (L10).
+//! of another token survives a new one, but as that one's own where it orders the same (A2); nothing is opened for writes without a live lease of
+//! this boot and of exactly that grant (A3, A4), nor before the supervisor has the deadline (A5); the database is killed at the soft deadline (A6);
+//! a fence is on disk before it is answered (A7); a copy is sealed before it says where it ends (A9); a clock that runs badly takes the lease its
+//! proof (L10).
 
 mod doubt;
 mod facts;
@@ -77,6 +78,8 @@ pub enum Effect {
     Kill,
     /// End the task that runs, and wait until nothing of it does: what comes after is done in a world in which it acts no more (A2).
     Abort,
+    /// The task that runs is this one from now on: begun for an older decision, it is what the new one orders, too.
+    HandOver(Task),
     /// Begin this task: whatever it does that opens only if [`Agent::may`] says so in the same critical section.
     Begin(Task),
 }
@@ -101,6 +104,18 @@ enum Goal {
         upstream: Label,
         reclone: bool,
     },
+}
+
+impl Goal {
+    /// Whether a task that is under way leads there, and nowhere else.
+    fn is_served_by(&self, task: &Task) -> bool {
+        match (self, &task.work) {
+            (Self::Follow { upstream, reclone, .. }, Work::Follow { upstream: of, reclone: copies }) => {
+                upstream == of && (*reclone || !copies)
+            }
+            _ => false,
+        }
+    }
 }
 
 /// A round in which all peers are asked to stand in for a quorum.
@@ -208,7 +223,7 @@ impl Agent {
             Verb::Seal => Some(Goal::Seal(token)),
             Verb::Drain { position, fetch_from } => Some(Goal::Drain { token, position, fetch_from }),
             Verb::Lead(grant) => {
-                self.take_up(token, &mut out);
+                self.take_up(token, None, &mut out);
                 self.lead(grant, now, &mut out);
                 self.next(now, &mut out);
                 return out;
@@ -216,7 +231,7 @@ impl Agent {
             Verb::Follow { upstream, reclone } => Some(Goal::Follow { token, upstream, reclone }),
         };
         let is_new = token > self.disk.highest;
-        self.take_up(token, &mut out);
+        self.take_up(token, goal.as_ref(), &mut out);
         match goal {
             // A promise is kept by what is on disk. Whoever leads is outranked by it; a standby goes on to receive, and begins nothing.
             None => {
@@ -246,7 +261,7 @@ impl Agent {
                 found.into_iter().for_each(|found| self.doubt(found, now));
             }
             Err(Ignored::Outranked(token)) if token > self.disk.highest => {
-                self.take_up(token, &mut out);
+                self.take_up(token, None, &mut out);
                 match reply.instead.clone().filter(|grant| grant.token == token && grant.region == self.region) {
                     Some(grant) => self.lead(grant, now, &mut out),
                     // The refusal may overtake the order: what is killed has no position at which it stopped, and a switchover needs that.
@@ -378,8 +393,9 @@ impl Agent {
 
     //--- How it goes on
 
-    /// A token is about to be acted on: it goes to disk first, and what was under way for another one is over (A2).
-    fn take_up(&mut self, token: Token, out: &mut Vec<Effect>) {
+    /// A token is about to be acted on: it goes to disk first, and what was under way for another one is over (A2). What its order `goal` would begin
+    /// anyway goes on as its own: a rewind that is broken off leaves a directory that has to be copied anew, and a copy begins from nothing.
+    fn take_up(&mut self, token: Token, goal: Option<&Goal>, out: &mut Vec<Effect>) {
         if token == self.disk.highest {
             return;
         }
@@ -388,6 +404,11 @@ impl Agent {
             out.push(Effect::Save(self.disk.clone()));
         }
         match self.task.take() {
+            Some(task) if goal.is_some_and(|goal| goal.is_served_by(&task)) => {
+                let task = Task { token, ..task };
+                out.push(Effect::HandOver(task.clone()));
+                self.task = Some(task);
+            }
             // It may be on its way: nothing but the end of its process is sure to stop it.
             Some(Task { work: Work::Promote | Work::Start, .. }) if holds(Key::Serial) => self.kill(out),
             Some(_) if holds(Key::Serial) => self.abort(out),
@@ -413,9 +434,7 @@ impl Agent {
             return;
         }
         // That a copy is allowed is no reason to break off what is under way; that it is not any more, is.
-        if let Goal::Follow { token, upstream, reclone: false } = &self.goal
-            && goal == (Goal::Follow { token: *token, upstream: upstream.clone(), reclone: true })
-        {
+        if self.task.as_ref().is_some_and(|task| goal.is_served_by(task)) {
             (self.goal, self.trouble) = (goal, None);
             return;
         }

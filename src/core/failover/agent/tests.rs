@@ -354,3 +354,36 @@ fn that_a_copy_is_allowed_breaks_nothing_off_and_is_over_when_it_follows() {
     // The next directory is another one.
     assert_eq!(seen(&agent.observed(down, at(10))), (vec![&work(false)], false));
 }
+
+#[test]
+fn what_a_new_decision_orders_too_goes_on_for_it_and_nothing_else_does() {
+    let down = Facts { database: Database::Down, ..Facts::default() };
+    let work = |reclone| Work::Follow { upstream: "eu".into(), reclone };
+    let order = |epoch, upstream: &str, reclone| Order { token: token(epoch), verb: Verb::Follow { upstream: upstream.into(), reclone } };
+    let rewinding = || {
+        let mut agent = Agent::new("us".into(), Disk::default(), Some((SUPERVISOR, None)), at(0));
+        agent.observed(down.clone(), at(1));
+        assert_eq!(seen(&agent.ordered(order(9, "eu", false), at(2))), (vec![&work(false)], false));
+        agent
+    };
+    // The primary's grant was made anew, as where its clock is doubted. The rewind is of the new one from then on, which is on disk first.
+    let mut agent = rewinding();
+    let handed = Task { token: token(10), work: work(false) };
+    let effects = agent.ordered(order(10, "eu", false), at(3));
+    assert!(
+        matches!(&effects[..], [Effect::Save(disk), Effect::HandOver(task)] if disk.highest == token(10) && *task == handed),
+        "{effects:?}"
+    );
+    let old = Task { token: token(9), work: work(false) };
+    assert!(agent.may(&handed, false, at(3)) && !agent.may(&old, false, at(3)), "nothing is left of the old one (A2)");
+    assert_eq!(agent.ended(&old, None, down.clone(), at(4)), [], "it is not the one that runs");
+    let effects = agent.ended(&handed, None, down.clone(), at(5));
+    assert_eq!(seen(&effects).0, [&work(false)], "and the next is begun by the new one");
+
+    // That it may be copied anew stops nothing; whatever else comes with a new token does.
+    assert!(rewinding().ordered(order(10, "eu", true), at(3)).iter().any(|it| matches!(it, Effect::HandOver(_))));
+    for other in [order(10, "ap", false), Order { token: token(10), verb: Verb::Promise }, Order { token: token(10), verb: Verb::Seal }] {
+        let effects = rewinding().ordered(other, at(3));
+        assert!(effects.contains(&Effect::Abort) && !effects.iter().any(|it| matches!(it, Effect::HandOver(_))), "{effects:?}");
+    }
+}

@@ -96,6 +96,7 @@ impl World {
                 Effect::Arm(at) => self.arm(region, at),
                 Effect::Kill => self.kill(region),
                 Effect::Abort => self.hosts[region.0].tasks.1 += 1,
+                Effect::HandOver(task) => self.hosts[region.0].handed = Some(task),
                 Effect::Begin(task) => self.begin(region, task),
             }
         }
@@ -144,6 +145,7 @@ impl World {
     pub(super) fn begin(&mut self, region: Region, task: Task) {
         let at = self.now;
         let host = &mut self.hosts[region.0];
+        host.handed = None;
         let now = host.clock.at(self.now);
         let (Some(agent), Some(database)) = (&mut host.agent, &host.database) else { return };
         let opens = matches!(task.work, Work::Start | Work::Promote);
@@ -176,6 +178,8 @@ impl World {
         // A supervisor starts nothing for writes without a deadline.
         let is_refused = task.work == Work::Start && host.supervisor.is_some_and(|it| it.deadline.is_none()) && holds(Key::Parm);
         let is_sick = host.is_sick && matches!(task.work, Work::Start | Work::Promote);
+        let handed = self.hosts[region.0].handed.take();
+        let task = handed.as_ref().unwrap_or(task);
         if !is_refused && !is_sick {
             self.work(region, task);
         }

@@ -103,6 +103,8 @@ pub(super) struct Host {
     pub(super) database: Option<Member>,
     /// Tasks of an earlier one are gone: (kills, tasks ended by the agent or with it).
     pub(super) tasks: (u64, u64),
+    /// What the task that runs is by now, if it was handed over since it began.
+    pub(super) handed: Option<Task>,
     /// Those of an agent that died since; what it had asked the database to open may open.
     pub(super) orphans: Option<u64>,
     /// Where the present timeline of the database began, if it began here.
@@ -177,6 +179,7 @@ impl World {
                 incarnation: 1,
                 database: has_database.then(|| Member::new(Region(0), region)),
                 tasks: (0, 0),
+                handed: None,
                 orphans: None,
                 began: 0,
                 opened_by: Token::default(),
