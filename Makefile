@@ -36,11 +36,11 @@ lint:
 # Long runs: more cases for each property, then each reader of foreign octets under a coverage-guided fuzzer (needs a nightly toolchain and
 # installs cargo-fuzz). SOAK_CASES is per property, 256 in `make test`; SOAK_MINUTES is per fuzz target and may be a fraction. SOAK_TARGETS picks
 # some of them; none named: all. SOAK_HOURS is of simulated clusters, over an ideal log; about 7,500 of them pass in an hour on two cores.
-# SOAK_GROUPS is of schedules of a data group: failovers, switchovers, cancels under all faults; 100,000 take about half an hour on one core.
-# SOAK_RAFT_HOURS is of three voters and six observers over the real consensus, with ten faults an hour; 300 take about three quarters of an hour.
+# SOAK_GROUPS is of schedules of a data group: failovers, switchovers, cancels under all faults; 100,000 take about a quarter of an hour.
+# SOAK_RAFT_HOURS is of three voters and six observers over the real consensus, with ten faults an hour; 300 take about a quarter of an hour on two cores.
 # What takes its time with default settings (a quarter of an hour without a majority, a region that flaps for twenty minutes, failovers under load)
 # runs beside each other.
-# With the defaults about five hours and a half: make soak SOAK_CASES=2000 SOAK_MINUTES=0.5 SOAK_HOURS=500 is the short form.
+# With the defaults about five hours: make soak SOAK_CASES=2000 SOAK_MINUTES=0.5 SOAK_HOURS=500 is the short form.
 SOAK_CASES ?= 8000
 SOAK_MINUTES ?= 10
 SOAK_TARGETS ?=
