@@ -4,7 +4,7 @@ use std::{
     fs::{self, File},
     io::Write as _,
     path::PathBuf,
-    sync::{PoisonError, atomic::Ordering::Relaxed},
+    sync::PoisonError,
     time::Duration,
 };
 
@@ -25,7 +25,7 @@ use super::{
     files::copy,
     lease,
     look::show,
-    program::{output, output_of},
+    program::output,
     wal,
 };
 
@@ -210,10 +210,7 @@ impl Postgres {
             }
         }
         self.note_rewind(upstream)?;
-        let rewound = output_of(command(false), "pg_rewind", REWIND, |process| self.changing.store(process, Relaxed)).await;
-        // It has ended, well or not: by and by its number is another process's, and nobody waits for that one.
-        self.changing.store(0, Relaxed);
-        rewound?;
+        self.change(command(false), "pg_rewind", REWIND).await?;
         self.files.write_mark()?;
         self.point(Some(upstream)).await?;
         let done = fs::remove_file(self.rewinding());
@@ -226,8 +223,7 @@ impl Postgres {
         self.files.remove_mark()?;
         let mut command = self.program("postgres");
         command.arg("--single").arg("-D").arg(&self.setup.data_directory).args(&self.setup.arguments).arg("template1");
-        let settled = output_of(command, "postgres --single", CHECKPOINT, |process| self.changing.store(process, Relaxed)).await;
-        self.changing.store(0, Relaxed);
+        let settled = self.change(command, "postgres --single", CHECKPOINT).await;
         self.files.write_mark()?;
         settled.map(|_| ())
     }

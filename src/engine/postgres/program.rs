@@ -1,6 +1,6 @@
 //! The server's own programs, each with a bound in time and output.
 
-use std::{path::Path, process::Stdio, time::Duration};
+use std::{path::Path, process::Stdio, sync::atomic::Ordering::Relaxed, time::Duration};
 
 use tokio::{io::AsyncReadExt as _, process::Command, time::timeout};
 
@@ -25,6 +25,14 @@ impl Postgres {
         }
         command
     }
+
+    /// As [`output`], of a program that changes the directory: whoever gives it up waits until it has ended. When it has, well or not, its number is
+    /// forgotten, because by and by it is another process's.
+    pub(super) async fn change(&self, command: Command, name: &str, patience: Duration) -> Result<String, Trouble> {
+        let said = output_of(command, name, patience, |process| self.changing.store(process, Relaxed)).await;
+        self.changing.store(0, Relaxed);
+        said
+    }
 }
 
 /// Runs it to its end, and gives what it said, on stdout first.
@@ -33,7 +41,7 @@ pub(super) async fn output(command: Command, name: &str, patience: Duration) -> 
 }
 
 /// As [`output`]; `started` is told the number of its process.
-pub(super) async fn output_of(mut command: Command, name: &str, patience: Duration, started: impl FnOnce(u32)) -> Result<String, Trouble> {
+async fn output_of(mut command: Command, name: &str, patience: Duration, started: impl FnOnce(u32)) -> Result<String, Trouble> {
     let problem = |error: &dyn std::fmt::Display| Trouble(format!("run {name}: {error}"));
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let run = async {

@@ -16,7 +16,6 @@ use std::{
     io,
     os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown},
     path::Path,
-    sync::atomic::Ordering::Relaxed,
     time::Duration,
 };
 
@@ -30,7 +29,6 @@ use super::{
     Postgres, Trouble,
     connect::{connect, told},
     files::Files,
-    program::output_of,
 };
 
 /// For a copy of everything: terabytes over a slow line, and an end.
@@ -153,9 +151,7 @@ impl Postgres {
         let mut command = self.program("pg_basebackup");
         command.arg("-D").arg(fresh).arg("-d").arg(info.without("password").text());
         command.args(["--wal-method=stream", "--checkpoint=fast", "--no-password"]).env("PGPASSWORD", &password);
-        let copied = output_of(command, "pg_basebackup", COPY, |process| self.changing.store(process, Relaxed)).await;
-        self.changing.store(0, Relaxed);
-        copied.map(|_| ())
+        self.change(command, "pg_basebackup", COPY).await.map(|_| ())
     }
 }
 

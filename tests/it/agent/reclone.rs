@@ -1,4 +1,4 @@
-//! What a test needs of a PostgreSQL member that is copied anew: a directory that may not be started, and a copy that is held up.
+//! What a test needs of a PostgreSQL member that is rewound or copied anew: a directory that may not be started, and a program that is held up.
 
 use std::{
     fs,
@@ -8,16 +8,16 @@ use std::{
 
 use super::postgres::{Member, bin, owner};
 
-/// Holds up the program that copies a whole database.
+/// Holds up the program that rewinds, or the one that copies a whole database.
 pub(crate) struct Gate(PathBuf);
 
 impl Gate {
-    /// Whether a copy was begun.
+    /// Whether it was begun.
     pub(crate) fn was_tried(&self) -> bool {
         self.0.join("tried").exists()
     }
 
-    /// As if none was.
+    /// As if it was not.
     pub(crate) fn forget(&self) {
         fs::remove_file(self.0.join("tried")).unwrap();
     }
@@ -27,11 +27,9 @@ impl Gate {
         fs::write(self.0.join("fails"), "").unwrap();
     }
 
-    /// Copies go on from now on.
+    /// It goes on from now on.
     pub(crate) fn open(&self) {
         fs::write(self.0.join("open"), "").unwrap();
-        // They need not have failed.
-        let _ = fs::remove_file(self.0.join("fails"));
     }
 }
 
