@@ -17,6 +17,7 @@ use portolan_core::{
 use tokio::net::TcpListener;
 
 use super::{
+    automatic::wall,
     groups::{Play, group, switchover},
     plan::*,
     *,
@@ -138,6 +139,9 @@ async fn errors_after_a_move_take_it_back_and_after_a_loss_they_call_a_person() 
     let node = play.fleet.running().next().unwrap().client().await;
     let moved = node.start_switchover(switchover(EU, "kernel update")).await.unwrap().group.unwrap().operation.unwrap().name;
     play.is_served_by(EU).await;
+    // It is looked at each second, and what was quiet after the move counts from the third look on; what never was, half of `observe` later.
+    let moved_at = latest(&play.fleet.running().next().unwrap().daemon.agreed()).unwrap().at;
+    given("it was looked at while it was quiet", async || (wall().0 > moved_at.0 + 4_000).then_some(())).await;
     // Six of a hundred requests fail there, and none did before.
     shop.fails(EU, 0.06);
     play.is_served_by(US).await;
