@@ -82,6 +82,8 @@ fn dated(at: Tick) -> Timestamp {
 
 /// The marks in the report of the last operation, as the API gives it.
 pub(super) async fn reported(play: &Play) -> BTreeMap<Milestone, Timestamp> {
+    // Whoever was asked until now may have known it before the one that gives the report.
+    play.fleet.agrees("all know that it has ended", |state| ended(state).is_some()).await;
     let node = play.fleet.running().next().unwrap();
     let operation = ended(&node.daemon.agreed()).unwrap().operation.id;
     let request = GetReportRequest { name: format!("operations/op-{operation}"), format: Format::Json.into() };
